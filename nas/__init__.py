@@ -1,0 +1,42 @@
+"""cellnas: neural architecture search whose numbers repeat."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from nas.core import (
+    Architecture,
+    Context,
+    Metrics,
+    Objective,
+    Proposal,
+    Task,
+    Trial,
+    TrialFailed,
+    UsageError,
+    UserError,
+)
+from nas.search import Budget, SearchResult, search
+from nas.space import SearchSpace
+
+try:
+    __version__ = version("cellnas")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0.0.0"
+
+__all__ = [
+    "Architecture",
+    "Budget",
+    "Context",
+    "Metrics",
+    "Objective",
+    "Proposal",
+    "SearchResult",
+    "SearchSpace",
+    "Task",
+    "Trial",
+    "TrialFailed",
+    "UsageError",
+    "UserError",
+    "search",
+]

@@ -1,0 +1,149 @@
+"""The command line: `nas <command> key=value …`.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Results go to stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import nas.commands
+from nas.core import UsageError, UserError
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The words of a command line."""
+
+    command: str
+    assignments: Sequence[str]
+    config_dir: Path | None
+    help: bool
+    show_config: bool
+
+
+def commands() -> dict[str, str]:
+    """Command -> its module, one of `nas.commands` each."""
+    return {info.name: f"nas.commands.{info.name}" for info in pkgutil.iter_modules(nas.commands.__path__)}
+
+
+def entry() -> None:
+    """The console command `nas`."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(words: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    # A user's own my_space.py is importable from wherever nas is started
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return _main(words)
+    except UsageError as error:
+        return _say(error, USAGE)
+    except UserError as error:
+        return _say(error, FAILED)
+    except KeyboardInterrupt:
+        print("\nnas: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _main(words: Sequence[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return DONE if words else USAGE
+    if words[0] == "--version":
+        print(f"cellnas {nas.__version__}")
+        return DONE
+    arguments = _arguments(words)
+    module = importlib.import_module(commands()[arguments.command])
+    from nas.settings import settings
+
+    made = settings(arguments.command, arguments.assignments, arguments.config_dir)
+    if arguments.help:
+        print(_help(module, arguments.command, arguments.config_dir))
+        return DONE
+    if arguments.show_config:
+        print(made.yaml(), end="")
+        return DONE
+    code: int = module.main(made)
+    return code
+
+
+def _arguments(words: Sequence[str]) -> Arguments:
+    from nas.settings import closest
+
+    command, rest = words[0], list(words[1:])
+    if command not in commands():
+        raise UsageError(
+            f"unknown command {command!r}{closest(command, list(commands()))}; there are {', '.join(commands())}"
+        )
+    assignments, config_dir, wants_help, show = [], None, False, False
+    while rest:
+        word = rest.pop(0)
+        flag, _, value = word.partition("=")
+        if flag in ("--config-dir", "-cd"):
+            value = value or (rest.pop(0) if rest else "")
+            if not value:
+                raise UsageError("--config-dir needs a folder")
+            config_dir = Path(value)
+        elif word in ("-h", "--help"):
+            wants_help = True
+        elif flag in ("--cfg", "-c"):
+            show = True
+            if rest and rest[0] == "job":  # Hydra's own spelling
+                rest.pop(0)
+        elif word.startswith("-"):
+            raise UsageError(f"unknown option {word!r}; there are --config-dir, --cfg, --help")
+        else:
+            assignments.append(word)
+    return Arguments(command, assignments, config_dir, wants_help, show)
+
+
+def _overview() -> str:
+    lines = ["usage: nas <command> [key=value …] [--config-dir FOLDER] [--cfg] [--help]", ""]
+    for name, path in commands().items():
+        purpose = (importlib.import_module(path).__doc__ or "").strip().splitlines()[0]
+        lines.append(f"  {name:12} {purpose}")
+    return "\n".join(
+        [*lines, "", "nas <command> --help lists the settings of a command, --cfg what it would run with."]
+    )
+
+
+def _help(module: ModuleType, command: str, config_dir: Path | None) -> str:
+    import nas.configs
+    from nas.settings import group_options
+
+    text = Path(nas.configs.__file__).with_name(f"{command}.yaml").read_text()
+    options = group_options(config_dir)
+    lines = [
+        f"usage: nas {command} [key=value …] [--config-dir FOLDER] [--cfg] [--help]",
+        "",
+        (module.__doc__ or "").strip(),
+    ]
+    lines += ["", "Parts (PART=OPTION chooses, PART.SETTING=VALUE changes):"]
+    for line in text.splitlines():
+        group, sign, chosen = line.strip().removeprefix("- ").partition(":")
+        if line.startswith("  - ") and sign and group in options:
+            default = chosen.split("#")[0].strip()
+            lines.append(f"  {group:10} {' | '.join(options[group])}   (default {default})")
+    lines += ["", "Settings:"]
+    after = text.split("  - _self_", 1)[1].strip("\n")
+    return "\n".join([*lines, *(f"  {line}" for line in after.splitlines())])
+
+
+def _say(error: Exception, code: int) -> int:
+    print(f"nas: {error}", file=sys.stderr)
+    return code

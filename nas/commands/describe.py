@@ -1,0 +1,77 @@
+"""Describe an architecture in words and numbers; without arch=, its space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nas.core import Architecture, Task, one_of
+from nas.output import print_json
+from nas.training import count
+
+if TYPE_CHECKING:
+    from nas.settings import Settings
+    from nas.space import SearchSpace
+
+DEFAULT_TASK = Task(channels=3, height=32, width=32, classes=10)
+
+
+def main(settings: Settings) -> int:
+    one_of("format", settings.get("format"), ("table", "json"))
+    settings, text = with_architecture(settings, settings.get("arch"))
+    space = settings.make("space")
+    if text is None:
+        facts = _space(settings, space)
+    else:
+        task = settings.make("data").task if settings.choices.get("data") else DEFAULT_TASK
+        facts = _architecture(space, space.from_text(text), task)
+    if settings.get("format") == "json":
+        print_json(facts)
+        return 0
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            print(f"{name}:")
+            width = max(map(len, value))
+            for key, inner in value.items():
+                print(f"  {key:{width}}  {', '.join(inner) if isinstance(inner, list) else inner}")
+        else:
+            print(f"{name + ':':12} {f'{value:,}' if isinstance(value, int) else value}")
+    return 0
+
+
+def with_architecture(settings: Settings, arch: str | None) -> tuple[Settings, str | None]:
+    """The text of `arch=`, which may be a genotype file; then the settings inherit the file's space and data."""
+    from pathlib import Path
+
+    from nas.export.genotype import read_genotype
+
+    # A file is told from text by its being there; a name that ends like one is meant as one
+    if arch is None or not (arch.endswith(".json") or (len(arch) < 256 and Path(arch).is_file())):
+        return settings, arch
+    genotype = read_genotype(Path(arch).expanduser())
+    parts = {"space": (genotype.space, genotype.space_settings)}
+    if genotype.data and "data" in settings.choices:
+        parts["data"] = (genotype.data, genotype.data_settings)
+    return settings.inheriting(parts), genotype.arch
+
+
+def _space(settings: Settings, space: SearchSpace) -> dict[str, Any]:
+    return {
+        "space": settings.choices["space"],
+        "size": space.size,
+        "settings": settings.node("space"),
+        "decisions": {name: list(options) for name, options in space.choices.items()},
+    }
+
+
+def _architecture(space: SearchSpace, architecture: Architecture, task: Task) -> dict[str, Any]:
+    space.validate(architecture)
+    network = space.build(architecture, task)
+    return {
+        "text": space.to_text(architecture),
+        "decisions": dict(zip(space.choices, space.options(architecture), strict=True)),
+        "indices": list(architecture),
+        "canonical": space.canonical(architecture),
+        "params": count.parameters(network),
+        "flops": count.flops(network, task),
+        "task": f"{task.channels}x{task.height}x{task.width}, {task.classes} classes",
+    }

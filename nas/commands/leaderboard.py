@@ -1,0 +1,77 @@
+"""Rank the trials of a store; what cannot be compared stands apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from nas.core import UsageError, one_of, whole_number
+from nas.output import amount, print_json, print_table
+from nas.store.leaderboard import Entry, epochs, leaderboard, protocol_words
+
+if TYPE_CHECKING:
+    from nas.settings import Settings
+
+
+def main(settings: Settings) -> int:
+    one_of("format", settings.get("format"), ("table", "json"))
+    whole_number("top", settings.get("top"), least=0)
+    if not isinstance(settings.get("sort"), str):
+        raise UsageError(f"sort must be score, number or a metric, got {settings.get('sort')!r}")
+    sets = leaderboard(
+        settings.make("store"),
+        settings.get("run"),
+        sort=settings.get("sort"),
+        top=settings.get("top"),
+        group=settings.get("group"),
+    )
+    if settings.get("format") == "json":
+        print_json([entry.row() for entries in sets for entry in entries])
+        return 0
+    if not sets:
+        print("the store has no trials yet")
+    for entries in sets:
+        show(entries)
+    if len(sets) > 1:
+        print("The tables differ in data, recipe, network, space or objective: do not rank one against another.")
+    return 0
+
+
+def show(entries: Sequence[Entry]) -> None:
+    """Print one set of comparable entries as a table."""
+    metric = entries[0].objective.metric
+    several = len({entry.run.name for entry in entries}) > 1
+    tested = any(entry.tested for entry in entries)
+    joined = any(entry.members > 1 for entry in entries)
+    columns = ["rank", *(["run"] if several else []), "trial", metric, *(["n"] if joined else [])]
+    columns += [*(["test_accuracy"] if tested else []), "epochs", "params", "FLOPs", "seconds", "arch"]
+    rows = []
+    for rank, entry in enumerate(entries, start=1):
+        trial = entry.trial
+        row = [str(rank), *([entry.run.name] if several else []), str(trial.number), _score(entry)]
+        row += [str(entry.members)] if joined else []
+        row += [_test(entry)] if tested else []
+        length = epochs(entry.run, trial)
+        row += ["" if length is None else str(length)]
+        row += [amount(trial.metrics.get("parameters")), amount(trial.metrics.get("flops"))]
+        row += [
+            f"={trial.reused_from}" if trial.reused_from is not None else f"{trial.seconds:.1f}",
+            trial.text,
+        ]
+        rows.append(row)
+    name = "" if several else f"run {entries[0].run.name!r}: "
+    print_table(f"{name}{protocol_words(entries[0].run, entries[0].trial)}", columns, rows, left=("run", "arch"))
+    if any(entry.trial.reused_from is not None for entry in entries):
+        print("seconds =N: the result of trial N, which computes the same function, was reused.")
+
+
+def _score(entry: Entry) -> str:
+    if entry.score is None:
+        return entry.trial.error_kind or "failed"
+    value = entry.score if entry.objective.direction == "maximize" else -entry.score
+    return f"{value:.4f}" if entry.spread is None else f"{value:.4f} ± {entry.spread:.4f}"
+
+
+def _test(entry: Entry) -> str:
+    values = [test.metrics["test_accuracy"] for test in entry.tested]
+    return " ".join(f"{value:.4f}" for value in values)

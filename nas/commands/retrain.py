@@ -1,0 +1,93 @@
+"""Train an architecture from scratch on training and validation images, and test it once.
+
+Give run= and trial=, or arch= with a genotype file or the text of an architecture.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from tqdm import tqdm
+
+from nas.commands.describe import with_architecture
+from nas.commands.search import run_folder
+from nas.core import UsageError, one_of, whole_number
+from nas.output import amount, print_json
+from nas.retraining import CHECKPOINT, Subject, retrain
+from nas.settings import recorded_parts
+from nas.store.leaderboard import find_trial
+
+if TYPE_CHECKING:
+    from nas.settings import Settings
+
+
+def main(settings: Settings) -> int:
+    one_of("format", settings.get("format"), ("table", "json"))
+    whole_number("seed", settings.get("seed"), least=0)
+    run, arch = settings.get("run"), settings.get("arch")
+    if (run is None) == (arch is None):
+        raise UsageError(f"run={run or 'null'} and arch={arch or 'null'}; expected exactly one of them")
+    store = settings.make("store")
+    number = None
+    if run is not None:
+        found, trial = find_trial(store, run, settings.get("trial"))
+        number, text = trial.number, trial.text
+        parts = recorded_parts(found.config)
+        if "space" not in parts:
+            raise UsageError(f"run {run!r} was made in Python and names no space of configs/; give arch= and space=")
+        settings = settings.inheriting(parts)
+    else:
+        settings, given = with_architecture(settings, arch)
+        text = given or ""
+    space, data, recipe = settings.make("space"), settings.make("data"), settings.make("trainer")
+    architecture = space.from_text(text)
+    space.validate(architecture)
+    subject = Subject(space, str(settings.choices["space"]), architecture, run, number)
+
+    def folder(digits: str) -> Path:
+        if settings.get("out"):
+            return Path(settings.get("out")).expanduser()
+        origin = "retrained" if run is None else f"{run_folder('.', run).name}/retrained"
+        label = digits if number is None else f"trial-{number}-{digits}"
+        return Path(settings.get("dir")).expanduser() / origin / label
+
+    with tqdm(
+        total=recipe.epochs,
+        unit="epoch",
+        desc="retrain",
+        disable=not (settings.get("progress") and sys.stderr.isatty()),
+    ) as bar:
+        retraining, new = retrain(
+            subject,
+            data,
+            recipe,
+            store,
+            folder,
+            seed=settings.get("seed"),
+            device=settings.get("device"),
+            report=_shown(bar),
+        )
+    if settings.get("format") == "json":
+        print_json(asdict(retraining) | {"new": new})
+        return 0
+    metrics = retraining.metrics
+    if not new:
+        print("this training was done before; its stored result (seed=N trains a repeat):")
+    print(f"arch           {retraining.text}")
+    print(f"test accuracy  {metrics['test_accuracy']:.4f}   (tested once, after {recipe.epochs} epochs)")
+    print(f"parameters     {amount(metrics['parameters'])}")
+    print(f"seconds        {retraining.seconds:.1f}")
+    print(f"checkpoint     {Path(retraining.folder) / CHECKPOINT}")
+    return 0
+
+
+def _shown(bar: tqdm[NoReturn]) -> Callable[[Mapping[str, float]], None]:
+    def report(metrics: Mapping[str, float]) -> None:
+        bar.set_postfix(train_loss=f"{metrics['train_loss']:.4f}")
+        bar.update()
+
+    return report

@@ -1,0 +1,143 @@
+"""Search a space for the best architecture.
+
+The same command again goes on where an earlier one was interrupted or had a smaller budget.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from nas.commands.leaderboard import show
+from nas.core import Objective, Trial, one_of
+from nas.listeners.progress import Progress
+from nas.listeners.tensorboard import TensorBoard
+from nas.output import print_json
+from nas.search import Budget, SearchResult, search
+from nas.store.base import FREE_KEYS, check_run_name
+from nas.store.leaderboard import leaderboard
+from nas.training.device import resolve_device
+
+if TYPE_CHECKING:
+    from nas.settings import Settings
+    from nas.space import SearchSpace
+    from nas.store.base import Store
+
+
+def main(settings: Settings) -> int:
+    one_of("format", settings.get("format"), ("table", "json"))
+    budget = Budget(**settings.get("budget"))
+    objective = Objective(**settings.get("objective"))
+    device = resolve_device(settings.get("device"))
+    config = settings.tree() | {"device": device.type, "choices": dict(settings.choices)}
+    run = settings.get("run") or automatic_name(config)
+    check_run_name(run)
+    space = settings.make("space")
+    store = settings.make("store")
+    listeners: list[Any] = [TensorBoard(run_folder(settings.get("dir"), run) / "tensorboard")]
+    if settings.get("progress"):
+        listeners.append(Progress())
+    try:
+        result = search(
+            space,
+            settings.factory("strategy"),
+            settings.make("evaluator", space=space),
+            budget=budget,
+            seed=settings.get("seed"),
+            objective=objective,
+            duplicates=settings.get("duplicates"),
+            device=str(device),
+            store=store,
+            run=run,
+            config=config,
+            listeners=listeners,
+        )
+    except KeyboardInterrupt:
+        command = resume_command(settings, run)
+        print(f"\ninterrupted; every finished trial is stored. Go on with:\n  {command}", file=sys.stderr)
+        return 130
+    if settings.get("format") == "json":
+        print_json(_summary(result, objective))
+    else:
+        _report(settings, result, space, store)
+    if result.best is None or result.ended == "failures":
+        last = next((trial.error for trial in reversed(result.trials) if trial.error), "no trial was made")
+        print(f"nas: the search ended with failing trials; the last one said: {last}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def automatic_name(config: dict[str, Any]) -> str:
+    """A run's name from its settings, so that the same command continues the same run."""
+    choices = config["choices"]
+    kept = {key: value for key, value in config.items() if key not in FREE_KEYS}
+    if isinstance(kept.get("data"), dict):
+        kept["data"] = {key: value for key, value in kept["data"].items() if key != "root"}
+    digest = hashlib.blake2b(json.dumps(kept, sort_keys=True, default=str).encode(), digest_size=3).hexdigest()
+    return f"{choices['space']}-{choices['strategy']}-{choices['data']}-{digest}"
+
+
+def run_folder(folder: str, run: str) -> Path:
+    """Where a run's files go; its name with the signs that a path cannot hold written as %XX."""
+    name = quote(run, safe=" +=,@()[]~!")
+    return Path(folder).expanduser() / (name if name.strip(".") else name.replace(".", "%2E"))
+
+
+def resume_command(settings: Settings, run: str) -> str:
+    """The command that continues a run, as it can be pasted into a shell."""
+    words = [word for word in settings.arguments if not word.startswith("run=")]
+    place = ["--config-dir", str(settings.config_dir)] if settings.config_dir else []
+    return shlex.join(["nas", "search", *place, *words, f"run={run}"])
+
+
+def _summary(result: SearchResult, objective: Objective) -> dict[str, Any]:
+    best = result.best
+    return {
+        "run": result.run,
+        "trials": len(result.trials),
+        "failed": sum(not trial.completed for trial in result.trials),
+        "ended": result.ended,
+        "best": best
+        and {
+            "number": best.number,
+            "arch": best.text,
+            objective.metric: best.metrics[objective.metric],
+            "metrics": dict(best.metrics),
+        },
+    }
+
+
+def _report(settings: Settings, result: SearchResult, space: SearchSpace, store: Store) -> None:
+    failed = sum(not trial.completed for trial in result.trials)
+    print(f"run {result.run!r}: {len(result.trials)} trials, {failed} failed, {result.resumed} of them from before")
+    for entries in leaderboard(store, result.run, top=5):
+        show(entries)
+    if result.best is not None:
+        print(f"best cell (trial {result.best.number}):")
+        print(cell_text(space, result.best))
+    url = settings.get("store.url")
+    where = [] if url in (None, "sqlite:///nas.db") else [f"store.url={url}"]
+    run = f"run={result.run}"
+    place = ["--config-dir", str(settings.config_dir)] if settings.config_dir else []
+    folder = run_folder(settings.get("dir"), result.run) / "tensorboard"
+    print("\nNext:")
+    for note, words in (
+        ("all trials", ["nas", "leaderboard", run, "top=0", *where]),
+        ("curves", ["tensorboard", "--logdir", str(folder)]),
+        ("train the winner and test it", ["nas", "retrain", *place, run, "trial=best", *where]),
+        ("take the winner along", ["nas", "export", run, "trial=best", *where]),
+    ):
+        print(f"  {shlex.join(words)}   # {note}")
+
+
+def cell_text(space: SearchSpace, trial: Trial) -> str:
+    """An architecture as a list of its decisions."""
+    names = list(space.choices)
+    width = max(map(len, names))
+    options = space.options(trial.proposal.architecture)
+    return "\n".join(f"  {name:{width}}  {option}" for name, option in zip(names, options, strict=True))

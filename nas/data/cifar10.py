@@ -1,0 +1,137 @@
+"""CIFAR-10: 50,000 training and 10,000 test images, 3x32x32 pixels, 10 classes.
+
+Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009,
+https://www.cs.toronto.edu/~kriz/cifar.html. The official python version is read directly, each file checked against
+its official MD5 sum before it is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nas.core import Task, UserError
+from nas.data.dataset import DataSet, Images
+
+FOLDER = "cifar-10-batches-py"
+ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+TRAIN = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+}
+TEST = {"test_batch": "40351d587109b95175f43aff81a1287e"}
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+
+
+class Cifar10(DataSet):
+    """CIFAR-10 from disk, downloaded where it is missing.
+
+    Args:
+        root: folder that holds (or shall hold) `cifar-10-batches-py`; None looks in `NAS_DATA` and the cache.
+        valid_fraction: NAS-Bench-201 holds out one half.
+        split_seed: which of the possible splits.
+    """
+
+    name = "cifar10"
+    task = Task(channels=3, height=32, width=32, classes=10)
+
+    def __init__(self, root: str | None = None, valid_fraction: float = 0.5, split_seed: int = 0) -> None:
+        super().__init__(valid_fraction, split_seed)
+        self.root = root
+
+    def read_train(self) -> Images:
+        return _read(self._folder(), TRAIN)
+
+    def read_test(self) -> Images:
+        return _read(self._folder(), TEST)
+
+    def _folder(self) -> Path:
+        """Where the files are; downloads them if they are nowhere."""
+        places = [Path(p).expanduser() for p in (self.root, os.environ.get("NAS_DATA"), cache_folder()) if p]
+        for place in places:
+            if (place / FOLDER).is_dir():
+                return place / FOLDER
+        # An explicit data.root is where the user wants the files; NAS_DATA may be shared and read-only.
+        target = places[0] if self.root else cache_folder()
+        looked = ", ".join(
+            (
+                f"data.root ({self.root or 'not set'})",
+                f"NAS_DATA ({os.environ.get('NAS_DATA') or 'not set'})",
+                str(cache_folder()),
+            )
+        )
+        _download(target, looked)
+        return target / FOLDER
+
+
+def cache_folder() -> Path:
+    """Where downloads go: `$XDG_CACHE_HOME/cellnas`, else `~/.cache/cellnas`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cellnas"
+
+
+def _read(folder: Path, sums: dict[str, str]) -> Images:
+    """The images of some files, in the order of the files.
+
+    Raises:
+        UserError: a file is missing or is not the official one.
+    """
+    pixels, labels = [], []
+    for name, md5 in sums.items():
+        path = folder / name
+        try:
+            raw = path.read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"CIFAR-10 file {path} cannot be read ({error.strerror or error}); "
+                "restore it, set data.root to a complete copy, or try data=digits"
+            ) from None
+        if hashlib.md5(raw, usedforsecurity=False).hexdigest() != md5:
+            raise UserError(
+                f"CIFAR-10 file {path} is damaged ({len(raw):,} bytes, its MD5 sum is not {md5}); "
+                "delete it and restore it, or set data.root to a complete copy"
+            )
+        batch = pickle.loads(raw, encoding="bytes")
+        pixels.append(batch[b"data"].reshape(-1, 3, 32, 32))
+        labels += batch[b"labels"]
+    return Images(
+        torch.from_numpy(np.concatenate(pixels)),
+        torch.tensor(labels, dtype=torch.int64),
+        MEAN,
+        STD,
+        mirror=True,
+    )
+
+
+def _download(target: Path, looked: str) -> None:
+    """Fetch and unpack the official archive with torchvision's own progress bar.
+
+    Raises:
+        UserError: there is no network, or the download failed.
+    """
+    way_out = "Set data.root to a folder that holds cifar-10-batches-py, or try data=digits."
+    try:
+        # torchvision waits for a dead network without a limit; a first word with the server fails at once.
+        with urllib.request.urlopen(urllib.request.Request(ADDRESS, method="HEAD"), timeout=10):
+            pass
+    except (OSError, urllib.error.URLError) as error:
+        reason = getattr(error, "reason", error)
+        raise UserError(
+            f"CIFAR-10 was not found in {looked}, and it could not be downloaded ({reason}). {way_out}"
+        ) from None
+    from torchvision.datasets import CIFAR10
+
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        CIFAR10(str(target), download=True)
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"downloading CIFAR-10 to {target} failed ({error}). {way_out}") from None

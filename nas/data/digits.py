@@ -1,0 +1,43 @@
+"""The 1,797 handwritten digits that ship with scikit-learn: 1x8x8 pixels, 10 classes, no download.
+
+From the UCI "Optical Recognition of Handwritten Digits" data (Alpaydin & Kaynak, 1998); scikit-learn holds its test
+part only, so a fixed fifth of it serves as the test set here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from nas.core import Task
+from nas.data.dataset import DataSet, Images, stratified
+
+TEST_SHARE = 0.2
+
+
+class Digits(DataSet):
+    """Handwritten digits; a search on them takes seconds and says little about larger images."""
+
+    name = "digits"
+    task = Task(channels=1, height=8, width=8, classes=10)
+
+    def __init__(self, valid_fraction: float = 0.25, split_seed: int = 0) -> None:
+        super().__init__(valid_fraction, split_seed)
+
+    def read_train(self) -> Images:
+        return _read()[0]
+
+    def read_test(self) -> Images:
+        return _read()[1]
+
+
+def _read() -> tuple[Images, Images]:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    labels = bunch.target.astype(np.int64)
+    pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
+    train, test = stratified(labels, 1.0 - TEST_SHARE, "digits test")
+    scaled = pixels[train] / 255
+    images = Images(torch.from_numpy(pixels), torch.from_numpy(labels), (float(scaled.mean()),), (float(scaled.std()),))
+    return images.take(torch.from_numpy(train)), images.take(torch.from_numpy(test))

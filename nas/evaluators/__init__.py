@@ -1,0 +1,1 @@
+"""How a proposal is scored, one way a file."""

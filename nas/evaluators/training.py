@@ -1,0 +1,90 @@
+"""Score an architecture by training it and measuring its accuracy on the validation images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from nas.core import Architecture, Context, Metrics, Proposal, TrialFailed, UserError
+from nas.data.dataset import DataSet, Images, Split
+from nas.space import SearchSpace
+from nas.training import count
+from nas.training.device import PeakMemory, configured, resolve_device
+from nas.training.fit import TrainingFailed, fit, memory_guard
+from nas.training.recipe import Recipe
+
+
+class TrainingEvaluator:
+    """Trains each proposal from scratch on the training part and validates it on the other.
+
+    Metrics of a trial: `valid_accuracy` (fraction 0-1), `valid_loss`, `train_loss` (nats), `parameters` and `flops`
+    (multiply-accumulates an image). Measured cost: `peak_memory_mb` (MiB; of the process on a CPU).
+
+    Args:
+        space: builds the networks.
+        data: training images; the test images stay locked.
+        trainer: the recipe. A proposal's fidelity replaces its number of epochs.
+    """
+
+    def __init__(self, space: SearchSpace, data: DataSet, trainer: Recipe) -> None:
+        self.space = space
+        self.data = data
+        self.recipe = trainer
+        self._split: Split | None = None
+        self._parts: tuple[Images, Images] | None = None
+
+    def protocol(self) -> Mapping[str, Any]:
+        """Data split, recipe and size of the network."""
+        return {
+            "data": self.data.name,
+            "split": self._the_split().hash,
+            "recipe": self.recipe.protocol(),
+        }
+
+    def prepare(self, device: str) -> None:
+        """Load the images onto the device."""
+        place = resolve_device(device)
+        split, recipe = self._the_split(), self.recipe
+        self._parts = (
+            split.train.first(recipe.train_images).to(place),
+            split.valid.first(recipe.valid_images).to(place),
+        )
+
+    def architecture_metrics(self, architecture: Architecture) -> Metrics:
+        """`parameters` and `flops` of the network that would be trained."""
+        with torch.random.fork_rng(devices=()):
+            network = self.space.build(architecture, self.data.task, self.recipe.network)
+        return {
+            "parameters": count.parameters(network),
+            "flops": count.flops(network, self.data.task),
+        }
+
+    def __call__(self, proposal: Proposal, context: Context) -> Metrics:
+        if self._parts is None:
+            self.prepare(context.device)
+        assert self._parts is not None
+        train, valid = self._parts
+        recipe = self.recipe if proposal.fidelity is None else replace(self.recipe, epochs=proposal.fidelity)
+        device = train.pixels.device
+        memory = PeakMemory(device)
+        metrics = dict(self.architecture_metrics(proposal.architecture))
+        try:
+            with configured(device, recipe.threads, recipe.deterministic), memory_guard():
+                torch.manual_seed(context.seed)
+                network = self.space.build(proposal.architecture, self.data.task, recipe.network).to(device)
+                metrics |= fit(network, train, valid, recipe, seed=context.seed, report=context.report)
+        except TrainingFailed as failure:
+            raise TrialFailed(failure.kind, failure.message) from None
+        finally:
+            context.measured("peak_memory_mb", round(memory.mebibytes(), 1))
+        return metrics
+
+    def _the_split(self) -> Split:
+        if self._split is None:
+            self._split = self.data.split()
+            if len(self._split.train) < 2:
+                raise UserError(f"{self.data.name} has fewer than two training images")
+        return self._split

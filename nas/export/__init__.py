@@ -1,0 +1,1 @@
+"""How a found architecture leaves the house, one form a file."""

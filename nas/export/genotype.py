@@ -1,0 +1,111 @@
+"""The genotype file: an architecture as JSON, with all that is needed to train it again.
+
+It names its space and data set by their options in `configs/` and never by a class, so reading one from elsewhere runs
+no code of its choosing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nas.core import UsageError, UserError
+
+VERSION = 1
+NAME = "genotype.json"
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """An architecture and where it comes from.
+
+    Args:
+        space, space_settings: option of the group `space`, and its settings.
+        arch: the architecture in the space's notation.
+        canonical: its function class.
+        data, data_settings: the data set that it was found on; None where there was none.
+        found: run, trial, metrics, seed and protocol of the search.
+    """
+
+    space: str
+    space_settings: Mapping[str, Any]
+    arch: str
+    canonical: str
+    data: str | None = None
+    data_settings: Mapping[str, Any] = field(default_factory=dict)
+    found: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        tree = {
+            "cellnas_genotype": VERSION,
+            "space": {"name": self.space, "settings": dict(self.space_settings)},
+            "arch": self.arch,
+            "canonical": self.canonical,
+            "data": {"name": self.data, "settings": dict(self.data_settings)},
+            "found": dict(self.found),
+        }
+        return json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
+
+
+def read_genotype(path: Path) -> Genotype:
+    """Read a genotype file.
+
+    Raises:
+        UsageError: it is missing, damaged, no genotype, or of a newer version.
+    """
+    try:
+        tree = json.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(f"arch={path} cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise UsageError(f"arch={path} is not a genotype file: no valid JSON ({error})") from None
+    version = tree.get("cellnas_genotype") if isinstance(tree, dict) else None
+    if not isinstance(version, int):
+        raise UsageError(f"arch={path} is not a genotype file: it has no key cellnas_genotype")
+    if version > VERSION:
+        raise UsageError(f"arch={path} is of version {version}, this cellnas reads up to {VERSION}; upgrade cellnas")
+    try:
+        space, data = tree["space"], tree.get("data") or {"name": None}
+        genotype = Genotype(
+            space["name"],
+            space.get("settings") or {},
+            tree["arch"],
+            tree["canonical"],
+            data.get("name"),
+            data.get("settings") or {},
+            tree.get("found") or {},
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"arch={path} is a damaged genotype file: {type(error).__name__} {error}") from None
+    if not all(isinstance(text, str) for text in (genotype.space, genotype.arch, genotype.canonical)):
+        raise UsageError(f"arch={path} is a damaged genotype file: space, arch and canonical must be text")
+    return genotype
+
+
+def write_genotype(genotype: Genotype, folder: Path) -> Path:
+    """Write `genotype.json` into a folder that is new, empty, or holds this very file.
+
+    Raises:
+        UsageError: the folder holds something else, which is left as it is.
+        UserError: it cannot be written.
+    """
+    text, path = genotype.to_json(), folder / NAME
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"out={folder} is a file; expected a folder")
+    if folder.exists() and any(folder.iterdir()):
+        if [path] == list(folder.iterdir()) and path.is_file() and path.read_text() == text:
+            return path
+        raise UsageError(f"out={folder} is not empty; choose another folder, nothing was changed")
+    temporary = folder / f".{NAME}.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"out={folder} cannot be written ({error.strerror})") from None
+    return path

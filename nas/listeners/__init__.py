@@ -1,0 +1,1 @@
+"""What watches a search without changing it."""

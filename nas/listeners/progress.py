@@ -1,0 +1,60 @@
+"""Progress of a search on stderr: a bar on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from nas.core import Objective, Trial
+
+LINE_SECONDS = 10
+"""Least time between two lines where stderr is not a terminal."""
+
+
+class Progress:
+    """Shows the trials done, the incumbent, and every failure in words."""
+
+    def start(self, run: str, trials: Sequence[Trial], total: int | None, objective: Objective) -> None:
+        self.objective = objective
+        self.best = objective.best(trials)
+        self.terminal = sys.stderr.isatty()
+        self.total = total
+        self.done = len(trials)
+        self.last_line = time.monotonic() if self.terminal else 0.0
+        self.bar = tqdm(total=total, initial=self.done, desc=run, unit="trial", disable=not self.terminal)
+        if trials:
+            self._say(f"run {run!r}: {len(trials)} trials are stored; going on after them")
+        self._show()
+
+    def told(self, trial: Trial) -> None:
+        self.done += 1
+        if trial.completed:
+            if self.best is None or self.objective.score(trial) > self.objective.score(self.best):
+                self.best = trial
+        else:
+            self._say(
+                f"trial {trial.number} failed: {trial.error}; the trial is kept as failed and the search goes on."
+            )
+        self.bar.update()
+        self._show()
+        if not self.terminal and (time.monotonic() - self.last_line >= LINE_SECONDS or self.done == self.total):
+            self.last_line = time.monotonic()
+            self._say(f"{self.done}{f'/{self.total}' if self.total else ''} trials, {self._incumbent()}")
+
+    def close(self) -> None:
+        self.bar.close()
+
+    def _incumbent(self) -> str:
+        if self.best is None:
+            return "none completed yet"
+        metric = self.objective.metric
+        return f"best {metric} {self.best.metrics[metric]:.4f} (trial {self.best.number})"
+
+    def _show(self) -> None:
+        self.bar.set_postfix_str(self._incumbent())
+
+    def _say(self, text: str) -> None:
+        tqdm.write(text, file=sys.stderr)

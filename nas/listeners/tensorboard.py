@@ -1,0 +1,57 @@
+"""TensorBoard events of a search: objective of every trial, the incumbent, and the curve of each trial.
+
+The events are a view of the store. A continued run draws them anew from its stored trials, so that nothing is
+missing or doubled after a kill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nas.core import Objective, Trial
+
+
+class TensorBoard:
+    """Writes events into a folder: `search` for the run, `trial-0007` for each trial that has a curve.
+
+    Args:
+        folder: of this run alone; its event files are replaced.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self, run: str, trials: Sequence[Trial], total: int | None, objective: Objective) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.objective = objective
+        self.best: Trial | None = None
+        for old in self.folder.glob("*/events.out.tfevents.*"):
+            old.unlink()
+        self._new_writer = SummaryWriter
+        self.writer = SummaryWriter(str(self.folder / "search"))
+        for trial in trials:
+            self.told(trial)
+
+    def told(self, trial: Trial) -> None:
+        def add(tag: str, value: float) -> None:
+            self.writer.add_scalar(tag, value, trial.number)
+
+        metric = self.objective.metric
+        if trial.completed:
+            if self.best is None or self.objective.score(trial) > self.objective.score(self.best):
+                self.best = trial
+            for name, value in sorted(trial.metrics.items()):
+                add(f"trial/{name}", value)
+        if self.best is not None:
+            add(f"incumbent/{metric}", self.best.metrics[metric])
+        add("trial/failed", float(not trial.completed))
+        if trial.curve and trial.reused_from is None:
+            with self._new_writer(str(self.folder / f"trial-{trial.number:04d}")) as writer:
+                for epoch, metrics in enumerate(trial.curve, start=1):
+                    for name, value in metrics.items():
+                        writer.add_scalar(f"curve/{name}", value, epoch)
+
+    def close(self) -> None:
+        self.writer.close()

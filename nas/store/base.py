@@ -1,0 +1,132 @@
+"""What a store keeps and offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from nas.core import Metrics, Trial, UsageError
+
+FREE_KEYS = ("budget", "store", "dir", "run", "progress", "data.root")
+"""Settings that a continued run may change, with all below them: they alter no trial."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One search.
+
+    Args:
+        name: unique within its store.
+        seed: of the whole run.
+        config: the resolved settings, nested and JSON-safe.
+        protocol: what makes its results comparable with others (data split, recipe, network, fidelity).
+        environment: versions and machine that it was started with.
+    """
+
+    name: str
+    seed: int
+    config: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """One network trained from scratch on training and validation images and tested once.
+
+    Args:
+        run, trial: where its architecture was found; None where it came from a file or from text.
+        space: name of its space.
+        text, canonical: the architecture.
+        seed: training seed.
+        protocol: data split, recipe and network.
+        metrics: `test_accuracy` (fraction 0-1), `test_loss`, `train_loss` (nats), `parameters`, `flops`.
+        seconds: wall time.
+        folder: where its checkpoint is.
+    """
+
+    run: str | None
+    trial: int | None
+    space: str
+    text: str
+    canonical: str
+    seed: int
+    protocol: Mapping[str, Any]
+    metrics: Metrics
+    seconds: float
+    folder: str
+
+
+class RunRecord(Protocol):
+    """A run opened for writing; nobody else can write to it meanwhile."""
+
+    @property
+    def trials(self) -> Sequence[Trial]:
+        """The trials that were stored before it was opened, in the order of their numbers."""
+
+    def add(self, trial: Trial) -> None:
+        """Keep a trial for good: once this returns, it survives the end of the process.
+
+        Raises:
+            UserError: it could not be written (disk full …); nothing stored before is harmed.
+        """
+
+
+class Store(Protocol):
+    """Where runs, trials and retrainings are kept."""
+
+    def open(self, run: Run) -> AbstractContextManager[RunRecord]:
+        """Begin a run, or continue the one of this name.
+
+        Raises:
+            UsageError: the stored run has other settings (`FREE_KEYS` aside), or another process is writing it.
+        """
+
+    def runs(self) -> list[Run]: ...
+
+    def trials(self, run: str) -> list[Trial]:
+        """All trials of a run by number; empty where there is no such run."""
+
+    def add_retraining(self, retraining: Retraining) -> None: ...
+
+    def retrainings(self) -> list[Retraining]: ...
+
+
+def check_same_run(stored: Run, wanted: Run) -> None:
+    """Raise `UsageError`, with the keys that differ, unless `wanted` may continue `stored`."""
+    old = _flat({**stored.config, "seed": stored.seed, "protocol": stored.protocol})
+    new = _flat({**wanted.config, "seed": wanted.seed, "protocol": wanted.protocol})
+    differing = [
+        f"{key}={_show(old, key)}, now it is {_show(new, key)}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not any(f"{key}.".startswith(f"{free}.") for free in FREE_KEYS)
+    ]
+    # A changed setting shows up in the protocol as well; that line helps only where nothing else differs (other images)
+    settings = [line for line in differing if not line.startswith("protocol.")] or differing
+    if settings:
+        raise UsageError(
+            f"run {wanted.name!r} was started with {'; with '.join(settings)}. "
+            "Choose another run= or restore the old value; nothing was changed."
+        )
+
+
+def check_run_name(name: object) -> None:
+    """Raise `UsageError` unless a run can have this name."""
+    if not isinstance(name, str) or not name.strip() or len(name) > 100 or not name.isprintable():
+        raise UsageError(f"run must be a name of 1 to 100 printable characters, got {name!r}")
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def _show(flat: Mapping[str, Any], key: str) -> str:
+    return "unset" if key not in flat else "null" if flat[key] is None else str(flat[key])

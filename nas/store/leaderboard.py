@@ -1,0 +1,215 @@
+"""The leaderboard: trials of one or many runs, ranked where they can be compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nas.core import Objective, Trial, UsageError
+from nas.store.base import Retraining, Run, Store
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One trial on the leaderboard, or several of one architecture.
+
+    Args:
+        run, trial: where it comes from; for a group its best member.
+        objective: of its run.
+        score: mean of the objective, higher is better; None where the trial failed.
+        spread: standard deviation of the objective over the members (n - 1); None for fewer than two.
+        members: how many trials were evaluated for it.
+        tested: its retrainings, joined after the search.
+    """
+
+    run: Run
+    trial: Trial
+    objective: Objective
+    score: float | None
+    spread: float | None
+    members: int
+    tested: tuple[Retraining, ...]
+
+    def row(self) -> dict[str, Any]:
+        """All that is known of it, JSON-safe."""
+        trial = self.trial
+        return {
+            "run": self.run.name,
+            "number": trial.number,
+            "arch": trial.text,
+            "decisions": list(trial.proposal.architecture),
+            "canonical": trial.canonical,
+            "status": trial.status,
+            "error_kind": trial.error_kind,
+            "error": trial.error,
+            "epochs": epochs(self.run, trial),
+            "seed": trial.seed,
+            "metrics": dict(trial.metrics),
+            "seconds": trial.seconds,
+            "cost": dict(trial.cost),
+            "reused_from": trial.reused_from,
+            "info": dict(trial.proposal.info),
+            "score": self.score,
+            "spread": self.spread,
+            "members": self.members,
+            "protocol": protocol_key(self.run, trial),
+            "retrained": [
+                {
+                    "seed": test.seed,
+                    "metrics": dict(test.metrics),
+                    "protocol": dict(test.protocol),
+                    "folder": test.folder,
+                }
+                for test in self.tested
+            ],
+        }
+
+
+def objective_of(run: Run) -> Objective:
+    """The objective that a stored run was searched with."""
+    stored = run.config.get("objective") or {}
+    return Objective(**{key: stored[key] for key in ("metric", "direction") if key in stored})
+
+
+def epochs(run: Run, trial: Trial) -> int | None:
+    """Epochs that a trial was trained for; None for evaluators without epochs."""
+    full = run.protocol.get("recipe", {}).get("epochs")
+    return trial.proposal.fidelity or full
+
+
+def protocol_key(run: Run, trial: Trial) -> str:
+    """Eight hexadecimal digits, equal only where two results may be ranked together."""
+    # Without a protocol of the evaluator's own, its settings have to do
+    protocol = run.protocol or {"evaluator": run.config.get("evaluator"), "data": run.config.get("data")}
+    whole = {
+        "protocol": protocol,
+        "space": run.config.get("space"),
+        "objective": run.config.get("objective"),
+        "epochs": epochs(run, trial),
+    }
+    return hashlib.blake2b(json.dumps(whole, sort_keys=True).encode(), digest_size=4).hexdigest()
+
+
+def protocol_words(run: Run, trial: Trial) -> str:
+    """What a group of comparable trials has in common, for a person."""
+    protocol = run.protocol
+    recipe = protocol.get("recipe", {})
+    words = []
+    if "data" in protocol:
+        words.append(f"{protocol['data']} (split {protocol.get('split')})")
+    if epochs(run, trial) is not None:
+        words.append(f"{epochs(run, trial)} epochs")
+    if recipe.get("train_images"):
+        words.append(f"at most {recipe['train_images']} training images")
+    words += [f"{value} {key}" for key, value in (recipe.get("network") or {}).items()]
+    return ", ".join([*words, f"protocol {protocol_key(run, trial)}"])
+
+
+def leaderboard(
+    store: Store, run: str | None = None, *, sort: str = "score", top: int = 10, group: bool = False
+) -> list[list[Entry]]:
+    """Ranked entries, one list for each set of comparable trials, the largest set first.
+
+    Args:
+        store: where to look.
+        run: only this run.
+        sort: `score` (best first, failures last), `number`, or a metric's or cost's name (accuracies from the highest,
+            all else from the lowest).
+        top: entries of each set; 0: all.
+        group: join the trials of an architecture class; reused results count once.
+
+    Raises:
+        UsageError: there is no such run, or no trial has such a metric.
+    """
+    runs = store.runs()
+    if run is not None:
+        names = [known.name for known in runs]
+        runs = [known for known in runs if known.name == run]
+        if not runs:
+            raise UsageError(
+                f"there is no run {run!r} in the store; it has {', '.join(map(repr, names[-5:])) or 'none'}"
+            )
+    tested: dict[tuple[str | None, int | None], list[Retraining]] = {}
+    for retraining in store.retrainings():
+        tested.setdefault((retraining.run, retraining.trial), []).append(retraining)
+    sets: dict[str, list[Entry]] = {}
+    for known in runs:
+        objective = objective_of(known)
+        for trial in store.trials(known.name):
+            score = objective.score(trial) if trial.completed else None
+            tests = tuple(tested.get((known.name, trial.number), ()))
+            entry = Entry(known, trial, objective, score, None, 1, tests)
+            sets.setdefault(protocol_key(known, trial), []).append(entry)
+    ordered = sorted(sets.values(), key=len, reverse=True)
+    if group:
+        ordered = [_grouped(entries) for entries in ordered]
+    for entries in ordered:
+        _sort(entries, sort)
+    if (
+        ordered
+        and sort not in ("score", "number")
+        and not any(_value(e, sort) is not None for es in ordered for e in es)
+    ):
+        there = sorted({name for es in ordered for e in es for name in (*e.trial.metrics, *e.trial.cost)})
+        raise UsageError(f"sort must be score, number or one of {', '.join(there)}, got {sort!r}")
+    return [entries[: top or None] for entries in ordered]
+
+
+def find_trial(store: Store, run: str | None, trial: int | str) -> tuple[Run, Trial]:
+    """A trial of a run by its number, or the `best`.
+
+    Raises:
+        UsageError: no such run or trial, or none completed.
+    """
+    if run is None:
+        raise UsageError("run=null; expected the name of a run of the store (nas leaderboard lists them)")
+    entries = [entry for entries in leaderboard(store, run, sort="number", top=0) for entry in entries]
+    if trial == "best":
+        found = objective_of(entries[0].run).best([entry.trial for entry in entries]) if entries else None
+        if found is None:
+            raise UsageError(f"trial=best: run {run!r} has no completed trial")
+        return entries[0].run, found
+    for entry in entries:
+        if entry.trial.number == trial:
+            return entry.run, entry.trial
+    last = max((entry.trial.number for entry in entries), default=None)
+    there = "it has none" if last is None else f"expected best or 0 to {last}"
+    raise UsageError(f"trial={trial} is not a trial of run {run!r}; {there}")
+
+
+def _grouped(entries: Sequence[Entry]) -> list[Entry]:
+    classes: dict[str, list[Entry]] = {}
+    for entry in entries:
+        classes.setdefault(entry.trial.canonical, []).append(entry)
+    joined = []
+    for members in classes.values():
+        evaluated = [e for e in members if e.score is not None and e.trial.reused_from is None]
+        scores = [e.score for e in evaluated if e.score is not None]
+        if not scores:
+            joined.append(members[0])
+            continue
+        best = max(evaluated, key=lambda e: e.score or 0.0)
+        spread = statistics.stdev(scores) if len(scores) > 1 else None
+        tests = tuple(test for member in members for test in member.tested)
+        joined.append(Entry(best.run, best.trial, best.objective, statistics.fmean(scores), spread, len(scores), tests))
+    return joined
+
+
+def _value(entry: Entry, name: str) -> float | None:
+    values: Mapping[str, float] = {"seconds": entry.trial.seconds, **entry.trial.cost, **entry.trial.metrics}
+    return values.get(name)
+
+
+def _sort(entries: list[Entry], sort: str) -> None:
+    if sort == "number":
+        entries.sort(key=lambda entry: (entry.run.name, entry.trial.number))
+    elif sort == "score":
+        # among equals the first found stays first: the sort is stable and trials come by number
+        entries.sort(key=lambda entry: (entry.score is None, -(entry.score or 0.0)))
+    else:
+        sign = -1 if "acc" in sort else 1
+        entries.sort(key=lambda entry: ((value := _value(entry, sort)) is None, sign * (value or 0.0)))

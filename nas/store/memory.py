@@ -1,0 +1,45 @@
+"""A store that lives as long as the process; for tests, studies of strategies and first steps in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from nas.core import Trial
+from nas.store.base import Retraining, Run, RunRecord, check_same_run
+
+
+@dataclass
+class _Record:
+    trials: list[Trial]
+    kept: list[Trial]
+
+    def add(self, trial: Trial) -> None:
+        self.kept.append(trial)
+
+
+@dataclass
+class MemoryStore:
+    """Keeps everything in lists."""
+
+    _runs: dict[str, tuple[Run, list[Trial]]] = field(default_factory=dict)
+    _retrainings: list[Retraining] = field(default_factory=list)
+
+    @contextmanager
+    def open(self, run: Run) -> Iterator[RunRecord]:
+        stored, trials = self._runs.setdefault(run.name, (run, []))
+        check_same_run(stored, run)
+        yield _Record(list(trials), trials)
+
+    def runs(self) -> list[Run]:
+        return [run for run, _ in self._runs.values()]
+
+    def trials(self, run: str) -> list[Trial]:
+        return list(self._runs[run][1]) if run in self._runs else []
+
+    def add_retraining(self, retraining: Retraining) -> None:
+        self._retrainings.append(retraining)
+
+    def retrainings(self) -> list[Retraining]:
+        return list(self._retrainings)

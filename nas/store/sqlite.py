@@ -1,0 +1,277 @@
+"""The durable store: one SQLite file in write-ahead mode, written through SQLAlchemy Core.
+
+Every trial is a transaction of its own, synchronised to the disk before `add` returns. Several processes may write
+different runs of one store at a time; two that write the same run exclude each other by a lock that the operating
+system drops when its holder dies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from filelock import FileLock, Timeout
+from sqlalchemy.schema import CreateTable
+
+from nas.core import Proposal, Trial, UsageError, UserError
+from nas.store import schema
+from nas.store.base import Retraining, Run, RunRecord, check_same_run
+
+PREFIX = "sqlite:///"
+BUSY_SECONDS = 60
+"""How long a write waits for another process's transaction."""
+
+
+class SQLiteStore:
+    """A store in one file.
+
+    Args:
+        url: `sqlite:///relative/path.db` or `sqlite:////absolute/path.db`. The file is made by the first write.
+    """
+
+    def __init__(self, url: str = "sqlite:///nas.db") -> None:
+        if not isinstance(url, str) or not url.startswith(PREFIX) or url[len(PREFIX) :] in ("", ":memory:"):
+            raise UsageError(f"store.url must be sqlite:///FILE (four slashes for an absolute path), got {url!r}")
+        self.url = url
+        self.path = Path(url[len(PREFIX) :]).expanduser()
+
+    # --- writing -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def open(self, run: Run) -> Iterator[RunRecord]:
+        engine = self._writer()
+        with self._lock(run.name), engine.connect() as connection:
+            with self._told_plainly():
+                stored = connection.execute(sa.select(schema.runs).where(schema.runs.c.name == run.name)).first()
+                if stored is None:
+                    row = {key: getattr(run, key) for key in ("name", "seed", "config", "protocol", "environment")}
+                    connection.execute(schema.runs.insert().values(**row, created=_now()))
+                else:
+                    check_same_run(_run(stored), run)
+                trials = _trials(connection, run.name)
+                connection.commit()
+            yield _Record(self, connection, run.name, trials)
+
+    def add_retraining(self, retraining: Retraining) -> None:
+        with self._told_plainly(), self._writer().begin() as connection:
+            row = {key: getattr(retraining, key) for key in retraining.__dataclass_fields__}
+            connection.execute(schema.retrainings.insert().values(**row, finished=_now()))
+
+    def _writer(self) -> sa.Engine:
+        """An engine that may write; makes the file and its tables where they are missing."""
+        self._check_file()
+        if self.path.exists() and not self.path.stat().st_mode & 0o222:
+            raise UsageError(
+                f"store file {self.path} is read-only; make it writable (chmod u+w) or set store.url to another file"
+            )
+        with self._told_plainly():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            engine = self._engine(str(self.path))
+            with engine.connect() as connection:
+                self._check_version(connection)
+                for table in schema.metadata.sorted_tables:
+                    connection.execute(CreateTable(table, if_not_exists=True))
+                insert = schema.meta.insert().prefix_with("OR IGNORE")
+                connection.execute(insert.values(key="schema", value=str(schema.VERSION)))
+                connection.commit()
+        return engine
+
+    @contextmanager
+    def _lock(self, run: str) -> Iterator[None]:
+        digest = hashlib.blake2b(run.encode(), digest_size=4).hexdigest()
+        path = self.path.with_name(f"{self.path.name}-{digest}.lock")
+        lock = FileLock(path)
+        try:
+            with self._told_plainly():
+                lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(
+                f"run {run!r} of store {self.path} is being written by another process; "
+                "wait until it ends or choose another run="
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def runs(self) -> list[Run]:
+        with self._reading() as connection:
+            return [_run(row) for row in connection.execute(sa.select(schema.runs).order_by(schema.runs.c.created))]
+
+    def trials(self, run: str) -> list[Trial]:
+        with self._reading() as connection:
+            return _trials(connection, run)
+
+    def retrainings(self) -> list[Retraining]:
+        with self._reading() as connection:
+            rows = connection.execute(sa.select(schema.retrainings).order_by(schema.retrainings.c.id))
+            fields = Retraining.__dataclass_fields__
+            return [Retraining(**{key: value for key, value in row._mapping.items() if key in fields}) for row in rows]
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        """A connection that cannot change the store, not even by opening it."""
+        self._check_file()
+        if not self.path.exists():
+            raise UsageError(
+                f"there is no store {self.path}; run nas search first, or set store.url to an existing file"
+            )
+        with self._told_plainly():
+            address = f"file:{quote(str(self.path))}?mode=ro"
+            try:
+                with self._engine(address).connect() as connection:
+                    connection.execute(sa.text("SELECT 1 FROM sqlite_master"))
+            except sa.exc.OperationalError:
+                # In a folder that cannot be written, SQLite has no place for its shared memory; nobody writes there
+                address += "&immutable=1"
+            with self._engine(address).connect() as connection:
+                self._check_version(connection)
+                yield connection
+
+    # --- both ----------------------------------------------------------------------------------------------------
+
+    def _engine(self, address: str) -> sa.Engine:
+        def connect() -> sqlite3.Connection:
+            connection = sqlite3.connect(address, timeout=BUSY_SECONDS, uri=address.startswith("file:"))
+            if not address.startswith("file:"):
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=FULL")
+            return connection
+
+        return sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.NullPool)
+
+    def _check_file(self) -> None:
+        """Raise `UsageError` where the path holds something else than an SQLite file."""
+        if self.path.is_dir():
+            raise UsageError(f"store.url={self.url} is a folder; expected the path of an SQLite file")
+        if not self.path.exists():
+            return
+        try:
+            with self.path.open("rb") as file:
+                head = file.read(16)
+        except OSError as error:
+            raise UsageError(f"store file {self.path} cannot be read ({error.strerror}); set store.url") from None
+        if head and head != b"SQLite format 3\0":
+            raise UsageError(
+                f"store file {self.path} is not an SQLite database; it was left as it is, set store.url to another file"
+            )
+
+    def _check_version(self, connection: sa.Connection) -> None:
+        tables = set(connection.execute(sa.text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars())
+        if not tables:
+            return
+        if schema.meta.name not in tables:
+            raise UsageError(
+                f"store file {self.path} is an SQLite database of another program "
+                f"(tables {', '.join(sorted(tables)[:3])}); it was left as it is, set store.url to another file"
+            )
+        version = connection.execute(sa.select(schema.meta.c.value).where(schema.meta.c.key == "schema")).scalar()
+        if version is None or int(version) > schema.VERSION:
+            raise UsageError(
+                f"store file {self.path} was made by a newer version of cellnas (schema {version}, this one knows "
+                f"up to {schema.VERSION}); upgrade cellnas or set store.url to another file"
+            )
+
+    @contextmanager
+    def _told_plainly(self) -> Iterator[None]:
+        """Turn what the database and the disk say into one sentence."""
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            reason = str(error.orig)
+            hint = next((hint for word, hint in HINTS.items() if word in reason), "see store.url")
+            raise UserError(f"store {self.path}: {reason}; {hint}. What was stored before is kept.") from None
+        except OSError as error:
+            raise UserError(f"store {self.path}: {error.strerror or error}; set store.url to another file") from None
+
+
+HINTS: Mapping[str, str] = {
+    "full": "free some space and run the same command again to go on",
+    "readonly": "make the file and its folder writable, or set store.url to another file",
+    "locked": "another process holds it; run the same command again to go on",
+    "malformed": "the file is damaged; restore a copy, or set store.url to another file",
+    "unable to open": "make its folder writable, or set store.url to another file",
+}
+
+
+class _Record:
+    def __init__(self, store: SQLiteStore, connection: sa.Connection, run: str, trials: list[Trial]) -> None:
+        self.trials = trials
+        self._store = store
+        self._connection = connection
+        self._run = run
+        self._trial = schema.trials.insert()
+        self._curve = schema.curves.insert()
+
+    def add(self, trial: Trial) -> None:
+        proposal = trial.proposal
+        row = {
+            "run": self._run,
+            "number": trial.number,
+            "architecture": proposal.architecture,
+            "text": trial.text,
+            "canonical": trial.canonical,
+            "fidelity": proposal.fidelity,
+            "info": proposal.info,
+            "seed": trial.seed,
+            "status": trial.status,
+            "metrics": trial.metrics,
+            "seconds": trial.seconds,
+            "cost": trial.cost,
+            "reused_from": trial.reused_from,
+            "error_kind": trial.error_kind,
+            "error": trial.error,
+            "finished": _now(),
+        }
+        points = [
+            {"run": self._run, "trial": trial.number, "epoch": epoch, "metrics": metrics}
+            for epoch, metrics in enumerate(trial.curve, start=1)
+        ]
+        with self._store._told_plainly(), self._connection.begin():
+            self._connection.execute(self._trial, row)
+            if points:
+                self._connection.execute(self._curve, points)
+
+
+def _trials(connection: sa.Connection, run: str) -> list[Trial]:
+    table, curves = schema.trials, schema.curves
+    points: dict[int, list[Mapping[str, float]]] = {}
+    query = sa.select(curves.c.trial, curves.c.metrics).where(curves.c.run == run)
+    for number, metrics in connection.execute(query.order_by(curves.c.trial, curves.c.epoch)):
+        points.setdefault(number, []).append(metrics)
+    rows = connection.execute(sa.select(table).where(table.c.run == run).order_by(table.c.number))
+    return [
+        Trial(
+            number=row.number,
+            proposal=Proposal(tuple(row.architecture), row.fidelity, row.info),
+            text=row.text,
+            canonical=row.canonical,
+            seed=row.seed,
+            status=row.status,
+            metrics=row.metrics,
+            seconds=row.seconds,
+            cost=row.cost,
+            reused_from=row.reused_from,
+            error_kind=row.error_kind,
+            error=row.error,
+            curve=tuple(points.get(row.number, ())),
+        )
+        for row in rows
+    ]
+
+
+def _run(row: sa.Row[Any]) -> Run:
+    return Run(row.name, row.seed, row.config, row.protocol, row.environment)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,1 @@
+"""Search strategies, one method a file; each is registered by its YAML in `configs/strategy/`."""

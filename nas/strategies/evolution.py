@@ -1,0 +1,61 @@
+"""Regularized (aging) evolution.
+
+Real, Aggarwal, Huang & Le, "Regularized Evolution for Image Classifier Architecture Search", AAAI 2019,
+https://arxiv.org/abs/1802.01548, Algorithm 1.
+
+Differs from the paper: the tournament is drawn with replacement, as NAS-Bench-201 did, and a failed trial enters the
+population with the worst possible score instead of not at all, so that a space full of failures cannot freeze the
+search.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from numpy.random import Generator
+
+from nas.core import Architecture, Objective, Proposal, Trial, UsageError, whole_number
+from nas.space import SearchSpace
+
+
+@dataclass
+class RegularizedEvolution:
+    """Mutate the best of a random sample; always kill the oldest.
+
+    Args:
+        population_size: P, individuals alive at a time (paper: 100; NAS-Bench-201: 10).
+        sample_size: S, individuals in a tournament, 1 to P (paper: 25; NAS-Bench-201: 3).
+    """
+
+    space: SearchSpace
+    objective: Objective
+    population_size: int = 100
+    sample_size: int = 25
+    population: deque[tuple[float, Architecture]] = field(default_factory=deque, init=False)
+
+    def __post_init__(self) -> None:
+        whole_number("strategy.population_size", self.population_size)
+        whole_number("strategy.sample_size", self.sample_size)
+        if self.sample_size > self.population_size:
+            raise UsageError(
+                f"strategy.sample_size must be 1 to population_size ({self.population_size}), got {self.sample_size}"
+            )
+
+    def reset(self, rng: Generator) -> None:
+        self.population.clear()
+
+    def ask(self, rng: Generator, pending: Sequence[Proposal]) -> Proposal:
+        if not self.population or len(self.population) + len(pending) < self.population_size:
+            return Proposal(self.space.sample(rng))
+        contenders = rng.integers(len(self.population), size=self.sample_size)
+        _, parent = max((self.population[i] for i in contenders), key=lambda individual: individual[0])
+        return Proposal(self.space.mutate(parent, rng))
+
+    def tell(self, trial: Trial) -> None:
+        score = self.objective.score(trial) if trial.completed else -math.inf
+        self.population.append((score, trial.proposal.architecture))
+        if len(self.population) > self.population_size:
+            self.population.popleft()  # the oldest dies, however good it is

@@ -1,0 +1,1 @@
+"""Plain training of one network; it knows nothing of search."""

@@ -1,0 +1,29 @@
+"""Counting what a network holds and computes."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from nas.core import Task
+
+
+def parameters(network: nn.Module) -> int:
+    """Number of trainable values."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def flops(network: nn.Module, task: Task) -> int:
+    """Multiply-accumulate operations of convolutions and matrix products for one image.
+
+    The field calls this FLOPs. Additions of a bias, normalisation, activation and pooling are not counted, so
+    NAS-Bench-201's own figure is larger by the classifier's 10 bias additions.
+    """
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    training = network.training
+    network.eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, task.channels, task.height, task.width, device=device))
+    network.train(training)
+    return int(counter.get_total_flops()) // 2

@@ -1,0 +1,161 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.data.dataset import Images
+from nas.training.augment import Augmenter, plain_batch
+from nas.training.recipe import Recipe
+
+EVALUATION_BATCH = 500
+
+
+class TrainingFailed(Exception):
+    """Training ended without a usable network.
+
+    Args:
+        kind: `not_finite`, `out_of_memory` or `time_limit`.
+        message: what happened and what to try, without the name of the trial.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+def fit(
+    network: nn.Module,
+    train: Images,
+    valid: Images | None,
+    recipe: Recipe,
+    *,
+    seed: int,
+    report: Callable[[Mapping[str, float]], None],
+) -> dict[str, float]:
+    """Train a network, and validate it after every epoch.
+
+    Args:
+        network: on the device of the images; trained in place.
+        train: at least two images.
+        valid: None to train without validation.
+        recipe: `network`, `train_images` and `valid_images` are the caller's business.
+        seed: decides order and augmentation of the images; initialisation is the caller's.
+        report: called after each epoch with `train_loss` (mean over the epoch's steps) and, with validation,
+            `valid_accuracy` (fraction 0-1) and `valid_loss` (mean cross-entropy, nats).
+
+    Returns:
+        The metrics of the last epoch: the choice of a best epoch would flatter them.
+
+    Raises:
+        TrainingFailed: the loss became infinite or NaN, memory or time ran out.
+    """
+    started = time.monotonic()
+    device = train.pixels.device
+    if recipe.channels_last:
+        network.to(memory_format=torch.channels_last)
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(
+        parameters,
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.nesterov,
+        fused=True,
+    )
+    augmenter = Augmenter(train, recipe.crop, recipe.flip, recipe.cutout)
+    generator = torch.Generator().manual_seed(seed)
+    bounds = list(batches(len(train), recipe.batch_size))
+    steps = recipe.epochs * len(bounds)
+    step = 0
+    metrics: dict[str, float] = {}
+    with memory_guard():
+        for epoch in range(1, recipe.epochs + 1):
+            network.train()
+            draws = augmenter.draw(generator)
+            total = torch.zeros((), device=device)
+            for start, stop in bounds:
+                for group in optimizer.param_groups:
+                    group["lr"] = recipe.learning_rate(step / steps)
+                images, labels = augmenter.batch(draws, start, stop)
+                optimizer.zero_grad(set_to_none=True)
+                loss = F.cross_entropy(_logits(network, images, recipe), labels)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                total += loss.detach() * (stop - start)
+                step += 1
+                if recipe.time_limit is not None and time.monotonic() - started > recipe.time_limit:
+                    raise TrainingFailed(
+                        "time_limit",
+                        f"training passed trainer.time_limit={recipe.time_limit:g} s in epoch {epoch} of "
+                        f"{recipe.epochs}. Raise it, or train less: trainer.epochs, trainer.network",
+                    )
+            metrics = {"train_loss": total.item() / bounds[-1][1]}
+            if valid is not None:
+                accuracy, valid_loss = evaluate(network, valid, recipe)
+                metrics |= {"valid_accuracy": accuracy, "valid_loss": valid_loss}
+            for name, value in metrics.items():
+                if not math.isfinite(value):
+                    raise TrainingFailed(
+                        "not_finite",
+                        f"{name.replace('_', ' ')} became {value} in epoch {epoch} of {recipe.epochs} "
+                        f"(learning rate {recipe.lr:g}). Try trainer.lr={recipe.lr / 10:g}",
+                    )
+            report(metrics)
+    return metrics
+
+
+@torch.no_grad()
+def evaluate(network: nn.Module, images: Images, recipe: Recipe) -> tuple[float, float]:
+    """Accuracy (fraction 0-1, higher is better) and mean cross-entropy (nats) on some images."""
+    network.eval()
+    hits = torch.zeros((), dtype=torch.int64, device=images.labels.device)
+    loss = torch.zeros((), dtype=torch.float64, device=images.labels.device)
+    for start in range(0, len(images), EVALUATION_BATCH):
+        labels = images.labels[start : start + EVALUATION_BATCH]
+        logits = _logits(network, plain_batch(images, start, start + EVALUATION_BATCH), recipe)
+        hits += (logits.argmax(1) == labels).sum()
+        loss += F.cross_entropy(logits, labels, reduction="sum")
+    return hits.item() / len(images), loss.item() / len(images)
+
+
+def batches(count: int, size: int) -> Iterator[tuple[int, int]]:
+    """Bounds of an epoch's batches. The last may be smaller, but a single image is left out: it has no variance."""
+    for start in range(0, count, size):
+        stop = min(start + size, count)
+        if stop - start > 1:
+            yield start, stop
+
+
+def _logits(network: nn.Module, images: Tensor, recipe: Recipe) -> Tensor:
+    if not recipe.channels_last:
+        images = images.contiguous()
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+        logits: Tensor = network(images)
+    return logits.float()
+
+
+@contextmanager
+def memory_guard() -> Iterator[None]:
+    """Turn exhausted memory, of the device or of the machine, into `TrainingFailed`."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise TrainingFailed("out_of_memory", _out_of_memory(error)) from None
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # how the CPU allocator says it
+            raise
+        raise TrainingFailed("out_of_memory", _out_of_memory(error)) from None
+
+
+def _out_of_memory(error: BaseException) -> str:
+    detail = str(error).strip().splitlines()[0] if str(error).strip() else "no details"
+    return f"out of memory ({detail}). Try a smaller trainer.batch_size or trainer.network"

@@ -1,0 +1,87 @@
+"""A training recipe: everything that decides how a network is trained, and nothing of what is searched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from nas.core import UsageError, number_in, one_of, whole_number
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """SGD with momentum and a cosine schedule, as NAS-Bench-201 and DARTS train.
+
+    Args:
+        epochs: passes over the training images.
+        batch_size: images a step.
+        lr: learning rate of the first step.
+        lr_min: where the cosine ends, after the last step (Loshchilov & Hutter 2017, eq. 5, no restart).
+        momentum: 0 to below 1.
+        nesterov: Nesterov's form of the momentum.
+        weight_decay: L2 penalty on every parameter, normalisation included.
+        crop: padding before the random crop, as a fraction of the image's side (4 of 32 pixels: 0.125).
+        flip: mirror half of the images, where the data set says that keeps the label.
+        cutout: side of the square that is blanked, as a fraction of the image's side (16 of 32 pixels: 0.5); 0: none.
+        train_images, valid_images: train and validate on at most so many, the first of the split; None: all.
+        network: size of the skeleton (`channels`, `cells`) in place of the space's own.
+        precision: `fp32`, or `bf16` for autocast to bfloat16.
+        channels_last: memory format; the same numbers, up to rounding, in less time on CPU and GPU.
+        threads: CPU threads; None leaves torch's choice. Sums may round differently with another number.
+        deterministic: repeat bit for bit on the same machine.
+        time_limit: seconds after which training is given up; None: never.
+    """
+
+    epochs: int
+    batch_size: int = 256
+    lr: float = 0.1
+    lr_min: float = 0.0
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    crop: float = 0.125
+    flip: bool = True
+    cutout: float = 0.0
+    train_images: int | None = None
+    valid_images: int | None = None
+    network: Mapping[str, Any] = field(default_factory=dict)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = True
+    threads: int | None = None
+    deterministic: bool = True
+    time_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        whole_number("trainer.epochs", self.epochs)
+        whole_number("trainer.batch_size", self.batch_size)
+        number_in("trainer.lr", self.lr, 0.0, math.inf, above=True)
+        number_in("trainer.lr_min", self.lr_min, 0.0, self.lr)
+        number_in("trainer.momentum", self.momentum, 0.0, 1.0)
+        number_in("trainer.weight_decay", self.weight_decay, 0.0, math.inf)
+        number_in("trainer.crop", self.crop, 0.0, 1.0)
+        number_in("trainer.cutout", self.cutout, 0.0, 1.0)
+        number_in("trainer.time_limit", self.time_limit, 0.0, math.inf, above=True, null=True)
+        one_of("trainer.precision", self.precision, ("fp32", "bf16"))
+        for key in ("train_images", "valid_images", "threads"):
+            if getattr(self, key) is not None:
+                whole_number(f"trainer.{key}", getattr(self, key))
+        for key in ("nesterov", "flip", "channels_last", "deterministic"):
+            if not isinstance(getattr(self, key), bool):
+                raise UsageError(f"trainer.{key} must be true or false, got {getattr(self, key)!r}")
+        if not isinstance(self.network, Mapping):
+            raise UsageError(f"trainer.network must be a mapping such as {{channels: 8}}, got {self.network!r}")
+        if self.nesterov and self.momentum == 0:
+            raise UsageError("trainer.nesterov=true needs trainer.momentum above 0, got 0")
+
+    def protocol(self) -> dict[str, Any]:
+        """What makes two trainings comparable: all settings but those that only bound the time."""
+        settings = asdict(self)
+        settings["network"] = dict(self.network)
+        del settings["time_limit"]
+        return settings
+
+    def learning_rate(self, progress: float) -> float:
+        """Learning rate after `progress` (0-1) of all steps."""
+        return self.lr_min + (self.lr - self.lr_min) * 0.5 * (1 + math.cos(math.pi * progress))

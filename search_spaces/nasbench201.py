@@ -1,0 +1,266 @@
+"""The NAS-Bench-201 cell space.
+
+Dong & Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search", ICLR 2020,
+https://arxiv.org/abs/2001.00326, section 2.
+
+A cell is the complete graph over 4 nodes; each of its 6 edges carries one of 5 operations, each node is the sum of
+its incoming edges: 15,625 cells. The skeleton is a 3x3 stem, three stages of `cells` equal cells with `channels`, 2 and
+4 times `channels` filters, residual blocks of stride 2 between them, and a linear classifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import permutations, product
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from nas.core import Architecture, Task, UsageError, whole_number
+from nas.space import SearchSpace
+from search_spaces.operations import AvgPool3x3, ReLUConvBN
+
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+"""(source, target) in the order of the official string: by target, then by source."""
+CONVOLUTIONS = {OPERATIONS.index("nor_conv_1x1"): 1, OPERATIONS.index("nor_conv_3x3"): 3}
+
+
+class NASBench201(SearchSpace):
+    """6 edges x 5 operations.
+
+    Args:
+        channels: filters of the first stage (benchmark: 16).
+        cells: cells in each of the three stages (benchmark: 5).
+    """
+
+    choices = MappingProxyType({f"{source}->{target}": OPERATIONS for source, target in EDGES})
+
+    def __init__(self, channels: int = 16, cells: int = 5) -> None:
+        whole_number("space.channels", channels)
+        whole_number("space.cells", cells)
+        self.channels = channels
+        self.cells = cells
+
+    def build(self, architecture: Architecture, task: Task, network: Mapping[str, Any] | None = None) -> nn.Module:
+        size = {"channels": self.channels, "cells": self.cells}
+        for key, value in (network or {}).items():
+            if key not in size:
+                raise UsageError(f"trainer.network.{key} is unknown to NASBench201; it knows {', '.join(size)}")
+            whole_number(f"trainer.network.{key}", value)
+            size[key] = value
+        self.validate(architecture)
+        return Network(architecture, task, **size)
+
+    def to_text(self, architecture: Architecture) -> str:
+        """The official string, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`."""
+        return _text(architecture)
+
+    def from_text(self, text: str) -> Architecture:
+        """Read the official string.
+
+        Raises:
+            UsageError: the text is not of this space.
+        """
+        example = "|nor_conv_3x3~0|+|skip_connect~0|none~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|"
+        nodes = [node.strip().strip("|").split("|") for node in text.strip().split("+")]
+        if [len(node) for node in nodes] != [1, 2, 3]:
+            raise UsageError(f"arch={text!r} is not a NAS-Bench-201 string; expected 3 nodes like {example!r}")
+        values = []
+        for node in nodes:
+            for source, edge in enumerate(node):
+                operation, _, origin = edge.partition("~")
+                if operation not in OPERATIONS or origin != str(source):
+                    raise UsageError(
+                        f"arch={text!r}: {edge!r} is not an edge of NAS-Bench-201; "
+                        f"expected OPERATION~{source} with one of {', '.join(OPERATIONS)}"
+                    )
+                values.append(OPERATIONS.index(operation))
+        return tuple(values)
+
+    def canonical(self, architecture: Architecture) -> str:
+        """Key of the function class; 5,875 over the 15,625 cells. See `canonical_form`."""
+        return canonical_form(architecture)[0]
+
+
+@lru_cache(maxsize=5**6)
+def _text(architecture: Architecture) -> str:
+    edges = [f"{OPERATIONS[value]}~{source}" for value, (source, _) in zip(architecture, EDGES, strict=True)]
+    return "+".join(f"|{'|'.join(edges[start:stop])}|" for start, stop in ((0, 1), (1, 3), (3, 6)))
+
+
+# --- which cells are equal ---------------------------------------------------------------------------------------
+
+Term: TypeAlias = tuple[Any, ...]
+"""An addend: ("x",) the cell's input, ("pool", sum) or ("conv", kernel, edge, sum). A sum is a sorted tuple of them."""
+
+
+@lru_cache(maxsize=5**6)
+def canonical_form(architecture: Architecture) -> tuple[str, tuple[int, ...]]:
+    """The cell as a formula in which only provable equalities are used.
+
+    Skip connections are contracted, sums flattened and unordered, `none` and a pooling of nothing removed. A
+    convolution of a dead input is kept: its normalisation still adds a learnable constant. A convolution that is used
+    twice is told from two convolutions of the same input, since those have weights of their own.
+
+    Returns:
+        The key, and the edges of its convolutions in the order of its numbering: two cells with equal keys compute the
+        same function when the convolutions at equal places carry the same weights.
+    """
+    sums: list[tuple[Term, ...]] = [(("x",),), (), (), ()]
+    for edge, (value, (source, target)) in enumerate(zip(architecture, EDGES, strict=True)):
+        inputs = sums[source]
+        if OPERATIONS[value] == "skip_connect":
+            added = inputs
+        elif value in CONVOLUTIONS:
+            added = (("conv", CONVOLUTIONS[value], edge, inputs),)
+        elif OPERATIONS[value] == "avg_pool_3x3" and inputs:
+            added = (("pool", inputs),)
+        else:
+            added = ()
+        sums[target] += added
+    formula = sums[3]
+
+    # Which edge carries a convolution does not matter, only which places share one. Convolutions of unlike shape
+    # cannot be confused, so only those of equal shape are renamed among each other, and the least text is the key.
+    shapes: dict[str, list[int]] = {}
+    for edge, shape in sorted(_convolutions(formula).items(), key=lambda item: (item[1], item[0])):
+        shapes.setdefault(shape, []).append(edge)
+    orders = product(*(permutations(edges) for edges in shapes.values()))
+    candidates = (tuple(edge for group in order for edge in group) for order in orders)
+    return min(
+        (_write(formula, {edge: str(number) for number, edge in enumerate(edges)}), edges) for edges in candidates
+    )
+
+
+def _convolutions(formula: tuple[Term, ...]) -> dict[int, str]:
+    """Edge -> shape of every convolution of a formula; the shape is its text without names."""
+    found: dict[int, str] = {}
+    for term in formula:
+        if term[0] == "conv":
+            found[term[2]] = _write((term,), {})
+        if term[0] != "x":
+            found |= _convolutions(term[-1])
+    return found
+
+
+def _write(formula: tuple[Term, ...], names: Mapping[int, str]) -> str:
+    """The formula as text, its addends sorted; convolutions without a name are written alike."""
+    return "+".join(sorted(_write_term(term, names) for term in formula)) or "0"
+
+
+def _write_term(term: Term, names: Mapping[int, str]) -> str:
+    if term[0] == "x":
+        return "x"
+    if term[0] == "pool":
+        return f"pool({_write(term[1], names)})"
+    _, kernel, edge, inputs = term
+    return f"conv{kernel}#{names.get(edge, '')}({_write(inputs, names)})"
+
+
+def published_key(architecture: Architecture) -> str:
+    """The paper's own rule for unique topologies; 6,466 over the 15,625 cells.
+
+    An operation on a dead input is dead, dead addends are kept, skip connections are contracted, and convolutions have
+    no identity. It merges cells that compute different functions (a convolution used twice and two convolutions), and
+    keeps some equal ones apart (a contracted sum is not sorted anew, so the count depends on how the signs sort: dead,
+    composed, input). Nothing here relies on it.
+    """
+    nodes = ["x"]
+    for target in range(1, 4):
+        addends = []
+        for value, (source, end) in zip(architecture, EDGES, strict=True):
+            if end != target:
+                continue
+            if OPERATIONS[value] == "none" or nodes[source] == "#":
+                addends.append("#")
+            elif OPERATIONS[value] == "skip_connect":
+                addends.append(nodes[source])
+            else:
+                addends.append(f"({nodes[source]})@{OPERATIONS[value]}")
+        nodes.append("+".join(sorted(addends)))
+    return nodes[3]
+
+
+# --- the network -------------------------------------------------------------------------------------------------
+
+
+def operation(name: str, channels: int) -> nn.Module | None:
+    """The module of an edge, (B, channels, H, W) to the same shape; None for `none`."""
+    if name == "nor_conv_1x1":
+        return ReLUConvBN(channels, channels, 1)
+    if name == "nor_conv_3x3":
+        return ReLUConvBN(channels, channels, 3)
+    if name == "avg_pool_3x3":
+        return AvgPool3x3()
+    return nn.Identity() if name == "skip_connect" else None
+
+
+class Cell(nn.Module):
+    """forward(x: (B, channels, H, W)) -> the same shape. Edges of `none` do not exist."""
+
+    def __init__(self, architecture: Architecture, channels: int) -> None:
+        super().__init__()
+        self.edges = nn.ModuleDict()
+        for value, (source, target) in zip(architecture, EDGES, strict=True):
+            module = operation(OPERATIONS[value], channels)
+            if module is not None:
+                self.edges[f"{source}_{target}"] = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        nodes = [x]
+        for target in range(1, 4):
+            total: Tensor | None = None
+            for source in range(target):
+                name = f"{source}_{target}"
+                if name in self.edges:
+                    term = self.edges[name](nodes[source])
+                    total = term if total is None else total + term
+            nodes.append(torch.zeros_like(x) if total is None else total)
+        return nodes[3]
+
+
+class ResidualReduction(nn.Module):
+    """Basic residual block of stride 2: (B, C, H, W) to (B, 2 C, H / 2, W / 2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = ReLUConvBN(channels, 2 * channels, 3, stride=2)
+        self.second = ReLUConvBN(2 * channels, 2 * channels, 3)
+        self.shortcut = nn.Sequential(
+            # ceil_mode lets odd sizes through as the strided convolution does; at even sizes it changes nothing
+            nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False),
+            nn.Conv2d(channels, 2 * channels, 1, bias=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual: Tensor = self.second(self.first(x))
+        shortcut: Tensor = self.shortcut(x)
+        return shortcut + residual
+
+
+class Network(nn.Module):
+    """forward(images: (B, task.channels, H, W)) -> logits (B, task.classes)."""
+
+    def __init__(self, architecture: Architecture, task: Task, channels: int, cells: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(task.channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        )
+        stages: list[nn.Module] = []
+        for stage in range(3):
+            width = channels * 2**stage
+            stages += [Cell(architecture, width) for _ in range(cells)]
+            if stage < 2:
+                stages.append(ResidualReduction(width))
+        self.body = nn.Sequential(*stages)
+        self.norm = nn.BatchNorm2d(4 * channels)
+        self.classifier = nn.Linear(4 * channels, task.classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = torch.relu(self.norm(self.body(self.stem(images))))
+        logits: Tensor = self.classifier(x.mean((2, 3)))  # unlike AdaptiveAvgPool2d deterministic on CUDA
+        return logits
