@@ -33,7 +33,10 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console(width=None if terminal else 400, highlight=False).print(table)
+    console = Console(width=None if terminal else 400, highlight=False)
+    with console.capture() as capture:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def amount(value: float | None) -> str:

@@ -6,12 +6,13 @@ a run is repeated by its seed, and continued by telling a fresh strategy the sto
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -260,7 +261,7 @@ class _Session:
 
 
 def describe(part: object) -> Any:
-    """A part of a search as JSON-safe settings: its class and its public fields."""
+    """A part of a search as JSON-safe settings: its class, and what it keeps of its constructor's arguments."""
     if isinstance(part, partial):
         return {"type": describe(part.func)} | {key: describe(value) for key, value in part.keywords.items()}
     if part is None or isinstance(part, bool | int | float | str):
@@ -269,13 +270,12 @@ def describe(part: object) -> Any:
         return {str(key): describe(value) for key, value in part.items()}
     if isinstance(part, Sequence):
         return [describe(value) for value in part]
-    kind = part if callable(part) and hasattr(part, "__qualname__") else type(part)
-    name = f"{kind.__module__}.{kind.__qualname__}"
-    if kind is part:
-        return name
-    names = [f.name for f in fields(part)] if is_dataclass(part) else list(getattr(part, "__dict__", {}))
-    public = {key: getattr(part, key) for key in names if not key.startswith("_")}
-    return {"type": name} | {key: describe(value) for key, value in public.items()}
+    if inspect.isroutine(part) or inspect.isclass(part):
+        return f"{part.__module__}.{part.__qualname__}"
+    kind = type(part)
+    arguments = [] if kind.__init__ is object.__init__ else list(inspect.signature(kind).parameters)
+    kept = {key: describe(getattr(part, key)) for key in arguments if hasattr(part, key)}
+    return {"type": f"{kind.__module__}.{kind.__qualname__}"} | kept
 
 
 def _where(error: Exception) -> str:

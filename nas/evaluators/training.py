@@ -32,7 +32,7 @@ class TrainingEvaluator:
     def __init__(self, space: SearchSpace, data: DataSet, trainer: Recipe) -> None:
         self.space = space
         self.data = data
-        self.recipe = trainer
+        self.trainer = trainer
         self._split: Split | None = None
         self._parts: tuple[Images, Images] | None = None
 
@@ -41,13 +41,13 @@ class TrainingEvaluator:
         return {
             "data": self.data.name,
             "split": self._the_split().hash,
-            "recipe": self.recipe.protocol(),
+            "recipe": self.trainer.protocol(),
         }
 
     def prepare(self, device: str) -> None:
         """Load the images onto the device."""
         place = resolve_device(device)
-        split, recipe = self._the_split(), self.recipe
+        split, recipe = self._the_split(), self.trainer
         self._parts = (
             split.train.first(recipe.train_images).to(place),
             split.valid.first(recipe.valid_images).to(place),
@@ -56,7 +56,7 @@ class TrainingEvaluator:
     def architecture_metrics(self, architecture: Architecture) -> Metrics:
         """`parameters` and `flops` of the network that would be trained."""
         with torch.random.fork_rng(devices=()):
-            network = self.space.build(architecture, self.data.task, self.recipe.network)
+            network = self.space.build(architecture, self.data.task, self.trainer.network)
         return {
             "parameters": count.parameters(network),
             "flops": count.flops(network, self.data.task),
@@ -67,7 +67,7 @@ class TrainingEvaluator:
             self.prepare(context.device)
         assert self._parts is not None
         train, valid = self._parts
-        recipe = self.recipe if proposal.fidelity is None else replace(self.recipe, epochs=proposal.fidelity)
+        recipe = self.trainer if proposal.fidelity is None else replace(self.trainer, epochs=proposal.fidelity)
         device = train.pixels.device
         memory = PeakMemory(device)
         metrics = dict(self.architecture_metrics(proposal.architecture))

@@ -105,7 +105,7 @@ def protocol_words(run: Run, trial: Trial) -> str:
         words.append(f"{epochs(run, trial)} epochs")
     if recipe.get("train_images"):
         words.append(f"at most {recipe['train_images']} training images")
-    words += [f"{value} {key}" for key, value in (recipe.get("network") or {}).items()]
+    words += [f"{key} {value}" for key, value in (recipe.get("network") or {}).items()]
     return ", ".join([*words, f"protocol {protocol_key(run, trial)}"])
 
 

@@ -67,6 +67,9 @@ class SQLiteStore:
     def _writer(self) -> sa.Engine:
         """An engine that may write; makes the file and its tables where they are missing."""
         self._check_file()
+        if self.path.exists():
+            with self._reading():
+                pass  # someone else's database must be refused before write-ahead mode would change it
         if self.path.exists() and not self.path.stat().st_mode & 0o222:
             raise UsageError(
                 f"store file {self.path} is read-only; make it writable (chmod u+w) or set store.url to another file"
@@ -75,7 +78,6 @@ class SQLiteStore:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             engine = self._engine(str(self.path))
             with engine.connect() as connection:
-                self._check_version(connection)
                 for table in schema.metadata.sorted_tables:
                     connection.execute(CreateTable(table, if_not_exists=True))
                 insert = schema.meta.insert().prefix_with("OR IGNORE")
@@ -88,14 +90,14 @@ class SQLiteStore:
         digest = hashlib.blake2b(run.encode(), digest_size=4).hexdigest()
         path = self.path.with_name(f"{self.path.name}-{digest}.lock")
         lock = FileLock(path)
-        try:
-            with self._told_plainly():
+        with self._told_plainly():
+            try:
                 lock.acquire(timeout=0)
-        except Timeout:
-            raise UsageError(
-                f"run {run!r} of store {self.path} is being written by another process; "
-                "wait until it ends or choose another run="
-            ) from None
+            except Timeout:
+                raise UsageError(
+                    f"run {run!r} of store {self.path} is being written by another process; "
+                    "wait until it ends or choose another run="
+                ) from None
         try:
             yield
         finally:
@@ -140,14 +142,24 @@ class SQLiteStore:
     # --- both ----------------------------------------------------------------------------------------------------
 
     def _engine(self, address: str) -> sa.Engine:
+        writing = not address.startswith("file:")
+
         def connect() -> sqlite3.Connection:
-            connection = sqlite3.connect(address, timeout=BUSY_SECONDS, uri=address.startswith("file:"))
-            if not address.startswith("file:"):
+            # isolation_level=None: the driver's own transactions leave the making of tables out
+            connection = sqlite3.connect(address, timeout=BUSY_SECONDS, uri=not writing, isolation_level=None)
+            if writing:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=FULL")
             return connection
 
-        return sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.NullPool)
+        engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.NullPool)
+
+        @sa.event.listens_for(engine, "begin")
+        def begin(connection: sa.Connection) -> None:
+            # A writer that begins as a reader could be refused half-way, when another has written meanwhile
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+        return engine
 
     def _check_file(self) -> None:
         """Raise `UsageError` where the path holds something else than an SQLite file."""
@@ -175,7 +187,9 @@ class SQLiteStore:
                 f"(tables {', '.join(sorted(tables)[:3])}); it was left as it is, set store.url to another file"
             )
         version = connection.execute(sa.select(schema.meta.c.value).where(schema.meta.c.key == "schema")).scalar()
-        if version is None or int(version) > schema.VERSION:
+        if version is None:
+            raise UsageError(f"store file {self.path} is damaged (no schema version); set store.url to another file")
+        if int(version) > schema.VERSION:
             raise UsageError(
                 f"store file {self.path} was made by a newer version of cellnas (schema {version}, this one knows "
                 f"up to {schema.VERSION}); upgrade cellnas or set store.url to another file"

@@ -1,0 +1,149 @@
+"""Conformance: what every space, strategy and data set must keep, as functions that any test can call.
+
+    from nas.testing import check_space
+    def test_mine(): check_space(MySpace(), Task(channels=3, height=32, width=32, classes=10))
+
+Each raises AssertionError with a sentence that says what was not kept. The project's own parts are found by globbing
+`configs/` and go through the same checks.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from nas.core import Architecture, Objective, Proposal, Strategy, StrategyFactory, Task, Trial, UserError
+from nas.data.dataset import DataSet
+from nas.data.lock import TestSetLocked, locked_test_set
+from nas.randomness import TrialRandom
+from nas.space import SearchSpace
+
+SAMPLES = 20
+
+
+def check_space(space: SearchSpace, task: Task, samples: int = SAMPLES) -> None:
+    """A space samples, mutates and crosses validly, its text goes both ways, and its networks classify the task."""
+    rng = np.random.default_rng(0)
+    for number in range(samples):
+        architecture = space.sample(rng)
+        other = space.sample(rng)
+        children = [space.mutate(architecture, rng), space.crossover(architecture, other, rng)]
+        for arch in (architecture, *children, *list(space.neighbours(architecture))[:5]):
+            _check_plain(arch)
+            space.validate(arch)
+        changed = sum(a != b for a, b in zip(architecture, children[0], strict=True))
+        assert changed <= 1, f"mutate changed {changed} decisions of {architecture}, expected one"
+        assert changed == 1 or not any(space.neighbours(architecture)), f"mutate left {architecture} as it was"
+        for value, first, second in zip(children[1], architecture, other, strict=True):
+            assert value in (first, second), f"crossover made option {value} up; the parents have {first} and {second}"
+        text = space.to_text(architecture)
+        assert "\n" not in text, f"to_text must be one line, got {text!r}"
+        assert space.from_text(text) == architecture, f"from_text({text!r}) is not the architecture it was written from"
+        assert space.canonical(architecture) == space.canonical(tuple(architecture)), "canonical is not a function"
+        code = space.encode(architecture)
+        assert code.shape == (sum(space.sizes),), f"encode gave shape {code.shape}"
+        assert code.sum() == len(space.sizes), "encode must set one place per decision"
+        if number < 3:
+            _check_network(space, architecture, task)
+    try:
+        space.from_text("no architecture of any space")
+    except UserError:
+        return
+    raise AssertionError("from_text accepted nonsense; it must raise UsageError")
+
+
+def _check_plain(architecture: Architecture) -> None:
+    assert isinstance(architecture, tuple), f"an architecture must be a tuple, got {type(architecture).__name__}"
+    for value in architecture:
+        assert type(value) is int, f"an architecture must hold plain ints, got {type(value).__name__}"
+
+
+def _check_network(space: SearchSpace, architecture: Architecture, task: Task) -> None:
+    torch.manual_seed(0)
+    network = space.build(architecture, task).train()
+    images = torch.randn(4, task.channels, task.height, task.width)
+    logits = network(images)
+    assert logits.shape == (4, task.classes), f"build gave logits of shape {tuple(logits.shape)}, expected (4, classes)"
+    logits.sum().backward()
+    torch.manual_seed(0)
+    again = space.build(architecture, task).train()(images)
+    assert torch.equal(logits, again), "build must take its random numbers from torch's global generator alone"
+
+
+def check_strategy(make: StrategyFactory, space: SearchSpace, trials: int = 60) -> None:
+    """`ask` is pure and valid, the state is a fold over the told trials, failures and pending proposals are borne."""
+    objective = Objective()
+    strategy = _fresh(make, space, objective)
+    random = TrialRandom(3)
+    told: list[Trial] = []
+    for number in range(trials):
+        proposal = strategy.ask(random.trial(number), ())
+        again = strategy.ask(random.trial(number), ())
+        assert proposal == again, f"ask is not pure: trial {number} was proposed as {proposal}, then as {again}"
+        if proposal is None:
+            break
+        space.validate(proposal.architecture)
+        ahead = strategy.ask(random.trial(number + 1), (proposal,))
+        if ahead is not None:
+            space.validate(ahead.architecture)
+        trial = _trial(space, number, proposal, failed=number % 7 == 3)
+        strategy.tell(trial)
+        told.append(trial)
+    assert told, "the strategy proposed nothing"
+    replayed = _fresh(make, space, objective)
+    for trial in told:
+        replayed.tell(trial)
+    for number in (len(told), len(told) + 1):
+        expected, found = strategy.ask(random.trial(number), ()), replayed.ask(random.trial(number), ())
+        assert found == expected, f"replay proposes {found}, the strategy itself {expected}"
+    frozen = copy.deepcopy(strategy)
+    frozen.reset(random.start())
+    first = _fresh(make, space, objective)
+    assert frozen.ask(random.trial(0), ()) == first.ask(random.trial(0), ()), "reset leaves traces of earlier trials"
+    survivor = _fresh(make, space, objective)
+    for number in range(trials):
+        proposal = survivor.ask(random.trial(number), ())
+        if proposal is None:
+            break
+        survivor.tell(_trial(space, number, proposal, failed=True))  # a space where everything fails
+
+
+def _fresh(make: StrategyFactory, space: SearchSpace, objective: Objective) -> Strategy:
+    strategy = make(space=space, objective=objective)
+    strategy.reset(TrialRandom(3).start())
+    return strategy
+
+
+def _trial(space: SearchSpace, number: int, proposal: Proposal, *, failed: bool) -> Trial:
+    text = space.to_text(proposal.architecture)
+    score = float(np.mean(proposal.architecture))
+    if failed:
+        return Trial(number, proposal, text, text, 0, "failed", {}, 0.0, error_kind="error", error="made to fail")
+    return Trial(number, proposal, text, text, 0, "completed", {Objective().metric: score}, 0.0)
+
+
+def check_data(make: Callable[[], DataSet]) -> None:
+    """A data set states its task truly, splits the same every time, and keeps its test images locked in a search."""
+    data = make()
+    task, split, again = data.task, data.split(), make().split()
+    assert split.hash == again.hash, f"two splits differ: {split.hash} and {again.hash}"
+    for name, part in (("train", split.train), ("valid", split.valid)):
+        shape = tuple(part.pixels.shape[1:])
+        assert shape == (task.channels, task.height, task.width), f"{name} images are {shape}, the task says {task}"
+        assert part.pixels.dtype == torch.uint8, f"{name} images are {part.pixels.dtype}, expected uint8"
+        assert part.labels.dtype == torch.int64, f"{name} labels are {part.labels.dtype}, expected int64"
+        assert set(part.labels.tolist()) == set(range(task.classes)), f"{name} lacks a class"
+        assert len(part.mean) == len(part.std) == task.channels, "mean and std need one value a channel"
+    with locked_test_set():
+        try:
+            data.test_images()
+        except TestSetLocked:
+            pass
+        else:
+            raise AssertionError("test_images could be read while a search held the lock")
+
+
+__all__: Sequence[str] = ("check_data", "check_space", "check_strategy")

@@ -1,0 +1,31 @@
+# Sourced by the other scripts: makes .venv where it is missing and installs the project into it.
+# `install_project` or `install_project dev`; does nothing when pyproject.toml has not changed since.
+
+find_python() {
+  local name
+  for name in python3 python3.13 python3.12 python3.11 python; do
+    if command -v "$name" >/dev/null 2>&1 &&
+      "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      echo "$name"
+      return
+    fi
+  done
+  echo "cellnas needs Python 3.11 or newer, and none of python3, python3.13, python3.12, python3.11 is." >&2
+  return 1
+}
+
+install_project() {
+  local extras="${1:-}" python stamp sum
+  stamp=".venv/.installed${extras:+-$extras}"
+  sum="$(cksum <pyproject.toml) $PWD"
+  # what is installed for development is installed for use
+  [ "$(cat "$stamp" 2>/dev/null)" = "$sum" ] || [ "$(cat .venv/.installed-dev 2>/dev/null)" = "$sum" ] && return
+  if [ ! -x .venv/bin/python ]; then
+    python="$(find_python)" || return 1
+    "$python" -m venv .venv || return 1
+  fi
+  echo "Installing cellnas and PyTorch into .venv (once; PyTorch is a download of some GB) …" >&2
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check torch torchvision || return 1
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".${extras:+[$extras]}" || return 1
+  echo "$sum" >"$stamp"
+}

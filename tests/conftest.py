@@ -1,0 +1,118 @@
+"""Shared fixtures: a toy space, trials made by hand, and the command line in and out of process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import nn
+
+from nas.cli import main
+from nas.core import Objective, Proposal, Trial
+from nas.space import SearchSpace
+
+ROOT = Path(__file__).resolve().parent.parent
+MAXIMIZE = Objective()
+
+
+class ToySpace(SearchSpace):
+    """Six decisions of four options; the network is one linear layer."""
+
+    choices = MappingProxyType({f"d{i}": ("a", "b", "c", "d") for i in range(6)})
+
+    def build(self, architecture, task, network=None):
+        return nn.Sequential(nn.Flatten(), nn.Linear(task.channels * task.height * task.width, task.classes))
+
+
+def steep(proposal: Proposal, context: Any) -> dict[str, float]:
+    """An objective with one optimum, (3, 3, 3, 3, 3, 3), and a slope towards it."""
+    return {"valid_accuracy": sum(proposal.architecture) / 18}
+
+
+@pytest.fixture
+def toy_space() -> ToySpace:
+    return ToySpace()
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def trial() -> Callable[..., Trial]:
+    """Makes a trial of ToySpace from a number and a score; None for a failed one."""
+
+    def make(number: int, score: float | None, architecture: tuple[int, ...] | None = None, **more: Any) -> Trial:
+        arch = architecture or tuple((number >> 2 * i) % 4 for i in range(6))
+        text = ToySpace().to_text(arch)
+        if score is None:
+            return Trial(
+                number, Proposal(arch), text, text, 0, "failed", {}, 0.0, error_kind="error", error="made to fail"
+            )
+        return Trial(number, Proposal(arch), text, text, 0, "completed", {"valid_accuracy": score}, 0.0, **more)
+
+    return make
+
+
+@pytest.fixture
+def nas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Runs `nas …` in this process and in a fresh folder; returns exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    # the packages under test come first, the current folder is added by main itself
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        code = main(words)
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(words, code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `python -m nas …` as a process of its own, in a fresh folder."""
+
+    def run(*words: str, env: Mapping[str, str] | None = None, cwd: Path = tmp_path, timeout: float = 300) -> Any:
+        return subprocess.run(
+            [sys.executable, "-m", "nas", *words],
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def cifar10_root() -> Path:
+    """The folder of real CIFAR-10 batches; the test is skipped where there are none."""
+    root = Path(os.environ.get("NAS_DATA", "")) / "cifar-10-batches-py"
+    if not os.environ.get("NAS_DATA") or not root.is_dir():
+        pytest.skip("needs CIFAR-10 below NAS_DATA")
+    return root
+
+
+@pytest.fixture
+def table() -> list[dict[str, str]]:
+    """The rows of the NAS-Bench-201 table; the test is skipped where there is none."""
+    import csv
+    import gzip
+
+    path = Path(os.environ.get("NAS_DATA", "")) / "nasbench201" / "nb201_table.csv.gz"
+    if not path.is_file():
+        pytest.skip("needs the NAS-Bench-201 table below NAS_DATA")
+    with gzip.open(path, "rt") as file:
+        return list(csv.DictReader(file))

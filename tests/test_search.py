@@ -1,0 +1,254 @@
+"""Searching, as a tutorial: what a search is given, what it gives back, and what it survives."""
+
+import sys
+from functools import partial
+
+import pytest
+from conftest import steep
+
+from nas import Budget, Objective, Proposal, TrialFailed, UsageError, UserError, search
+from nas.core import Context, Trial
+from nas.search import describe
+from nas.store.memory import MemoryStore
+from nas.strategies.evolution import RegularizedEvolution
+from nas.strategies.random import RandomSearch
+
+EVOLUTION = partial(RegularizedEvolution, population_size=10, sample_size=3)
+
+
+def test_a_search_is_a_space_a_strategy_and_a_function(toy_space):
+    result = search(toy_space, RandomSearch, steep, budget=Budget(trials=50))
+    assert len(result.trials) == 50
+    assert result.best.metrics["valid_accuracy"] == max(t.metrics["valid_accuracy"] for t in result.trials)
+    assert result.best.text == toy_space.to_text(result.best.proposal.architecture)
+
+
+def test_the_same_seed_gives_the_same_trials_and_another_seed_others(toy_space):
+    first, again, other = (
+        search(toy_space, EVOLUTION, steep, budget=Budget(trials=60), seed=seed).trials for seed in (1, 1, 2)
+    )
+    assert timeless(first) == timeless(again)
+    assert timeless(first) != timeless(other)
+
+
+def timeless(trials):
+    """Trials without what a clock measured."""
+    return [
+        (t.number, t.proposal, t.canonical, t.seed, t.status, t.metrics, t.reused_from, t.error_kind, t.curve)
+        for t in trials
+    ]
+
+
+def test_a_search_goes_on_where_it_was_stopped_and_proposes_what_it_would_have(toy_space):
+    straight = search(toy_space, EVOLUTION, steep, budget=Budget(trials=60)).trials
+    store = MemoryStore()
+    for trials in (7, 8, 31, 60):
+        result = search(toy_space, EVOLUTION, steep, budget=Budget(trials=trials), store=store)
+    assert timeless(result.trials) == timeless(straight)
+    assert result.resumed == 31
+
+
+def test_an_interruption_keeps_every_finished_trial(toy_space):
+    calls = []
+
+    def interrupted(proposal, context):
+        calls.append(proposal)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return steep(proposal, context)
+
+    store = MemoryStore()
+    with pytest.raises(KeyboardInterrupt):
+        search(toy_space, EVOLUTION, interrupted, budget=Budget(trials=20), store=store, config={})
+    assert len(store.trials("search")) == 5
+    result = search(toy_space, EVOLUTION, interrupted, budget=Budget(trials=20), store=store, config={})
+    straight = search(toy_space, EVOLUTION, steep, budget=Budget(trials=20))
+    assert timeless(result.trials) == timeless(straight.trials)
+
+
+def test_other_settings_under_the_same_name_are_refused_with_the_keys_that_differ(toy_space):
+    store = MemoryStore()
+    search(toy_space, EVOLUTION, steep, budget=Budget(trials=5), store=store, run="first")
+    other = partial(RegularizedEvolution, population_size=10, sample_size=5)
+    with pytest.raises(UsageError, match=r"run 'first' was started with strategy.sample_size=3, now it is 5. Choose"):
+        search(toy_space, other, steep, budget=Budget(trials=9), store=store, run="first")
+    with pytest.raises(UsageError, match="seed=0, now it is 1"):
+        search(toy_space, EVOLUTION, steep, budget=Budget(trials=9), store=store, run="first", seed=1)
+    assert len(store.trials("first")) == 5
+
+
+def test_a_trial_that_fails_is_kept_with_its_kind_and_the_search_goes_on(toy_space):
+    def fragile(proposal, context):
+        if proposal.architecture[0] == 0:
+            raise TrialFailed("too_small", "decision d0 is a")
+        if proposal.architecture[0] == 1:
+            return {"valid_accuracy": float("nan")}
+        if proposal.architecture[0] == 2:
+            return {"valid_accuracy": 1 / 0}
+        return steep(proposal, context)
+
+    result = search(toy_space, EVOLUTION, fragile, budget=Budget(trials=60, failures=None))
+    kinds = {trial.error_kind for trial in result.trials}
+    assert kinds == {"too_small", "not_finite", "error", None}
+    assert all(trial.completed == (trial.proposal.architecture[0] == 3) for trial in result.trials)
+    broken = next(trial for trial in result.trials if trial.error_kind == "error")
+    assert "ZeroDivisionError: division by zero (test_search.py:" in broken.error
+
+
+def test_a_search_of_nothing_but_failures_ends(toy_space):
+    def broken(proposal, context):
+        raise TrialFailed("always", "it never works")
+
+    result = search(toy_space, RandomSearch, broken, budget=Budget(trials=1000, failures=10), duplicates="retrain")
+    assert (result.ended, len(result.trials), result.best) == ("failures", 10, None)
+
+
+def test_what_the_user_can_mend_ends_the_search_and_costs_no_trial(toy_space):
+    store = MemoryStore()
+
+    def missing(proposal, context):
+        raise UserError("the data are gone")
+
+    with pytest.raises(UserError, match="the data are gone"):
+        search(toy_space, RandomSearch, missing, budget=Budget(trials=3), store=store)
+    with pytest.raises(UsageError, match=r"objective.metric must be one of .*\(valid_accuracy\), got 'accuracy'"):
+        search(toy_space, RandomSearch, steep, budget=Budget(trials=3), objective=Objective("accuracy"))
+    assert store.trials("search") == []
+
+
+def test_a_duplicate_is_reused_by_its_canonical_key_but_keeps_its_own_parameters(toy_space):
+    """All architectures of one first decision are one class here; parameters belong to the architecture."""
+    toy_space.canonical = lambda architecture: f"class {architecture[0]}"
+    calls = []
+
+    class Evaluator:
+        def __call__(self, proposal, context):
+            calls.append(proposal.architecture)
+            return {"valid_accuracy": 0.1, **self.architecture_metrics(proposal.architecture)}
+
+        def architecture_metrics(self, architecture):
+            return {"parameters": sum(architecture)}
+
+    result = search(toy_space, RandomSearch, Evaluator(), budget=Budget(trials=40))
+    assert len(calls) == 4
+    reused = [trial for trial in result.trials if trial.reused_from is not None]
+    assert len(reused) == 36
+    for trial in reused:
+        original = result.trials[trial.reused_from]
+        assert trial.canonical == original.canonical
+        assert trial.seconds == 0
+        assert trial.seed == original.seed
+        assert trial.metrics == {"valid_accuracy": 0.1, "parameters": sum(trial.proposal.architecture)}
+
+
+def test_retrained_duplicates_get_seeds_of_their_own(toy_space):
+    toy_space.canonical = lambda architecture: "all one"
+    result = search(toy_space, RandomSearch, steep, budget=Budget(trials=20), duplicates="retrain")
+    assert len({trial.seed for trial in result.trials}) == 20
+    assert all(trial.reused_from is None for trial in result.trials)
+
+
+def test_another_fidelity_is_no_duplicate(toy_space):
+    class Growing(RandomSearch):
+        def ask(self, rng, pending):
+            return Proposal((0,) * 6, fidelity=1 + int(rng.integers(2)))
+
+    result = search(toy_space, Growing, steep, budget=Budget(trials=20))
+    assert sum(trial.reused_from is None for trial in result.trials) == 2
+
+
+def test_epochs_and_measurements_reach_the_trial(toy_space):
+    def evaluator(proposal: Proposal, context: Context):
+        for epoch in range(3):
+            context.report({"valid_accuracy": epoch / 10})
+        context.measured("peak_memory_mb", 12.5)
+        return steep(proposal, context)
+
+    trial: Trial = search(toy_space, RandomSearch, evaluator, budget=Budget(trials=1)).trials[0]
+    assert trial.curve == ({"valid_accuracy": 0.0}, {"valid_accuracy": 0.1}, {"valid_accuracy": 0.2})
+    assert trial.cost == {"peak_memory_mb": 12.5}
+    assert "peak_memory_mb" not in trial.metrics
+
+
+def test_a_minimised_objective_prefers_less(toy_space):
+    objective = Objective("loss", "minimize")
+    result = search(
+        toy_space,
+        EVOLUTION,
+        lambda p, c: {"loss": float(sum(p.architecture))},
+        budget=Budget(trials=80),
+        objective=objective,
+    )
+    assert result.best.metrics["loss"] == min(trial.metrics["loss"] for trial in result.trials)
+    assert result.best.metrics["loss"] <= 3
+
+
+def test_a_strategy_that_has_nothing_more_ends_the_search(toy_space):
+    class Two(RandomSearch):
+        def reset(self, rng):
+            self.told = 0
+
+        def ask(self, rng, pending):
+            return super().ask(rng, pending) if self.told < 2 else None
+
+        def tell(self, trial):
+            self.told += 1
+
+    result = search(toy_space, Two, steep, budget=Budget(trials=9))
+    assert (result.ended, len(result.trials)) == ("finished", 2)
+
+
+def test_hours_count_the_time_of_evaluations(toy_space, monkeypatch):
+    """Each evaluation takes half an hour of a clock made for the test; 1.2 hours hold three of them."""
+    clock = iter(range(0, 10**9, 1800))
+    monkeypatch.setattr(sys.modules["nas.search"].time, "perf_counter", lambda: float(next(clock)))
+    result = search(toy_space, RandomSearch, steep, budget=Budget(hours=1.2))
+    assert (result.ended, len(result.trials)) == ("budget", 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"trials": 0}, "budget.trials must be a whole number of at least 1, got 0"),
+        ({"trials": "many"}, "budget.trials must be a whole number of at least 1, got 'many'"),
+        ({"trials": 1, "hours": 0}, "budget.hours must be a number above 0 or null, got 0"),
+        ({"trials": 1, "hours": -2}, "budget.hours must be a number above 0 or null, got -2"),
+        ({}, "budget.trials and budget.hours are both null"),
+    ],
+)
+def test_a_budget_of_nothing_is_refused(settings, words):
+    with pytest.raises(UsageError, match=words):
+        Budget(**settings)
+
+
+def test_listeners_see_every_new_trial_and_are_closed_after_an_error(toy_space):
+    class Watcher:
+        seen = ()
+
+        def start(self, run, trials, total, objective):
+            self.seen = (*self.seen, f"start {len(trials)}/{total}")
+
+        def told(self, trial):
+            self.seen = (*self.seen, trial.number)
+
+        def close(self):
+            self.seen = (*self.seen, "close")
+
+    watcher, store = Watcher(), MemoryStore()
+    search(toy_space, RandomSearch, steep, budget=Budget(trials=2), store=store, listeners=[watcher])
+    search(toy_space, RandomSearch, steep, budget=Budget(trials=3), store=store, listeners=[watcher])
+    assert watcher.seen == ("start 0/2", 0, 1, "close", "start 2/3", 2, "close")
+
+
+def test_parts_are_described_by_their_class_and_settings(toy_space):
+    assert describe(EVOLUTION) == {
+        "type": "nas.strategies.evolution.RegularizedEvolution",
+        "population_size": 10,
+        "sample_size": 3,
+    }
+    assert describe(steep) == "conftest.steep"
+    assert describe(Objective("loss", "minimize")) == {
+        "type": "nas.core.Objective",
+        "metric": "loss",
+        "direction": "minimize",
+    }

@@ -1,0 +1,187 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from nas.core import Task, UsageError
+from nas.data.dataset import Images
+from nas.data.digits import Digits
+from nas.training import count
+from nas.training.device import PeakMemory, configured, resolve_device
+from nas.training.fit import TrainingFailed, batches, evaluate, fit
+from nas.training.recipe import Recipe
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return Digits().split()
+
+
+def linear():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+
+def trained(digits, recipe, seed=0):
+    curve, network = [], linear()
+    metrics = fit(network, digits.train, digits.valid, recipe, seed=seed, report=curve.append)
+    return network, metrics, curve
+
+
+def test_a_linear_model_learns_the_digits(digits):
+    network, metrics, curve = trained(digits, Recipe(epochs=5, batch_size=32, lr=0.05, crop=0.0))
+    assert metrics["valid_accuracy"] > 0.9
+    assert len(curve) == 5
+    assert curve[-1] == metrics
+    assert evaluate(network, digits.valid, Recipe(epochs=1))[0] == metrics["valid_accuracy"]
+
+
+def test_a_seed_repeats_bit_for_bit_and_another_differs(digits):
+    recipe = Recipe(epochs=2, batch_size=32, lr=0.05)
+    (_, first, _), (_, again, _), (_, other, _) = (trained(digits, recipe, seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_the_schedule_is_a_cosine_over_all_steps():
+    recipe = Recipe(epochs=1, lr=0.1, lr_min=0.02)
+    assert recipe.learning_rate(0.0) == pytest.approx(0.1)
+    assert recipe.learning_rate(0.5) == pytest.approx(0.06)
+    assert recipe.learning_rate(1.0) == pytest.approx(0.02)
+
+
+def test_one_step_is_nesterov_sgd_with_weight_decay(digits):
+    """Worked out by hand from torch's documented update: g + wd w, v = g', step = g' + m v."""
+    recipe = Recipe(epochs=1, batch_size=4, lr=0.1, crop=0.0, flip=False, weight_decay=0.1, momentum=0.9)
+    part = digits.train.first(4)
+    network = linear()
+    before = [p.detach().clone() for p in network.parameters()]
+    x = (part.pixels / 255 - part.mean[0]) / part.std[0]
+    loss = nn.functional.cross_entropy(network(x), part.labels)
+    gradients = torch.autograd.grad(loss, list(network.parameters()))
+    fit(network, part, None, recipe, seed=0, report=lambda metrics: None)
+    for now, old, gradient in zip(network.parameters(), before, gradients, strict=True):
+        decayed = gradient + 0.1 * old
+        assert torch.allclose(now, old - 0.1 * (decayed + 0.9 * decayed), atol=1e-6)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_with_what_to_try(digits):
+    with pytest.raises(TrainingFailed, match=r"became (inf|nan) in epoch 1 of 3 .*Try trainer.lr=1e\+29") as error:
+        trained(digits, Recipe(epochs=3, lr=1e30))
+    assert error.value.kind == "not_finite"
+
+
+def test_the_time_limit_ends_the_training(digits):
+    with pytest.raises(TrainingFailed, match="trainer.time_limit=1e-06 s in epoch 1 of 3") as error:
+        trained(digits, Recipe(epochs=3, time_limit=1e-6))
+    assert error.value.kind == "time_limit"
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
+)  # fmt: skip
+def test_exhausted_memory_is_told_from_other_errors(digits, error):
+    class Hungry(nn.Module):
+        def __init__(self, error):
+            super().__init__()
+            self.layer = nn.Linear(64, 10)
+            self.error = error
+
+        def forward(self, x):
+            raise self.error
+
+    with pytest.raises(TrainingFailed, match="Try a smaller trainer.batch_size") as failure:
+        fit(Hungry(error), digits.train, None, Recipe(epochs=1), seed=0, report=lambda metrics: None)
+    assert failure.value.kind == "out_of_memory"
+    with pytest.raises(RuntimeError, match="a mistake of mine"):
+        fit(Hungry(RuntimeError("a mistake of mine")), digits.train, None, Recipe(epochs=1), seed=0, report=print)
+
+
+def test_a_real_allocation_that_cannot_be_met_is_out_of_memory(digits):
+    class Huge(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(64, 10)
+
+        def forward(self, x):
+            return torch.empty(2**50)
+
+    with pytest.raises(TrainingFailed, match="out of memory"):
+        fit(Huge(), digits.train, None, Recipe(epochs=1), seed=0, report=lambda metrics: None)
+
+
+def test_a_last_batch_of_one_image_is_left_out():
+    assert list(batches(10, 4)) == [(0, 4), (4, 8), (8, 10)]
+    assert list(batches(9, 4)) == [(0, 4), (4, 8)]
+
+
+def test_bf16_trains_to_about_the_same(digits):
+    _, metrics, _ = trained(digits, Recipe(epochs=3, batch_size=32, lr=0.05, precision="bf16"))
+    _, exact, _ = trained(digits, Recipe(epochs=3, batch_size=32, lr=0.05))
+    assert metrics["valid_accuracy"] == pytest.approx(exact["valid_accuracy"], abs=0.05)
+    assert metrics["train_loss"] != exact["train_loss"]
+
+
+def test_memory_formats_agree(digits):
+    results = []
+    for channels_last in (True, False):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
+        recipe = Recipe(epochs=1, batch_size=32, lr=0.05, channels_last=channels_last)
+        results.append(fit(network, digits.train, digits.valid, recipe, seed=0, report=lambda metrics: None))
+    assert results[0]["train_loss"] == pytest.approx(results[1]["train_loss"], rel=1e-4)
+
+
+def test_settings_of_the_process_are_restored():
+    before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
+    with configured(torch.device("cpu"), threads=before[0] + 1, deterministic=True):
+        assert torch.get_num_threads() == before[0] + 1
+        assert torch.are_deterministic_algorithms_enabled()
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+
+
+def test_peak_memory_sees_an_allocation_that_is_gone():
+    memory = PeakMemory(torch.device("cpu"))
+    start = memory.mebibytes()
+    block = torch.ones(50 * 2**18)  # 50 MiB
+    del block
+    assert memory.mebibytes() - start > 40
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:x", "cuda:99", "", "cpu:1"])
+def test_devices_that_are_not_there_are_refused(device):
+    with pytest.raises(UsageError, match="device"):
+        resolve_device(device)
+
+
+def test_flops_are_multiply_accumulates():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.Flatten(), nn.Linear(8 * 16, 5))
+    assert count.flops(network, Task(3, 4, 4, 5)) == 16 * 8 * 27 + 8 * 16 * 5
+    assert count.parameters(network) == 8 * 27 + 8 * 16 * 5 + 5
+    assert network.training
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"epochs": 0}, "trainer.epochs must be a whole number of at least 1, got 0"),
+        ({"epochs": 1, "lr": -1}, "trainer.lr must be a number above 0, got -1"),
+        ({"epochs": 1, "lr": math.nan}, "trainer.lr must be a number above 0, got nan"),
+        ({"epochs": 1, "lr_min": 0.5}, "trainer.lr_min must be a number at least 0 and at most 0.1, got 0.5"),
+        ({"epochs": 1, "precision": "fp8"}, "trainer.precision must be one of fp32, bf16, got 'fp8'"),
+        ({"epochs": 1, "flip": "yes"}, "trainer.flip must be true or false, got 'yes'"),
+        ({"epochs": 1, "momentum": 0}, "trainer.nesterov=true needs trainer.momentum above 0"),
+        ({"epochs": 1, "network": 8}, "trainer.network must be a mapping"),
+        ({"epochs": 1, "train_images": 0}, "trainer.train_images must be a whole number of at least 1, got 0"),
+    ],
+)
+def test_recipes_that_make_no_sense_are_refused(settings, words):
+    with pytest.raises(UsageError, match=words):
+        Recipe(**settings)
+
+
+def test_labels_and_images_stay_together(digits):
+    part = digits.train.take(torch.tensor([5, 3]))
+    assert isinstance(part, Images)
+    assert part.labels.tolist() == [digits.train.labels[5].item(), digits.train.labels[3].item()]
