@@ -71,12 +71,13 @@ def _main(words: Sequence[str]) -> int:
     module = importlib.import_module(commands()[arguments.command])
     from nas.settings import settings
 
-    made = settings(arguments.command, arguments.assignments, arguments.config_dir)
+    deferred = getattr(module, "INHERITS", ())
+    made = settings(arguments.command, arguments.assignments, arguments.config_dir, deferred=deferred)
     if arguments.help:
         print(_help(module, arguments.command, arguments.config_dir))
         return DONE
     if arguments.show_config:
-        print(made.yaml(), end="")
+        print((made.inheriting({}) if deferred else made).yaml(), end="")
         return DONE
     code: int = module.main(made)
     return code

@@ -126,6 +126,7 @@ def settings(
     arguments: Sequence[str],
     config_dir: Path | None = None,
     inherited: Mapping[str, tuple[str, Mapping[str, Any]]] | None = None,
+    deferred: Sequence[str] = (),
 ) -> Settings:
     """Compose the settings of a command.
 
@@ -134,6 +135,8 @@ def settings(
         arguments: `key=value`, `group=option`, `+key=value` for a new key, `~key` to drop one.
         config_dir: a folder searched for options besides the installed ones.
         inherited: see `Settings`.
+        deferred: groups whose option is known only once the command has read a run or a file; settings of theirs wait
+            for `Settings.inheriting`.
 
     Raises:
         UsageError: unknown key, group or option, or a value of the wrong kind; names the closest right one.
@@ -172,6 +175,9 @@ def settings(
                 OmegaConf.update(config, f"{group}.{key}", value, merge=False)
     base = config.copy()
     for key, value in values:
+        group = key.lstrip("+~").partition(".")[0]
+        if group in deferred and group not in chosen:
+            continue
         _assign(config, base, key, value, groups)
     return Settings(command, list(arguments), config_dir, config, {g: final.get(g) for g in groups}, inherited)
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from nas.settings import Settings
     from nas.space import SearchSpace
 
+INHERITS = ("space", "data")
+"""Parts that a genotype file names."""
+
 DEFAULT_TASK = Task(channels=3, height=32, width=32, classes=10)
 
 
@@ -46,7 +49,7 @@ def with_architecture(settings: Settings, arch: str | None) -> tuple[Settings, s
 
     # A file is told from text by its being there; a name that ends like one is meant as one
     if arch is None or not (arch.endswith(".json") or (len(arch) < 256 and Path(arch).is_file())):
-        return settings, arch
+        return settings.inheriting({}), arch
     genotype = read_genotype(Path(arch).expanduser())
     parts = {"space": (genotype.space, genotype.space_settings)}
     if genotype.data and "data" in settings.choices:

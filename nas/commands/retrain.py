@@ -24,6 +24,9 @@ from nas.store.leaderboard import find_trial
 if TYPE_CHECKING:
     from nas.settings import Settings
 
+INHERITS = ("space", "data")
+"""Parts that the run or the genotype file names."""
+
 
 def main(settings: Settings) -> int:
     one_of("format", settings.get("format"), ("table", "json"))

@@ -35,7 +35,7 @@ def main(settings: Settings) -> int:
     objective = Objective(**settings.get("objective"))
     device = resolve_device(settings.get("device"))
     config = settings.tree() | {"device": device.type, "choices": dict(settings.choices)}
-    run = settings.get("run") or automatic_name(config)
+    run = automatic_name(config) if settings.get("run") is None else settings.get("run")
     check_run_name(run)
     space = settings.make("space")
     store = settings.make("store")

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from nas.core import Metrics, Trial, UsageError
 
-FREE_KEYS = ("budget", "store", "dir", "run", "progress", "data.root")
+FREE_KEYS = ("budget", "store", "dir", "run", "progress", "format", "data.root")
 """Settings that a continued run may change, with all below them: they alter no trial."""
 
 

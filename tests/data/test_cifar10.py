@@ -1,4 +1,3 @@
-import os
 import shutil
 
 import pytest
@@ -82,7 +81,7 @@ def test_the_folders_are_searched_in_order(cifar10_root, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     cached = tmp_path / "cellnas"
     cached.mkdir()
-    os.symlink(cifar10_root, cached / FOLDER)
+    (cached / FOLDER).symlink_to(cifar10_root)
     assert Cifar10()._folder() == cached / FOLDER
     near = tmp_path / "near"
     shutil.copytree(cached, near, symlinks=True)

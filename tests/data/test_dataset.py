@@ -42,12 +42,12 @@ def test_the_lock_holds_until_the_last_holder_is_gone():
     with locked_test_set():
         with locked_test_set():
             pass
-        with pytest.raises(TestSetLocked, match="test images of digits are locked"):
+        with pytest.raises(TestSetLocked, match=r"test images of digits are locked"):
             Digits().test_images()
     assert len(Digits().test_images()) == 359
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, "half"])
 def test_a_fraction_that_leaves_nothing_is_refused(fraction):
-    with pytest.raises(UsageError, match="data.valid_fraction must be a number above 0 and at most 0.95"):
+    with pytest.raises(UsageError, match=r"data.valid_fraction must be a number above 0 and at most 0.95"):
         Digits(valid_fraction=fraction)

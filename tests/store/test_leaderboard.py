@@ -42,7 +42,9 @@ def test_repeats_are_joined_on_request(store, trial):
     joined = next(entry for entry in entries if entry.members == 3)
     # architecture 0: 0.2 in one, 0.3 in two, 0.6 in again
     assert (round(joined.score, 4), round(joined.spread, 4)) == (0.3667, 0.2082)
-    assert [entry.score for entry in entries if entry.score] == sorted((e.score for e in entries if e.score), reverse=True)
+    assert [entry.score for entry in entries if entry.score] == sorted(
+        (e.score for e in entries if e.score), reverse=True
+    )
 
 
 def test_a_test_result_is_joined_to_its_trial(store):

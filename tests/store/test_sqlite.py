@@ -26,7 +26,9 @@ def filled(store, trial, count=3):
 
 def test_what_goes_in_comes_out(store, trial):
     trials = filled(store, trial)
-    assert trials[:3] == [trial(n, n / 10, curve=({"valid_accuracy": 0.1}, {"valid_accuracy": n / 10})) for n in range(3)]
+    assert trials[:3] == [
+        trial(n, n / 10, curve=({"valid_accuracy": 0.1}, {"valid_accuracy": n / 10})) for n in range(3)
+    ]
     assert (trials[3].status, trials[3].error_kind, trials[3].error) == ("failed", "error", "made to fail")
     run = store.runs()[0]
     assert (run.name, run.seed, run.config) == ("first", 0, {"strategy": {"sample_size": 3}})
@@ -46,7 +48,7 @@ def test_one_transaction_a_trial_no_half_trial(store, trial):
     """A curve that cannot be written takes its trial with it; those before stay."""
     with store.open(Run("first", 0)) as record:
         record.add(trial(0, 0.5))
-        with pytest.raises(Exception, match="JSON"):
+        with pytest.raises(Exception, match=r"JSON"):
             record.add(trial(1, 0.6, curve=({"valid_accuracy": object()},)))
         record.add(trial(1, 0.7))
     assert [t.metrics["valid_accuracy"] for t in store.trials("first")] == [0.5, 0.7]
@@ -58,8 +60,9 @@ def test_two_processes_may_write_two_runs_but_not_the_same_one(store, trial):
         other = SQLiteStore(store.url)
         with other.open(Run("second", 0)) as second:
             second.add(trial(0, 0.2))
-        with pytest.raises(UsageError, match="run 'first' of store .* is being written by another process"), other.open(
-            Run("first", 0)
+        with (
+            pytest.raises(UsageError, match=r"run 'first' of store .* is being written by another process"),
+            other.open(Run("first", 0)),
         ):
             pass
     with SQLiteStore(store.url).open(Run("first", 0)) as record:
@@ -84,7 +87,9 @@ def test_a_store_of_a_newer_version_is_refused_and_left_alone(store, trial):
         connection.execute("UPDATE cellnas_meta SET value = '99' WHERE key = 'schema'")
     before = store.path.read_bytes()
     for use in (lambda: store.trials("first"), lambda: store.open(Run("first", 0)).__enter__()):
-        with pytest.raises(UsageError, match=r"made by a newer version of cellnas \(schema 99, this one knows up to 1\)"):
+        with pytest.raises(
+            UsageError, match=r"made by a newer version of cellnas \(schema 99, this one knows up to 1\)"
+        ):
             use()
     assert store.path.read_bytes() == before
 
@@ -95,7 +100,11 @@ def test_other_files_are_refused_and_left_alone(tmp_path):
     foreign = tmp_path / "other.db"
     with sqlite3.connect(foreign) as connection:
         connection.execute("CREATE TABLE songs (title TEXT)")
-    for path, words in ((text, "is not an SQLite database"), (foreign, "of another program"), (tmp_path, "is a folder")):
+    for path, words in (
+        (text, "is not an SQLite database"),
+        (foreign, "of another program"),
+        (tmp_path, "is a folder"),
+    ):
         store = SQLiteStore(f"sqlite:///{path}")
         before = path.read_bytes() if path.is_file() else None
         with pytest.raises(UsageError, match=words):
@@ -108,20 +117,20 @@ def test_other_files_are_refused_and_left_alone(tmp_path):
 def test_a_read_only_store_can_be_read_and_says_why_it_cannot_be_written(store, trial):
     filled(store, trial)
     store.path.chmod(0o444)
-    with pytest.raises(UsageError, match="is read-only; make it writable"):
+    with pytest.raises(UsageError, match=r"is read-only; make it writable"):
         store.open(Run("second", 0)).__enter__()
     assert len(store.trials("first")) == 4
 
 
 def test_reading_makes_no_file(tmp_path):
-    with pytest.raises(UsageError, match="there is no store"):
+    with pytest.raises(UsageError, match=r"there is no store"):
         SQLiteStore(f"sqlite:///{tmp_path}/none.db").runs()
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("url", ["nas.db", "postgresql://host/db", "sqlite:///", "sqlite:///:memory:", 3])
 def test_urls_of_other_kinds_are_refused(url):
-    with pytest.raises(UsageError, match="store.url must be sqlite:///FILE"):
+    with pytest.raises(UsageError, match=r"store.url must be sqlite:///FILE"):
         SQLiteStore(url)
 
 
@@ -132,11 +141,16 @@ def test_a_full_disk_is_told_in_one_sentence_and_costs_no_stored_trial(store, tr
         pages = record._connection.exec_driver_sql("PRAGMA page_count").scalar()
         record._connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
         record._connection.commit()
-        number = 0
-        with pytest.raises(UserError, match=r"disk is full; free some space .* What was stored before is kept"):
+
+        def fill():
             for number in range(1, 1000):
                 record.add(trial(number, 0.5))
-    assert [t.number for t in store.trials("first")] == list(range(number))
+
+        with pytest.raises(UserError, match=r"disk is full; free some space .* What was stored before is kept"):
+            fill()
+    kept = [t.number for t in store.trials("first")]
+    assert kept == list(range(len(kept)))
+    assert 1 <= len(kept) < 1000
 
 
 def test_retrainings_are_kept(store):

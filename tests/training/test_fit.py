@@ -73,14 +73,19 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_what_to_try(digits):
 
 
 def test_the_time_limit_ends_the_training(digits):
-    with pytest.raises(TrainingFailed, match="trainer.time_limit=1e-06 s in epoch 1 of 3") as error:
+    with pytest.raises(TrainingFailed, match=r"trainer.time_limit=1e-06 s in epoch 1 of 3") as error:
         trained(digits, Recipe(epochs=3, time_limit=1e-6))
     assert error.value.kind == "time_limit"
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
-)  # fmt: skip
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
 def test_exhausted_memory_is_told_from_other_errors(digits, error):
     class Hungry(nn.Module):
         def __init__(self, error):
@@ -91,10 +96,10 @@ def test_exhausted_memory_is_told_from_other_errors(digits, error):
         def forward(self, x):
             raise self.error
 
-    with pytest.raises(TrainingFailed, match="Try a smaller trainer.batch_size") as failure:
+    with pytest.raises(TrainingFailed, match=r"Try a smaller trainer.batch_size") as failure:
         fit(Hungry(error), digits.train, None, Recipe(epochs=1), seed=0, report=lambda metrics: None)
     assert failure.value.kind == "out_of_memory"
-    with pytest.raises(RuntimeError, match="a mistake of mine"):
+    with pytest.raises(RuntimeError, match=r"a mistake of mine"):
         fit(Hungry(RuntimeError("a mistake of mine")), digits.train, None, Recipe(epochs=1), seed=0, report=print)
 
 
@@ -107,7 +112,7 @@ def test_a_real_allocation_that_cannot_be_met_is_out_of_memory(digits):
         def forward(self, x):
             return torch.empty(2**50)
 
-    with pytest.raises(TrainingFailed, match="out of memory"):
+    with pytest.raises(TrainingFailed, match=r"out of memory"):
         fit(Huge(), digits.train, None, Recipe(epochs=1), seed=0, report=lambda metrics: None)
 
 
@@ -151,7 +156,7 @@ def test_peak_memory_sees_an_allocation_that_is_gone():
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:x", "cuda:99", "", "cpu:1"])
 def test_devices_that_are_not_there_are_refused(device):
-    with pytest.raises(UsageError, match="device"):
+    with pytest.raises(UsageError, match=r"device"):
         resolve_device(device)
 
 

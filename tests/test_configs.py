@@ -1,0 +1,94 @@
+"""The YAML files: every option composes, is made, and says what it is for."""
+
+import inspect
+from importlib import import_module
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from nas import UsageError
+from nas.settings import group_options, settings
+
+PARTS = [(group, option) for group, options in group_options().items() for option in options]
+
+
+@pytest.mark.parametrize(("group", "option"), PARTS)
+def test_every_setting_is_an_argument_and_every_argument_with_a_default_a_setting(group, option):
+    node = settings("search", [f"{group}={option}"]).config[group]
+    module, _, name = node["_target_"].rpartition(".")
+    arguments = inspect.signature(getattr(import_module(module), name)).parameters
+    written = {key for key in node if not key.startswith("_")}
+    given = {"space", "objective"} if group in ("strategy", "evaluator") else set()
+    assert written == set(arguments) - given
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_yaml_begins_by_saying_what_it_is(path):
+    text = path.read_text()
+    assert text.startswith("# ")
+    assert yaml.safe_load(text)
+
+
+def test_the_benchmarks_recipe_is_the_published_one():
+    recipe = settings("retrain", []).make("trainer")
+    published = {"epochs": 200, "batch_size": 256, "lr": 0.1, "lr_min": 0.0, "momentum": 0.9, "nesterov": True}
+    published |= {"weight_decay": 5e-4, "crop": 4 / 32, "flip": True, "cutout": 0.0}
+    assert {key: getattr(recipe, key) for key in published} == published
+    assert recipe.network == {"channels": 16, "cells": 5}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["strategy=regularised_evolution"], "unknown strategy 'regularised_evolution'; did you mean"),
+        (["space=nasbench"], "unknown space 'nasbench'; did you mean 'nasbench201'?; there are nasbench201"),
+        (["stratgy=random"], "unknown key 'stratgy'; did you mean 'strategy'?"),
+        (["buget.trials=3"], "unknown key 'buget.trials'; did you mean 'budget.trials'?"),
+        (["trials=3"], "unknown key 'trials'; did you mean 'budget.trials'?"),
+        (["trainer.epoch=3"], "unknown key 'trainer.epoch'; did you mean 'trainer.epochs'?"),
+        (["strategy.sample_sise=3"], "unknown key 'strategy.sample_sise'; did you mean 'strategy.sample_size'?"),
+        (["strategy=random", "strategy.sample_size=3"], "unknown key 'strategy.sample_size'"),
+        (["seed=zero"], "seed must be a whole number, got 'zero'"),
+        (["seed=1,2"], "seed=1,2 names several values; expected one"),
+        (["trainer.lr=fast"], "trainer.lr must be a number, got 'fast'"),
+        (["trainer.flip=3"], "trainer.flip must be true or false, got 3"),
+        (["trainer.network=8"], "trainer.network must be a mapping, got 8"),
+        (["budget.trials"], "'budget.trials' is not key=value; did you mean 'budget.trials'?"),
+        (["strategy"], "'strategy' is not key=value"),
+    ],
+)  # fmt: skip
+def test_misspelt_words_are_answered_with_the_closest_right_one(words, message):
+    with pytest.raises(UsageError) as error:
+        settings("search", words)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_values_of_hydras_grammar_and_beyond_it():
+    made = settings(
+        "search",
+        ["run=a,b 'c' |x~0|+|y~1|", "trainer.network={channels: 4}", "+strategy.extra=[1,2]", "seed=7", "run=last"],
+    )
+    assert made.get("run") == "last"
+    assert made.get("trainer.network") == {"channels": 4}
+    assert made.get("strategy.extra") == [1, 2]
+    for raw, kept in (("007", "007"), ("null", None), ("'quoted'", "quoted"), ('"q"', "q"), ("a=b", "a=b"), ("", "")):
+        assert settings("search", [f"run={raw}"]).get("run") == kept
+
+
+def test_a_setting_that_no_argument_takes_is_told_plainly():
+    made = settings("search", ["+strategy.extra=1"])
+    with pytest.raises(UsageError, match=r"strategy=regularized_evolution cannot be made: .*'extra'") as error:
+        made.make("strategy", space=None, objective=None)
+    assert "\n" not in str(error.value)
+
+
+def test_inherited_parts_hold_unless_the_arguments_name_another():
+    inherited = {"space": ("nasbench201", {"channels": 8, "gone": 1}), "data": ("cifar10", {"valid_fraction": 0.25})}
+    made = settings("retrain", ["space.cells=2"], None, inherited)
+    assert (made.get("space.channels"), made.get("space.cells")) == (8, 2)
+    assert (made.choices["data"], made.get("data.valid_fraction")) == ("cifar10", 0.25)
+    made = settings("retrain", ["data=digits"], None, inherited)
+    assert (made.choices["data"], made.get("data.valid_fraction")) == ("digits", 0.25)
+    assert made.get("space.channels") == 8

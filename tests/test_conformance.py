@@ -1,0 +1,49 @@
+"""Every part that has a YAML keeps what its kind promises. A new part is found here by its YAML alone."""
+
+import os
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, ToySpace
+
+from nas.core import Task
+from nas.settings import group_options, settings
+from nas.testing import check_data, check_space, check_strategy
+
+OPTIONS = group_options()
+
+
+def made(group, option):
+    return settings("search", [f"{group}={option}"])
+
+
+@pytest.mark.parametrize("task", [Task(3, 32, 32, 10), Task(1, 8, 8, 4)], ids=["32x32", "8x8"])
+@pytest.mark.parametrize("option", OPTIONS["space"])
+def test_spaces(option, task):
+    check_space(made("space", option).make("space"), task)
+
+
+def test_the_toy_space_of_the_tests_is_a_space():
+    check_space(ToySpace(), Task(1, 8, 8, 4))
+
+
+@pytest.mark.parametrize("space", ["toy", *OPTIONS["space"]])
+@pytest.mark.parametrize("option", OPTIONS["strategy"])
+def test_strategies(option, space):
+    check_strategy(
+        made("strategy", option).factory("strategy"),
+        ToySpace() if space == "toy" else made("space", space).make("space"),
+    )
+
+
+@pytest.mark.parametrize("option", OPTIONS["data"])
+def test_data_sets(option):
+    if option == "cifar10" and not (Path(os.environ.get("NAS_DATA", "/nowhere")) / "cifar-10-batches-py").is_dir():
+        pytest.skip("needs CIFAR-10 below NAS_DATA")
+    check_data(lambda: made("data", option).make("data"))
+
+
+def test_the_folders_hold_the_groups():
+    assert sorted(OPTIONS) == sorted(
+        path.name for path in (ROOT / "configs").iterdir() if path.is_dir() and path.name[0] != "_"
+    )

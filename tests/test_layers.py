@@ -1,0 +1,94 @@
+"""Who may import whom, read from the source. The arrows of ARCHITECTURE.md are this table."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+CORE, SPACE = {"nas.core"}, {"nas.core", "nas.space"}
+ALLOWED = {
+    "nas.core": set(),
+    "nas.space": CORE,
+    "nas.randomness": CORE,
+    "nas.environment": set(),
+    "nas.output": set(),
+    "nas.strategies": SPACE,
+    "nas.data": CORE,
+    "nas.training": {*CORE, "nas.data"},
+    "nas.evaluators": {*SPACE, "nas.data", "nas.training"},
+    "nas.store": CORE,
+    "nas.export": CORE,
+    "nas.listeners": CORE,
+    "nas.search": {*SPACE, "nas.data", "nas.environment", "nas.randomness", "nas.store"},
+    "nas.retraining": {*SPACE, "nas.data", "nas.store", "nas.training"},
+    "nas.testing": {*SPACE, "nas.data", "nas.randomness"},
+    "nas.settings": {*CORE, "nas.configs"},
+    "search_spaces": SPACE,
+}
+TYPES_ONLY = {"nas.core": {"nas.space"}}
+"""Imports below `if TYPE_CHECKING`, which do not exist at run time."""
+OUTERMOST = {"nas", "nas.cli", "nas.commands", "nas.__main__"}
+
+
+def sources():
+    return sorted([*(ROOT / "nas").rglob("*.py"), *(ROOT / "search_spaces").rglob("*.py")])
+
+
+def layer(module: str) -> str:
+    if module.startswith("search_spaces"):
+        return "search_spaces"
+    return ".".join(module.split(".")[:2])
+
+
+def name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" if node.module == "nas" else node.module for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {layer(module) for module in found if module.split(".")[0] in ("nas", "search_spaces")}
+
+
+@pytest.mark.parametrize("path", sources(), ids=name)
+def test_a_module_imports_only_what_is_below_it(path):
+    here = layer(name(path))
+    if here in OUTERMOST:
+        assert "search_spaces" not in imports(path)
+        return
+    assert here in ALLOWED, f"{here} is new: give it a place in this table and in ARCHITECTURE.md"
+    above = imports(path) - ALLOWED[here] - TYPES_ONLY.get(here, set()) - {here}
+    assert not above, f"{name(path)} imports {', '.join(sorted(above))}"
+
+
+def test_hydra_is_known_to_the_settings_alone():
+    def hydra(path):
+        return any("hydra" in line or "omegaconf" in line for line in path.read_text().splitlines() if "import" in line)
+
+    assert [name(path) for path in sources() if hydra(path)] == ["nas.settings"]
+
+
+def test_test_images_are_read_by_retraining_alone():
+    """Promise 4, in the source: no other module of nas or search_spaces names what reads them."""
+    asking = {name(path) for path in sources() if "test_images" in path.read_text() or "read_test" in path.read_text()}
+    readers = {"nas.data.dataset", "nas.data.lock", "nas.data.digits", "nas.data.cifar10"}
+    assert asking == {*readers, "nas.retraining", "nas.testing"}
+
+
+def test_files_stay_small():
+    for path in sources():
+        lines = path.read_text().count("\n")
+        assert lines <= (150 if path.parent.name == "strategies" else 400), f"{name(path)} has {lines} lines"
+
+
+def test_every_package_is_listed_for_the_wheel():
+    import tomllib
+
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    there = {name(path.parent / "__init__.py") for path in sources() if path.name == "__init__.py"}
+    assert listed == there | {"nas.configs"}
