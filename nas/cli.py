@@ -18,6 +18,7 @@ import nas.commands
 from nas.core import UsageError, UserError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+FLAGS = {"-h": "help", "--help": "help", "-c": "cfg", "--cfg": "cfg", "--version": "version"}
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Arguments:
     config_dir: Path | None
     help: bool
     show_config: bool
+    version: bool
 
 
 def commands() -> dict[str, str]:
@@ -61,21 +63,24 @@ def main(words: Sequence[str]) -> int:
 
 
 def _main(words: Sequence[str]) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(_overview())
-        return DONE if words else USAGE
-    if words[0] == "--version":
+    if not words:
+        print(_overview(), file=sys.stderr)
+        return USAGE
+    arguments = _arguments(words)
+    if arguments.version:
         print(f"cellnas {nas.__version__}")
         return DONE
-    arguments = _arguments(words)
+    if not arguments.command:
+        print(_overview())
+        return DONE
     module = importlib.import_module(commands()[arguments.command])
+    if arguments.help:
+        print(_help(module, arguments.command, arguments.config_dir))
+        return DONE
     from nas.settings import settings
 
     deferred = getattr(module, "INHERITS", ())
     made = settings(arguments.command, arguments.assignments, arguments.config_dir, deferred=deferred)
-    if arguments.help:
-        print(_help(module, arguments.command, arguments.config_dir))
-        return DONE
     if arguments.show_config:
         print((made.inheriting({}) if deferred else made).yaml(), end="")
         return DONE
@@ -84,33 +89,35 @@ def _main(words: Sequence[str]) -> int:
 
 
 def _arguments(words: Sequence[str]) -> Arguments:
-    from nas.settings import closest
-
-    command, rest = words[0], list(words[1:])
-    if command not in commands():
-        raise UsageError(
-            f"unknown command {command!r}{closest(command, list(commands()))}; there are {', '.join(commands())}"
-        )
-    assignments, config_dir, wants_help, show = [], None, False, False
+    """Options may stand anywhere; the first other word is the command."""
+    rest, plain, config_dir, flags = list(words), [], None, set()
     while rest:
         word = rest.pop(0)
-        flag, _, value = word.partition("=")
+        flag, sign, value = word.partition("=")
         if flag in ("--config-dir", "-cd"):
-            value = value or (rest.pop(0) if rest else "")
+            value = value if sign else rest.pop(0) if rest else ""
             if not value:
-                raise UsageError("--config-dir needs a folder")
-            config_dir = Path(value)
-        elif word in ("-h", "--help"):
-            wants_help = True
-        elif flag in ("--cfg", "-c"):
-            show = True
-            if rest and rest[0] == "job":  # Hydra's own spelling
+                raise UsageError("--config-dir needs a folder, such as --config-dir conf")
+            config_dir = Path(value).expanduser()
+        elif word in FLAGS:
+            flags.add(FLAGS[word])
+            if FLAGS[word] == "cfg" and rest and rest[0] == "job":  # Hydra's own spelling
                 rest.pop(0)
         elif word.startswith("-"):
-            raise UsageError(f"unknown option {word!r}; there are --config-dir, --cfg, --help")
+            raise UsageError(f"unknown option {word!r}; there are --config-dir FOLDER, --cfg, --help, --version")
         else:
-            assignments.append(word)
-    return Arguments(command, assignments, config_dir, wants_help, show)
+            plain.append(word)
+    if plain and plain[0] == "help":
+        plain, flags = plain[1:], {*flags, "help"}
+    command = plain[0] if plain else ""
+    if not command and not flags:
+        raise UsageError(f"no command; expected one of {', '.join(commands())}")
+    if command and command not in commands():
+        from nas.settings import closest
+
+        close = closest(command, list(commands()))
+        raise UsageError(f"unknown command {command!r}{close}; there are {', '.join(commands())}")
+    return Arguments(command, plain[1:], config_dir, "help" in flags, "cfg" in flags, "version" in flags)
 
 
 def _overview() -> str:

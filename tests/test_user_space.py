@@ -35,7 +35,7 @@ def write(folder, target="my_space.MySpace"):
 def test_it_is_searched_retrained_and_exported_like_our_own(shell, tmp_path):
     write(tmp_path)
     words = ["space=mine", "data=digits", "trainer.epochs=2", "budget.trials=3", "run=mine"]
-    found = shell("search", "--config-dir", "conf", *words, "space.dropout=0.1", "format=json")
+    found = shell("--config-dir", "conf", "search", *words, "space.dropout=0.1", "format=json")
     assert found.returncode == 0, found.stderr
     best = json.loads(found.stdout)["best"]
     assert best["valid_accuracy"] > 0.3

@@ -1,0 +1,51 @@
+"""What must hold on a GPU; see GPU.md. `pytest -m gpu`."""
+
+import pytest
+import torch
+
+from nas import Budget, search
+from nas.core import Task
+from nas.data.digits import Digits
+from nas.evaluators.training import TrainingEvaluator
+from nas.strategies.random import RandomSearch
+from nas.training.fit import TrainingFailed, memory_guard
+from nas.training.recipe import Recipe
+from search_spaces.nasbench201 import NASBench201
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"),
+]
+
+
+def searched(**settings):
+    space = NASBench201(8, 1)
+    evaluator = TrainingEvaluator(space, Digits(), Recipe(epochs=2, batch_size=64, **settings))
+    return search(space, RandomSearch, evaluator, budget=Budget(trials=4), device="cuda").trials
+
+
+def test_a_search_on_cuda_repeats_bit_for_bit():
+    first, again = searched(), searched()
+    assert [trial.error for trial in first] == [None] * 4
+    assert [trial.metrics for trial in first] == [trial.metrics for trial in again]
+    assert all(trial.cost["peak_memory_mb"] > 0 for trial in first)
+
+
+def test_bf16_on_cuda_learns():
+    assert max(trial.metrics["valid_accuracy"] for trial in searched(precision="bf16")) > 0.5
+
+
+def test_memory_that_is_not_there_fails_with_its_kind():
+    with pytest.raises(TrainingFailed, match=r"Try a smaller trainer.batch_size") as failure, memory_guard():
+        torch.empty(2**45, device="cuda")
+    assert failure.value.kind == "out_of_memory"
+
+
+def test_a_network_gives_the_same_on_both_devices():
+    torch.manual_seed(0)
+    network = NASBench201(8, 1).build((3, 1, 2, 4, 0, 3), Task(3, 32, 32, 10)).eval()
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        expected = network(images)
+        found = network.cuda()(images.cuda()).cpu()
+    assert torch.allclose(found, expected, atol=1e-3)
