@@ -9,6 +9,7 @@ import importlib
 import os
 import pkgutil
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,9 @@ def main(words: Sequence[str]) -> int:
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        return _main(words)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return _main(words)
     except UsageError as error:
         return _say(error, USAGE)
     except UserError as error:
@@ -150,6 +153,10 @@ def _help(module: ModuleType, command: str, config_dir: Path | None) -> str:
     lines += ["", "Settings:"]
     after = text.split("  - _self_", 1)[1].strip("\n")
     return "\n".join([*lines, *(f"  {line}" for line in after.splitlines())])
+
+
+def _show_warning(message: Warning | str, *_args: object, **_more: object) -> None:
+    print(f"nas: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _say(error: Exception, code: int) -> int:

@@ -14,11 +14,19 @@ def print_json(value: Any) -> None:
     print(json.dumps(_strict(value), indent=2, ensure_ascii=False))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str] = ()) -> None:
-    """A table, as wide as the terminal on a terminal and as wide as its content elsewhere.
+def print_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    text: Sequence[str] = (),
+    keys: Sequence[str] = (),
+) -> None:
+    """A table as wide as its content.
 
     Args:
-        left: the columns of text; the others are numbers and stand to the right.
+        text: the columns of text; the others are numbers and stand to the right.
+        keys: on a terminal that is too narrow, the last column gets a table of its own with these columns before it.
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -26,17 +34,25 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich.text import Text
 
     terminal = sys.stdout.isatty()
-    table = Table(title=Text(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(
-            column, justify="left" if column in left else "right", overflow="fold", no_wrap=column not in left
-        )
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console = Console(width=None if terminal else 400, highlight=False)
-    with console.capture() as capture:
-        console.print(table)
-    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+    console = Console(width=None if terminal else 400, highlight=False, emoji=False, markup=False)
+
+    def table(shown: Sequence[str]) -> Table:
+        made = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for column in shown:
+            made.add_column(column, justify="left" if column in text else "right", overflow="fold")
+        places = [columns.index(column) for column in shown]
+        for row in rows:
+            made.add_row(*(Text(row[place]) for place in places))
+        return made
+
+    tables = [table(columns)]
+    if console.measure(tables[0]).maximum >= console.width:
+        tables = [table(columns[:-1]), table([*keys, columns[-1]])]
+    print(title)
+    for made in tables:
+        with console.capture() as capture:
+            console.print(made)
+        print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def amount(value: float | None) -> str:

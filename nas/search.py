@@ -10,6 +10,7 @@ import inspect
 import math
 import time
 import traceback
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -139,6 +140,7 @@ def search(
             config = {name: describe(part) for name, part in parts.items()} | {"duplicates": duplicates}
         spec = Run(run, seed, config, protocol, environment())
         record = stack.enter_context((store or MemoryStore()).open(spec))
+        _warn_of_changes(record, spec.environment)
         session = _Session(space, agent, evaluator, objective, budget, random, seed, duplicates, device, record)
         for listener in listeners:
             stack.callback(listener.close)
@@ -258,6 +260,16 @@ class _Session:
             )
         if not math.isfinite(metrics[name]):
             raise TrialFailed("not_finite", f"{name} is {metrics[name]}; expected a finite number")
+
+
+def _warn_of_changes(record: RunRecord, now: Mapping[str, Any]) -> None:
+    then = record.run.environment
+    changed = [f"{key} {then[key]}, now {now[key]}" for key in then if key in now and then[key] != now[key]]
+    if record.trials and changed:
+        warnings.warn(
+            f"run {record.run.name!r} was begun with {'; '.join(changed)}: new trials may differ in the last digits",
+            stacklevel=3,
+        )
 
 
 def describe(part: object) -> Any:

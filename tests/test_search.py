@@ -77,6 +77,14 @@ def test_other_settings_under_the_same_name_are_refused_with_the_keys_that_diffe
     assert len(store.trials("first")) == 5
 
 
+def test_another_environment_is_told_when_a_run_goes_on(toy_space, monkeypatch):
+    store = MemoryStore()
+    search(toy_space, EVOLUTION, steep, budget=Budget(trials=5), store=store)
+    monkeypatch.setattr(sys.modules["nas.search"], "environment", lambda: {"python": "3.99"})
+    with pytest.warns(UserWarning, match=r"run 'search' was begun with python 3\.\d+\.\d+, now 3.99: new trials may"):
+        search(toy_space, EVOLUTION, steep, budget=Budget(trials=6), store=store)
+
+
 def test_a_trial_that_fails_is_kept_with_its_kind_and_the_search_goes_on(toy_space):
     def fragile(proposal, context):
         if proposal.architecture[0] == 0:

@@ -60,7 +60,9 @@ def show(entries: Sequence[Entry]) -> None:
         ]
         rows.append(row)
     name = "" if several else f"run {entries[0].run.name!r}: "
-    print_table(f"{name}{protocol_words(entries[0].run, entries[0].trial)}", columns, rows, left=("run", "arch"))
+    print_table(
+        f"{name}{protocol_words(entries[0].run, entries[0].trial)}", columns, rows, text=("run", "arch"), keys=("rank",)
+    )
     if any(entry.trial.reused_from is not None for entry in entries):
         print("seconds =N: the result of trial N, which computes the same function, was reused.")
 

@@ -63,6 +63,10 @@ class RunRecord(Protocol):
     """A run opened for writing; nobody else can write to it meanwhile."""
 
     @property
+    def run(self) -> Run:
+        """The run as it was begun."""
+
+    @property
     def trials(self) -> Sequence[Trial]:
         """The trials that were stored before it was opened, in the order of their numbers."""
 

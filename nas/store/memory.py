@@ -12,6 +12,7 @@ from nas.store.base import Retraining, Run, RunRecord, check_same_run
 
 @dataclass
 class _Record:
+    run: Run
     trials: list[Trial]
     kept: list[Trial]
 
@@ -30,7 +31,7 @@ class MemoryStore:
     def open(self, run: Run) -> Iterator[RunRecord]:
         stored, trials = self._runs.setdefault(run.name, (run, []))
         check_same_run(stored, run)
-        yield _Record(list(trials), trials)
+        yield _Record(stored, list(trials), trials)
 
     def runs(self) -> list[Run]:
         return [run for run, _ in self._runs.values()]

@@ -55,9 +55,10 @@ class SQLiteStore:
                     connection.execute(schema.runs.insert().values(**row, created=_now()))
                 else:
                     check_same_run(_run(stored), run)
+                    run = _run(stored)
                 trials = _trials(connection, run.name)
                 connection.commit()
-            yield _Record(self, connection, run.name, trials)
+            yield _Record(self, connection, run, trials)
 
     def add_retraining(self, retraining: Retraining) -> None:
         with self._told_plainly(), self._writer().begin() as connection:
@@ -218,18 +219,18 @@ HINTS: Mapping[str, str] = {
 
 
 class _Record:
-    def __init__(self, store: SQLiteStore, connection: sa.Connection, run: str, trials: list[Trial]) -> None:
+    def __init__(self, store: SQLiteStore, connection: sa.Connection, run: Run, trials: list[Trial]) -> None:
+        self.run = run
         self.trials = trials
         self._store = store
         self._connection = connection
-        self._run = run
         self._trial = schema.trials.insert()
         self._curve = schema.curves.insert()
 
     def add(self, trial: Trial) -> None:
         proposal = trial.proposal
         row = {
-            "run": self._run,
+            "run": self.run.name,
             "number": trial.number,
             "architecture": proposal.architecture,
             "text": trial.text,
@@ -247,7 +248,7 @@ class _Record:
             "finished": _now(),
         }
         points = [
-            {"run": self._run, "trial": trial.number, "epoch": epoch, "metrics": metrics}
+            {"run": self.run.name, "trial": trial.number, "epoch": epoch, "metrics": metrics}
             for epoch, metrics in enumerate(trial.curve, start=1)
         ]
         with self._store._told_plainly(), self._connection.begin():
