@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Results go to stdo
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import pkgutil
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 import nas.commands
-from nas.core import UsageError, UserError
+from nas.core import UsageError, UserError, located
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 FLAGS = {"-h": "help", "--help": "help", "-c": "cfg", "--cfg": "cfg", "--version": "version"}
@@ -41,6 +42,9 @@ def commands() -> dict[str, str]:
 
 def entry() -> None:
     """The console command `nas`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a sign gets its escape
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(main(sys.argv[1:]))
 
 
@@ -52,17 +56,23 @@ def main(words: Sequence[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            return _main(words)
+            code = _main(words)
+        sys.stdout.flush()  # a full disk behind stdout is told here, not when the interpreter has left
+        return code
     except UsageError as error:
         return _say(error, USAGE)
     except UserError as error:
         return _say(error, FAILED)
-    except KeyboardInterrupt:
-        print("\nnas: interrupted", file=sys.stderr)
-        return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except Exception as error:
+        if os.environ.get("NAS_DEBUG"):
+            raise
+        return _say(f"unexpected {located(error)}; NAS_DEBUG=1 shows the whole traceback", FAILED)
+    except KeyboardInterrupt:
+        print("\nnas: interrupted", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _main(words: Sequence[str]) -> int:
@@ -116,7 +126,7 @@ def _arguments(words: Sequence[str]) -> Arguments:
     if not command and not flags:
         raise UsageError(f"no command; expected one of {', '.join(commands())}")
     if command and command not in commands():
-        from nas.settings import closest
+        from nas.overrides import closest
 
         close = closest(command, list(commands()))
         raise UsageError(f"unknown command {command!r}{close}; there are {', '.join(commands())}")
@@ -159,6 +169,6 @@ def _show_warning(message: Warning | str, *_args: object, **_more: object) -> No
     print(f"nas: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
-def _say(error: Exception, code: int) -> int:
+def _say(error: Exception | str, code: int) -> int:
     print(f"nas: {error}", file=sys.stderr)
     return code

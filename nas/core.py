@@ -10,9 +10,11 @@ Optional abilities are types of their own (`Preparable`, `Comparable`, `Describe
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
@@ -53,10 +55,26 @@ class TrialFailed(Exception):
         self.message = message
 
 
-def whole_number(key: str, value: object, least: int = 1) -> None:
-    """Raise `UsageError` naming `key` unless `value` is an int of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UsageError(f"{key} must be a whole number of at least {least}, got {value!r}")
+def located(error: BaseException) -> str:
+    """An unexpected exception in one line, with the place that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    # The last frame of the user's or our own code tells more than one inside a library
+    inside = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
+    place = f" ({Path(inside[-1].filename).name}:{inside[-1].lineno}, in {inside[-1].name})" if inside else ""
+    text = " ".join(str(error).split()) or "no message"
+    return f"{type(error).__name__}: {text}{place}".encode(errors="replace").decode()
+
+
+def shown(value: object) -> str:
+    """A value as a user writes it."""
+    return "null" if value is None else repr(value)
+
+
+def whole_number(key: str, value: object, least: int = 1, most: int = 2**63 - 1) -> None:
+    """Raise `UsageError` naming `key` unless `value` is an int from `least` to `most`."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        limit = "" if most == 2**63 - 1 and not (isinstance(value, int) and value > most) else f" and at most {most}"
+        raise UsageError(f"{key} must be a whole number of at least {least}{limit}, got {shown(value)}")
 
 
 def number_in(key: str, value: object, low: float, high: float, *, above: bool = False, null: bool = False) -> None:
@@ -72,13 +90,13 @@ def number_in(key: str, value: object, low: float, high: float, *, above: bool =
     if not good or not low <= value <= high or (above and value == low):  # type: ignore[operator]
         span = f"above {low:g}" if above else f"at least {low:g}"
         span += f" and at most {high:g}" if isfinite(high) else ""
-        raise UsageError(f"{key} must be a number {span}{' or null' if null else ''}, got {value!r}")
+        raise UsageError(f"{key} must be a number {span}{' or null' if null else ''}, got {shown(value)}")
 
 
 def one_of(key: str, value: object, options: Sequence[str]) -> None:
     """Raise `UsageError` naming `key` and the options unless `value` is among them."""
     if value not in options:
-        raise UsageError(f"{key} must be one of {', '.join(options)}, got {value!r}")
+        raise UsageError(f"{key} must be one of {', '.join(options)}, got {shown(value)}")
 
 
 # --- what is exchanged -------------------------------------------------------------------------------------------
@@ -166,7 +184,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         if not isinstance(self.metric, str) or not self.metric:
-            raise UsageError(f"objective.metric must be the name of a metric, got {self.metric!r}")
+            raise UsageError(f"objective.metric must be the name of a metric, got {shown(self.metric)}")
         one_of("objective.direction", self.direction, ("maximize", "minimize"))
 
     def score(self, trial: Trial) -> float:

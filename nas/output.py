@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 
 def print_json(value: Any) -> None:
@@ -53,6 +56,14 @@ def print_table(
         with console.capture() as capture:
             console.print(made)
         print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def run_folder(folder: str, run: str) -> Path:
+    """Where a run's files go; its name with the signs that a path cannot hold written as %XX."""
+    name = quote(run, safe=" +=,@()[]~!")
+    if len(name) > 200:  # a file system takes 255
+        name = f"{name[:180]}-{hashlib.blake2b(run.encode(), digest_size=4).hexdigest()}"
+    return Path(folder).expanduser() / (name if name.strip(".") else name.replace(".", "%2E"))
 
 
 def amount(value: float | None) -> str:

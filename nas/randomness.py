@@ -20,7 +20,7 @@ class TrialRandom:
     """Random numbers of one run.
 
     Args:
-        seed: of the run, a whole number from 0.
+        seed: of the run, a whole number from 0 to 2^63 - 1.
     """
 
     def __init__(self, seed: int) -> None:

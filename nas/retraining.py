@@ -1,21 +1,25 @@
 """Retraining: train one architecture from scratch on training and validation images, and test it once.
 
-The only place that reads test images. A result is stored with its checkpoint; asking for the same training again gives
-the stored result instead of a second look at the test set.
+The only place that reads test images. A result is stored with its checkpoint; asking for the same training again, from
+wherever its architecture comes, gives the stored result instead of a second look at the test set.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
+import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from nas.core import Architecture, UserError
 from nas.data.dataset import DataSet
@@ -34,7 +38,7 @@ class Subject:
     """What is retrained.
 
     Args:
-        space, space_name: of the architecture.
+        space, space_name, space_settings: of the architecture.
         architecture: a valid one.
         run, trial: where it was found; None for one from elsewhere.
     """
@@ -42,6 +46,7 @@ class Subject:
     space: SearchSpace
     space_name: str
     architecture: Architecture
+    space_settings: Mapping[str, Any] = field(default_factory=dict)
     run: str | None = None
     trial: int | None = None
 
@@ -59,88 +64,135 @@ def retrain(
 ) -> tuple[Retraining, bool]:
     """Train, test once, and keep checkpoint and result.
 
+    Everything that can fail for another reason than the training itself is tried before it: the store, the folder, and
+    the test images, so that a missing file does not cost a night.
+
     Args:
-        folder: makes the checkpoint's folder from eight digits that stand for data, recipe, architecture and seed.
+        folder: makes the checkpoint's folder from eight digits that stand for architecture, data, recipe and seed.
         report: called after each epoch with `train_loss`.
 
     Returns:
         The retraining, and whether it is new (False: it was done before, and nothing was trained or tested).
 
     Raises:
-        UserError: the data are missing, training failed, or something cannot be written. The test images are read
-            before anything is trained, so that a missing file does not cost a night.
+        UserError: data are missing, training failed, or something cannot be written.
     """
     place = resolve_device(device)
+    space, text = subject.space, subject.space.to_text(subject.architecture)
+    network_sizes = space.known_sizes(recipe.network)
     split = data.split()
     protocol: dict[str, Any] = {
+        "space": {"name": subject.space_name, "settings": dict(subject.space_settings)},
         "data": data.name,
         "split": split.hash,
-        "recipe": recipe.protocol(),
         "part": "train+valid",
+        "recipe": recipe.protocol() | {"network": network_sizes},
     }
-    text = subject.space.to_text(subject.architecture)
-    key = json.dumps([text, seed, protocol, subject.run, subject.trial], sort_keys=True)
-    target = folder(hashlib.blake2b(key.encode(), digest_size=4).hexdigest())
-    if (target / RESULT).is_file():
-        for earlier in store.retrainings():
-            if (earlier.text, earlier.seed, earlier.protocol) == (
-                text,
-                seed,
-                protocol,
-            ) and earlier.folder == str(target):
-                return earlier, False
-    if target.exists() and any(target.iterdir()):
-        raise UserError(f"folder {target} holds files of something else; give an empty one with out=")
-    test = data.test_images().to(place)
-    train = split.whole().first(recipe.train_images).to(place)
-    started = time.perf_counter()
-    try:
-        with configured(place, recipe.threads, recipe.deterministic), memory_guard():
-            torch.manual_seed(seed)
-            network = subject.space.build(subject.architecture, data.task, recipe.network).to(place)
-            metrics = fit(network, train, None, recipe, seed=seed, report=report)
-            metrics["test_accuracy"], metrics["test_loss"] = evaluate(network, test, recipe)
-    except TrainingFailed as failure:
-        raise UserError(f"retraining failed: {failure.message}") from None
-    metrics |= {"parameters": count.parameters(network), "flops": count.flops(network, data.task)}
-    retraining = Retraining(
-        run=subject.run,
-        trial=subject.trial,
-        space=subject.space_name,
-        text=text,
-        canonical=subject.space.canonical(subject.architecture),
-        seed=seed,
-        protocol=protocol,
-        metrics=metrics,
-        seconds=time.perf_counter() - started,
-        folder=str(target),
-    )
-    _keep(network, retraining, target)
+    store.prepare()
+    key = json.dumps([text, seed, protocol], sort_keys=True)
+    target = folder(hashlib.blake2b(key.encode(), digest_size=4).hexdigest()).absolute()
+    earlier = _earlier(store, target, key)
+    if earlier is not None:
+        return _linked(store, earlier, subject), False
+    with _workplace(target) as workplace:
+        test = data.read_test()
+        started = time.perf_counter()
+        try:
+            with configured(place, recipe), memory_guard():
+                torch.manual_seed(seed)
+                network = space.build(subject.architecture, data.task, network_sizes)
+                counts = {"parameters": count.parameters(network), "flops": count.flops(network, data.task)}
+                train = split.whole().first(recipe.train_images).to(place)
+                metrics = fit(network.to(place), train, None, recipe, seed=seed, report=report)
+                metrics["test_accuracy"], metrics["test_loss"] = evaluate(network, test.to(place), recipe)
+        except TrainingFailed as failure:
+            raise UserError(f"retraining failed: {failure.message}") from None
+        if not math.isfinite(metrics["test_loss"]):
+            raise UserError(
+                f"retraining failed: test loss is {metrics['test_loss']}. Try trainer.lr={recipe.lr / 10:g}"
+            )
+        retraining = Retraining(
+            run=subject.run,
+            trial=subject.trial,
+            space=subject.space_name,
+            text=text,
+            canonical=space.canonical(subject.architecture),
+            seed=seed,
+            protocol=protocol,
+            metrics=metrics | counts,
+            seconds=time.perf_counter() - started,
+            folder=str(target),
+        )
+        _write(network, retraining, asdict(data.task), workplace)
     store.add_retraining(retraining)
     return retraining, True
 
 
-def _keep(network: torch.nn.Module, retraining: Retraining, target: Path) -> None:
-    """Write checkpoint and result beside their place, then move them there at once."""
-    from safetensors.torch import save_file
+def _key(retraining: Retraining) -> str:
+    return json.dumps([retraining.text, retraining.seed, retraining.protocol], sort_keys=True)
 
-    temporary = target.with_name(target.name + ".partial")
+
+def _earlier(store: Store, target: Path, key: str) -> Retraining | None:
+    """The same training as the store has it, or as the folder has it where a process died before telling the store."""
+    for retraining in store.retrainings():
+        if _key(retraining) == key and (Path(retraining.folder) / CHECKPOINT).is_file():
+            return retraining
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        tensors = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
-        about = {
-            "arch": retraining.text,
-            "space": retraining.space,
-            "network": json.dumps(retraining.protocol["recipe"]["network"]),
-        }
-        save_file(tensors, str(temporary / CHECKPOINT), metadata=about)
-        fields = {name: getattr(retraining, name) for name in retraining.__dataclass_fields__}
-        (temporary / RESULT).write_text(json.dumps(fields, indent=2) + "\n")
+        written = json.loads((target / RESULT).read_text())
+        retraining = Retraining(**{f.name: written[f.name] for f in fields(Retraining)})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if _key(retraining) != key or not (target / CHECKPOINT).is_file():
+        return None
+    store.add_retraining(retraining)
+    return retraining
+
+
+def _linked(store: Store, earlier: Retraining, subject: Subject) -> Retraining:
+    """An earlier result, noted for this trial too where it came from elsewhere."""
+    mine = replace(earlier, run=subject.run, trial=subject.trial)
+    if subject.run is not None and mine not in store.retrainings():
+        store.add_retraining(mine)
+    return mine
+
+
+@contextmanager
+def _workplace(target: Path) -> Iterator[Path]:
+    """A folder beside the target to write into; it becomes the target at the end, or is gone.
+
+    Raises:
+        UserError: the target holds something, or nothing can be written there.
+    """
+    from safetensors import SafetensorError
+
+    workplace = None
+    try:
+        if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
+            raise UserError(f"{target} holds something else, which was left as it is; give an empty folder with out=")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        workplace = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        yield workplace
         if target.exists():
             target.rmdir()  # empty, as was checked
-        temporary.rename(target)
-    except OSError as error:
-        raise UserError(
-            f"the checkpoint cannot be written to {target} ({error.strerror or error}); free space or set out="
-        ) from None
+        workplace.chmod(0o755)  # a temporary folder is its owner's alone
+        workplace.rename(target)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{target} cannot be written ({reason}); free space, or set out=") from None
+    finally:
+        if workplace is not None:
+            shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _write(network: nn.Module, retraining: Retraining, task: Mapping[str, int], workplace: Path) -> None:
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
+    about = {
+        "arch": retraining.text,
+        "space": json.dumps(retraining.protocol["space"]),
+        "network": json.dumps(retraining.protocol["recipe"]["network"]),
+        "task": json.dumps(task),
+    }
+    save_file(tensors, str(workplace / CHECKPOINT), metadata=about)
+    (workplace / RESULT).write_text(json.dumps(asdict(retraining), indent=2) + "\n")

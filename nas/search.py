@@ -7,15 +7,14 @@ a run is repeated by its seed, and continued by telling a fresh strategy the sto
 from __future__ import annotations
 
 import inspect
+import json
 import math
 import time
-import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 from nas.core import (
@@ -34,6 +33,7 @@ from nas.core import (
     TrialFailed,
     UsageError,
     UserError,
+    located,
     number_in,
     one_of,
     whole_number,
@@ -44,6 +44,10 @@ from nas.randomness import TrialRandom, training_seed
 from nas.space import SearchSpace
 from nas.store.base import Run, RunRecord, Store, check_run_name
 from nas.store.memory import MemoryStore
+
+EXHAUSTED = 1000
+"""Reused trials in a row after which a search without a number of trials has seen its space: they cost no time, so
+hours alone would never end it."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class SearchResult:
         run: its name in the store.
         trials: all trials by number, those of earlier sessions included.
         best: the incumbent; None if no trial completed.
-        ended: why it ended: `budget`, `finished` (the strategy has nothing more to propose) or `failures`.
+        ended: why it ended: `budget`, `finished` (nothing more to propose, or nothing new) or `failures`.
         resumed: how many trials came from the store.
     """
 
@@ -138,13 +142,14 @@ def search(
         if config is None:
             parts = {"space": space, "strategy": strategy, "evaluator": evaluator, "objective": objective}
             config = {name: describe(part) for name, part in parts.items()} | {"duplicates": duplicates}
-        spec = Run(run, seed, config, protocol, environment())
+        config = {"objective": describe(objective), "duplicates": duplicates} | dict(config)
+        spec = Run(run, seed, _jsonable(config), _jsonable(protocol), environment())
         record = stack.enter_context((store or MemoryStore()).open(spec))
         _warn_of_changes(record, spec.environment)
         session = _Session(space, agent, evaluator, objective, budget, random, seed, duplicates, device, record)
         for listener in listeners:
-            stack.callback(listener.close)
             listener.start(run, record.trials, budget.trials, objective)
+            stack.callback(listener.close)
         session.replay()
         if session.open() and isinstance(evaluator, Preparable):
             evaluator.prepare(device)
@@ -172,12 +177,14 @@ class _Session:
     failures: int = 0
     evaluated: dict[str, int] = field(default_factory=dict)
     known: dict[tuple[str, int | None], Trial] = field(default_factory=dict)
+    reused_in_a_row: int = 0
 
     def replay(self) -> None:
         """Bring the strategy to where the stored trials leave it."""
         for trial in self.record.trials:
             self._tell(trial)
-        self.failures = 0  # whoever continues after failures wants them tried again
+        if self.failures == self.budget.failures:
+            self.failures = 0  # it gave up then; whoever continues wants it tried again
 
     def open(self) -> bool:
         """Whether the budget allows another trial."""
@@ -199,12 +206,15 @@ class _Session:
                 listener.told(trial)
             if self.failures == self.budget.failures:
                 return "failures"
+            if self.budget.trials is None and self.reused_in_a_row >= EXHAUSTED:
+                return "finished"
         return "budget"
 
     def _tell(self, trial: Trial) -> None:
         self.trials.append(trial)
         self.seconds += trial.seconds
         self.failures = 0 if trial.completed else self.failures + 1
+        self.reused_in_a_row = 0 if trial.reused_from is None else self.reused_in_a_row + 1
         if trial.reused_from is None:
             self.evaluated[trial.canonical] = self.evaluated.get(trial.canonical, 0) + 1
             if trial.completed:
@@ -212,6 +222,8 @@ class _Session:
         self.agent.tell(trial)
 
     def _evaluate(self, number: int, proposal: Proposal) -> Trial:
+        if not all(type(value) is int for value in proposal.architecture):  # NumPy's whole numbers are no JSON
+            proposal = replace(proposal, architecture=tuple(map(int, proposal.architecture)))
         architecture = proposal.architecture
         self.space.validate(architecture)
         canonical = self.space.canonical(architecture)
@@ -234,18 +246,23 @@ class _Session:
             )
         curve: list[Metrics] = []
         cost: dict[str, float] = {}
-        context = Context(seed, self.device, lambda metrics: curve.append(dict(metrics)), cost.__setitem__)
+        context = Context(
+            seed,
+            self.device,
+            report=lambda metrics: curve.append(_plain(metrics)),
+            measured=lambda name, value: cost.update({name: float(value)}),
+        )
         made = partial(Trial, number, proposal, text, canonical, seed)
         started = time.perf_counter()
         try:
-            metrics = dict(self.evaluator(proposal, context))
+            metrics = _plain(self.evaluator(proposal, context))
             self._check(metrics)
         except TrialFailed as failure:
             kind, message = failure.kind, failure.message
         except UserError:
             raise
         except Exception as error:  # noqa: BLE001 (an architecture that breaks its evaluator ends its trial, not the search)
-            kind, message = "error", _where(error)
+            kind, message = "error", located(error)
         else:
             seconds = time.perf_counter() - started
             return made("completed", metrics, seconds, cost=cost, curve=tuple(curve))
@@ -262,6 +279,17 @@ class _Session:
             raise TrialFailed("not_finite", f"{name} is {metrics[name]}; expected a finite number")
 
 
+def _plain(metrics: Metrics) -> dict[str, float]:
+    """Metrics as Python numbers, which every store can keep; an evaluator may give NumPy's or torch's."""
+    return {str(name): value if type(value) in (int, float) else float(value) for name, value in metrics.items()}
+
+
+def _jsonable(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a store gives them back, so that they can be compared with stored ones."""
+    found: dict[str, Any] = json.loads(json.dumps(tree, default=describe))
+    return found
+
+
 def _warn_of_changes(record: RunRecord, now: Mapping[str, Any]) -> None:
     then = record.run.environment
     changed = [f"{key} {then[key]}, now {now[key]}" for key in then if key in now and then[key] != now[key]]
@@ -274,26 +302,23 @@ def _warn_of_changes(record: RunRecord, now: Mapping[str, Any]) -> None:
 
 def describe(part: object) -> Any:
     """A part of a search as JSON-safe settings: its class, and what it keeps of its constructor's arguments."""
-    if isinstance(part, partial):
-        return {"type": describe(part.func)} | {key: describe(value) for key, value in part.keywords.items()}
     if part is None or isinstance(part, bool | int | float | str):
         return part
+    if isinstance(part, partial):
+        return {"type": describe(part.func)} | {key: describe(value) for key, value in part.keywords.items()}
     if isinstance(part, Mapping):
         return {str(key): describe(value) for key, value in part.items()}
-    if isinstance(part, Sequence):
+    if isinstance(part, list | tuple):
         return [describe(value) for value in part]
     if inspect.isroutine(part) or inspect.isclass(part):
         return f"{part.__module__}.{part.__qualname__}"
+    return _described_object(part)
+
+
+def _described_object(part: object) -> Any:
     kind = type(part)
-    arguments = [] if kind.__init__ is object.__init__ else list(inspect.signature(kind).parameters)
-    kept = {key: describe(getattr(part, key)) for key in arguments if hasattr(part, key)}
+    own = kind.__module__.partition(".")[0] not in ("builtins", "numpy", "pathlib", "torch")
+    if not own or kind.__init__ is object.__init__:
+        return {"type": f"{kind.__module__}.{kind.__qualname__}"} if own else repr(part)
+    kept = {key: describe(getattr(part, key)) for key in inspect.signature(kind).parameters if hasattr(part, key)}
     return {"type": f"{kind.__module__}.{kind.__qualname__}"} | kept
-
-
-def _where(error: Exception) -> str:
-    """An unexpected exception in one line, with the place that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    # The last frame of the user's or our own code tells more than one inside a library
-    inside = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
-    place = f" ({Path(inside[-1].filename).name}:{inside[-1].lineno}, in {inside[-1].name})" if inside else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}{place}"

@@ -1,12 +1,11 @@
 """The settings of one command: composed by Hydra from the YAML of every part and the `key=value` of the command line.
 
-Together with `nas.cli` the only code that knows Hydra. Hydra by itself refuses raw values such as NAS-Bench-201 strings
-and answers a misspelt key with a page of text; so keys are checked here first, and values go in one by one.
+Together with `nas.overrides` the only code that knows Hydra. Hydra by itself refuses raw values such as NAS-Bench-201
+strings and answers a misspelt key with a page of text; so it composes the groups, and values go in one by one.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,17 +13,14 @@ from typing import Any
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import nas.configs
-from nas.core import UsageError, UserError
-
-RAW_KEYS = ("run", "arch", "out", "dir", "store.url", "data.root")
-"""Keys whose value is taken as it stands: names, paths and architectures may hold any sign of Hydra's grammar."""
+from nas.core import UsageError, UserError, located
+from nas.overrides import RAW_KEYS, assign, closest, keys, literal, unquoted
 
 
 @dataclass(frozen=True)
@@ -49,14 +45,20 @@ class Settings:
 
     def get(self, key: str) -> Any:
         """A value by its dotted key, plain."""
-        value = OmegaConf.select(self.config, key)
-        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        try:
+            value = OmegaConf.select(self.config, key)
+            return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        except OmegaConfBaseException as error:
+            raise UsageError(f"{key} cannot be read: {str(error).splitlines()[0]}") from error
 
     def tree(self) -> dict[str, Any]:
         """All settings, nested and plain; a group that another one refers to stands in its own place only."""
         tree = OmegaConf.to_container(self.config, resolve=False)
         assert isinstance(tree, dict)
-        return {key: _resolved(value, self.config, str(key)) for key, value in tree.items()}  # type: ignore[misc]
+        try:
+            return {str(key): _resolved(value, self.config, str(key)) for key, value in tree.items()}
+        except OmegaConfBaseException as error:
+            raise UsageError(f"the settings cannot be read: {str(error).splitlines()[0]}") from error
 
     def yaml(self) -> str:
         """All settings as YAML."""
@@ -80,11 +82,13 @@ class Settings:
 
         def make(**more: Any) -> Any:
             try:
+                if not isinstance(self.config.get(key), DictConfig) or "_target_" not in self.config[key]:
+                    raise UsageError(
+                        f"{key}={self.choices.get(key)} names no class; its YAML needs _target_: module.Class"
+                    )
                 partial = instantiate(self.config[key], _partial_=True, _convert_="all")
                 return partial(**more)
-            except UserError:
-                raise
-            except (HydraException, OmegaConfBaseException, TypeError, ValueError) as error:
+            except Exception as error:
                 raise self._plain(key, error) from error
 
         return make
@@ -93,14 +97,15 @@ class Settings:
         """Make the part at `key`; `more` are arguments that no YAML can give."""
         return self.factory(key)(**more)
 
-    def _plain(self, key: str, error: Exception) -> UserError:
-        cause: BaseException = error
-        while isinstance(cause, HydraException) and cause.__cause__ is not None:
-            cause = cause.__cause__
-        if isinstance(cause, UserError):
-            return cause
-        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-        return UsageError(f"{key}={self.choices.get(key)} cannot be made: {'; '.join(lines[:2])}")
+    def _plain(self, key: str, error: BaseException) -> UserError:
+        while isinstance(error, HydraException) and error.__cause__ is not None:
+            error = error.__cause__
+        if isinstance(error, UserError):
+            return error
+        told = (HydraException, OmegaConfBaseException, ImportError, TypeError)
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = "; ".join(lines[:2]) if isinstance(error, told) else located(error)
+        return UsageError(f"{key}={self.choices.get(key)} cannot be made: {reason}")
 
 
 def recorded_parts(config: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -132,7 +137,7 @@ def settings(
 
     Args:
         command: name of a YAML file of `configs/`.
-        arguments: `key=value`, `group=option`, `+key=value` for a new key, `~key` to drop one.
+        arguments: `key=value`, `group=option`, `+part.key=value` for a setting that a part's YAML does not name.
         config_dir: a folder searched for options besides the installed ones.
         inherited: see `Settings`.
         deferred: groups whose option is known only once the command has read a run or a file; settings of theirs wait
@@ -154,11 +159,13 @@ def settings(
     for argument in arguments:
         key, sign, value = argument.partition("=")
         if key in groups and sign:
-            chosen[key] = _option(key, _unquoted(value), options)
-        elif sign or key.startswith("~"):
+            if value == "null" and groups[key] is None:
+                continue
+            chosen[key] = _option(key, unquoted(value), options)
+        elif sign:
             values.append((key, value))
         else:
-            raise UsageError(f"{argument!r} is not key=value" + closest(key, [*groups, *_keys(plain)]))
+            raise UsageError(f"{argument!r} is not key=value" + closest(key, [*groups, *keys(plain)]))
     inherited = {group: part for group, part in inherited.items() if group not in chosen}
     for group, (option, _) in inherited.items():
         chosen[group] = _option(group, option, options)
@@ -170,16 +177,29 @@ def settings(
     OmegaConf.set_struct(config, False)
     del config["hydra"]
     for group, (_, earlier) in inherited.items():
-        for key, value in earlier.items():
+        for key, value in literal(earlier, f"the {group} of the run or the genotype file").items():
             if key in config[group]:
                 OmegaConf.update(config, f"{group}.{key}", value, merge=False)
     base = config.copy()
+    _refuse_overruled(config, values)
     for key, value in values:
         group = key.lstrip("+~").partition(".")[0]
         if group in deferred and group not in chosen:
             continue
-        _assign(config, base, key, value, groups)
+        assign(config, base, key, value, groups)
     return Settings(command, list(arguments), config_dir, config, {g: final.get(g) for g in groups}, inherited)
+
+
+def _refuse_overruled(config: DictConfig, values: Sequence[tuple[str, str]]) -> None:
+    """A size that is asked of the space while the trainer sets it would be ignored without a word."""
+    for key, value in values:
+        part, _, size = key.partition(".")
+        overruling = OmegaConf.select(config, f"trainer.network.{size}") if part == "space" and size else None
+        if overruling is not None and not any(other.startswith("trainer.network") for other, _ in values):
+            raise UsageError(
+                f"{key}={value} has no effect, since the trainer sets trainer.network.{size}={overruling}; "
+                "set that instead"
+            )
 
 
 def group_options(config_dir: Path | None = None) -> dict[str, list[str]]:
@@ -187,7 +207,12 @@ def group_options(config_dir: Path | None = None) -> dict[str, list[str]]:
     found: dict[str, set[str]] = {}
     for root in (Path(nas.configs.__file__).parent, config_dir):
         for path in sorted(root.glob("*/*.yaml")) if root else ():
-            found.setdefault(path.parent.name, set()).add(path.stem)
+            options = found.setdefault(path.parent.name, set())
+            if path.stem in options:
+                raise UsageError(
+                    f"{path} has the name of an installed option of {path.parent.name}; give it another name"
+                )
+            options.add(path.stem)
     return {group: sorted(options) for group, options in found.items()}
 
 
@@ -200,7 +225,7 @@ def _compose(command: str, overrides: Sequence[str], config_dir: Path | None) ->
     try:
         with initialize_config_module("nas.configs", version_base="1.3"):
             return compose(command, words, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise UsageError(f"the settings of nas {command} cannot be composed: {' '.join(lines[:3])}") from error
 
@@ -216,99 +241,6 @@ def _option(group: str, option: str, options: Mapping[str, Sequence[str]]) -> st
     if option in there:
         return option
     raise UsageError(f"unknown {group} {option!r}{closest(option, there)}; there are {', '.join(there) or 'none'}")
-
-
-def _assign(config: DictConfig, base: DictConfig, key: str, value: str, groups: Mapping[str, str | None]) -> None:
-    """Put one value of the command line in its place."""
-    name = key.lstrip("+~")
-    parent, _, last = name.rpartition(".")
-    exists = name in _keys(base)
-    if key.startswith("~"):
-        if not exists:
-            raise UsageError(f"unknown key {name!r}{closest(name, _keys(base))}")
-        del (OmegaConf.select(config, parent) if parent else config)[last]
-        return
-    if not exists and not key.startswith("+"):
-        raise UsageError(f"unknown key {name!r}{closest(name, [*_keys(base), *groups])}")
-    if name in groups:
-        raise UsageError(f"{name} is a group; expected one of its options or {name}.SETTING=value")
-    parsed = _parse(name, value)
-    if exists:
-        parsed = _of_kind(name, OmegaConf.select(base, name), parsed)
-    OmegaConf.update(config, name, parsed, merge=False, force_add=True)
-
-
-def _parse(key: str, value: str) -> Any:
-    """A value as Hydra reads it; text that is not of its grammar as it stands."""
-    if key in RAW_KEYS:
-        return None if value == "null" else _unquoted(value)
-    try:
-        parsed = OverridesParser.create().parse_override(f"{key}={value}")
-    except HydraException:
-        return _unquoted(value)
-    if parsed.is_sweep_override():
-        raise UsageError(f"{key}={value} names several values; expected one (a list is written [a,b])")
-    return parsed.value()
-
-
-def _of_kind(key: str, default: Any, value: Any) -> Any:
-    """The value, if it is of the kind of the default; a null default takes anything."""
-    if default is None or (value is None and not isinstance(default, bool)):
-        return value
-    if isinstance(default, bool):
-        good, kind = isinstance(value, bool), "true or false"
-    elif isinstance(default, int):
-        good, kind = isinstance(value, int) and not isinstance(value, bool), "a whole number"
-    elif isinstance(default, float):
-        good, kind = isinstance(value, int | float) and not isinstance(value, bool), "a number"
-    elif isinstance(default, str):
-        good, kind = isinstance(value, str | int | float), "text"
-        value = str(value) if good and not key.startswith("trial") else value
-    else:
-        mapping = OmegaConf.is_dict(default)
-        good, kind = isinstance(value, dict if mapping else list), "a mapping" if mapping else "a list"
-    if not good:
-        raise UsageError(f"{key} must be {kind}, got {value!r}")
-    return value
-
-
-def _keys(config: DictConfig) -> list[str]:
-    """Every dotted key, inner ones included; what an interpolation refers to is not repeated."""
-
-    def walk(tree: Mapping[Any, Any], prefix: str) -> list[str]:
-        keys = []
-        for key, value in tree.items():
-            if prefix == "" and key == "hydra":
-                continue
-            keys.append(f"{prefix}{key}")
-            if isinstance(value, Mapping):
-                keys += walk(value, f"{prefix}{key}.")
-        return keys
-
-    tree = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(tree, dict)
-    return [key for key in walk(tree, "") if not key.rpartition(".")[2].startswith("_")]
-
-
-def closest(word: str, there: Sequence[str]) -> str:
-    """Text to append to an error, `; did you mean …?`, or nothing where no word is close.
-
-    A key without its group finds the whole one.
-    """
-    whole = [key for key in there if key.rpartition(".")[2] == word]
-    close = whole or difflib.get_close_matches(word, there, n=1, cutoff=0.5)
-    if not close:
-        tails = {key.rpartition(".")[2]: key for key in there}
-        close = [
-            tails[tail] for tail in difflib.get_close_matches(word.rpartition(".")[2], list(tails), n=1, cutoff=0.6)
-        ]
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _unquoted(value: str) -> str:
-    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
-        return value[1:-1]
-    return value
 
 
 def _resolved(value: Any, config: DictConfig, key: str) -> Any:

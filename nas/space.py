@@ -34,6 +34,9 @@ class SearchSpace(ABC):
     choices: Mapping[str, Sequence[str]]
     """Decision -> its options, in order; the one thing a space must declare. Fixed once the space is made."""
 
+    network_sizes: Sequence[str] = ()
+    """Sizes that a trainer may set, such as `channels` and `cells`; a space without any keeps its own."""
+
     @abstractmethod
     def build(self, architecture: Architecture, task: Task, network: Mapping[str, Any] | None = None) -> nn.Module:
         """The network of an architecture, freshly initialised from torch's global generator.
@@ -41,7 +44,7 @@ class SearchSpace(ABC):
         Args:
             architecture: a valid architecture of this space.
             task: shape of the images and number of classes.
-            network: size of the skeleton (`channels`, `cells` …) in place of the space's own, from `trainer.network`.
+            network: sizes in place of the space's own, from `trainer.network`; only keys of `network_sizes`.
 
         Returns:
             A module that maps float images (B, channels, height, width) to logits (B, classes).
@@ -72,6 +75,20 @@ class SearchSpace(ABC):
     def is_valid(self, architecture: Architecture) -> bool:
         """Whether an architecture of the product meets the constraints of the space."""
         return True
+
+    def known_sizes(self, network: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of `trainer.network` that this space has.
+
+        Every trainer speaks of `channels` and `cells`, which a space of other networks leaves aside.
+
+        Raises:
+            UsageError: another size is not among `network_sizes`.
+        """
+        for key in network:
+            if key not in (*self.network_sizes, "channels", "cells"):
+                there = ", ".join(self.network_sizes) or "none"
+                raise UsageError(f"trainer.network.{key} is not a size of {type(self).__name__}; it has {there}")
+        return {key: value for key, value in network.items() if key in self.network_sizes}
 
     # --- derived -------------------------------------------------------------------------------------------------
 
@@ -104,7 +121,7 @@ class SearchSpace(ABC):
         Raises:
             UsageError: there is no such option.
         """
-        options = list(self.choices[decision])
+        options = [str(known) for known in self.choices[decision]]
         if option not in options:
             raise UsageError(f"{decision}={option!r} is not an option; expected one of {', '.join(options)}")
         return options.index(option)

@@ -1,4 +1,4 @@
-"""Conformance: what every space, strategy and data set must keep, as functions that any test can call.
+"""Conformance: what every space, strategy, evaluator and data set must keep, as functions that any test can call.
 
     from nas.testing import check_space
     def test_mine(): check_space(MySpace(), Task(channels=3, height=32, width=32, classes=10))
@@ -10,12 +10,29 @@ Each raises AssertionError with a sentence that says what was not kept. The proj
 from __future__ import annotations
 
 import copy
+import json
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
-from nas.core import Architecture, Objective, Proposal, Strategy, StrategyFactory, Task, Trial, UserError
+from nas.core import (
+    Architecture,
+    Comparable,
+    Context,
+    DescribesArchitecture,
+    Evaluator,
+    Metrics,
+    Objective,
+    Preparable,
+    Proposal,
+    Strategy,
+    StrategyFactory,
+    Task,
+    Trial,
+    UserError,
+)
 from nas.data.dataset import DataSet
 from nas.data.lock import TestSetLocked, locked_test_set
 from nas.randomness import TrialRandom
@@ -125,6 +142,27 @@ def _trial(space: SearchSpace, number: int, proposal: Proposal, *, failed: bool)
     return Trial(number, proposal, text, text, 0, "completed", {Objective().metric: score}, 0.0)
 
 
+def check_evaluator(make: Callable[..., Evaluator], space: SearchSpace) -> None:
+    """An evaluator gives the same finite metrics for the same seed, its protocol is JSON, and the lock holds in it."""
+    evaluator = make(space=space)
+    if isinstance(evaluator, Comparable):
+        assert json.loads(json.dumps(evaluator.protocol())) == evaluator.protocol(), "protocol must be plain JSON"
+    with locked_test_set():
+        if isinstance(evaluator, Preparable):
+            evaluator.prepare("cpu")
+        proposal = Proposal(space.sample(np.random.default_rng(0)))
+        seen: list[Metrics] = []
+        context = Context(1, "cpu", seen.append, lambda _name, _value: None)
+        first, again = evaluator(proposal, context), evaluator(proposal, context)
+    assert first == again, f"one seed gave {first}, then {again}; what a clock measures belongs to context.measured"
+    for name, value in first.items():
+        assert isinstance(value, int | float), f"metric {name} is a {type(value).__name__}, expected a number"
+        assert math.isfinite(value), f"metric {name} is {value}"
+    if isinstance(evaluator, DescribesArchitecture):
+        own = evaluator.architecture_metrics(proposal.architecture)
+        assert own == {name: first[name] for name in own}, "architecture_metrics differ from those of the evaluation"
+
+
 def check_data(make: Callable[[], DataSet]) -> None:
     """A data set states its task truly, splits the same every time, and keeps its test images locked in a search."""
     data = make()
@@ -139,11 +177,11 @@ def check_data(make: Callable[[], DataSet]) -> None:
         assert len(part.mean) == len(part.std) == task.channels, "mean and std need one value a channel"
     with locked_test_set():
         try:
-            data.test_images()
+            data.read_test()
         except TestSetLocked:
             pass
         else:
-            raise AssertionError("test_images could be read while a search held the lock")
+            raise AssertionError("read_test could be called while a search held the lock")
 
 
-__all__: Sequence[str] = ("check_data", "check_space", "check_strategy")
+__all__: Sequence[str] = ("check_data", "check_evaluator", "check_space", "check_strategy")

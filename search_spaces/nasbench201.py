@@ -38,6 +38,7 @@ class NASBench201(SearchSpace):
     """
 
     choices = MappingProxyType({f"{source}->{target}": OPERATIONS for source, target in EDGES})
+    network_sizes = ("channels", "cells")
 
     def __init__(self, channels: int = 16, cells: int = 5) -> None:
         whole_number("space.channels", channels)
@@ -46,12 +47,9 @@ class NASBench201(SearchSpace):
         self.cells = cells
 
     def build(self, architecture: Architecture, task: Task, network: Mapping[str, Any] | None = None) -> nn.Module:
-        size = {"channels": self.channels, "cells": self.cells}
-        for key, value in (network or {}).items():
-            if key not in size:
-                raise UsageError(f"trainer.network.{key} is unknown to NASBench201; it knows {', '.join(size)}")
+        size = {"channels": self.channels, "cells": self.cells} | self.known_sizes(network or {})
+        for key, value in size.items():
             whole_number(f"trainer.network.{key}", value)
-            size[key] = value
         self.validate(architecture)
         return Network(architecture, task, **size)
 
@@ -104,7 +102,8 @@ def canonical_form(architecture: Architecture) -> tuple[str, tuple[int, ...]]:
 
     Skip connections are contracted, sums flattened and unordered, `none` and a pooling of nothing removed. A
     convolution of a dead input is kept: its normalisation still adds a learnable constant. A convolution that is used
-    twice is told from two convolutions of the same input, since those have weights of their own.
+    twice is told from two convolutions of the same input, since those have weights of their own. That pooling is linear
+    is not used, so some equal cells keep keys of their own.
 
     Returns:
         The key, and the edges of its convolutions in the order of its numbering: two cells with equal keys compute the

@@ -41,21 +41,30 @@ def test_the_benchmarks_recipe_is_the_published_one():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["strategy=regularised_evolution"], "unknown strategy 'regularised_evolution'; did you mean"),
-        (["space=nasbench"], "unknown space 'nasbench'; did you mean 'nasbench201'?; there are nasbench201"),
-        (["stratgy=random"], "unknown key 'stratgy'; did you mean 'strategy'?"),
-        (["buget.trials=3"], "unknown key 'buget.trials'; did you mean 'budget.trials'?"),
-        (["trials=3"], "unknown key 'trials'; did you mean 'budget.trials'?"),
-        (["trainer.epoch=3"], "unknown key 'trainer.epoch'; did you mean 'trainer.epochs'?"),
-        (["strategy.sample_sise=3"], "unknown key 'strategy.sample_sise'; did you mean 'strategy.sample_size'?"),
+        (["strategy=regularised_evolution"], "unknown strategy 'regularised_evolution' (did you mean"),
+        (["space=nasbench"], "unknown space 'nasbench' (did you mean 'nasbench201'?); there are nasbench201"),
+        (["stratgy=random"], "unknown key 'stratgy' (did you mean 'strategy'?)"),
+        (["buget.trials=3"], "unknown key 'buget.trials' (did you mean 'budget.trials'?)"),
+        (["trials=3"], "unknown key 'trials' (did you mean 'budget.trials'?)"),
+        (["trainer.epoch=3"], "unknown key 'trainer.epoch' (did you mean 'trainer.epochs'?)"),
+        (["strategy.sample_sise=3"], "unknown key 'strategy.sample_sise' (did you mean 'strategy.sample_size'?)"),
         (["strategy=random", "strategy.sample_size=3"], "unknown key 'strategy.sample_size'"),
         (["seed=zero"], "seed must be a whole number, got 'zero'"),
         (["seed=1,2"], "seed=1,2 names several values; expected one"),
         (["trainer.lr=fast"], "trainer.lr must be a number, got 'fast'"),
         (["trainer.flip=3"], "trainer.flip must be true or false, got 3"),
         (["trainer.network=8"], "trainer.network must be a mapping, got 8"),
-        (["budget.trials"], "'budget.trials' is not key=value; did you mean 'budget.trials'?"),
+        (["budget.trials"], "'budget.trials' is not key=value"),
         (["strategy"], "'strategy' is not key=value"),
+        (["budget=null"], "budget must be a mapping, got null"),
+        (["dir=null"], "dir must be text, got null"),
+        (["~budget"], "'~budget' is not key=value"),
+        (["~budget="], "~budget=: settings cannot be taken away"),
+        (["+foo.bar=1"], "unknown key 'foo.bar'"),
+        (["+budget.foo=1"], "unknown key 'budget.foo'"),
+        (["+strategy._target_=os.system"], "unknown key 'strategy._target_'"),
+        (["space.channels=8"], "space.channels=8 has no effect, since the trainer sets trainer.network.channels=8"),
+        (["run=???"], "run=??? is not a value"),
     ],
 )  # fmt: skip
 def test_misspelt_words_are_answered_with_the_closest_right_one(words, message):
@@ -73,7 +82,16 @@ def test_values_of_hydras_grammar_and_beyond_it():
     assert made.get("run") == "last"
     assert made.get("trainer.network") == {"channels": 4}
     assert made.get("strategy.extra") == [1, 2]
-    for raw, kept in (("007", "007"), ("null", None), ("'quoted'", "quoted"), ('"q"', "q"), ("a=b", "a=b"), ("", "")):
+    for raw, kept in (
+        ("007", "007"),
+        ("null", None),
+        ("${seed}", "${seed}"),
+        ("a${", "a${"),
+        ("'quoted'", "quoted"),
+        ('"q"', "q"),
+        ("a=b", "a=b"),
+        ("", ""),
+    ):
         assert settings("search", [f"run={raw}"]).get("run") == kept
 
 
@@ -84,9 +102,41 @@ def test_a_setting_that_no_argument_takes_is_told_plainly():
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        {"_target_": "os.system"},
+        {"channels": {"_target_": "pathlib.Path", "_args_": ["pwned"]}},
+        {"channels": [{"_target_": "os.getcwd"}]},
+    ],
+)
+def test_what_a_file_or_a_store_names_is_never_run(earlier):
+    with pytest.raises(UsageError, match=r"holds the key '_target_', which no setting has; it was not used"):
+        settings("describe", [], None, {"space": ("nasbench201", earlier)})
+    text = {"channels": "${oc.env:HOME}"}
+    assert settings("describe", [], None, {"space": ("nasbench201", text)}).get("space.channels") == "${oc.env:HOME}"
+
+
+def test_a_users_yaml_is_told_what_is_wrong_with_it(tmp_path):
+    folder = tmp_path / "conf" / "space"
+    folder.mkdir(parents=True)
+    for content, words in (
+        ("a: [1", "cannot be composed"),
+        ("channels: 3", "space=mine names no class; its YAML needs _target_"),
+        ("_target_: conftest.Raising", r"space=mine cannot be made: KeyError: 'no' \(conftest.py:"),
+    ):
+        (folder / "mine.yaml").write_text(content)
+        with pytest.raises(UsageError, match=words) as error:
+            settings("search", ["space=mine"], tmp_path / "conf").make("space")
+        assert "\n" not in str(error.value)
+    (folder / "nasbench201.yaml").write_text("_target_: conftest.ToySpace")
+    with pytest.raises(UsageError, match=r"nasbench201.yaml has the name of an installed option of space"):
+        settings("search", [], tmp_path / "conf")
+
+
 def test_inherited_parts_hold_unless_the_arguments_name_another():
     inherited = {"space": ("nasbench201", {"channels": 8, "gone": 1}), "data": ("cifar10", {"valid_fraction": 0.25})}
-    made = settings("retrain", ["space.cells=2"], None, inherited)
+    made = settings("retrain", ["space.cells=2", "trainer.network={}"], None, inherited)
     assert (made.get("space.channels"), made.get("space.cells")) == (8, 2)
     assert (made.choices["data"], made.get("data.valid_fraction")) == ("cifar10", 0.25)
     made = settings("retrain", ["data=digits"], None, inherited)

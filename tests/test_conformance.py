@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, ToySpace
+from conftest import ToySpace
 
 from nas.core import Task
 from nas.settings import group_options, settings
-from nas.testing import check_data, check_space, check_strategy
+from nas.testing import check_data, check_evaluator, check_space, check_strategy
 
 OPTIONS = group_options()
 
@@ -43,7 +43,8 @@ def test_data_sets(option):
     check_data(lambda: made("data", option).make("data"))
 
 
-def test_the_folders_hold_the_groups():
-    assert sorted(OPTIONS) == sorted(
-        path.name for path in (ROOT / "configs").iterdir() if path.is_dir() and path.name[0] != "_"
-    )
+@pytest.mark.parametrize("option", OPTIONS["evaluator"])
+def test_evaluators(option):
+    quick = ["trainer.epochs=1", "trainer.train_images=200", "trainer.network={channels: 4, cells: 1}"]
+    chosen = settings("search", [f"evaluator={option}", *quick])
+    check_evaluator(chosen.factory("evaluator"), chosen.make("space"))

@@ -3,13 +3,16 @@
 import sys
 from functools import partial
 
+import numpy as np
 import pytest
+import torch
 from conftest import steep
 
 from nas import Budget, Objective, Proposal, TrialFailed, UsageError, UserError, search
 from nas.core import Context, Trial
 from nas.search import describe
 from nas.store.memory import MemoryStore
+from nas.store.sqlite import SQLiteStore
 from nas.strategies.evolution import RegularizedEvolution
 from nas.strategies.random import RandomSearch
 
@@ -260,3 +263,55 @@ def test_parts_are_described_by_their_class_and_settings(toy_space):
         "metric": "loss",
         "direction": "minimize",
     }
+
+
+def test_numbers_of_numpy_and_torch_are_kept_as_plain_ones(toy_space, tmp_path):
+    class Strange(RandomSearch):
+        def ask(self, rng, pending):
+            return Proposal(tuple(rng.integers(4, size=6)))
+
+    def evaluator(proposal, context):
+        context.report({"valid_accuracy": np.float32(0.25)})
+        context.measured("latency_ms", torch.tensor(2.5))
+        return {"valid_accuracy": np.float64(0.5), "parameters": torch.tensor(7)}
+
+    store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
+    trial = search(toy_space, Strange, evaluator, budget=Budget(trials=1), store=store).trials[0]
+    assert store.trials("search") == [trial]
+    assert (trial.metrics, trial.cost) == ({"valid_accuracy": 0.5, "parameters": 7.0}, {"latency_ms": 2.5})
+    assert trial.curve == ({"valid_accuracy": 0.25},)
+
+
+def test_a_kill_does_not_change_how_many_failures_a_search_bears(toy_space):
+    def broken(proposal, context):
+        raise TrialFailed("always", "it never works")
+
+    store, settings = MemoryStore(), {"duplicates": "retrain"}
+    search(toy_space, RandomSearch, broken, budget=Budget(trials=5), store=store, **settings)
+    result = search(toy_space, RandomSearch, broken, budget=Budget(trials=100), store=store, **settings)
+    assert (result.ended, len(result.trials)) == ("failures", 10)
+    result = search(toy_space, RandomSearch, broken, budget=Budget(trials=100), store=store, **settings)
+    assert (result.ended, len(result.trials)) == ("failures", 20)  # whoever asks again after giving up gets ten more
+
+
+def test_hours_end_on_a_space_that_has_been_seen(toy_space):
+    toy_space.canonical = lambda architecture: "all one"
+    result = search(toy_space, RandomSearch, steep, budget=Budget(hours=1))
+    assert result.ended == "finished"
+    assert len(result.trials) == 1001
+
+
+def test_a_start_that_came_to_nothing_does_not_keep_its_name(toy_space, tmp_path):
+    for store in (MemoryStore(), SQLiteStore(f"sqlite:///{tmp_path}/nas.db")):
+        with pytest.raises(UsageError):
+            search(toy_space, RandomSearch, steep, budget=Budget(trials=2), store=store, objective=Objective("typo"))
+        assert len(search(toy_space, RandomSearch, steep, budget=Budget(trials=2), store=store).trials) == 2
+
+
+def test_objective_and_duplicates_are_settings_of_a_run_also_with_a_config_of_ones_own(toy_space):
+    store, config = MemoryStore(), {"x": 1}
+    search(toy_space, RandomSearch, steep, budget=Budget(trials=2), store=store, config=config)
+    with pytest.raises(UsageError, match="duplicates=reuse, now it is retrain"):
+        search(
+            toy_space, RandomSearch, steep, budget=Budget(trials=3), store=store, config=config, duplicates="retrain"
+        )

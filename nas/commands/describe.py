@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.core import Architecture, Task, one_of
+import torch
+
+from nas.core import Architecture, Task, UserError, one_of
 from nas.output import print_json
 from nas.training import count
+from nas.training.device import resolve_device
+from nas.training.fit import TrainingFailed, memory_guard
 
 if TYPE_CHECKING:
     from nas.settings import Settings
     from nas.space import SearchSpace
 
-INHERITS = ("space", "data")
-"""Parts that a genotype file names."""
+INHERITS = ("space",)
+"""Parts that a genotype file names; the data set is the user's to give."""
 
 DEFAULT_TASK = Task(channels=3, height=32, width=32, classes=10)
 
 
 def main(settings: Settings) -> int:
     one_of("format", settings.get("format"), ("table", "json"))
-    settings, text = with_architecture(settings, settings.get("arch"))
+    settings, text = with_architecture(settings, settings.get("arch"), INHERITS)
     space = settings.make("space")
     if text is None:
         facts = _space(settings, space)
     else:
         task = settings.make("data").task if settings.choices.get("data") else DEFAULT_TASK
-        facts = _architecture(space, space.from_text(text), task)
+        facts = _architecture(space, space.from_text(text), task, resolve_device(settings.get("device")))
     if settings.get("format") == "json":
         print_json(facts)
         return 0
     for name, value in facts.items():
         if isinstance(value, dict):
             print(f"{name}:")
-            width = max(map(len, value))
+            width = max(map(len, value), default=0)
             for key, inner in value.items():
                 print(f"  {key:{width}}  {', '.join(inner) if isinstance(inner, list) else inner}")
         else:
@@ -41,10 +47,8 @@ def main(settings: Settings) -> int:
     return 0
 
 
-def with_architecture(settings: Settings, arch: str | None) -> tuple[Settings, str | None]:
-    """The text of `arch=`, which may be a genotype file; then the settings inherit the file's space and data."""
-    from pathlib import Path
-
+def with_architecture(settings: Settings, arch: str | None, inherits: Sequence[str]) -> tuple[Settings, str | None]:
+    """The text of `arch=`, which may be a genotype file; then the settings inherit parts of the file."""
     from nas.export.genotype import read_genotype
 
     # A file is told from text by its being there; a name that ends like one is meant as one
@@ -52,7 +56,7 @@ def with_architecture(settings: Settings, arch: str | None) -> tuple[Settings, s
         return settings.inheriting({}), arch
     genotype = read_genotype(Path(arch).expanduser())
     parts = {"space": (genotype.space, genotype.space_settings)}
-    if genotype.data and "data" in settings.choices:
+    if genotype.data and "data" in inherits:
         parts["data"] = (genotype.data, genotype.data_settings)
     return settings.inheriting(parts), genotype.arch
 
@@ -66,9 +70,13 @@ def _space(settings: Settings, space: SearchSpace) -> dict[str, Any]:
     }
 
 
-def _architecture(space: SearchSpace, architecture: Architecture, task: Task) -> dict[str, Any]:
+def _architecture(space: SearchSpace, architecture: Architecture, task: Task, device: torch.device) -> dict[str, Any]:
     space.validate(architecture)
-    network = space.build(architecture, task)
+    try:
+        with memory_guard():
+            network = space.build(architecture, task).to(device)
+    except TrainingFailed as failure:
+        raise UserError(f"the network cannot be built: {failure.message}") from None
     return {
         "text": space.to_text(architecture),
         "decisions": dict(zip(space.choices, space.options(architecture), strict=True)),

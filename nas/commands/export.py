@@ -8,14 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.commands.search import run_folder
 from nas.core import UsageError, one_of
 from nas.export.genotype import Genotype, write_genotype
+from nas.output import run_folder
 from nas.settings import recorded_parts
 from nas.store.leaderboard import find_trial
 
 if TYPE_CHECKING:
-    from nas.settings import Settings
+    from nas.output import run_folder
+from nas.settings import Settings
 
 
 def main(settings: Settings) -> int:

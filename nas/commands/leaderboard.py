@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nas.core import UsageError, one_of, whole_number
 from nas.output import amount, print_json, print_table
-from nas.store.leaderboard import Entry, epochs, leaderboard, protocol_words
+from nas.store.base import Retraining
+from nas.store.leaderboard import Entry, epochs, leaderboard, protocol_words, recipe_key
 
 if TYPE_CHECKING:
     from nas.settings import Settings
@@ -29,7 +31,7 @@ def main(settings: Settings) -> int:
         print_json([entry.row() for entries in sets for entry in entries])
         return 0
     if not sets:
-        print("the store has no trials yet")
+        print("no trials yet" if settings.get("run") is None else f"run {settings.get('run')!r} has no trials yet")
     for entries in sets:
         show(entries)
     if len(sets) > 1:
@@ -40,17 +42,18 @@ def main(settings: Settings) -> int:
 def show(entries: Sequence[Entry]) -> None:
     """Print one set of comparable entries as a table."""
     metric = entries[0].objective.metric
-    several = len({entry.run.name for entry in entries}) > 1
-    tested = any(entry.tested for entry in entries)
     joined = any(entry.members > 1 for entry in entries)
+    several = joined or len({entry.run.name for entry in entries}) > 1
+    tests = {recipe_key(test): test for entry in entries for test in entry.tested}
+    recipes = sorted(tests)
     columns = ["rank", *(["run"] if several else []), "trial", metric, *(["n"] if joined else [])]
-    columns += [*(["test_accuracy"] if tested else []), "epochs", "params", "FLOPs", "seconds", "arch"]
+    columns += [*(["test_accuracy"] if tests else []), "epochs", "params", "FLOPs", "seconds", "arch"]
     rows = []
     for rank, entry in enumerate(entries, start=1):
         trial = entry.trial
         row = [str(rank), *([entry.run.name] if several else []), str(trial.number), _score(entry)]
         row += [str(entry.members)] if joined else []
-        row += [_test(entry)] if tested else []
+        row += [_test(entry, recipes)] if tests else []
         length = epochs(entry.run, trial)
         row += ["" if length is None else str(length)]
         row += [amount(trial.metrics.get("parameters")), amount(trial.metrics.get("flops"))]
@@ -63,6 +66,9 @@ def show(entries: Sequence[Entry]) -> None:
     print_table(
         f"{name}{protocol_words(entries[0].run, entries[0].trial)}", columns, rows, text=("run", "arch"), keys=("rank",)
     )
+    for recipe in recipes:
+        mark = f"@{recipe}" if len(recipes) > 1 else "test_accuracy"
+        print(f"{mark}: retrained on training and validation images, {_recipe_words(tests[recipe])}.")
     if any(entry.trial.reused_from is not None for entry in entries):
         print("seconds =N: the result of trial N, which computes the same function, was reused.")
 
@@ -74,6 +80,18 @@ def _score(entry: Entry) -> str:
     return f"{value:.4f}" if entry.spread is None else f"{value:.4f} ± {entry.spread:.4f}"
 
 
-def _test(entry: Entry) -> str:
-    values = [test.metrics["test_accuracy"] for test in entry.tested]
-    return " ".join(f"{value:.4f}" for value in values)
+def _test(entry: Entry, recipes: Sequence[str]) -> str:
+    """Mean test accuracy of each recipe, with the recipe's mark where the table holds several."""
+    cells = []
+    for recipe in recipes:
+        values = [test.metrics["test_accuracy"] for test in entry.tested if recipe_key(test) == recipe]
+        if values:
+            spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.fmean(values):.4f}{spread}{f' @{recipe}' if len(recipes) > 1 else ''}")
+    return ", ".join(cells)
+
+
+def _recipe_words(test: Retraining) -> str:
+    recipe = test.protocol["recipe"]
+    sizes = [f"{key} {value}" for key, value in recipe["network"].items()]
+    return ", ".join([f"{recipe['epochs']} epochs", f"{recipe['train_images'] or 'all'} images", *sizes])

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, NoReturn
 from tqdm import tqdm
 
 from nas.commands.describe import with_architecture
-from nas.commands.search import run_folder
 from nas.core import UsageError, one_of, whole_number
-from nas.output import amount, print_json
+from nas.output import amount, print_json, run_folder
 from nas.retraining import CHECKPOINT, Subject, retrain
 from nas.settings import recorded_parts
 from nas.store.leaderboard import find_trial
@@ -44,19 +43,21 @@ def main(settings: Settings) -> int:
             raise UsageError(f"run {run!r} was made in Python and names no space of configs/; give arch= and space=")
         settings = settings.inheriting(parts)
     else:
-        settings, given = with_architecture(settings, arch)
+        settings, given = with_architecture(settings, arch, INHERITS)
         text = given or ""
     space, data, recipe = settings.make("space"), settings.make("data"), settings.make("trainer")
     architecture = space.from_text(text)
     space.validate(architecture)
-    subject = Subject(space, str(settings.choices["space"]), architecture, run, number)
+    name, own = str(settings.choices["space"]), settings.node("space")
+    subject = Subject(space, name, architecture, own, run, number)
 
     def folder(digits: str) -> Path:
         if settings.get("out"):
             return Path(settings.get("out")).expanduser()
-        origin = "retrained" if run is None else f"{run_folder('.', run).name}/retrained"
-        label = digits if number is None else f"trial-{number}-{digits}"
-        return Path(settings.get("dir")).expanduser() / origin / label
+        base = Path(settings.get("dir")).expanduser()
+        if run is None:
+            return base / "retrained" / digits
+        return run_folder(settings.get("dir"), run) / "retrained" / f"trial-{number}-{digits}"
 
     with tqdm(
         total=recipe.epochs,

@@ -9,15 +9,13 @@ import hashlib
 import json
 import shlex
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from nas.commands.leaderboard import show
 from nas.core import Objective, Trial, one_of
 from nas.listeners.progress import Progress
 from nas.listeners.tensorboard import TensorBoard
-from nas.output import print_json
+from nas.output import print_json, run_folder
 from nas.search import Budget, SearchResult, search
 from nas.store.base import FREE_KEYS, check_run_name
 from nas.store.leaderboard import leaderboard
@@ -82,12 +80,6 @@ def automatic_name(config: dict[str, Any]) -> str:
     return f"{choices['space']}-{choices['strategy']}-{choices['data']}-{digest}"
 
 
-def run_folder(folder: str, run: str) -> Path:
-    """Where a run's files go; its name with the signs that a path cannot hold written as %XX."""
-    name = quote(run, safe=" +=,@()[]~!")
-    return Path(folder).expanduser() / (name if name.strip(".") else name.replace(".", "%2E"))
-
-
 def resume_command(settings: Settings, run: str) -> str:
     """The command that continues a run, as it can be pasted into a shell."""
     words = [word for word in settings.arguments if not word.startswith("run=")]
@@ -138,6 +130,6 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, store:
 def cell_text(space: SearchSpace, trial: Trial) -> str:
     """An architecture as a list of its decisions."""
     names = list(space.choices)
-    width = max(map(len, names))
+    width = max(map(len, names), default=0)
     options = space.options(trial.proposal.architecture)
     return "\n".join(f"  {name:{width}}  {option}" for name, option in zip(names, options, strict=True))

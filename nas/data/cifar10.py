@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -59,8 +60,9 @@ class Cifar10(DataSet):
         """Where the files are; downloads them if they are nowhere."""
         places = [Path(p).expanduser() for p in (self.root, os.environ.get("NAS_DATA"), cache_folder()) if p]
         for place in places:
-            if (place / FOLDER).is_dir():
-                return place / FOLDER
+            for folder in (place / FOLDER, place):
+                if folder.name == FOLDER and folder.is_dir():
+                    return folder
         # An explicit data.root is where the user wants the files; NAS_DATA may be shared and read-only.
         target = places[0] if self.root else cache_folder()
         looked = ", ".join(
@@ -130,8 +132,12 @@ def _download(target: Path, looked: str) -> None:
         ) from None
     from torchvision.datasets import CIFAR10
 
+    partial = target / f".{FOLDER}.{os.getpid()}"
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        CIFAR10(str(target), download=True)
-    except (OSError, RuntimeError) as error:
+        partial.mkdir(parents=True, exist_ok=True)
+        CIFAR10(str(partial), download=True)
+        (partial / FOLDER).rename(target / FOLDER)  # whole or not at all, whatever interrupts the unpacking
+    except Exception as error:  # noqa: BLE001 (network, archive and disk each have errors of their own)
         raise UserError(f"downloading CIFAR-10 to {target} failed ({error}). {way_out}") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -74,7 +75,7 @@ class DataSet(ABC):
     """Base of all data sets: reads two parts and leaves splitting, hashing and locking to this class.
 
     Args:
-        valid_fraction: share of the training images held out for validation, above 0 and below 1.
+        valid_fraction: share of the training images held out for validation, above 0 and at most 0.95.
         split_seed: which of the possible splits.
     """
 
@@ -87,6 +88,19 @@ class DataSet(ABC):
         self.valid_fraction = valid_fraction
         self.split_seed = split_seed
 
+    def __init_subclass__(cls) -> None:
+        """Put the lock before every way of reading test images, also one that skips `test_images`."""
+        super().__init_subclass__()
+        if "read_test" in cls.__dict__:
+            reading = cls.read_test
+
+            @functools.wraps(reading)
+            def locked(self: DataSet) -> Images:
+                check_unlocked(self.name)
+                return reading(self)
+
+            cls.read_test = locked  # type: ignore[method-assign]
+
     @abstractmethod
     def read_train(self) -> Images:
         """All training images.
@@ -97,17 +111,12 @@ class DataSet(ABC):
 
     @abstractmethod
     def read_test(self) -> Images:
-        """All test images; called by `test_images` alone."""
-
-    def test_images(self) -> Images:
-        """The test images, for retraining and reporting.
+        """All test images, for retraining and reporting.
 
         Raises:
             TestSetLocked: a search is running.
             UserError: they are missing or damaged.
         """
-        check_unlocked(self.name)
-        return self.read_test()
 
     def split(self) -> Split:
         """Training and validation part, the same on every machine."""

@@ -20,7 +20,7 @@ class TestSetLocked(Exception):
 
 @contextmanager
 def locked_test_set() -> Iterator[None]:
-    """While this context is open, `DataSet.test_images` raises `TestSetLocked`."""
+    """While this context is open, `DataSet.read_test` raises `TestSetLocked`."""
     global _holders  # noqa: PLW0603 (the lock is the process's own state)
     _holders += 1
     try:

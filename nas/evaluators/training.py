@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from nas.core import Architecture, Context, Metrics, Proposal, TrialFailed, UserError
 from nas.data.dataset import DataSet, Images, Split
@@ -33,34 +34,34 @@ class TrainingEvaluator:
         self.space = space
         self.data = data
         self.trainer = trainer
+        self.network = space.known_sizes(trainer.network)
         self._split: Split | None = None
         self._parts: tuple[Images, Images] | None = None
 
     def protocol(self) -> Mapping[str, Any]:
         """Data split, recipe and size of the network."""
-        return {
-            "data": self.data.name,
-            "split": self._the_split().hash,
-            "recipe": self.trainer.protocol(),
-        }
+        recipe = self.trainer.protocol() | {"network": self.network}
+        return {"data": self.data.name, "split": self._the_split().hash, "recipe": recipe}
 
     def prepare(self, device: str) -> None:
-        """Load the images onto the device."""
+        """Load the images onto the device.
+
+        Raises:
+            UserError: they are missing, damaged, or too many for the device.
+        """
         place = resolve_device(device)
         split, recipe = self._the_split(), self.trainer
-        self._parts = (
-            split.train.first(recipe.train_images).to(place),
-            split.valid.first(recipe.valid_images).to(place),
-        )
+        try:
+            with memory_guard():
+                train, valid = split.train.first(recipe.train_images), split.valid.first(recipe.valid_images)
+                self._parts = train.to(place), valid.to(place)
+        except TrainingFailed as failure:
+            raise UserError(f"the images do not fit onto {place}: {failure.message}") from None
 
     def architecture_metrics(self, architecture: Architecture) -> Metrics:
         """`parameters` and `flops` of the network that would be trained."""
         with torch.random.fork_rng(devices=()):
-            network = self.space.build(architecture, self.data.task, self.trainer.network)
-        return {
-            "parameters": count.parameters(network),
-            "flops": count.flops(network, self.data.task),
-        }
+            return self._counts(self.space.build(architecture, self.data.task, self.network))
 
     def __call__(self, proposal: Proposal, context: Context) -> Metrics:
         if self._parts is None:
@@ -70,17 +71,20 @@ class TrainingEvaluator:
         recipe = self.trainer if proposal.fidelity is None else replace(self.trainer, epochs=proposal.fidelity)
         device = train.pixels.device
         memory = PeakMemory(device)
-        metrics = dict(self.architecture_metrics(proposal.architecture))
         try:
-            with configured(device, recipe.threads, recipe.deterministic), memory_guard():
+            with configured(device, recipe), memory_guard():
                 torch.manual_seed(context.seed)
-                network = self.space.build(proposal.architecture, self.data.task, recipe.network).to(device)
-                metrics |= fit(network, train, valid, recipe, seed=context.seed, report=context.report)
+                network = self.space.build(proposal.architecture, self.data.task, self.network)
+                metrics = self._counts(network)
+                metrics |= fit(network.to(device), train, valid, recipe, seed=context.seed, report=context.report)
         except TrainingFailed as failure:
             raise TrialFailed(failure.kind, failure.message) from None
         finally:
             context.measured("peak_memory_mb", round(memory.mebibytes(), 1))
         return metrics
+
+    def _counts(self, network: nn.Module) -> dict[str, float]:
+        return {"parameters": count.parameters(network), "flops": count.flops(network, self.data.task)}
 
     def _the_split(self) -> Split:
         if self._split is None:

@@ -6,6 +6,7 @@ no code of its choosing.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -61,7 +62,7 @@ def read_genotype(path: Path) -> Genotype:
         tree = json.loads(path.read_text())
     except OSError as error:
         raise UsageError(f"arch={path} cannot be read ({error.strerror})") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"arch={path} is not a genotype file: no valid JSON ({error})") from None
     version = tree.get("cellnas_genotype") if isinstance(tree, dict) else None
     if not isinstance(version, int):
@@ -74,15 +75,17 @@ def read_genotype(path: Path) -> Genotype:
             space["name"],
             space.get("settings") or {},
             tree["arch"],
-            tree["canonical"],
+            tree.get("canonical", ""),
             data.get("name"),
             data.get("settings") or {},
             tree.get("found") or {},
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"arch={path} is a damaged genotype file: {type(error).__name__} {error}") from None
-    if not all(isinstance(text, str) for text in (genotype.space, genotype.arch, genotype.canonical)):
-        raise UsageError(f"arch={path} is a damaged genotype file: space, arch and canonical must be text")
+    texts = (genotype.space, genotype.arch, genotype.canonical, genotype.data or "")
+    mappings = (genotype.space_settings, genotype.data_settings, genotype.found)
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(tree, dict) for tree in mappings):
+        raise UsageError(f"arch={path} is a damaged genotype file: names must be text, and settings mappings")
     return genotype
 
 
@@ -97,7 +100,7 @@ def write_genotype(genotype: Genotype, folder: Path) -> Path:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"out={folder} is a file; expected a folder")
     if folder.exists() and any(folder.iterdir()):
-        if [path] == list(folder.iterdir()) and path.is_file() and path.read_text() == text:
+        if [path] == list(folder.iterdir()) and path.is_file() and path.read_bytes() == text.encode():
             return path
         raise UsageError(f"out={folder} is not empty; choose another folder, nothing was changed")
     temporary = folder / f".{NAME}.{os.getpid()}"
@@ -106,6 +109,7 @@ def write_genotype(genotype: Genotype, folder: Path) -> Path:
         temporary.write_text(text)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise UserError(f"out={folder} cannot be written ({error.strerror})") from None
     return path

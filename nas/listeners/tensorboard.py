@@ -7,9 +7,10 @@ missing or doubled after a kill.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
-from nas.core import Objective, Trial
+from nas.core import Objective, Trial, UserError
 
 
 class TensorBoard:
@@ -27,10 +28,18 @@ class TensorBoard:
 
         self.objective = objective
         self.best: Trial | None = None
-        for old in self.folder.glob("*/events.out.tfevents.*"):
-            old.unlink()
-        self._new_writer = SummaryWriter
-        self.writer = SummaryWriter(str(self.folder / "search"))
+        try:
+            old = [path for path in self.folder.glob("*/events.out.tfevents.*") if path.is_file()]
+            if old and not trials:  # of a run of the same name in another store
+                self.folder.rename(_free_name(self.folder))
+            for path in old if trials else []:
+                path.unlink()
+            self._new_writer = SummaryWriter
+            self.writer = SummaryWriter(str(self.folder / "search"))
+        except OSError as error:
+            raise UserError(
+                f"TensorBoard events cannot be written to {self.folder} ({error.strerror or error}); set dir="
+            ) from None
         for trial in trials:
             self.told(trial)
 
@@ -55,3 +64,8 @@ class TensorBoard:
 
     def close(self) -> None:
         self.writer.close()
+
+
+def _free_name(folder: Path) -> Path:
+    """The first of `folder-1`, `folder-2` … that is not there."""
+    return next(name for n in count(1) if not (name := folder.with_name(f"{folder.name}-{n}")).exists())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 from nas.core import Metrics, Trial, UsageError
 
 FREE_KEYS = ("budget", "store", "dir", "run", "progress", "format", "data.root")
-"""Settings that a continued run may change, with all below them: they alter no trial."""
+"""Settings that a continued run may change, with all below them: they alter no trial. A data set's folder is `root`."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,13 @@ class Store(Protocol):
             UsageError: the stored run has other settings (`FREE_KEYS` aside), or another process is writing it.
         """
 
+    def prepare(self) -> None:
+        """Make ready for writing.
+
+        Raises:
+            UserError: nothing can be written there; what is there is left as it is.
+        """
+
     def runs(self) -> list[Run]: ...
 
     def trials(self, run: str) -> list[Trial]:
@@ -105,7 +113,7 @@ def check_same_run(stored: Run, wanted: Run) -> None:
     differing = [
         f"{key}={_show(old, key)}, now it is {_show(new, key)}"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not any(f"{key}.".startswith(f"{free}.") for free in FREE_KEYS)
+        if json.dumps(old.get(key)) != json.dumps(new.get(key)) and not is_free(key)
     ]
     # A changed setting shows up in the protocol as well; that line helps only where nothing else differs (other images)
     settings = [line for line in differing if not line.startswith("protocol.")] or differing
@@ -114,6 +122,11 @@ def check_same_run(stored: Run, wanted: Run) -> None:
             f"run {wanted.name!r} was started with {'; with '.join(settings)}. "
             "Choose another run= or restore the old value; nothing was changed."
         )
+
+
+def is_free(key: str) -> bool:
+    """Whether a continued run may have another value of this dotted key."""
+    return f"{key}.".startswith(tuple(f"{free}." for free in FREE_KEYS)) or key.endswith(".data.root")
 
 
 def check_run_name(name: object) -> None:

@@ -94,6 +94,11 @@ def protocol_key(run: Run, trial: Trial) -> str:
     return hashlib.blake2b(json.dumps(whole, sort_keys=True).encode(), digest_size=4).hexdigest()
 
 
+def recipe_key(retraining: Retraining) -> str:
+    """Four hexadecimal digits, equal for retrainings that may be compared: space, data, recipe and network agree."""
+    return hashlib.blake2b(json.dumps(retraining.protocol, sort_keys=True).encode(), digest_size=2).hexdigest()
+
+
 def protocol_words(run: Run, trial: Trial) -> str:
     """What a group of comparable trials has in common, for a person."""
     protocol = run.protocol
@@ -174,7 +179,7 @@ def find_trial(store: Store, run: str | None, trial: int | str) -> tuple[Run, Tr
             raise UsageError(f"trial=best: run {run!r} has no completed trial")
         return entries[0].run, found
     for entry in entries:
-        if entry.trial.number == trial:
+        if str(entry.trial.number) == str(trial):
             return entry.run, entry.trial
     last = max((entry.trial.number for entry in entries), default=None)
     there = "it has none" if last is None else f"expected best or 0 to {last}"
@@ -187,12 +192,13 @@ def _grouped(entries: Sequence[Entry]) -> list[Entry]:
         classes.setdefault(entry.trial.canonical, []).append(entry)
     joined = []
     for members in classes.values():
-        evaluated = [e for e in members if e.score is not None and e.trial.reused_from is None]
-        scores = [e.score for e in evaluated if e.score is not None]
+        # Two runs of one seed may hold the very same training; it counts once
+        evaluated = {e.trial.seed: e for e in members if e.score is not None and e.trial.reused_from is None}
+        scores = [e.score for e in evaluated.values() if e.score is not None]
         if not scores:
             joined.append(members[0])
             continue
-        best = max(evaluated, key=lambda e: e.score or 0.0)
+        best = max(evaluated.values(), key=lambda e: e.score or 0.0)
         spread = statistics.stdev(scores) if len(scores) > 1 else None
         tests = tuple(test for member in members for test in member.tested)
         joined.append(Entry(best.run, best.trial, best.objective, statistics.fmean(scores), spread, len(scores), tests))

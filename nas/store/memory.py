@@ -29,9 +29,16 @@ class MemoryStore:
 
     @contextmanager
     def open(self, run: Run) -> Iterator[RunRecord]:
-        stored, trials = self._runs.setdefault(run.name, (run, []))
-        check_same_run(stored, run)
+        stored, trials = self._runs.get(run.name, (run, []))
+        if trials:
+            check_same_run(stored, run)
+        else:
+            stored = run  # a start that came to nothing does not keep its name
+        self._runs[run.name] = stored, trials
         yield _Record(stored, list(trials), trials)
+
+    def prepare(self) -> None:
+        """Memory is always ready."""
 
     def runs(self) -> list[Run]:
         return [run for run, _ in self._runs.values()]

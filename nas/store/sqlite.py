@@ -8,6 +8,7 @@ system drops when its holder dies.
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -49,16 +50,21 @@ class SQLiteStore:
         engine = self._writer()
         with self._lock(run.name), engine.connect() as connection:
             with self._told_plainly():
-                stored = connection.execute(sa.select(schema.runs).where(schema.runs.c.name == run.name)).first()
-                if stored is None:
+                named = schema.runs.c.name == run.name
+                stored = connection.execute(sa.select(schema.runs).where(named)).first()
+                trials = _trials(connection, run.name)
+                if stored is None or not trials:  # a start that came to nothing does not keep its name
+                    connection.execute(schema.runs.delete().where(named))
                     row = {key: getattr(run, key) for key in ("name", "seed", "config", "protocol", "environment")}
                     connection.execute(schema.runs.insert().values(**row, created=_now()))
                 else:
                     check_same_run(_run(stored), run)
                     run = _run(stored)
-                trials = _trials(connection, run.name)
                 connection.commit()
             yield _Record(self, connection, run, trials)
+
+    def prepare(self) -> None:
+        self._writer()
 
     def add_retraining(self, retraining: Retraining) -> None:
         with self._told_plainly(), self._writer().begin() as connection:
@@ -69,8 +75,8 @@ class SQLiteStore:
         """An engine that may write; makes the file and its tables where they are missing."""
         self._check_file()
         if self.path.exists():
-            with self._reading():
-                pass  # someone else's database must be refused before write-ahead mode would change it
+            with self._read_only() as connection:  # another's database is refused before write-ahead mode changes it
+                self._check_version(connection)
         if self.path.exists() and not self.path.stat().st_mode & 0o222:
             raise UsageError(
                 f"store file {self.path} is read-only; make it writable (chmod u+w) or set store.url to another file"
@@ -89,7 +95,8 @@ class SQLiteStore:
     @contextmanager
     def _lock(self, run: str) -> Iterator[None]:
         digest = hashlib.blake2b(run.encode(), digest_size=4).hexdigest()
-        path = self.path.with_name(f"{self.path.name}-{digest}.lock")
+        path = self.path.resolve()  # one lock, by whatever link the store is reached
+        path = path.with_name(f"{path.name}-{digest}.lock")
         lock = FileLock(path)
         with self._told_plainly():
             try:
@@ -122,22 +129,32 @@ class SQLiteStore:
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
-        """A connection that cannot change the store, not even by opening it."""
+        """A connection to a store that is there, and that cannot change it, not even by opening it."""
         self._check_file()
         if not self.path.exists():
             raise UsageError(
                 f"there is no store {self.path}; run nas search first, or set store.url to an existing file"
             )
+        with self._read_only() as connection:
+            if not self._check_version(connection):
+                raise UsageError(f"store {self.path} is empty; run nas search first, or set store.url to another file")
+            yield connection
+
+    @contextmanager
+    def _read_only(self) -> Iterator[sa.Connection]:
         with self._told_plainly():
             address = f"file:{quote(str(self.path))}?mode=ro"
+            log = self.path.with_name(f"{self.path.name}-wal")
             try:
                 with self._engine(address).connect() as connection:
                     connection.execute(sa.text("SELECT 1 FROM sqlite_master"))
             except sa.exc.OperationalError:
-                # In a folder that cannot be written, SQLite has no place for its shared memory; nobody writes there
+                # In a folder that cannot be written, SQLite has no place for its shared memory. Nobody writes there, so
+                # the file may be read as it is, unless trials are still in the log beside it.
+                if os.access(self.path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
+                    raise
                 address += "&immutable=1"
             with self._engine(address).connect() as connection:
-                self._check_version(connection)
                 yield connection
 
     # --- both ----------------------------------------------------------------------------------------------------
@@ -178,10 +195,11 @@ class SQLiteStore:
                 f"store file {self.path} is not an SQLite database; it was left as it is, set store.url to another file"
             )
 
-    def _check_version(self, connection: sa.Connection) -> None:
+    def _check_version(self, connection: sa.Connection) -> bool:
+        """Whether there are tables yet; raises `UsageError` where they are not of this program and version."""
         tables = set(connection.execute(sa.text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars())
         if not tables:
-            return
+            return False
         if schema.meta.name not in tables:
             raise UsageError(
                 f"store file {self.path} is an SQLite database of another program "
@@ -195,22 +213,25 @@ class SQLiteStore:
                 f"store file {self.path} was made by a newer version of cellnas (schema {version}, this one knows "
                 f"up to {schema.VERSION}); upgrade cellnas or set store.url to another file"
             )
+        return True
 
     @contextmanager
     def _told_plainly(self) -> Iterator[None]:
         """Turn what the database and the disk say into one sentence."""
         try:
             yield
-        except sa.exc.DBAPIError as error:
+        except sa.exc.StatementError as error:  # what the database says, and values that it cannot hold
             reason = str(error.orig)
             hint = next((hint for word, hint in HINTS.items() if word in reason), "see store.url")
-            raise UserError(f"store {self.path}: {reason}; {hint}. What was stored before is kept.") from None
-        except OSError as error:
-            raise UserError(f"store {self.path}: {error.strerror or error}; set store.url to another file") from None
+            raise UserError(f"store {self.path}: {reason}; {hint}") from None
+        except (OSError, OverflowError, UnicodeError) as error:
+            raise UserError(
+                f"store {self.path}: {getattr(error, 'strerror', None) or error}; set store.url to another file"
+            ) from None
 
 
 HINTS: Mapping[str, str] = {
-    "full": "free some space and run the same command again to go on",
+    "full": "free some space and run the same command again to go on; what was stored before is kept",
     "readonly": "make the file and its folder writable, or set store.url to another file",
     "locked": "another process holds it; run the same command again to go on",
     "malformed": "the file is damaged; restore a copy, or set store.url to another file",

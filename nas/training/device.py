@@ -14,6 +14,7 @@ import torch
 import torch.utils.deterministic
 
 from nas.core import UsageError
+from nas.training.recipe import Recipe
 
 MIB = 2**20
 _filling: Any = torch.utils.deterministic  # its setting is made at run time, so type checkers miss it
@@ -40,36 +41,39 @@ def resolve_device(text: str) -> torch.device:
 
 
 @contextmanager
-def configured(device: torch.device, threads: int | None, deterministic: bool) -> Iterator[None]:
-    """Apply thread count and determinism, and restore what was set before.
+def configured(device: torch.device, recipe: Recipe) -> Iterator[None]:
+    """Apply a recipe's threads, determinism and precision to the process, and restore what was set before.
 
-    Args:
-        threads: CPU threads of one operation; None leaves torch's choice.
-        deterministic: use deterministic algorithms; an operation that has none warns instead of failing.
+    The workspace of cuBLAS alone stays: it is read once, when the first handle is made.
     """
     before = (
         torch.get_num_threads(),
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
         torch.backends.cudnn.benchmark,
+        torch.backends.cudnn.allow_tf32,
+        torch.backends.cuda.matmul.allow_tf32,
         _filling.fill_uninitialized_memory,
     )
-    if threads is not None:
-        torch.set_num_threads(threads)
-    if deterministic:
-        # cuBLAS reads it when its handle is made; it promises equal results only with a fixed workspace
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
+    if recipe.deterministic:
+        # cuBLAS promises equal results only with a fixed workspace
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         # Filling fresh memory only makes programs repeat that read it before writing; it costs up to a fifth of a step
         _filling.fill_uninitialized_memory = False
-    torch.backends.cudnn.benchmark = device.type == "cuda" and not deterministic
+    torch.backends.cudnn.benchmark = device.type == "cuda" and not recipe.deterministic
+    # torch lets cuDNN round to TF32 unasked; fp32 here means fp32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = recipe.precision == "tf32"
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1], warn_only=before[2])
-        torch.backends.cudnn.benchmark = before[3]
-        _filling.fill_uninitialized_memory = before[4]
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = before[3], before[4]
+        torch.backends.cuda.matmul.allow_tf32 = before[5]
+        _filling.fill_uninitialized_memory = before[6]
 
 
 class PeakMemory:

@@ -16,6 +16,8 @@ from nas.training.augment import Augmenter, plain_batch
 from nas.training.recipe import Recipe
 
 EVALUATION_BATCH = 500
+MEMORY_SIGNS = ("can't allocate memory", "CUDA error: out of memory", "ALLOC_FAILED")
+"""How the CPU's allocator, the CUDA driver, cuDNN and cuBLAS say that memory is exhausted."""
 
 
 class TrainingFailed(Exception):
@@ -76,6 +78,15 @@ def fit(
     bounds = list(batches(len(train), recipe.batch_size))
     steps = recipe.epochs * len(bounds)
     step = 0
+
+    def check_time(epoch: int) -> None:
+        if recipe.time_limit is not None and time.monotonic() - started > recipe.time_limit:
+            raise TrainingFailed(
+                "time_limit",
+                f"training passed trainer.time_limit={recipe.time_limit:g} s in epoch {epoch} of {recipe.epochs}. "
+                "Raise it, or train less: trainer.epochs, trainer.network",
+            )
+
     metrics: dict[str, float] = {}
     with memory_guard():
         for epoch in range(1, recipe.epochs + 1):
@@ -92,16 +103,12 @@ def fit(
                 optimizer.step()
                 total += loss.detach() * (stop - start)
                 step += 1
-                if recipe.time_limit is not None and time.monotonic() - started > recipe.time_limit:
-                    raise TrainingFailed(
-                        "time_limit",
-                        f"training passed trainer.time_limit={recipe.time_limit:g} s in epoch {epoch} of "
-                        f"{recipe.epochs}. Raise it, or train less: trainer.epochs, trainer.network",
-                    )
+                check_time(epoch)
             metrics = {"train_loss": total.item() / bounds[-1][1]}
             if valid is not None:
                 accuracy, valid_loss = evaluate(network, valid, recipe)
                 metrics |= {"valid_accuracy": accuracy, "valid_loss": valid_loss}
+            check_time(epoch)  # by now the device has done all that was asked of it
             for name, value in metrics.items():
                 if not math.isfinite(value):
                     raise TrainingFailed(
@@ -151,7 +158,7 @@ def memory_guard() -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise TrainingFailed("out_of_memory", _out_of_memory(error)) from None
     except RuntimeError as error:
-        if "can't allocate memory" not in str(error):  # how the CPU allocator says it
+        if not any(sign in str(error) for sign in MEMORY_SIGNS):
             raise
         raise TrainingFailed("out_of_memory", _out_of_memory(error)) from None
 

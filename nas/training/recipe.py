@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from nas.core import UsageError, number_in, one_of, whole_number
 
+HUGE = 2**63 - 1
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -16,18 +18,18 @@ class Recipe:
 
     Args:
         epochs: passes over the training images.
-        batch_size: images a step.
-        lr: learning rate of the first step.
-        lr_min: where the cosine ends, after the last step (Loshchilov & Hutter 2017, eq. 5, no restart).
-        momentum: 0 to below 1.
+        batch_size: images a step, from 2: one image has no variance to normalise by.
+        lr: learning rate of the first step, above 0.
+        lr_min: where the cosine ends, 0 to lr, after the last step (Loshchilov & Hutter 2017, eq. 5, no restart).
+        momentum: 0 to 1.
         nesterov: Nesterov's form of the momentum.
-        weight_decay: L2 penalty on every parameter, normalisation included.
+        weight_decay: L2 penalty on every parameter, normalisation included, from 0.
         crop: padding before the random crop, as a fraction of the image's side (4 of 32 pixels: 0.125).
         flip: mirror half of the images, where the data set says that keeps the label.
         cutout: side of the square that is blanked, as a fraction of the image's side (16 of 32 pixels: 0.5); 0: none.
         train_images, valid_images: train and validate on at most so many, the first of the split; None: all.
         network: size of the skeleton (`channels`, `cells`) in place of the space's own.
-        precision: `fp32`, or `bf16` for autocast to bfloat16.
+        precision: `fp32`, `tf32` (fp32 with TF32 products on CUDA), or `bf16` (autocast to bfloat16).
         channels_last: memory format; the same numbers, up to rounding, in less time on CPU and GPU.
         threads: CPU threads; None leaves torch's choice. Sums may round differently with another number.
         deterministic: repeat bit for bit on the same machine.
@@ -47,7 +49,7 @@ class Recipe:
     train_images: int | None = None
     valid_images: int | None = None
     network: Mapping[str, Any] = field(default_factory=dict)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     channels_last: bool = True
     threads: int | None = None
     deterministic: bool = True
@@ -55,7 +57,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         whole_number("trainer.epochs", self.epochs)
-        whole_number("trainer.batch_size", self.batch_size)
+        whole_number("trainer.batch_size", self.batch_size, least=2)
         number_in("trainer.lr", self.lr, 0.0, math.inf, above=True)
         number_in("trainer.lr_min", self.lr_min, 0.0, self.lr)
         number_in("trainer.momentum", self.momentum, 0.0, 1.0)
@@ -63,10 +65,10 @@ class Recipe:
         number_in("trainer.crop", self.crop, 0.0, 1.0)
         number_in("trainer.cutout", self.cutout, 0.0, 1.0)
         number_in("trainer.time_limit", self.time_limit, 0.0, math.inf, above=True, null=True)
-        one_of("trainer.precision", self.precision, ("fp32", "bf16"))
-        for key in ("train_images", "valid_images", "threads"):
+        one_of("trainer.precision", self.precision, ("fp32", "tf32", "bf16"))
+        for key, least, most in (("train_images", 2, HUGE), ("valid_images", 1, HUGE), ("threads", 1, 1024)):
             if getattr(self, key) is not None:
-                whole_number(f"trainer.{key}", getattr(self, key))
+                whole_number(f"trainer.{key}", getattr(self, key), least, most)
         for key in ("nesterov", "flip", "channels_last", "deterministic"):
             if not isinstance(getattr(self, key), bool):
                 raise UsageError(f"trainer.{key} must be true or false, got {getattr(self, key)!r}")
@@ -76,10 +78,11 @@ class Recipe:
             raise UsageError("trainer.nesterov=true needs trainer.momentum above 0, got 0")
 
     def protocol(self) -> dict[str, Any]:
-        """What makes two trainings comparable: all settings but those that only bound the time."""
+        """What makes two trainings comparable: all settings but those that say how they are computed."""
         settings = asdict(self)
         settings["network"] = dict(self.network)
-        del settings["time_limit"]
+        for key in ("channels_last", "threads", "deterministic", "time_limit"):
+            del settings[key]
         return settings
 
     def learning_rate(self, progress: float) -> float:

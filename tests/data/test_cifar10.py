@@ -47,7 +47,7 @@ def test_without_the_test_batch_the_search_part_is_whole_and_the_test_part_says_
     data = Cifar10(str(linked.parent))
     assert len(data.split().train) == 25_000
     with pytest.raises(UserError, match="test_batch cannot be read"):
-        data.test_images()
+        data.read_test()
 
 
 def test_no_file_is_unpickled_before_its_sum_was_checked(tmp_path):

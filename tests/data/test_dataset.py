@@ -26,7 +26,7 @@ def test_the_split_is_pinned_and_changes_with_its_seed_and_fraction():
 
 def test_no_digit_is_in_two_parts():
     data = Digits()
-    split, test = data.split(), data.test_images()
+    split, test = data.split(), data.read_test()
     assert (len(split.train), len(split.valid), len(test)) == (1079, 359, 359)
     rows = torch.cat([part.pixels.flatten(1) for part in (split.train, split.valid, test)])
     assert len(rows) == 1797
@@ -35,7 +35,7 @@ def test_no_digit_is_in_two_parts():
 
 def test_the_test_set_does_not_depend_on_the_split():
     one, other = Digits(), Digits(valid_fraction=0.5, split_seed=3)
-    assert torch.equal(one.test_images().pixels, other.test_images().pixels)
+    assert torch.equal(one.read_test().pixels, other.read_test().pixels)
 
 
 def test_the_lock_holds_until_the_last_holder_is_gone():
@@ -43,8 +43,8 @@ def test_the_lock_holds_until_the_last_holder_is_gone():
         with locked_test_set():
             pass
         with pytest.raises(TestSetLocked, match=r"test images of digits are locked"):
-            Digits().test_images()
-    assert len(Digits().test_images()) == 359
+            Digits().read_test()
+    assert len(Digits().read_test()) == 359
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, "half"])

@@ -1,10 +1,11 @@
 import sqlite3
 import threading
+from dataclasses import replace
 
 import pytest
 from conftest import steep
 
-from nas import Budget, UsageError, UserError, search
+from nas import Budget, Proposal, UsageError, UserError, search
 from nas.store.base import Retraining, Run
 from nas.store.memory import MemoryStore
 from nas.store.sqlite import SQLiteStore
@@ -48,7 +49,7 @@ def test_one_transaction_a_trial_no_half_trial(store, trial):
     """A curve that cannot be written takes its trial with it; those before stay."""
     with store.open(Run("first", 0)) as record:
         record.add(trial(0, 0.5))
-        with pytest.raises(Exception, match=r"JSON"):
+        with pytest.raises(UserError, match=r"JSON"):
             record.add(trial(1, 0.6, curve=({"valid_accuracy": object()},)))
         record.add(trial(1, 0.7))
     assert [t.metrics["valid_accuracy"] for t in store.trials("first")] == [0.5, 0.7]
@@ -146,7 +147,7 @@ def test_a_full_disk_is_told_in_one_sentence_and_costs_no_stored_trial(store, tr
             for number in range(1, 1000):
                 record.add(trial(number, 0.5))
 
-        with pytest.raises(UserError, match=r"disk is full; free some space .* What was stored before is kept"):
+        with pytest.raises(UserError, match=r"disk is full; free some space .*what was stored before is kept"):
             fill()
     kept = [t.number for t in store.trials("first")]
     assert kept == list(range(len(kept)))
@@ -157,3 +158,27 @@ def test_retrainings_are_kept(store):
     retraining = Retraining("first", 3, "toy", "d0=a", "d0=a", 0, {"data": "x"}, {"test_accuracy": 0.5}, 1.5, "runs/x")
     store.add_retraining(retraining)
     assert store.retrainings() == [retraining]
+
+
+def test_a_link_to_the_store_is_the_same_store(store, trial, tmp_path):
+    with store.open(Run("first", 0)) as record:
+        record.add(trial(0, 0.1))
+        (tmp_path / "link.db").symlink_to(store.path)
+        with pytest.raises(UsageError, match=r"is being written by another process"):
+            SQLiteStore(f"sqlite:///{tmp_path}/link.db").open(Run("first", 0)).__enter__()
+
+
+def test_a_value_that_no_store_can_hold_is_told_in_one_sentence(store, trial):
+    strange = replace(trial(0, 0.1), proposal=Proposal((0,) * 6, info={"rung": object()}))
+    with store.open(Run("first", 0)) as record:
+        with pytest.raises(UserError, match=r"not JSON serializable"):
+            record.add(strange)
+        record.add(trial(0, 0.2))
+    assert len(store.trials("first")) == 1
+
+
+def test_an_empty_file_is_an_empty_store(store, trial):
+    store.path.touch()
+    with pytest.raises(UsageError, match=r"is empty; run nas search first"):
+        store.runs()
+    assert len(filled(store, trial)) == 4

@@ -1,0 +1,147 @@
+"""`key=value` on the command line: read, checked against the YAML, and put in its place.
+
+Hydra's grammar reads lists, mappings, numbers and quotes; what it refuses is text. A value must be of the kind of the
+one in the YAML, and a misspelt key is answered with the closest right one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from nas.core import UsageError
+
+RAW_KEYS = ("run", "arch", "out", "dir", "store.url", "data.root")
+"""Keys whose value is taken as it stands: names, paths and architectures may look like numbers, lists or mappings."""
+
+
+def assign(config: DictConfig, base: DictConfig, key: str, value: str, groups: Mapping[str, str | None]) -> None:
+    """Put one value of the command line in its place.
+
+    Args:
+        config: changed in place.
+        base: the configuration before any value was put in; says which keys there are, and of what kind.
+        key: dotted; `+` before it adds a setting to a part.
+        value: as typed.
+        groups: every group of the command, with its chosen option.
+
+    Raises:
+        UsageError: there is no such key, or the value is not of its kind.
+    """
+    name = key.lstrip("+")
+    if name.startswith("~"):
+        raise UsageError(f"{name}={value}: settings cannot be taken away; expected key=value")
+    there = keys(base)
+    if name in groups:
+        raise UsageError(f"{name} is a group; expected one of its options or {name}.SETTING=value")
+    part, _, setting = name.partition(".")
+    addable = key.startswith("+") and setting and groups.get(part) and not setting.rpartition(".")[2].startswith("_")
+    if name not in there and not addable:
+        raise UsageError(f"unknown key {name!r}{closest(name, [*there, *groups])}")
+    default = OmegaConf.select(base, name) if name in there else None
+    if value == "???":
+        raise UsageError(f"{name}=??? is not a value")
+    OmegaConf.update(config, name, _of_kind(name, default, _parse(name, value, default)), merge=False, force_add=True)
+
+
+def literal(value: Any, origin: str) -> Any:
+    """A value of a file or a store as plain data: text is never an interpolation, and no mapping names a target.
+
+    Raises:
+        UsageError: a mapping has a key such as `_target_`, which would run code of the file's choosing.
+    """
+    if isinstance(value, str):
+        return value.replace("${", "\\${")
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str) or key.startswith("_"):
+                raise UsageError(f"{origin} holds the key {key!r}, which no setting has; it was not used")
+        return {key: literal(inner, origin) for key, inner in value.items()}
+    return [literal(inner, origin) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _parse(key: str, value: str, default: Any) -> Any:
+    """A value as Hydra reads it; text that is not of its grammar as it stands."""
+    if key in RAW_KEYS:
+        return None if value == "null" else _text(value)
+    try:
+        parsed = OverridesParser.create().parse_override(f"{key}={value}")
+    except HydraException:
+        return _text(value)
+    if parsed.is_sweep_override():
+        if default is None or isinstance(default, str):
+            return _text(value)
+        raise UsageError(f"{key}={value} names several values; expected one (a list is written [a,b])")
+    return parsed.value()
+
+
+def _of_kind(key: str, default: Any, value: Any) -> Any:
+    """The value, if it is of the kind of the default; a null default takes anything, and a number may become null."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if default is None:
+        return value
+    if isinstance(default, bool):
+        good, kind = isinstance(value, bool), "true or false"
+    elif isinstance(default, int):
+        good, kind = value is None or (isinstance(value, int) and number), "a whole number"
+    elif isinstance(default, float):
+        good, kind = value is None or number, "a number"
+    elif isinstance(default, str):
+        good, kind = isinstance(value, str) or number, "text"
+        value = str(value) if good else value
+    elif OmegaConf.is_dict(default):
+        good, kind = isinstance(value, dict), "a mapping"
+    else:
+        good, kind = isinstance(value, list), "a list"
+    if not good:
+        raise UsageError(f"{key} must be {kind}, got {'null' if value is None else repr(value)}")
+    return value
+
+
+def keys(config: DictConfig) -> list[str]:
+    """Every dotted key, inner ones included; what an interpolation refers to is not repeated."""
+
+    def walk(tree: Mapping[Any, Any], prefix: str) -> list[str]:
+        found = []
+        for key, value in tree.items():
+            if not str(key).startswith("_") and not (prefix == "" and key == "hydra"):
+                found.append(f"{prefix}{key}")
+                if isinstance(value, Mapping):
+                    found += walk(value, f"{prefix}{key}.")
+        return found
+
+    tree = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(tree, dict)
+    return walk(tree, "")
+
+
+def closest(word: str, there: Sequence[str]) -> str:
+    """Text to append to an error, ` (did you mean …?)`, or nothing where no word is close.
+
+    A key without its group finds the whole one.
+    """
+    there = [key for key in there if key != word]
+    whole = [key for key in there if key.rpartition(".")[2] == word]
+    close = whole or difflib.get_close_matches(word, there, n=1, cutoff=0.5)
+    if not close:
+        tails = {key.rpartition(".")[2]: key for key in there}
+        close = [
+            tails[tail] for tail in difflib.get_close_matches(word.rpartition(".")[2], list(tails), n=1, cutoff=0.6)
+        ]
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def unquoted(value: str) -> str:
+    """The text within quotes that a shell has left; other text as it stands."""
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+        return value[1:-1]
+    return value
+
+
+def _text(value: str) -> str:
+    return unquoted(value).replace("${", "\\${")  # raw text is no interpolation
