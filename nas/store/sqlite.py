@@ -77,7 +77,7 @@ class SQLiteStore:
         if self.path.exists():
             with self._read_only() as connection:  # another's database is refused before write-ahead mode changes it
                 self._check_version(connection)
-        if self.path.exists() and not self.path.stat().st_mode & 0o222:
+        if self.path.exists() and not self._is_writable():
             raise UsageError(
                 f"store file {self.path} is read-only; make it writable (chmod u+w) or set store.url to another file"
             )
@@ -143,7 +143,10 @@ class SQLiteStore:
     @contextmanager
     def _read_only(self) -> Iterator[sa.Connection]:
         with self._told_plainly():
-            address = f"file:{quote(str(self.path))}?mode=ro"
+            # Only a connection that may write clears SQLite's log and shared memory away when it is the last to leave;
+            # `query_only` keeps it from changing anything
+            tidy = self._is_writable() and os.access(self.path.parent, os.W_OK)
+            address = f"file:{quote(str(self.path))}?mode={'rw' if tidy else 'ro'}"
             log = self.path.with_name(f"{self.path.name}-wal")
             try:
                 with self._engine(address).connect() as connection:
@@ -168,6 +171,8 @@ class SQLiteStore:
             if writing:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=FULL")
+            else:
+                connection.execute("PRAGMA query_only=ON")
             return connection
 
         engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.NullPool)
@@ -178,6 +183,10 @@ class SQLiteStore:
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
         return engine
+
+    def _is_writable(self) -> bool:
+        """Whether the file's owner means it to be written; root may write anything, so the mode counts too."""
+        return bool(self.path.stat().st_mode & 0o222) and os.access(self.path, os.W_OK)
 
     def _check_file(self) -> None:
         """Raise `UsageError` where the path holds something else than an SQLite file."""

@@ -123,6 +123,14 @@ def test_a_read_only_store_can_be_read_and_says_why_it_cannot_be_written(store, 
     assert len(store.trials("first")) == 4
 
 
+def test_reading_leaves_no_file_behind(store, trial):
+    filled(store, trial)
+    left = {path.name for path in store.path.parent.iterdir()}
+    assert not left & {"nas.db-wal", "nas.db-shm"}
+    store.runs()
+    assert {path.name for path in store.path.parent.iterdir()} == left
+
+
 def test_reading_makes_no_file(tmp_path):
     with pytest.raises(UsageError, match=r"there is no store"):
         SQLiteStore(f"sqlite:///{tmp_path}/none.db").runs()
