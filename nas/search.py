@@ -140,8 +140,7 @@ def search(
     with locked_test_set(), ExitStack() as stack:
         protocol = evaluator.protocol() if isinstance(evaluator, Comparable) else {}
         if config is None:
-            parts = {"space": space, "strategy": strategy, "evaluator": evaluator, "objective": objective}
-            config = {name: describe(part) for name, part in parts.items()} | {"duplicates": duplicates}
+            config = {"space": describe(space), "strategy": describe(strategy), "evaluator": describe(evaluator)}
         config = {"objective": describe(objective), "duplicates": duplicates} | dict(config)
         spec = Run(run, seed, _jsonable(config), _jsonable(protocol), environment())
         record = stack.enter_context((store or MemoryStore()).open(spec))
@@ -183,8 +182,8 @@ class _Session:
         """Bring the strategy to where the stored trials leave it."""
         for trial in self.record.trials:
             self._tell(trial)
-        if self.failures == self.budget.failures:
-            self.failures = 0  # it gave up then; whoever continues wants it tried again
+        if self.budget.failures is not None:
+            self.failures %= self.budget.failures  # it gave up at each multiple, and was asked to go on
 
     def open(self) -> bool:
         """Whether the budget allows another trial."""
