@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from nas.space import SearchSpace
 
 ROOT = Path(__file__).resolve().parent.parent
 MAXIMIZE = Objective()
+ARCH = "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"
+QUICK = ["data=digits", "trainer.epochs=1", "trainer.train_images=200", "trainer.network={channels: 4, cells: 1}"]
 
 
 class ToySpace(SearchSpace):
@@ -121,3 +124,14 @@ def table() -> list[dict[str, str]]:
         pytest.skip("needs the NAS-Bench-201 table below NAS_DATA")
     with gzip.open(path, "rt") as file:
         return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def searched(nas):
+    """A finished search of three trials in the current folder, as run `one`."""
+    assert nas("search", *QUICK, "strategy=random", "budget.trials=3", "run=one").returncode == 0
+    return nas
+
+
+def rows(nas, *words):
+    return json.loads(nas("leaderboard", "sort=number", "top=0", "format=json", *words).stdout)

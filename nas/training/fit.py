@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.data.dataset import Images
-from nas.training.augment import Augmenter, plain_batch
+from nas.training.augment import Augmenter, Draws, plain_batch
 from nas.training.recipe import Recipe
 
 EVALUATION_BATCH = 500
@@ -61,12 +61,10 @@ def fit(
         TrainingFailed: the loss became infinite or NaN, memory or time ran out.
     """
     started = time.monotonic()
-    device = train.pixels.device
     if recipe.channels_last:
         network.to(memory_format=torch.channels_last)
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(
-        parameters,
+        [parameter for parameter in network.parameters() if parameter.requires_grad],
         lr=recipe.lr,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
@@ -75,9 +73,6 @@ def fit(
     )
     augmenter = Augmenter(train, recipe.crop, recipe.flip, recipe.cutout)
     generator = torch.Generator().manual_seed(seed)
-    bounds = list(batches(len(train), recipe.batch_size))
-    steps = recipe.epochs * len(bounds)
-    step = 0
 
     def check_time(epoch: int) -> None:
         if recipe.time_limit is not None and time.monotonic() - started > recipe.time_limit:
@@ -90,24 +85,14 @@ def fit(
     metrics: dict[str, float] = {}
     with memory_guard():
         for epoch in range(1, recipe.epochs + 1):
-            network.train()
             draws = augmenter.draw(generator)
-            total = torch.zeros((), device=device)
-            for start, stop in bounds:
-                for group in optimizer.param_groups:
-                    group["lr"] = recipe.learning_rate(step / steps)
-                images, labels = augmenter.batch(draws, start, stop)
-                optimizer.zero_grad(set_to_none=True)
-                loss = F.cross_entropy(_logits(network, images, recipe), labels)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                total += loss.detach() * (stop - start)
-                step += 1
-                check_time(epoch)
-            metrics = {"train_loss": total.item() / bounds[-1][1]}
+            metrics = {
+                "train_loss": _train_epoch(
+                    network, optimizer, augmenter, draws, recipe, epoch=epoch, check_time=check_time
+                )
+            }
             if valid is not None:
-                accuracy, valid_loss = evaluate(network, valid, recipe)
-                metrics |= {"valid_accuracy": accuracy, "valid_loss": valid_loss}
+                metrics["valid_accuracy"], metrics["valid_loss"] = evaluate(network, valid, recipe)
             check_time(epoch)  # by now the device has done all that was asked of it
             for name, value in metrics.items():
                 if not math.isfinite(value):
@@ -118,6 +103,33 @@ def fit(
                     )
             report(metrics)
     return metrics
+
+
+def _train_epoch(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    augmenter: Augmenter,
+    draws: Draws,
+    recipe: Recipe,
+    *,
+    epoch: int,
+    check_time: Callable[[int], None],
+) -> float:
+    """One pass over the images; the mean loss of its steps, weighted by their images."""
+    network.train()
+    bounds = list(batches(len(augmenter), recipe.batch_size))
+    total = torch.zeros((), device=augmenter.device)
+    for step, (start, stop) in enumerate(bounds, start=(epoch - 1) * len(bounds)):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate(step / (recipe.epochs * len(bounds)))
+        images, labels = augmenter.batch(draws, start, stop)
+        optimizer.zero_grad(set_to_none=True)
+        loss = F.cross_entropy(_logits(network, images, recipe), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        total += loss.detach() * (stop - start)
+        check_time(epoch)
+    return total.item() / bounds[-1][1]  # read once an epoch: reading it every step would hold the device up
 
 
 @torch.no_grad()

@@ -1,0 +1,158 @@
+"""What the commands refuse: one sentence for each mistake, and nothing lost or changed."""
+
+import sqlite3
+
+import pytest
+from conftest import ARCH, QUICK, rows
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["serch"], "unknown command 'serch' (did you mean 'search'?)"),
+        (["search", "--fast"], "unknown option '--fast'"),
+        (["search", "budget.trials=0"], "budget.trials must be a whole number of at least 1, got 0"),
+        (["search", "budget.hours=0"], "budget.hours must be a number above 0 or null, got 0"),
+        (["search", "seed=-1"], "seed must be a whole number of at least 0, got -1"),
+        (["search", "run="], "run must be a name of 1 to 100 printable characters, got ''"),
+        (["search", "device=tpu"], "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
+        (["search", "duplicates=skip"], "duplicates must be one of reuse, retrain, got 'skip'"),
+        (["search", "objective.direction=up"], "objective.direction must be one of maximize, minimize, got 'up'"),
+        (["search", "space=resnet"], "unknown space 'resnet'; there are nasbench201"),
+        (["search", "strategy=evolution"], "unknown strategy 'evolution' (did you mean 'regularized_evolution'?)"),
+        (["search", "strategy.sample_size=99"], "strategy.sample_size must be 1 to population_size (10), got 99"),
+        (["search", "trainer.lr=-1"], "trainer.lr must be a number above 0, got -1"),
+        (["search", "trainer.network.width=3"], "unknown key 'trainer.network.width'"),
+        (["search", "store.url=nas.db"], "store.url must be sqlite:///FILE"),
+        (["describe", "arch=|conv~0|+|a~0|b~1|+|c~0|d~1|e~2|"], "'conv~0' is not an edge of NAS-Bench-201"),
+        (["describe", "arch=nothing"], "arch='nothing' is not a NAS-Bench-201 string"),
+        (["describe", "format=xml"], "format must be one of table, json, got 'xml'"),
+        (["retrain"], "run=null and arch=null; expected exactly one of them"),
+        (["retrain", "arch=none.json"], "arch=none.json cannot be read (No such file or directory)"),
+        (["leaderboard"], "there is no store nas.db"),
+        (["export", "run=x"], "there is no store nas.db"),
+        (["retrain", f"arch={ARCH}", "store.url=x.db"], "store.url must be sqlite:///FILE"),
+        (["retrain", f"arch={ARCH}", "seed=9223372036854775808"], "seed must be a whole number of at least 0"),
+        (["search", "dir=null"], "dir must be text, got null"),
+        (["leaderboard", "top=-1"], "top must be a whole number of at least 0, got -1"),
+    ],
+)  # fmt: skip
+def test_wrong_usage_gets_one_sentence_and_starts_nothing(nas, tmp_path, words, said):
+    result = nas(*words)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert result.stderr.startswith("nas: ")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["leaderboard", "run=two"], "there is no run 'two' in the store; it has 'one'"),
+        (["leaderboard", "sort=speed"], "sort must be score, number or one of"),
+        (["export", "run=one", "trial=7"], "trial=7 is not a trial of run 'one'; expected best or 0 to 2"),
+        (["export", "run=one", "trial=last"], "trial=last is not a trial of run 'one'"),
+        (["export", "run=one", "format=onnx"], "format must be one of genotype, got 'onnx'"),
+        (["retrain", "run=one", f"arch={ARCH}"], "expected exactly one of them"),
+        (["search", "run=one", "objective.metric=speed", *QUICK], "now it is speed"),
+    ],
+)
+def test_mistakes_about_a_store_leave_it_as_it_was(searched, words, said):
+    before = rows(searched)
+    result = searched(*words)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert rows(searched) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "no valid JSON"),
+        ("[1]", "it has no key cellnas_genotype"),
+        ('{"cellnas_genotype": 99}', "is of version 99"),
+        ('{"cellnas_genotype": 1, "space": {"name": "nasbench201"}}', "damaged genotype file"),
+        (
+            '{"cellnas_genotype": 1, "space": {"name": "nasbench201", "settings": "x"}, "arch": "x"}',
+            "settings mappings",
+        ),
+        ('{"cellnas_genotype": 1, "space": {"name": 5}, "arch": "x"}', "names must be text"),
+        (
+            '{"cellnas_genotype": 1, "space": {"name": "nasbench201", "settings": {"_target_": "x"}}, "arch": "x"}',
+            "_target_",
+        ),
+        ("[" * 100_000, "no valid JSON"),
+        ('{"cellnas_genotype": 1, "space": {"name": "os.system"}, "arch": "x", "canonical": "x"}', "unknown space"),
+        ('{"cellnas_genotype": 1, "space": {"name": "nasbench201"}, "arch": "x", "canonical": "x"}', "arch='x'"),
+    ],
+)
+def test_a_damaged_genotype_file_is_refused(nas, tmp_path, content, said):
+    (tmp_path / "g.json").write_text(content)
+    result = nas("retrain", "arch=g.json")
+    assert (result.returncode, said in result.stderr, result.stderr.count("\n")) == (2, True, 1), result.stderr
+
+
+def test_a_mistake_in_someones_part_is_told_with_its_place(nas, tmp_path, monkeypatch):
+    (tmp_path / "bad_space.py").write_text(
+        "from nas import SearchSpace\n"
+        "class Bad(SearchSpace):\n"
+        "    choices = {'a': ('x', 'y')}\n"
+        "    def build(self, architecture, task, network=None): ...\n"
+        "    def canonical(self, architecture): return 1 / 0\n"
+    )
+    (tmp_path / "conf" / "space").mkdir(parents=True)
+    (tmp_path / "conf" / "space" / "bad.yaml").write_text("_target_: bad_space.Bad\n")
+    result = nas("--config-dir", "conf", "search", "space=bad", *QUICK[:1], "budget.trials=1")
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert "unexpected ZeroDivisionError: division by zero (bad_space.py:5, in canonical)" in result.stderr
+
+
+def test_a_trial_that_cannot_be_trained_is_told_and_kept(nas):
+    result = nas("search", *QUICK, "trainer.lr=1e30", "budget.trials=20", "budget.failures=3", "run=hot")
+    assert result.returncode == 1
+    assert "trial 0 failed: train loss became" in result.stderr
+    assert "in epoch 1 of 1 (learning rate 1e+30). Try trainer.lr=1e+29" in result.stderr
+    assert [row["error_kind"] for row in rows(nas)] == ["not_finite"] * 3
+    late = nas("search", *QUICK, "trainer.time_limit=0.000001", "budget.trials=1", "run=late")
+    assert late.returncode == 1
+    assert rows(nas, "run=late")[0]["error_kind"] == "time_limit"
+
+
+def test_the_search_passes_without_the_test_batch_and_retraining_says_what_is_missing(nas, cifar10_root, tmp_path):
+    folder = tmp_path / "data" / cifar10_root.name
+    folder.mkdir(parents=True)
+    for path in cifar10_root.iterdir():
+        if path.name != "test_batch":
+            (folder / path.name).symlink_to(path)
+    words = ["data=cifar10", f"data.root={tmp_path}/data", *QUICK[1:]]
+    assert nas("search", *words, "budget.trials=1", "run=one").returncode == 0
+    result = nas("retrain", "run=one", f"data.root={tmp_path}/data", "trainer.epochs=1", "trainer.network.cells=1")
+    assert result.returncode == 1
+    assert "test_batch cannot be read" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_read_only_store_is_told_before_anything_is_trained(searched, tmp_path):
+    (tmp_path / "nas.db").chmod(0o444)
+    result = searched("search", *QUICK, "run=two", "budget.trials=1")
+    assert (result.returncode, "store file nas.db is read-only" in result.stderr) == (2, True)
+    assert len(rows(searched)) == 3
+
+
+def test_a_store_that_is_something_else_is_left_alone(nas, tmp_path):
+    (tmp_path / "nas.db").write_text("not a database")
+    for command in (["search", *QUICK, "run=x"], ["leaderboard"], ["retrain", "run=x"], ["export", "run=x"]):
+        result = nas(*command)
+        assert (result.returncode, "nas.db is not an SQLite database" in result.stderr) == (2, True)
+    assert (tmp_path / "nas.db").read_text() == "not a database"
+
+
+def test_a_store_of_a_newer_version_is_left_alone(searched, tmp_path):
+    with sqlite3.connect(tmp_path / "nas.db") as connection:
+        connection.execute("UPDATE cellnas_meta SET value = '2' WHERE key = 'schema'")
+    for command in (["search", *QUICK, "run=x"], ["leaderboard"]):
+        result = searched(*command)
+        assert (result.returncode, "made by a newer version of cellnas (schema 2" in result.stderr) == (2, True)

@@ -1,0 +1,107 @@
+"""Retraining and export: trained once, tested once, and found again."""
+
+import json
+
+from conftest import ARCH, rows
+
+SMALL = ["trainer.epochs=1", "trainer.train_images=100", "trainer.network={channels: 4, cells: 1}", "format=json"]
+
+
+def test_export_and_retrain_go_round(searched, tmp_path):
+    """Search, export, retrain the file and the trial; the test result stands on the leaderboard, measured once."""
+    best = max(rows(searched), key=lambda row: row["score"])
+    exported = searched("export", "run=one", "trial=best", "format=genotype", "out=won")
+    assert exported.returncode == 0
+    genotype = json.loads((tmp_path / "won" / "genotype.json").read_text())
+    assert (genotype["arch"], genotype["found"]["trial"]) == (best["arch"], best["number"])
+    assert searched("export", "run=one", "trial=best", "out=won").returncode == 0  # the same again changes nothing
+    refused = searched("export", "run=one", "trial=0" if best["number"] else "trial=1", "out=won")
+    assert (refused.returncode, "out=won is not empty" in refused.stderr) == (2, True)
+
+    quick = ["trainer.epochs=2", "trainer.network={channels: 4, cells: 1}", "format=json"]
+    first = json.loads(searched("retrain", "run=one", "trial=best", *quick).stdout)
+    assert first["new"]
+    assert (first["run"], first["trial"], first["text"]) == ("one", best["number"], best["arch"])
+    assert 0 < first["metrics"]["test_accuracy"] <= 1
+    again = json.loads(searched("retrain", "run=one", "trial=best", *quick).stdout)
+    assert not again["new"]
+    assert again["metrics"] == first["metrics"]
+    other = json.loads(searched("retrain", "run=one", "trial=best", "seed=1", *quick).stdout)
+    assert other["new"]
+    assert other["metrics"] != first["metrics"]
+    row = rows(searched, "run=one")[best["number"]]
+    assert [test["metrics"]["test_accuracy"] for test in row["retrained"]] == [
+        result["metrics"]["test_accuracy"] for result in (first, other)
+    ]
+    assert "test_accuracy" not in row["metrics"]
+    assert "test_accuracy" in searched("leaderboard").stdout
+
+    file = json.loads(searched("retrain", "arch=won/genotype.json", *quick).stdout)
+    # same architecture, data, recipe and seed: the test set is not looked at again
+    assert (file["new"], file["metrics"], file["folder"]) == (False, first["metrics"], first["folder"])
+
+
+def test_the_checkpoint_scores_what_was_reported(searched):
+    from safetensors.torch import load_file
+
+    from nas.core import Task
+    from nas.data.digits import Digits
+    from nas.training.fit import evaluate
+    from nas.training.recipe import Recipe
+    from search_spaces.nasbench201 import NASBench201
+
+    words = ["trainer.epochs=2", "trainer.network={channels: 4, cells: 1}", "format=json"]
+    result = json.loads(searched("retrain", f"arch={ARCH}", "data=digits", *words).stdout)
+    space = NASBench201(4, 1)
+    network = space.build(space.from_text(ARCH), Task(1, 8, 8, 10))
+    network.load_state_dict(load_file(f"{result['folder']}/model.safetensors"))
+    accuracy, _ = evaluate(network, Digits().read_test(), Recipe(epochs=1))
+    assert accuracy == result["metrics"]["test_accuracy"]
+
+
+def test_retraining_tells_networks_of_unlike_settings_apart(nas):
+    words = [
+        "retrain",
+        f"arch={ARCH}",
+        "trainer.epochs=1",
+        "trainer.train_images=100",
+        "trainer.network={}",
+        "format=json",
+    ]
+    small = json.loads(nas(*words, "space.cells=1", "space.channels=4").stdout)
+    large = json.loads(nas(*words, "space.cells=1", "space.channels=8").stdout)
+    assert (small["new"], large["new"]) == (True, True)
+    assert small["metrics"]["parameters"] < large["metrics"]["parameters"]
+
+
+def test_retraining_tries_store_and_folder_before_it_trains(nas, tmp_path, monkeypatch):
+    def never(*args, **more):
+        raise AssertionError("it trained")
+
+    monkeypatch.setattr("nas.retraining.fit", never)
+    (tmp_path / "notes.txt").write_text("not a database")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious").write_text("mine")
+    for words, said in (
+        (["store.url=sqlite:///notes.txt"], "is not an SQLite database"),
+        (["out=notes.txt"], "notes.txt holds something else"),
+        (["out=full"], "full holds something else"),
+        (["out=/dev/null/x"], "cannot be written"),
+    ):
+        result = nas("retrain", f"arch={ARCH}", *SMALL, *words)
+        assert (result.returncode in (1, 2), said in result.stderr, result.stderr.count("\n")) == (True, True, 1)
+    assert (tmp_path / "full" / "precious").read_text() == "mine"
+
+
+def test_a_retraining_whose_process_died_before_it_told_the_store_is_found_again(nas, tmp_path):
+    first = json.loads(nas("retrain", f"arch={ARCH}", *SMALL).stdout)
+    (tmp_path / "nas.db").unlink()
+    again = json.loads(nas("retrain", f"arch={ARCH}", *SMALL).stdout)
+    assert (again["new"], again["metrics"]) == (False, first["metrics"])
+    assert not any(path.name.startswith(".") for path in (tmp_path / "runs" / "retrained").iterdir())
+
+
+def test_a_retraining_that_diverges_is_no_result(nas, tmp_path):
+    result = nas("retrain", f"arch={ARCH}", *SMALL, "trainer.lr=1e30")
+    assert (result.returncode, "retraining failed" in result.stderr, result.stdout) == (1, True, "")
+    assert list((tmp_path / "runs" / "retrained").iterdir()) == []
