@@ -33,17 +33,16 @@ def main(settings: Settings) -> int:
     if not sets:
         print("no trials yet" if settings.get("run") is None else f"run {settings.get('run')!r} has no trials yet")
     for entries in sets:
-        show(entries)
+        show(entries, several=settings.get("run") is None)
     if len(sets) > 1:
         print("The tables differ in data, recipe, network, space or objective: do not rank one against another.")
     return 0
 
 
-def show(entries: Sequence[Entry]) -> None:
-    """Print one set of comparable entries as a table."""
+def show(entries: Sequence[Entry], *, several: bool) -> None:
+    """Print one set of comparable entries as a table; `several`: of more than one run."""
     metric = entries[0].objective.metric
     joined = any(entry.members > 1 for entry in entries)
-    several = joined or len({entry.run.name for entry in entries}) > 1
     tests = {recipe_key(test): test for entry in entries for test in entry.tested}
     recipes = sorted(tests)
     columns = ["rank", *(["run"] if several else []), "trial", metric, *(["n"] if joined else [])]

@@ -85,7 +85,9 @@ def main(settings: Settings) -> int:
     print(f"test accuracy  {metrics['test_accuracy']:.4f}   (tested once, after {recipe.epochs} epochs)")
     print(f"parameters     {amount(metrics['parameters'])}")
     print(f"seconds        {retraining.seconds:.1f}")
-    print(f"checkpoint     {Path(retraining.folder) / CHECKPOINT}")
+    checkpoint = Path(retraining.folder) / CHECKPOINT
+    near = checkpoint.is_relative_to(Path.cwd())
+    print(f"checkpoint     {checkpoint.relative_to(Path.cwd()) if near else checkpoint}")
     return 0
 
 

@@ -108,7 +108,7 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, store:
     failed = sum(not trial.completed for trial in result.trials)
     print(f"run {result.run!r}: {len(result.trials)} trials, {failed} failed, {result.resumed} of them from before")
     for entries in leaderboard(store, result.run, top=5):
-        show(entries)
+        show(entries, several=False)
     if result.best is not None:
         print(f"best cell (trial {result.best.number}):")
         print(cell_text(space, result.best))
