@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
-from conftest import ARCH, QUICK, ROOT, rows
+from conftest import ARCH, QUICK, rows
 
 
 def test_describe_counts_for_cifar_images_unless_data_are_given(nas):
@@ -137,10 +138,9 @@ def test_stdout_can_be_closed_early(searched, tmp_path):
 
 
 def test_the_module_and_the_command_are_the_same(shell):
-    assert shell("--version").stdout == subprocess.run(
-        [str(ROOT / ".venv/bin/nas") if (ROOT / ".venv/bin/nas").exists() else "nas", "--version"],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+    command = Path(sys.executable).with_name("nas")
+    found = subprocess.run([str(command), "--version"], capture_output=True, text=True, check=True)
+    assert shell("--version").stdout == found.stdout
 
 
 def test_events_of_another_stores_run_are_kept(searched, tmp_path):
