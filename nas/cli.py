@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import os
 import pkgutil
 import sys
@@ -15,9 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import nas.commands
 from nas.core import UsageError, UserError, located
+
+if TYPE_CHECKING:
+    from nas.settings import Settings
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 FLAGS = {"-h": "help", "--help": "help", "-c": "cfg", "--cfg": "cfg", "--version": "version"}
@@ -87,13 +92,13 @@ def _main(words: Sequence[str]) -> int:
         print(_overview())
         return DONE
     module = importlib.import_module(commands()[arguments.command])
-    if arguments.help:
-        print(_help(module, arguments.command, arguments.config_dir))
-        return DONE
     from nas.settings import settings
 
     deferred = getattr(module, "INHERITS", ())
     made = settings(arguments.command, arguments.assignments, arguments.config_dir, deferred=deferred)
+    if arguments.help:
+        print(_help(module, arguments.command, made))
+        return DONE
     if arguments.show_config:
         print((made.inheriting({}) if deferred else made).yaml(), end="")
         return DONE
@@ -143,26 +148,22 @@ def _overview() -> str:
     )
 
 
-def _help(module: ModuleType, command: str, config_dir: Path | None) -> str:
+def _help(module: ModuleType, command: str, made: Settings) -> str:
     import nas.configs
     from nas.settings import group_options
 
     text = Path(nas.configs.__file__).with_name(f"{command}.yaml").read_text()
-    options = group_options(config_dir)
-    lines = [
-        f"usage: nas {command} [key=value …] [--config-dir FOLDER] [--cfg] [--help]",
-        "",
-        (module.__doc__ or "").strip(),
-    ]
-    lines += ["", "Parts (PART=OPTION chooses, PART.SETTING=VALUE changes):"]
-    for line in text.splitlines():
-        group, sign, chosen = line.strip().removeprefix("- ").partition(":")
-        if line.startswith("  - ") and sign and group in options:
-            default = chosen.split("#")[0].strip()
-            lines.append(f"  {group:10} {' | '.join(options[group])}   (default {default})")
-    lines += ["", "Settings:"]
-    after = text.split("  - _self_", 1)[1].strip("\n")
-    return "\n".join([*lines, *(f"  {line}" for line in after.splitlines())])
+    lines = [f"usage: nas {command} [key=value …] [--config-dir FOLDER] [--cfg] [--help]", ""]
+    lines += [(module.__doc__ or "").strip(), "", "Parts, chosen by PART=OPTION:"]
+    options = group_options(made.config_dir)
+    parts = dict(reversed(list(made.choices.items())))  # Hydra lists them from the last
+    lines += [f"  {part}={chosen or 'null'}   of {' | '.join(options[part])}" for part, chosen in parts.items()]
+    lines += ["", "Settings of the chosen parts, changed by PART.SETTING=VALUE:"]
+    for part in parts:
+        lines += [f"  {part}.{key}={json.dumps(value)}" for key, value in made.node(part).items() if key not in options]
+    lines += ["", "Settings of the command:"]
+    lines += [f"  {line}" for line in text.split("  - _self_", 1)[1].strip("\n").splitlines()]
+    return "\n".join(lines)
 
 
 def _show_warning(message: Warning | str, *_args: object, **_more: object) -> None:

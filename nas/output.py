@@ -66,6 +66,11 @@ def run_folder(folder: str, run: str) -> Path:
     return Path(folder).expanduser() / (name if name.strip(".") else name.replace(".", "%2E"))
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 epoch`, `2 epochs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def amount(value: float | None) -> str:
     """A count in at most four digits and a unit: 73,306 is 73.3 k."""
     if value is None:

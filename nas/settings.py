@@ -104,7 +104,7 @@ class Settings:
             return error
         told = (HydraException, OmegaConfBaseException, ImportError, TypeError)
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = "; ".join(lines[:2]) if isinstance(error, told) else located(error)
+        reason = " ".join(lines[:2]).replace(":;", ":") if isinstance(error, told) else located(error)
         return UsageError(f"{key}={self.choices.get(key)} cannot be made: {reason}")
 
 

@@ -25,7 +25,9 @@ install_project() {
     "$python" -m venv .venv || return 1
   fi
   echo "Installing cellnas and PyTorch into .venv (once; PyTorch is a download of some GB) …" >&2
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check torch torchvision || return 1
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".${extras:+[$extras]}" || return 1
+  local loud="--quiet"
+  [ -t 2 ] && loud="--progress-bar=on"
+  .venv/bin/python -m pip install "$loud" --disable-pip-version-check torch torchvision || return 1
+  .venv/bin/python -m pip install "$loud" --disable-pip-version-check -e ".${extras:+[$extras]}" || return 1
   echo "$sum" >"$stamp"
 }

@@ -102,9 +102,12 @@ def test_tensorboard_shows_every_trial_the_incumbent_and_the_curves_once(searche
 def test_help_lists_every_setting_and_version_answers(nas):
     for command in ("search", "leaderboard", "describe", "retrain", "export"):
         text = nas(command, "--help").stdout
-        assert "Settings:" in text
+        assert "Settings of the command:" in text
         assert f"usage: nas {command}" in text
-    assert "regularized_evolution" in nas("search", "--help").stdout
+    text = nas("search", "strategy=random", "--help").stdout
+    assert "trainer.epochs=3" in text
+    assert "strategy=random   of random | regularized_evolution" in text
+    assert "strategy.sample_size" not in text
     assert nas("--version").stdout.startswith("cellnas 0.")
     assert nas("--help").returncode == 0
     assert "trials: 7" in nas("search", "budget.trials=7", "--cfg", "job").stdout

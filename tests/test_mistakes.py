@@ -156,3 +156,11 @@ def test_a_store_of_a_newer_version_is_left_alone(searched, tmp_path):
     for command in (["search", *QUICK, "run=x"], ["leaderboard"]):
         result = searched(*command)
         assert (result.returncode, "made by a newer version of cellnas (schema 2" in result.stderr) == (2, True)
+
+
+def test_another_part_is_named_without_all_its_settings(searched):
+    other = searched("search", *QUICK, "strategy=regularized_evolution", "run=one", "budget.trials=9")
+    assert other.stderr == (
+        "nas: run 'one' was started with strategy=random, now it is regularized_evolution. "
+        "Choose another run= or restore the old value; nothing was changed.\n"
+    )

@@ -51,8 +51,11 @@ def test_the_python_search_runs_as_written(tmp_path, monkeypatch, capsys):
     code = next(block for block in blocks("python") if "search(space" in block)
     lines = [line for line in code.splitlines() if line and not line.startswith(("import", "from"))]
     assert len(lines) == 5
-    exec(compile(code, "README.md", "exec"), {})
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
     text, accuracy = capsys.readouterr().out.split()
+    exec(compile(next(block for block in blocks("python") if "def many_skips" in block), "README.md", "exec"), names)
+    assert names["result"].best.metrics["skips"] >= 4
     assert text.startswith("|")
     assert 0.3 < float(accuracy) <= 1.0
 

@@ -84,5 +84,6 @@ def _architecture(space: SearchSpace, architecture: Architecture, task: Task, de
         "canonical": space.canonical(architecture),
         "params": count.parameters(network),
         "flops": count.flops(network, task),
+        "network": {size: getattr(space, size, None) for size in space.network_sizes},
         "task": f"{task.channels}x{task.height}x{task.width}, {task.classes} classes",
     }

@@ -57,7 +57,7 @@ def show(entries: Sequence[Entry], *, several: bool) -> None:
         row += ["" if length is None else str(length)]
         row += [amount(trial.metrics.get("parameters")), amount(trial.metrics.get("flops"))]
         row += [
-            f"={trial.reused_from}" if trial.reused_from is not None else f"{trial.seconds:.1f}",
+            f"reused {trial.reused_from}" if trial.reused_from is not None else f"{trial.seconds:.1f}",
             trial.text,
         ]
         rows.append(row)
@@ -69,7 +69,7 @@ def show(entries: Sequence[Entry], *, several: bool) -> None:
         mark = f"@{recipe}" if len(recipes) > 1 else "test_accuracy"
         print(f"{mark}: retrained on training and validation images, {_recipe_words(tests[recipe])}.")
     if any(entry.trial.reused_from is not None for entry in entries):
-        print("seconds =N: the result of trial N, which computes the same function, was reused.")
+        print("reused N: the result of trial N, which computes the same function.")
 
 
 def _score(entry: Entry) -> str:

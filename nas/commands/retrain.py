@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from nas.commands.describe import with_architecture
 from nas.core import UsageError, one_of, whole_number
-from nas.output import amount, print_json, run_folder
+from nas.output import amount, counted, print_json, run_folder
 from nas.retraining import CHECKPOINT, Subject, retrain
 from nas.settings import recorded_parts
 from nas.store.leaderboard import find_trial
@@ -59,22 +59,26 @@ def main(settings: Settings) -> int:
             return base / "retrained" / digits
         return run_folder(settings.get("dir"), run) / "retrained" / f"trial-{number}-{digits}"
 
-    with tqdm(
-        total=recipe.epochs,
-        unit="epoch",
-        desc="retrain",
-        disable=not (settings.get("progress") and sys.stderr.isatty()),
-    ) as bar:
-        retraining, new = retrain(
-            subject,
-            data,
-            recipe,
-            store,
-            folder,
-            seed=settings.get("seed"),
-            device=settings.get("device"),
-            report=_shown(bar),
-        )
+    try:
+        with tqdm(
+            total=recipe.epochs,
+            unit="epoch",
+            desc="retrain",
+            disable=not (settings.get("progress") and sys.stderr.isatty()),
+        ) as bar:
+            retraining, new = retrain(
+                subject,
+                data,
+                recipe,
+                store,
+                folder,
+                seed=settings.get("seed"),
+                device=settings.get("device"),
+                report=_shown(bar),
+            )
+    except KeyboardInterrupt:
+        print("\ninterrupted; nothing of this training is kept, the same command starts it anew", file=sys.stderr)
+        return 130
     if settings.get("format") == "json":
         print_json(asdict(retraining) | {"new": new})
         return 0
@@ -82,7 +86,7 @@ def main(settings: Settings) -> int:
     if not new:
         print("this training was done before; its stored result (seed=N trains a repeat):")
     print(f"arch           {retraining.text}")
-    print(f"test accuracy  {metrics['test_accuracy']:.4f}   (tested once, after {recipe.epochs} epochs)")
+    print(f"test accuracy  {metrics['test_accuracy']:.4f}   (tested once, after {counted(recipe.epochs, 'epoch')})")
     print(f"parameters     {amount(metrics['parameters'])}")
     print(f"seconds        {retraining.seconds:.1f}")
     checkpoint = Path(retraining.folder) / CHECKPOINT

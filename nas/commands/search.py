@@ -15,7 +15,7 @@ from nas.commands.leaderboard import show
 from nas.core import Objective, Trial, one_of
 from nas.listeners.progress import Progress
 from nas.listeners.tensorboard import TensorBoard
-from nas.output import print_json, run_folder
+from nas.output import counted, print_json, run_folder
 from nas.search import Budget, SearchResult, search
 from nas.store.base import FREE_KEYS, check_run_name
 from nas.store.leaderboard import leaderboard
@@ -106,7 +106,8 @@ def _summary(result: SearchResult, objective: Objective) -> dict[str, Any]:
 
 def _report(settings: Settings, result: SearchResult, space: SearchSpace, store: Store) -> None:
     failed = sum(not trial.completed for trial in result.trials)
-    print(f"run {result.run!r}: {len(result.trials)} trials, {failed} failed, {result.resumed} of them from before")
+    before = f", {result.resumed} of them from before" if result.resumed else ""
+    print(f"run {result.run!r}: {counted(len(result.trials), 'trial')}, {failed} failed{before}")
     for entries in leaderboard(store, result.run, top=5):
         show(entries, several=False)
     if result.best is not None:
@@ -117,11 +118,17 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, store:
     run = f"run={result.run}"
     place = ["--config-dir", str(settings.config_dir)] if settings.config_dir else []
     folder = run_folder(settings.get("dir"), result.run) / "tensorboard"
+    # the whole recipe takes hours on a GPU and weeks on a CPU
+    cpu = resolve_device(settings.get("device")).type == "cpu"
+    size = ["trainer.epochs=4", "trainer.network={channels: 8, cells: 1}"] if cpu else []
     print("\nNext:")
     for note, words in (
         ("all trials", ["nas", "leaderboard", run, "top=0", *where]),
         ("curves", ["tensorboard", "--logdir", str(folder)]),
-        ("train the winner and test it", ["nas", "retrain", *place, run, "trial=best", *where]),
+        (
+            f"train the winner{' a little' if cpu else ''} and test it",
+            ["nas", "retrain", *place, run, "trial=best", *where, *size],
+        ),
         ("take the winner along", ["nas", "export", run, "trial=best", *where]),
     ):
         print(f"  {shlex.join(words)}   # {note}")

@@ -26,7 +26,8 @@ class Progress:
         self.last_line = time.monotonic() if self.terminal else 0.0
         self.bar = tqdm(total=total, initial=self.done, desc=run, unit="trial", disable=not self.terminal)
         if trials:
-            self._say(f"run {run!r}: {len(trials)} trials are stored; going on after them")
+            rest = "nothing is left of the budget" if total and len(trials) >= total else "going on after them"
+            self._say(f"run {run!r}: {len(trials)} trials are stored; {rest}")
         self._show()
 
     def told(self, trial: Trial) -> None:

@@ -28,6 +28,7 @@ class TensorBoard:
 
         self.objective = objective
         self.best: Trial | None = None
+        self.seen = False
         try:
             old = [path for path in self.folder.glob("*/events.out.tfevents.*") if path.is_file()]
             if old and not trials:  # of a run of the same name in another store
@@ -47,6 +48,7 @@ class TensorBoard:
         def add(tag: str, value: float) -> None:
             self.writer.add_scalar(tag, value, trial.number)
 
+        self.seen = True
         metric = self.objective.metric
         if trial.completed:
             if self.best is None or self.objective.score(trial) > self.objective.score(self.best):
@@ -64,6 +66,9 @@ class TensorBoard:
 
     def close(self) -> None:
         self.writer.close()
+        if not self.seen:  # a start that came to nothing leaves no events
+            for path in (self.folder / "search").glob("events.out.tfevents.*"):
+                path.unlink()
 
 
 def _free_name(folder: Path) -> Path:

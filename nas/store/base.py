@@ -110,8 +110,13 @@ def check_same_run(stored: Run, wanted: Run) -> None:
     """Raise `UsageError`, with the keys that differ, unless `wanted` may continue `stored`."""
     old = _flat({**stored.config, "seed": stored.seed, "protocol": stored.protocol})
     new = _flat({**wanted.config, "seed": wanted.seed, "protocol": wanted.protocol})
+    # Another part has other settings all through; naming the part is enough
+    parts = [key.partition(".")[2] for key in old if key.startswith("choices.") and old[key] != new.get(key)]
+    for tree in (old, new):
+        for key in [key for key in tree if key.split(".")[0] in parts]:
+            del tree[key]
     differing = [
-        f"{key}={_show(old, key)}, now it is {_show(new, key)}"
+        f"{key.removeprefix('choices.')}={_show(old, key)}, now it is {_show(new, key)}"
         for key in sorted(old.keys() | new.keys())
         if json.dumps(old.get(key)) != json.dumps(new.get(key)) and not is_free(key)
     ]

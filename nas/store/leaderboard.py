@@ -107,7 +107,7 @@ def protocol_words(run: Run, trial: Trial) -> str:
     if "data" in protocol:
         words.append(f"{protocol['data']} (split {protocol.get('split')})")
     if epochs(run, trial) is not None:
-        words.append(f"{epochs(run, trial)} epochs")
+        words.append(f"{epochs(run, trial)} epochs" if epochs(run, trial) != 1 else "1 epoch")
     if recipe.get("train_images"):
         words.append(f"at most {recipe['train_images']} training images")
     words += [f"{key} {value}" for key, value in (recipe.get("network") or {}).items()]
