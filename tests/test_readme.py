@@ -13,7 +13,7 @@ QUICK = {
     "search": ["budget.trials=2", "trainer.epochs=1", "trainer.train_images=300", "trainer.valid_images=200"],
     "retrain": ["trainer.epochs=1", "trainer.train_images=300", "trainer.network={channels: 4, cells: 1}"],
 }
-"""Appended to commands on CIFAR-10 and to retrainings, which take minutes to weeks; the rest runs as written."""
+"""Appended to commands on CIFAR-10 and to retrainings, which take minutes to a day; the rest runs as written."""
 
 
 def blocks(language):

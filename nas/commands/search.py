@@ -118,7 +118,7 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, store:
     run = f"run={result.run}"
     place = ["--config-dir", str(settings.config_dir)] if settings.config_dir else []
     folder = run_folder(settings.get("dir"), result.run) / "tensorboard"
-    # the whole recipe takes hours on a GPU and weeks on a CPU
+    # the whole recipe takes about a day on two CPU cores
     cpu = resolve_device(settings.get("device")).type == "cpu"
     size = ["trainer.epochs=4", "trainer.network={channels: 8, cells: 1}"] if cpu else []
     print("\nNext:")
