@@ -276,6 +276,29 @@ class DescribesArchitecture(Protocol):
     def architecture_metrics(self, architecture: Architecture) -> Metrics: ...
 
 
+@runtime_checkable
+class AnswersEveryQuery(Protocol):
+    """An evaluator that must be asked again about a duplicate: a benchmark whose every query costs, shared weights that
+    have changed since."""
+
+    answers_every_query: bool
+
+
+@runtime_checkable
+class Reports(Protocol):
+    """An evaluator that knows columns which no search may see, joined after the run."""
+
+    def reported(self, architecture: Architecture) -> Metrics:
+        """Column -> value of an architecture, in the units of its table.
+
+        Raises:
+            TestSetLocked: a search is running.
+        """
+
+    def optimum(self, column: str) -> float | None:
+        """The best value of a column over the whole space; None where unknown."""
+
+
 class StrategyFactory(Protocol):
     """Makes a strategy: the class itself, or `functools.partial` of it with settings."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import json
 import math
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -18,28 +17,26 @@ from functools import partial
 from typing import Any, Literal
 
 from nas.core import (
+    AnswersEveryQuery,
     Comparable,
-    Context,
     DescribesArchitecture,
     Evaluator,
     Listener,
-    Metrics,
     Objective,
-    Preparable,
     Proposal,
     Strategy,
     StrategyFactory,
     Trial,
-    TrialFailed,
     UsageError,
-    UserError,
-    located,
     number_in,
     one_of,
     whole_number,
 )
 from nas.data.lock import locked_test_set
 from nas.environment import environment
+from nas.evaluation import Evaluation, Outcome
+from nas.executors.base import Died, Executor, Jobs
+from nas.executors.inline import Inline
 from nas.randomness import TrialRandom, training_seed
 from nas.space import SearchSpace
 from nas.store.base import Run, RunRecord, Store, check_run_name
@@ -56,21 +53,28 @@ class Budget:
 
     Args:
         trials: number of trials of the run, those of earlier sessions included; None: unbounded.
-        hours: wall time of evaluations, earlier sessions included, after which no new trial starts; None: unbounded.
+        hours: wall time of evaluations, earlier sessions included, after which no new trial starts (with several
+            workers the sum over them divided by their number); None: unbounded.
+        simulated_seconds: sum of the trials' `simulated_seconds`, what a benchmark says that its evaluations took, after
+            which no new trial starts; the one that passes it still counts. None: unbounded.
         failures: trials that may fail in a row within one session before the search gives up; None: unbounded.
     """
 
     trials: int | None = None
     hours: float | None = None
+    simulated_seconds: float | None = None
     failures: int | None = 10
 
     def __post_init__(self) -> None:
         for key in ("trials", "failures"):
             if getattr(self, key) is not None:
                 whole_number(f"budget.{key}", getattr(self, key))
-        number_in("budget.hours", self.hours, 0.0, math.inf, above=True, null=True)
-        if self.trials is None and self.hours is None:
-            raise UsageError("budget.trials and budget.hours are both null; expected at least one of them")
+        for key in ("hours", "simulated_seconds"):
+            number_in(f"budget.{key}", getattr(self, key), 0.0, math.inf, above=True, null=True)
+        if self.trials is None and self.hours is None and self.simulated_seconds is None:
+            raise UsageError(
+                "budget.trials, budget.hours and budget.simulated_seconds are all null; expected at least one of them"
+            )
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ def search(
     objective: Objective | None = None,
     duplicates: Literal["reuse", "retrain"] = "reuse",
     device: str = "auto",
+    executor: Executor | None = None,
     store: Store | None = None,
     run: str = "search",
     config: Mapping[str, Any] | None = None,
@@ -119,6 +124,8 @@ def search(
         duplicates: `reuse` gives an architecture of a class that was evaluated before in this run (at the same
             fidelity) the same metrics at no cost; `retrain` evaluates it again with another training seed.
         device: `auto`, `cpu`, `cuda` or `cuda:N`, for evaluators that compute.
+        executor: where evaluations run; one after another in this process unless given. Several workers know less of
+            one another's trials, so another number of them is another search.
         store: keeps the trials; in memory unless given.
         run: name within the store.
         config: the settings to keep with the run; described from the parts unless given.
@@ -137,90 +144,160 @@ def search(
     objective = objective or Objective()
     agent = strategy(space=space, objective=objective)
     agent.reset(random.start())
+    executor = executor or Inline()
     with locked_test_set(), ExitStack() as stack:
         protocol = evaluator.protocol() if isinstance(evaluator, Comparable) else {}
         if config is None:
             config = {"space": describe(space), "strategy": describe(strategy), "evaluator": describe(evaluator)}
         config = {"objective": describe(objective), "duplicates": duplicates} | dict(config)
+        if executor.workers > 1:
+            config |= {"workers": executor.workers, "executor": {"order": executor.order}}
         spec = Run(run, seed, _jsonable(config), _jsonable(protocol), environment())
         record = stack.enter_context((store or MemoryStore()).open(spec))
         _warn_of_changes(record, spec.environment)
-        session = _Session(space, agent, evaluator, objective, budget, random, seed, duplicates, device, record)
+        asks_again = isinstance(evaluator, AnswersEveryQuery) and evaluator.answers_every_query
         for listener in listeners:
             listener.start(run, record.trials, budget.trials, objective)
             stack.callback(listener.close)
-        session.replay()
-        if session.open() and isinstance(evaluator, Preparable):
-            evaluator.prepare(device)
-        ended = session.run(listeners)
-    trials = tuple(session.trials)
+        session = _Session(
+            space,
+            agent,
+            evaluator,
+            budget,
+            random,
+            seed,
+            reuse=duplicates == "reuse" and not asks_again,
+            ordered=executor.order == "ordered",
+            workers=executor.workers,
+            record=record,
+            listeners=listeners,
+        )
+        ended = session.run(executor, Evaluation(evaluator, objective, device))
+    trials = tuple(sorted(session.trials, key=lambda trial: trial.number))
     return SearchResult(run, trials, objective.best(trials), ended, len(record.trials))
 
 
 @dataclass
 class _Session:
-    """The loop and what it keeps track of."""
+    """The loop and what it keeps track of.
+
+    A continued run goes through the very same loop: the stored trials take the place of evaluations, in the order in
+    which they were finished, so the strategy is asked and told in the order it would have been.
+    """
 
     space: SearchSpace
     agent: Strategy
     evaluator: Evaluator
-    objective: Objective
     budget: Budget
     random: TrialRandom
     seed: int
-    duplicates: str
-    device: str
+    reuse: bool
+    ordered: bool
+    workers: int
     record: RunRecord
-    trials: list[Trial] = field(default_factory=list)
+    listeners: Sequence[Listener]
+    trials: list[Trial] = field(default_factory=list)  # told ones, in the order of telling
+    asked: int = 0
     seconds: float = 0.0
+    simulated: float = 0.0
     failures: int = 0
+    ended: Literal["budget", "finished", "failures"] | None = None
+    reused_in_a_row: int = 0
     evaluated: dict[str, int] = field(default_factory=dict)
     known: dict[tuple[str, int | None], Trial] = field(default_factory=dict)
-    reused_in_a_row: int = 0
+    untold: dict[int, Proposal] = field(default_factory=dict)  # asked ones, oldest first
+    planned: dict[int, Trial] = field(default_factory=dict)  # those in the hands of the executor, without a result yet
+    finished: dict[int, Trial] = field(default_factory=dict)  # those with a result, by number
+    stored: dict[int, Trial] = field(default_factory=dict)  # of an earlier session and not told yet, as they finished
 
-    def replay(self) -> None:
-        """Bring the strategy to where the stored trials leave it."""
-        for trial in self.record.trials:
-            self._tell(trial)
-        if self.budget.failures is not None:
-            self.failures %= self.budget.failures  # it gave up at each multiple, and was asked to go on
+    def run(self, executor: Executor, evaluation: Evaluation) -> Literal["budget", "finished", "failures"]:
+        self.stored = {trial.number: trial for trial in self.record.trials}
+        with executor.open(evaluation.prepared) as jobs:
+            while True:
+                self._fill(jobs)
+                if not self.untold:
+                    return self.ended or "budget"
+                if not self.finished:
+                    for number, outcome in jobs.wait():
+                        self._keep(_joined(self.planned.pop(number), outcome))
+                self._tell_one()
 
-    def open(self) -> bool:
-        """Whether the budget allows another trial."""
+    def _fill(self, jobs: Jobs) -> None:
+        """Ask for trials until every worker has one."""
+        while len(self.untold) < self.workers and (self.asked in self.stored or self._open()):
+            number = self.asked
+            if number in self.stored:
+                self.asked += 1
+                self.untold[number] = self.stored[number].proposal
+                self._count(self.stored[number])
+                if self.ordered:
+                    self.finished[number] = self.stored.pop(number)
+                continue
+            proposal = self.agent.ask(self.random.trial(number), tuple(self.untold.values()))
+            if proposal is None:
+                if not self.untold:
+                    self.ended = "finished"
+                break
+            trial = self._planned(number, proposal)
+            self.asked += 1
+            self.untold[number] = trial.proposal
+            self._count(trial)
+            if trial.reused_from is not None:
+                self._keep(trial)
+            else:
+                self.planned[number] = trial
+                jobs.submit(number, (trial.proposal, trial.seed))
+        if not self.ordered and self.stored:
+            # The stored trial that finished first of those not told yet; its number was asked before, or the store lies
+            number = next(iter(self.stored))
+            if number in self.untold:
+                self.finished = {number: self.stored.pop(number), **self.finished}
+
+    def _open(self) -> bool:
+        """Whether another trial may be asked for."""
         budget = self.budget
-        return (budget.trials is None or len(self.trials) < budget.trials) and (
-            budget.hours is None or self.seconds < budget.hours * 3600
+        return self.ended is None and (
+            (budget.trials is None or self.asked < budget.trials)
+            and (budget.hours is None or self.seconds < budget.hours * 3600 * self.workers)
+            and (budget.simulated_seconds is None or self.simulated < budget.simulated_seconds)
         )
 
-    def run(self, listeners: Sequence[Listener]) -> Literal["budget", "finished", "failures"]:
-        while self.open():
-            number = len(self.trials)
-            proposal = self.agent.ask(self.random.trial(number), ())
-            if proposal is None:
-                return "finished"
-            trial = self._evaluate(number, proposal)
-            self.record.add(trial)  # before anything learns of it: what was paid for is kept first
-            self._tell(trial)
-            for listener in listeners:
-                listener.told(trial)
-            if self.failures == self.budget.failures:
-                return "failures"
-            if self.budget.trials is None and self.reused_in_a_row >= EXHAUSTED:
-                return "finished"
-        return "budget"
-
-    def _tell(self, trial: Trial) -> None:
-        self.trials.append(trial)
-        self.seconds += trial.seconds
-        self.failures = 0 if trial.completed else self.failures + 1
-        self.reused_in_a_row = 0 if trial.reused_from is None else self.reused_in_a_row + 1
+    def _count(self, trial: Trial) -> None:
         if trial.reused_from is None:
             self.evaluated[trial.canonical] = self.evaluated.get(trial.canonical, 0) + 1
-            if trial.completed:
-                self.known.setdefault((trial.canonical, trial.proposal.fidelity), trial)
-        self.agent.tell(trial)
 
-    def _evaluate(self, number: int, proposal: Proposal) -> Trial:
+    def _keep(self, trial: Trial) -> None:
+        self.record.add(trial)  # before anything learns of it: what was paid for is kept first
+        self.finished[trial.number] = trial
+
+    def _tell_one(self) -> None:
+        """Tell the strategy the next finished trial, if it is one that may be told."""
+        number = next(iter(self.untold if self.ordered else self.finished))
+        if number not in self.finished:
+            return
+        trial = self.finished.pop(number)
+        del self.untold[number]
+        self.trials.append(trial)
+        self.seconds += trial.seconds
+        self.simulated += trial.metrics.get("simulated_seconds", 0.0)
+        if trial.reused_from is None and trial.completed:
+            self.known.setdefault((trial.canonical, trial.proposal.fidelity), trial)
+        self.agent.tell(trial)
+        new = len(self.trials) > len(self.record.trials)
+        if new:
+            for listener in self.listeners:
+                listener.told(trial)
+        self.failures = 0 if trial.completed else self.failures + 1
+        self.reused_in_a_row = 0 if trial.reused_from is None else self.reused_in_a_row + 1
+        if self.failures == self.budget.failures:
+            if new:
+                self.ended = "failures"
+            self.failures = 0  # a search that gave up was asked to go on
+        if self.budget.trials is None and self.reused_in_a_row >= EXHAUSTED:
+            self.ended = "finished"
+
+    def _planned(self, number: int, proposal: Proposal) -> Trial:
+        """The trial of a proposal, complete where its result is known and without one where it has to be evaluated."""
         if not all(type(value) is int for value in proposal.architecture):  # NumPy's whole numbers are no JSON
             proposal = replace(proposal, architecture=tuple(map(int, proposal.architecture)))
         architecture = proposal.architecture
@@ -228,59 +305,43 @@ class _Session:
         canonical = self.space.canonical(architecture)
         seed = training_seed(self.seed, canonical, self.evaluated.get(canonical, 0))
         text = self.space.to_text(architecture)
-        earlier = self.known.get((canonical, proposal.fidelity)) if self.duplicates == "reuse" else None
-        if earlier is not None:
-            metrics = dict(earlier.metrics)
-            if architecture != earlier.proposal.architecture and isinstance(self.evaluator, DescribesArchitecture):
-                metrics |= self.evaluator.architecture_metrics(architecture)
-            return replace(
-                earlier,
-                number=number,
-                proposal=proposal,
-                text=text,
-                metrics=metrics,
-                seconds=0.0,
-                cost={},
-                reused_from=earlier.number,
-            )
-        curve: list[Metrics] = []
-        cost: dict[str, float] = {}
-        context = Context(
-            seed,
-            self.device,
-            report=lambda metrics: curve.append(_plain(metrics)),
-            measured=lambda name, value: cost.update({name: float(value)}),
+        earlier = self.known.get((canonical, proposal.fidelity)) if self.reuse else None
+        if earlier is None:
+            return Trial(number, proposal, text, canonical, seed, "failed", {}, 0.0)
+        metrics = dict(earlier.metrics)
+        if architecture != earlier.proposal.architecture and isinstance(self.evaluator, DescribesArchitecture):
+            metrics |= self.evaluator.architecture_metrics(architecture)
+        return replace(
+            earlier,
+            number=number,
+            proposal=proposal,
+            text=text,
+            metrics=metrics,
+            seconds=0.0,
+            cost={},
+            reused_from=earlier.number,
         )
-        made = partial(Trial, number, proposal, text, canonical, seed)
-        started = time.perf_counter()
-        try:
-            metrics = _plain(self.evaluator(proposal, context))
-            self._check(metrics)
-        except TrialFailed as failure:
-            kind, message = failure.kind, failure.message
-        except UserError:
-            raise
-        except Exception as error:  # noqa: BLE001 (an architecture that breaks its evaluator ends its trial, not the search)
-            kind, message = "error", located(error)
-        else:
-            seconds = time.perf_counter() - started
-            return made("completed", metrics, seconds, cost=cost, curve=tuple(curve))
-        seconds = time.perf_counter() - started
-        return made("failed", {}, seconds, cost=cost, error_kind=kind, error=message, curve=tuple(curve))
-
-    def _check(self, metrics: Metrics) -> None:
-        name = self.objective.metric
-        if name not in metrics:
-            raise UsageError(
-                f"objective.metric must be one of the evaluator's metrics ({', '.join(sorted(metrics))}), got {name!r}"
-            )
-        if not math.isfinite(metrics[name]):
-            raise TrialFailed("not_finite", f"{name} is {metrics[name]}; expected a finite number")
 
 
-def _plain(metrics: Metrics) -> dict[str, float]:
-    """Metrics as Python numbers, which every store can keep; an evaluator may give NumPy's or torch's."""
-    return {str(name): value if type(value) in (int, float) else float(value) for name, value in metrics.items()}
+def _joined(trial: Trial, outcome: Outcome | Died) -> Trial:
+    """A planned trial with what its evaluation came to."""
+    if isinstance(outcome, Died):
+        return replace(trial, status="failed", error_kind="worker_died", error=outcome.reason)
+    return Trial(
+        trial.number,
+        trial.proposal,
+        trial.text,
+        trial.canonical,
+        trial.seed,
+        "completed" if outcome.error is None else "failed",
+        outcome.metrics,
+        outcome.seconds,
+        outcome.cost,
+        None,
+        outcome.error_kind,
+        outcome.error,
+        outcome.curve,
+    )
 
 
 def _jsonable(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,12 +13,14 @@ import pickle
 import shutil
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
-from nas.core import Task, UserError
+from nas.core import Task, UsageError, UserError, shown
 from nas.data.dataset import DataSet, Images
 
 FOLDER = "cifar-10-batches-py"
@@ -31,6 +33,7 @@ TRAIN = {
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
 }
 TEST = {"test_batch": "40351d587109b95175f43aff81a1287e"}
+POOLS = (1, 2, 4, 8, 16)
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
@@ -41,20 +44,30 @@ class Cifar10(DataSet):
         root: folder that holds (or shall hold) `cifar-10-batches-py`; None looks in `NAS_DATA` and the cache.
         valid_fraction: NAS-Bench-201 holds out one half.
         split_seed: which of the possible splits.
+        pool: side of the square of pixels that is averaged into one: 1, 2, 4, 8 or 16; 4 gives images of 8x8 pixels.
     """
 
     name = "cifar10"
     task = Task(channels=3, height=32, width=32, classes=10)
 
-    def __init__(self, root: str | None = None, valid_fraction: float = 0.5, split_seed: int = 0) -> None:
+    def __init__(
+        self, root: str | None = None, valid_fraction: float = 0.5, split_seed: int = 0, pool: int = 1
+    ) -> None:
         super().__init__(valid_fraction, split_seed)
+        if pool not in POOLS or isinstance(pool, bool):
+            raise UsageError(f"data.pool must be one of {', '.join(map(str, POOLS))}, got {shown(pool)}")
         self.root = root
+        self.pool = pool
+        if pool > 1:
+            side = 32 // pool
+            self.name = f"cifar10-{side}x{side}"
+            self.task = Task(channels=3, height=side, width=side, classes=10)
 
     def read_train(self) -> Images:
-        return _read(self._folder(), TRAIN)
+        return pooled(_read(self._folder(), TRAIN), self.pool)
 
     def read_test(self) -> Images:
-        return _read(self._folder(), TEST)
+        return pooled(_read(self._folder(), TEST), self.pool)
 
     def _folder(self) -> Path:
         """Where the files are; downloads them if they are nowhere."""
@@ -74,6 +87,14 @@ class Cifar10(DataSet):
         )
         _download(target, looked)
         return target / FOLDER
+
+
+def pooled(images: Images, side: int) -> Images:
+    """The images with every square of `side` x `side` pixels replaced by its mean, rounded to a whole value."""
+    if side == 1:
+        return images
+    means = F.avg_pool2d(images.pixels.float(), side)
+    return replace(images, pixels=means.round().to(torch.uint8))
 
 
 def cache_folder() -> Path:

@@ -96,7 +96,7 @@ class DataSet(ABC):
 
             @functools.wraps(reading)
             def locked(self: DataSet) -> Images:
-                check_unlocked(self.name)
+                check_unlocked(f"the test images of {self.name}")
                 return reading(self)
 
             cls.read_test = locked  # type: ignore[method-assign]

@@ -43,7 +43,7 @@ def fit(
     seed: int,
     report: Callable[[Mapping[str, float]], None],
 ) -> dict[str, float]:
-    """Train a network, and validate it after every epoch.
+    """Train a network, and validate it after every epoch, or as the recipe says.
 
     Args:
         network: on the device of the images; trained in place.
@@ -91,7 +91,7 @@ def fit(
                     network, optimizer, augmenter, draws, recipe, epoch=epoch, check_time=check_time
                 )
             }
-            if valid is not None:
+            if valid is not None and recipe.validates_after(epoch):
                 metrics["valid_accuracy"], metrics["valid_loss"] = evaluate(network, valid, recipe)
             check_time(epoch)  # by now the device has done all that was asked of it
             for name, value in metrics.items():

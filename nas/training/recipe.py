@@ -28,6 +28,8 @@ class Recipe:
         flip: mirror half of the images, where the data set says that keeps the label.
         cutout: side of the square that is blanked, as a fraction of the image's side (16 of 32 pixels: 0.5); 0: none.
         train_images, valid_images: train and validate on at most so many, the first of the split; None: all.
+        validate_every: validate after every so many epochs and after the last; None: after the last alone. The final
+            metrics are the same.
         network: size of the skeleton (`channels`, `cells`) in place of the space's own.
         precision: `fp32`, `tf32` (fp32 with TF32 products on CUDA), or `bf16` (autocast to bfloat16).
         channels_last: memory format; the same numbers, up to rounding, in less time on CPU and GPU.
@@ -48,6 +50,7 @@ class Recipe:
     cutout: float = 0.0
     train_images: int | None = None
     valid_images: int | None = None
+    validate_every: int | None = 1
     network: Mapping[str, Any] = field(default_factory=dict)
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     channels_last: bool = True
@@ -66,7 +69,12 @@ class Recipe:
         number_in("trainer.cutout", self.cutout, 0.0, 1.0)
         number_in("trainer.time_limit", self.time_limit, 0.0, math.inf, above=True, null=True)
         one_of("trainer.precision", self.precision, ("fp32", "tf32", "bf16"))
-        for key, least, most in (("train_images", 2, HUGE), ("valid_images", 1, HUGE), ("threads", 1, 1024)):
+        for key, least, most in (
+            ("train_images", 2, HUGE),
+            ("valid_images", 1, HUGE),
+            ("validate_every", 1, HUGE),
+            ("threads", 1, 1024),
+        ):
             if getattr(self, key) is not None:
                 whole_number(f"trainer.{key}", getattr(self, key), least, most)
         for key in ("nesterov", "flip", "channels_last", "deterministic"):
@@ -81,9 +89,13 @@ class Recipe:
         """What makes two trainings comparable: all settings but those that say how they are computed."""
         settings = asdict(self)
         settings["network"] = dict(self.network)
-        for key in ("channels_last", "threads", "deterministic", "time_limit"):
+        for key in ("channels_last", "threads", "deterministic", "time_limit", "validate_every"):
             del settings[key]
         return settings
+
+    def validates_after(self, epoch: int) -> bool:
+        """Whether the validation images are looked at after this epoch, counted from 1."""
+        return epoch == self.epochs or (self.validate_every is not None and epoch % self.validate_every == 0)
 
     def learning_rate(self, progress: float) -> float:
         """Learning rate after `progress` (0-1) of all steps."""

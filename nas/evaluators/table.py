@@ -1,0 +1,91 @@
+"""Score an architecture by looking it up in a benchmark table, at the benchmark's own simulated cost.
+
+The protocol of NAS-Bench-201 (Dong & Yang, ICLR 2020, section 5): a search sees one cheap metric and pays for each query
+what the benchmark's training took; what is reported was never seen by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nas.core import Architecture, Context, Metrics, Proposal
+from nas.data.lock import check_unlocked
+from nas.space import SearchSpace
+from nas.tables.table import Rows, Table
+
+SIMULATED_SECONDS = "simulated_seconds"
+
+
+class TableEvaluator:
+    """Looks every query up, a repeated one too; each costs its simulated seconds.
+
+    Metrics of a trial: the table's search metric, and `simulated_seconds` where the table has a cost.
+
+    Args:
+        space: what is searched; must be the space of the table.
+        table: where the table is and what its columns mean.
+    """
+
+    answers_every_query = True
+
+    def __init__(self, space: SearchSpace, table: Table) -> None:
+        self.space = space
+        self.table = table
+        self._read: Rows | None = None
+
+    def prepare(self, device: str) -> None:
+        """Read the table.
+
+        Raises:
+            UserError: it is missing, damaged, or of another space.
+        """
+        _ = self.rows
+
+    @property
+    def rows(self) -> Rows:
+        """The table, read when it is first needed."""
+        if self._read is None:
+            self._read = self.table.of(self.space)
+        return self._read
+
+    def protocol(self) -> Mapping[str, Any]:
+        """The table by its content, and which columns a search sees."""
+        table = self.table
+        return {
+            "table": self.rows.digest,
+            "metric": table.metric,
+            "column": table.column,
+            "scale": table.scale,
+            "cost": table.cost,
+            "cost_scale": table.cost_scale,
+        }
+
+    def __call__(self, proposal: Proposal, context: Context) -> Metrics:
+        rows = self._read or self.rows
+        position = rows.position(proposal.architecture)
+        metrics = {self.table.metric: rows.values[position]}
+        if rows.costs is not None:
+            metrics[SIMULATED_SECONDS] = rows.costs[position]
+        return metrics
+
+    def reported(self, architecture: Architecture) -> Metrics:
+        """The reported columns of an architecture, in the units of the table; for after a search.
+
+        Raises:
+            TestSetLocked: a search is running.
+        """
+        check_unlocked(f"the reported columns of {self.table.file}")
+        rows = self.rows
+        position = rows.position(architecture)
+        return {name: float(values[position]) for name, values in rows.reported.items()}
+
+    def optimum(self, column: str) -> float:
+        """The best value of a reported column over the whole table.
+
+        Raises:
+            TestSetLocked: a search is running.
+        """
+        check_unlocked(f"the reported columns of {self.table.file}")
+        low, high = self.rows.best[column]
+        return low if column in self.table.minimized else high

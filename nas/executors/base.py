@@ -1,0 +1,55 @@
+"""What an executor offers to a search, a comparison and a tabulation alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+Function: TypeAlias = Callable[[Any], Any]
+"""Does one task; made once in each worker."""
+
+
+@dataclass(frozen=True)
+class Died:
+    """In place of a result: the worker process ended before it gave one.
+
+    Args:
+        reason: signal or exit code, in words.
+    """
+
+    reason: str
+
+
+class Jobs(Protocol):
+    """Tasks in the hands of an opened executor."""
+
+    def submit(self, key: Hashable, task: Any) -> None:
+        """Hand over one task; no more than `workers` may be unfinished at a time."""
+
+    def wait(self) -> list[tuple[Hashable, Any]]:
+        """Block until a task has finished; key and result, or `Died`, of each that has.
+
+        Raises:
+            UserError: a task raised it.
+            Exception: whatever else a task raised.
+        """
+
+
+class Executor(Protocol):
+    """Runs tasks."""
+
+    workers: int
+    """How many tasks run at a time."""
+
+    order: Literal["ordered", "async"]
+    """`ordered`: a search proposes trial n knowing exactly the trials before n - workers + 1, so that its course does not
+    depend on who finishes first; `async`: it knows all that has finished, and no worker waits."""
+
+    def open(self, make: Callable[[], Function]) -> AbstractContextManager[Jobs]:
+        """Start the workers; each calls `make` once and then does its tasks with what that returned.
+
+        Raises:
+            UsageError: `make` cannot be sent to another process.
+        """

@@ -1,0 +1,37 @@
+"""One task after another, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from nas.executors.base import Function, Jobs
+
+
+class Inline:
+    """The executor of a search without workers."""
+
+    workers = 1
+    order: Literal["ordered", "async"] = "ordered"
+
+    @contextmanager
+    def open(self, make: Callable[[], Function]) -> Iterator[Jobs]:
+        yield _Jobs(make)
+
+
+class _Jobs:
+    def __init__(self, make: Callable[[], Function]) -> None:
+        self._make = make
+        self._function: Function | None = None
+        self._task: tuple[Hashable, Any] | None = None
+
+    def submit(self, key: Hashable, task: Any) -> None:
+        self._task = key, task
+
+    def wait(self) -> list[tuple[Hashable, Any]]:
+        assert self._task is not None, "nothing was submitted"
+        (key, task), self._task = self._task, None
+        if self._function is None:
+            self._function = self._make()
+        return [(key, self._function(task))]

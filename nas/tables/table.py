@@ -1,0 +1,283 @@
+"""A benchmark table: one row an architecture, or one a class of equal ones.
+
+Read from CSV (plain or gzip), or Parquet with the extra `parquet`. Which column means what is said by its YAML in
+`configs/table/`, so a table from elsewhere needs no code.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import math
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib.resources import files
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.core import Architecture, UsageError, UserError, number_in, one_of
+from nas.space import SearchSpace
+
+COUNTABLE = 10_000_000
+"""Size of a space up to which a table is checked to hold all of it."""
+
+
+class Table:
+    """Where a table is and what its columns mean; `of(space)` reads it.
+
+    Args:
+        file: relative to `root`, else to `NAS_DATA`; absolute; or `pkg://PACKAGE/FILE` for one that is installed.
+        space: option of the space that the rows belong to; for messages, and the default space of a search.
+        column: what a search may see.
+        architecture: the column with the architecture's text in the notation of the space.
+        rows: `architecture`, every architecture has a row of its own; `class`, each class of `SearchSpace.canonical` has.
+        root: a folder, or None.
+        metric: name of the metric that `column` becomes, such as `valid_accuracy`.
+        scale: factor from `column` to the metric; 0.01 makes a fraction of a percentage.
+        cost: column that a query's simulated cost comes from; None: queries cost nothing.
+        cost_scale: factor from `cost` to seconds.
+        reported: columns joined after the search, the headline first.
+        minimized: those of them of which lower is better.
+        labels: column -> words for the axis of a figure, with the unit.
+    """
+
+    def __init__(
+        self,
+        file: str,
+        space: str,
+        column: str,
+        *,
+        architecture: str = "arch",
+        rows: Literal["architecture", "class"] = "architecture",
+        root: str | None = None,
+        metric: str = "valid_accuracy",
+        scale: float = 1.0,
+        cost: str | None = None,
+        cost_scale: float = 1.0,
+        reported: Sequence[str] = (),
+        minimized: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        one_of("table.rows", rows, ("architecture", "class"))
+        number_in("table.scale", scale, -math.inf, math.inf)
+        number_in("table.cost_scale", cost_scale, 0.0, math.inf)
+        unknown = [name for name in (*minimized, *(labels or {})) if name not in reported]
+        if unknown:
+            raise UsageError(f"table.minimized and table.labels name {unknown[0]!r}, which table.reported does not")
+        self.file = file
+        self.space = space
+        self.column = column
+        self.architecture = architecture
+        self.rows = rows
+        self.root = root
+        self.metric = metric
+        self.scale = scale
+        self.cost = cost
+        self.cost_scale = cost_scale
+        self.reported = tuple(reported)
+        self.minimized = tuple(minimized)
+        self.labels = dict(labels or {})
+
+    def of(self, space: SearchSpace) -> Rows:
+        """Read the table for a space.
+
+        Raises:
+            UsageError: it is not there, lacks a column, or is of another space.
+            UserError: it is damaged: an architecture is missing or there twice, a value is no number.
+        """
+        raw, place = self._raw()
+        wanted = [self.architecture, self.column, *([self.cost] if self.cost else []), *self.reported]
+        columns = _parquet(raw, place, wanted) if place.endswith(".parquet") else _csv(raw, place, wanted)
+        texts = columns[self.architecture]
+        positions = self._positions(space, texts, place)
+        numbers = {name: _numbers(columns[name], name, texts, place) for name in dict.fromkeys(wanted[1:])}
+        cost = numbers[self.cost] * self.cost_scale if self.cost else None
+        if cost is not None and (cost < 0).any():
+            raise UserError(f"table {place} has a negative {self.cost} for {texts[int(cost.argmin())]}; see table.cost")
+        return Rows(
+            digest=hashlib.blake2b(raw, digest_size=8).hexdigest(),
+            positions=positions,
+            by_class=self.rows == "class",
+            space=space,
+            values=(numbers[self.column] * self.scale).tolist(),
+            costs=None if cost is None else cost.tolist(),
+            reported={name: numbers[name] for name in self.reported},
+        )
+
+    def _raw(self) -> tuple[bytes, str]:
+        """The file's bytes, and its name for messages."""
+        if self.file.startswith("pkg://"):
+            package, _, name = self.file[6:].partition("/")
+            try:
+                return (files(package) / name).read_bytes(), self.file
+            except (OSError, ImportError) as error:
+                raise UsageError(f"table.file={self.file} is not installed ({error})") from None
+        named = (self.root, os.environ.get("NAS_DATA"))
+        places = [Path(root).expanduser() / self.file for root in named if root] or [Path(self.file).expanduser()]
+        for place in places:
+            if place.is_file():
+                try:
+                    return place.read_bytes(), str(place)
+                except OSError as error:
+                    raise UsageError(f"table {place} cannot be read ({error.strerror}); see table.root") from None
+        raise UsageError(
+            f"table {self.file} was not found in table.root ({self.root or 'not set'}) or NAS_DATA "
+            f"({os.environ.get('NAS_DATA') or 'not set'}); set one of them to the folder that holds it"
+        )
+
+    def _positions(self, space: SearchSpace, texts: Sequence[str], place: str) -> dict[Architecture | str, int]:
+        """Architecture, or canonical key, -> its row."""
+        by_class = self.rows == "class"
+        positions: dict[Architecture | str, int] = {}
+        for row, text in enumerate(texts):
+            try:
+                architecture = space.from_text(text)
+                space.validate(architecture)
+            except UsageError as error:
+                raise UsageError(
+                    f"table {place}, row {row + 1}, is not of space {type(space).__name__} ({error}); "
+                    f"the table is of space={self.space}"
+                ) from None
+            key = space.canonical(architecture) if by_class else architecture
+            if key in positions:
+                raise UserError(
+                    f"table {place} has {text} twice, in rows {positions[key] + 1} and {row + 1}; expected it once"
+                )
+            positions[key] = row
+        if not by_class and space.size <= COUNTABLE and len(positions) < space.size:
+            # a constraint may leave out any number of the product
+            absent = next((other for other in space.architectures() if other not in positions), None)
+            if absent is not None:
+                raise UserError(
+                    f"table {place} has {len(positions):,} rows and none for {space.to_text(absent)}; "
+                    f"expected every architecture of space={self.space}"
+                )
+        return positions
+
+
+class Rows:
+    """A table that has been read.
+
+    Args:
+        digest: 16 hexadecimal digits over the file.
+        positions: architecture or canonical key -> row.
+        by_class: which of the two.
+        space: of the architectures.
+        values: (rows,) the searched metric.
+        costs: (rows,) simulated seconds of a query, or None.
+        reported: column -> (rows,) values in the units of the table.
+    """
+
+    def __init__(
+        self,
+        digest: str,
+        positions: Mapping[Architecture | str, int],
+        by_class: bool,
+        space: SearchSpace,
+        values: Sequence[float],
+        costs: Sequence[float] | None,
+        reported: Mapping[str, NDArray[np.float64]],
+    ) -> None:
+        self.digest = digest
+        self.positions = positions
+        self.by_class = by_class
+        self.space = space
+        self.values = values
+        self.costs = costs
+        self.reported = reported
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def position(self, architecture: Architecture) -> int:
+        """The row of an architecture.
+
+        Raises:
+            UserError: there is none.
+        """
+        key = self.space.canonical(architecture) if self.by_class else architecture
+        try:
+            return self.positions[key]
+        except KeyError:
+            raise UserError(f"the table has no row for {self.space.to_text(architecture)}") from None
+
+    @cached_property
+    def best(self) -> dict[str, tuple[float, float]]:
+        """Reported column -> its lowest and highest value over all rows."""
+        return {name: (float(values.min()), float(values.max())) for name, values in self.reported.items()}
+
+
+def _csv(raw: bytes, place: str, wanted: Sequence[str]) -> dict[str, Sequence[str]]:
+    """The wanted columns as text."""
+    try:
+        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode()
+        lines = csv.reader(io.StringIO(text))
+        head = next(lines, [])
+        _check_columns(head, wanted, place)
+        places = [head.index(name) for name in wanted]
+        rows = []
+        for number, line in enumerate(lines, start=1):
+            if len(line) != len(head):
+                raise UserError(f"table {place}, row {number}, has {len(line)} values; expected {len(head)}")
+            rows.append([line[index] for index in places])
+    except (OSError, EOFError, UnicodeError, csv.Error) as error:
+        raise UserError(f"table {place} is damaged ({error}); restore it") from None
+    if not rows:
+        raise UserError(f"table {place} has no rows")
+    return dict(zip(wanted, zip(*rows, strict=True), strict=True))
+
+
+def _parquet(raw: bytes, place: str, wanted: Sequence[str]) -> dict[str, Sequence[str]]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise UsageError(f"table {place} is Parquet, which needs: pip install 'cellnas[parquet]'") from None
+    import pyarrow
+
+    try:
+        file = parquet.ParquetFile(pyarrow.BufferReader(raw))
+        _check_columns(file.schema_arrow.names, wanted, place)
+        read = file.read(columns=list(wanted))
+    except (ArrowException, OSError) as error:
+        raise UserError(f"table {place} is damaged ({' '.join(str(error).split())}); restore it") from None
+    if not read.num_rows:
+        raise UserError(f"table {place} has no rows")
+    return {name: ["" if v is None else str(v) for v in read.column(name).to_pylist()] for name in wanted}
+
+
+def _check_columns(there: Sequence[str], wanted: Sequence[str], place: str) -> None:
+    for name in wanted:
+        if name not in there:
+            some = ", ".join(islice(there, 12)) + (", …" if len(there) > 12 else "")
+            raise UsageError(f"table {place} has no column {name!r}; it has {some or 'none'}. See table.column")
+        if list(there).count(name) > 1:
+            raise UserError(f"table {place} has column {name!r} twice; expected it once")
+
+
+def _numbers(column: Sequence[str], name: str, texts: Sequence[str], place: str) -> NDArray[np.float64]:
+    """A column as finite numbers."""
+    try:
+        values = np.array(column, dtype=np.float64)
+    except ValueError:
+        values = np.array([_number(text) for text in column])
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        raise UserError(
+            f"table {place} has {column[bad[0]]!r} as {name} of {texts[bad[0]]}; expected a finite number "
+            f"({len(bad)} such {'row' if len(bad) == 1 else 'rows'})"
+        )
+    return values
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
