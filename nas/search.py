@@ -151,7 +151,7 @@ def search(
             config = {"space": describe(space), "strategy": describe(strategy), "evaluator": describe(evaluator)}
         config = {"objective": describe(objective), "duplicates": duplicates} | dict(config)
         if executor.workers > 1:
-            config |= {"workers": executor.workers, "executor": {"order": executor.order}}
+            config |= {"scheduling": {"workers": executor.workers, "order": executor.order}}
         spec = Run(run, seed, _jsonable(config), _jsonable(protocol), environment())
         record = stack.enter_context((store or MemoryStore()).open(spec))
         _warn_of_changes(record, spec.environment)

@@ -191,8 +191,8 @@ def _plan(space: SearchSpace, seeds: int, repeated: int | None) -> list[Training
     order = sorted(classes, key=lambda key: hashlib.blake2b(key.encode(), digest_size=8).digest())
     return [
         Training(classes[key], space.to_text(classes[key]), key, repeat, training_seed(0, key, repeat))
-        for repeat in range(seeds)
-        for key in (order if repeat == 0 else order[:repeated])
+        for place, key in enumerate(order)
+        for repeat in range(seeds if repeated is None or place < repeated else 1)
     ]
 
 

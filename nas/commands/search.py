@@ -50,6 +50,7 @@ def main(settings: Settings) -> int:
             objective=objective,
             duplicates=settings.get("duplicates"),
             device=str(device),
+            executor=settings.make("executor"),
             store=store,
             run=run,
             config=config,

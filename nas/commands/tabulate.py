@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from nas.core import whole_number
+from nas.core import UsageError, whole_number
+from nas.output import counted
+from nas.tables.write import write_table
 from nas.tabulation import tabulate
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ def main(settings: Settings) -> int:
     if settings.get("repeated") is not None:
         whole_number("repeated", settings.get("repeated"))
     out = Path(settings.get("out")).expanduser()
+    if not out.name.endswith((".csv", ".csv.gz")):
+        raise UsageError(f"out must be a .csv or .csv.gz file, got {str(out)!r}")
     bar = Bar(settings.get("progress"))
     try:
         found = tabulate(
@@ -46,7 +50,11 @@ def main(settings: Settings) -> int:
         return 130
     finally:
         bar.close()
-    print(len(found["trainings"]))
+    yaml = write_table(found, out)
+    classes = len({training["canonical"] for training in found["trainings"]})
+    print(f"{out}: {classes:,} {'class' if classes == 1 else 'classes'}, {counted(len(found['trainings']), 'training')}")
+    print(f"{yaml}: what is in it; copy it to conf/table/ and use it with")
+    print(f"  nas --config-dir conf search evaluator=table table={yaml.stem} table.root={out.parent}")
     return 0
 
 

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 from nas.core import Metrics, Trial, UsageError
 
-FREE_KEYS = ("budget", "store", "dir", "run", "progress", "format", "data.root")
-"""Settings that a continued run may change, with all below them: they alter no trial. A data set's folder is `root`."""
+FREE_KEYS = ("budget", "store", "dir", "run", "progress", "format", "data.root", "table.root", "executor", "workers")
+"""Settings that a continued run may change, with all below them: they alter no trial. A data set's folder is `root`. How
+many workers there are does alter trials; `search()` keeps that as `scheduling`, where there are several."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class RunRecord(Protocol):
 
     @property
     def trials(self) -> Sequence[Trial]:
-        """The trials that were stored before it was opened, in the order of their numbers."""
+        """The trials that were stored before it was opened, in the order in which they were finished."""
 
     def add(self, trial: Trial) -> None:
         """Keep a trial for good: once this returns, it survives the end of the process.

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, Float, ForeignKeyConstraint, Integer, MetaData, String, Table, Text
+from typing import Any
 
-VERSION = 1
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    Float,
+    ForeignKeyConstraint,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    select,
+    text,
+)
+
+VERSION = 2
 
 metadata = MetaData()
 
@@ -40,6 +55,7 @@ trials = Table(
     Column("error_kind", String),
     Column("error", Text),
     Column("finished", String, nullable=False, comment="UTC, ISO 8601"),
+    Column("place", Integer, nullable=False, server_default="0", comment="in the order of finishing, from 0"),
     ForeignKeyConstraint(["run"], ["runs.name"]),
 )
 
@@ -69,3 +85,26 @@ retrainings = Table(
     Column("folder", Text, nullable=False),
     Column("finished", String, nullable=False, comment="UTC, ISO 8601"),
 )
+
+
+def upgrade(connection: Connection, version: int) -> None:
+    """Bring the tables of an older version to this one, within the caller's transaction."""
+    if version < 2:
+        connection.execute(text("ALTER TABLE trials ADD COLUMN place INTEGER NOT NULL DEFAULT 0"))
+        connection.execute(trials.update().values(place=trials.c.number))  # there was one worker
+        for row in connection.execute(select(runs.c.name, runs.c.config)).all():
+            connection.execute(runs.update().where(runs.c.name == row.name).values(config=_with_later_keys(row.config)))
+    connection.execute(meta.update().where(meta.c.key == "schema").values(value=str(VERSION)))
+
+
+def _with_later_keys(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings of version 1 with those that came later, at the values that change nothing."""
+    if isinstance(config.get("trainer"), dict):
+        config["trainer"].setdefault("validate_every", 1)
+    if isinstance(config.get("data"), dict) and "Cifar10" in str(config["data"].get("_target_")):
+        config["data"].setdefault("pool", 1)
+    if "choices" in config:
+        config.setdefault("table", None)
+        config["choices"].setdefault("table", None)
+        config["choices"].setdefault("executor", "inline")
+    return config

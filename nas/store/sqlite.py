@@ -52,7 +52,7 @@ class SQLiteStore:
             with self._told_plainly():
                 named = schema.runs.c.name == run.name
                 stored = connection.execute(sa.select(schema.runs).where(named)).first()
-                trials = _trials(connection, run.name)
+                trials = _trials(connection, run.name, schema.trials.c.place)
                 if stored is None or not trials:  # a start that came to nothing does not keep its name
                     connection.execute(schema.runs.delete().where(named))
                     row = {key: getattr(run, key) for key in ("name", "seed", "config", "protocol", "environment")}
@@ -89,6 +89,9 @@ class SQLiteStore:
                     connection.execute(CreateTable(table, if_not_exists=True))
                 insert = schema.meta.insert().prefix_with("OR IGNORE")
                 connection.execute(insert.values(key="schema", value=str(schema.VERSION)))
+                version = int(connection.execute(sa.select(schema.meta.c.value)).scalar_one())
+                if version < schema.VERSION:
+                    schema.upgrade(connection, version)
                 connection.commit()
         return engine
 
@@ -256,6 +259,7 @@ class _Record:
         self._connection = connection
         self._trial = schema.trials.insert()
         self._curve = schema.curves.insert()
+        self._place = len(trials)
 
     def add(self, trial: Trial) -> None:
         proposal = trial.proposal
@@ -276,7 +280,9 @@ class _Record:
             "error_kind": trial.error_kind,
             "error": trial.error,
             "finished": _now(),
+            "place": self._place,
         }
+        self._place += 1
         points = [
             {"run": self.run.name, "trial": trial.number, "epoch": epoch, "metrics": metrics}
             for epoch, metrics in enumerate(trial.curve, start=1)
@@ -287,13 +293,15 @@ class _Record:
                 self._connection.execute(self._curve, points)
 
 
-def _trials(connection: sa.Connection, run: str) -> list[Trial]:
+def _trials(connection: sa.Connection, run: str, order: sa.Column[Any] = schema.trials.c.number) -> list[Trial]:
     table, curves = schema.trials, schema.curves
     points: dict[int, list[Mapping[str, float]]] = {}
     query = sa.select(curves.c.trial, curves.c.metrics).where(curves.c.run == run)
     for number, metrics in connection.execute(query.order_by(curves.c.trial, curves.c.epoch)):
         points.setdefault(number, []).append(metrics)
-    rows = connection.execute(sa.select(table).where(table.c.run == run).order_by(table.c.number))
+    # readers may meet a store of version 1, which has no places
+    wanted = [column for column in table.c if column.name != "place"]
+    rows = connection.execute(sa.select(*wanted).where(table.c.run == run).order_by(order))
     return [
         Trial(
             number=row.number,

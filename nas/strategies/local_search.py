@@ -1,0 +1,80 @@
+"""Local search.
+
+White, Nolen & Savani, "Exploring the Loss Landscape in Neural Architecture Search", UAI 2021,
+https://arxiv.org/abs/2005.02960, Algorithm 1: evaluate all neighbours, move to the best, until none is better. On
+NAS-Bench-201 it reaches the CIFAR-100 optimum in 127 architectures on average.
+
+Differs from the paper: at a local optimum it starts again from a random architecture for as long as the budget lasts;
+a failed start is replaced at once, a failed neighbour is worse than any other. No architecture is proposed twice: once
+all of the space is known the search is finished.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from numpy.random import Generator
+
+from nas.core import Architecture, Objective, Proposal, Trial
+from nas.space import SearchSpace
+
+DRAWS = 1000
+"""Random starts, all of them known, after which the few architectures left are listed."""
+
+
+@dataclass
+class LocalSearch:
+    """Climb by whole neighbourhoods.
+
+    A proposal's `info` has `neighbour_of`, the architecture whose neighbourhood is being evaluated, as a list; a
+    start has none.
+    """
+
+    space: SearchSpace
+    objective: Objective
+    scores: dict[Architecture, float] = field(default_factory=dict, init=False)
+    centre: Architecture | None = field(default=None, init=False)
+    """Whose neighbours are being evaluated; None: a start is due."""
+    neighbours: Sequence[Architecture] = field(default=(), init=False, repr=False)
+
+    def reset(self, rng: Generator) -> None:
+        self.scores.clear()
+        self._move(None)
+
+    def ask(self, rng: Generator, pending: Sequence[Proposal]) -> Proposal | None:
+        centre, neighbours = self.centre, self.neighbours
+        asked = {proposal.architecture for proposal in pending}
+        if centre is None:
+            # A start in flight is the next centre: unless it fails, its neighbours are due whatever its score
+            start = next((proposal for proposal in pending if "neighbour_of" not in proposal.info), None)
+            if start is None:
+                return self._start(rng, asked)
+            centre, neighbours = start.architecture, tuple(self.space.neighbours(start.architecture))
+        due = next(self._unknown(neighbours, asked), None)
+        return None if due is None else Proposal(due, info={"neighbour_of": list(centre)})
+
+    def tell(self, trial: Trial) -> None:
+        architecture = trial.proposal.architecture
+        self.scores[architecture] = self.objective.score(trial) if trial.completed else -math.inf
+        if self.centre is None and trial.completed and "neighbour_of" not in trial.proposal.info:
+            self._move(architecture)
+        while self.centre is not None and all(neighbour in self.scores for neighbour in self.neighbours):
+            best = max(self.neighbours, key=self.scores.__getitem__, default=self.centre)
+            self._move(best if self.scores[best] > self.scores[self.centre] else None)
+
+    def _move(self, centre: Architecture | None) -> None:
+        self.centre = centre
+        self.neighbours = () if centre is None else tuple(self.space.neighbours(centre))
+
+    def _unknown(self, architectures: Iterable[Architecture], asked: Container[Architecture]) -> Iterator[Architecture]:
+        return (each for each in architectures if each not in self.scores and each not in asked)
+
+    def _start(self, rng: Generator, asked: Container[Architecture]) -> Proposal | None:
+        drawn = (self.space.sample(rng) for _ in range(DRAWS))
+        start = next(self._unknown(drawn, asked), None)
+        if start is None:
+            left = list(self._unknown(self.space.architectures(), asked))
+            start = left[rng.integers(len(left))] if left else None
+        return None if start is None else Proposal(start)

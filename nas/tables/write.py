@@ -1,0 +1,130 @@
+"""Writing a table from the trainings of `nas tabulate`: one row a class, and a YAML that says what is in it."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+import statistics
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nas.core import UserError
+
+AVERAGED = {
+    "valid_accuracy": 6,
+    "valid_loss": 4,
+    "test_accuracy": 6,
+    "test_loss": 4,
+    "train_loss": 4,
+    "seconds": 3,
+}
+"""Column -> digits after the point; means over the seeds of a class."""
+EACH = ("valid_accuracy", "test_accuracy")
+"""Columns that are given for every seed as well."""
+COUNTS = ("parameters", "flops")
+
+
+def rows(trainings: Iterable[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table, sorted by the architecture's text.
+
+    Args:
+        trainings: one each class and repeat, as `nas.tabulation` keeps them.
+    """
+    classes: dict[str, list[Mapping[str, Any]]] = {}
+    for training in sorted(trainings, key=lambda line: (line["arch"], line["repeat"])):
+        classes.setdefault(training["canonical"], []).append(training)
+    seeds = max(map(len, classes.values()))
+    head = ["arch", "seeds", *AVERAGED, *(f"{name}_{n}" for name in EACH for n in range(seeds)), *COUNTS]
+    made = []
+    for members in sorted(classes.values(), key=lambda members: members[0]["arch"]):
+        row = [members[0]["arch"], str(len(members))]
+        row += [_number(statistics.fmean(m[name] for m in members), digits) for name, digits in AVERAGED.items()]
+        for name in EACH:
+            row += [_number(m[name], AVERAGED[name]) for m in members] + [""] * (seeds - len(members))
+        row += [_number(members[0][name], 0) for name in COUNTS]
+        made.append(row)
+    return head, made
+
+
+def write_table(found: Mapping[str, Any], out: Path) -> Path:
+    """Write the table and the YAML beside it; each is there whole or not at all.
+
+    Args:
+        found: what `nas.tabulation.tabulate` returned.
+        out: `.csv` or `.csv.gz`.
+
+    Returns:
+        The path of the YAML.
+
+    Raises:
+        UserError: something cannot be written.
+    """
+    head, body = rows(found["trainings"])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(body)
+    raw = text.getvalue().encode()
+    # without name and time, equal tables are equal files
+    whole = gzip.compress(raw, 9, mtime=0) if out.name.endswith(".gz") else raw
+    yaml = out.with_name(f"{out.name.partition('.')[0]}.yaml")
+    _write(out, whole)
+    _write(yaml, _yaml(found, out, len(body)).encode())
+    return yaml
+
+
+def _yaml(found: Mapping[str, Any], out: Path, classes: int) -> str:
+    recipe: Mapping[str, Any] = found["recipe"]
+    space = found["space"]["name"]
+    environment: Mapping[str, str] = found["environment"]
+    network = ", ".join(f"{key} {value}" for key, value in recipe["network"].items())
+    seeds = sorted({line["repeat"] for line in found["trainings"]})
+    images = [f"{recipe[key] or 'all'} {word}" for key, word in (("train_images", "training"), ("valid_images", "validation"))]
+    clock = "processor seconds" if found["device"] == "cpu" else "seconds"
+    lines: Sequence[str] = (
+        f"# {classes:,} classes of {space} on {found['data']}, trained by nas tabulate; begun {found['begun']}.",
+        f"# {recipe['epochs']} epochs on {images[0]} and {images[1]} images (split {found['split']}); {network}.",
+        f"# torch {environment.get('torch')}, {environment.get('machine')}, {found['device']}, commit {environment.get('commit')}.",
+        "# valid_* on the validation images after the last epoch, test_* on all test images; accuracies are fractions 0-1,",
+        "# losses mean cross-entropy in nats; a name without a number is the mean over the seeds of the class, _0, _1 … are",
+        f"# the single trainings ({len(seeds)} at most); seconds: {clock} of one training with its validation; parameters and",
+        "# flops (multiply-accumulates) are those of the architecture in the row.",
+        "_target_: nas.tables.table.Table",
+        f"file: {out.name}",
+        "root: null",
+        f"space: {space}",
+        "architecture: arch",
+        "rows: class",
+        "column: valid_accuracy_0   # one training, as noisy as a search's own would be",
+        "metric: valid_accuracy",
+        "scale: 1.0",
+        "cost: seconds",
+        "cost_scale: 1.0",
+        "reported: [test_accuracy, valid_accuracy]",
+        "minimized: []",
+        "labels:",
+        f"  test_accuracy: test accuracy on {found['data']} (fraction)",
+        f"  valid_accuracy: validation accuracy on {found['data']} (fraction)",
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            file.write(content)
+        place = Path(file.name)
+        place.chmod(0o644)
+        os.replace(place, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error}); set out= to another place") from None
