@@ -296,7 +296,17 @@ class Reports(Protocol):
         """
 
     def optimum(self, column: str) -> float | None:
-        """The best value of a column over the whole space; None where unknown."""
+        """The best value of a column over the whole space; None where unknown.
+
+        Raises:
+            TestSetLocked: a search is running.
+        """
+
+    def direction(self, column: str) -> Literal["maximize", "minimize"]:
+        """Which way a column is better."""
+
+    def label(self, column: str) -> str:
+        """The column in words, with its unit, for the axis of a figure."""
 
 
 class StrategyFactory(Protocol):

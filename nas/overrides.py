@@ -16,8 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from nas.core import UsageError
 
-RAW_KEYS = ("run", "arch", "out", "dir", "store.url", "data.root")
+RAW_KEYS = ("run", "arch", "out", "dir", "store.url", "data.root", "table.root")
 """Keys whose value is taken as it stands: names, paths and architectures may look like numbers, lists or mappings."""
+LISTS_OF_TEXT = ("strategies",)
+"""Keys whose value is a list of words that may have brackets and commas of their own, `[random,reinforce(lr=0.5)]`."""
 
 
 def assign(config: DictConfig, base: DictConfig, key: str, value: str, groups: Mapping[str, str | None]) -> None:
@@ -69,6 +71,8 @@ def _parse(key: str, value: str, default: Any) -> Any:
     """A value as Hydra reads it; text that is not of its grammar as it stands."""
     if key in RAW_KEYS:
         return None if value == "null" else _text(value)
+    if key in LISTS_OF_TEXT:
+        return words(_text(value))
     try:
         parsed = OverridesParser.create().parse_override(f"{key}={value}")
     except HydraException:
@@ -78,6 +82,21 @@ def _parse(key: str, value: str, default: Any) -> Any:
             return _text(value)
         raise UsageError(f"{key}={value} names several values; expected one (a list is written [a,b])")
     return parsed.value()
+
+
+def words(text: str) -> list[str]:
+    """The words of a list, parted by the commas that stand in no brackets; the list's own brackets may be left out."""
+    text = text.strip()
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    found, depth = [""], 0
+    for sign in text:
+        depth += (sign in "([{") - (sign in ")]}")
+        if sign == "," and depth == 0:
+            found.append("")
+        else:
+            found[-1] += sign
+    return [unquoted(word.strip()) for word in found if word.strip()]
 
 
 def _of_kind(key: str, default: Any, value: Any) -> Any:

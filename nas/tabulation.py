@@ -11,33 +11,27 @@ was. Classes come in an order drawn from a hash: what is done at any moment is a
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
-from nas.core import Architecture, UsageError, UserError
+from nas.core import Architecture, UserError
 from nas.data.dataset import DataSet, Images
 from nas.environment import environment
-from nas.executors.base import Died, Executor
+from nas.executors.base import Died, Executor, each
+from nas.journal import journal
 from nas.randomness import training_seed
 from nas.space import SearchSpace
 from nas.training import count
 from nas.training.device import configured, resolve_device
 from nas.training.fit import TrainingFailed, evaluate, fit, memory_guard
 from nas.training.recipe import Recipe
-
-METRICS = ("valid_accuracy", "valid_loss", "test_accuracy", "test_loss", "train_loss", "seconds")
-"""What differs between the seeds of a class."""
-COUNTS = ("parameters", "flops")
 
 
 @dataclass(frozen=True)
@@ -67,6 +61,10 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self._parts: tuple[Images, Images, Images] | None = None
+
+    def ready(self) -> Trainer:
+        """Itself; images are loaded by the first training, in the process that needs them."""
+        return self
 
     def __call__(self, training: Training) -> dict[str, Any]:
         """Metrics of one training, or `failed` with a sentence."""
@@ -106,7 +104,7 @@ def tabulate(
     about_space: Mapping[str, Any],
     data: DataSet,
     recipe: Recipe,
-    journal: Path,
+    path: Path,
     executor: Executor,
     *,
     seeds: int = 2,
@@ -118,7 +116,7 @@ def tabulate(
 
     Args:
         about_space: name and settings of the space, kept in the journal.
-        journal: one line a training; made where it is missing.
+        path: of the journal, one line a training; made where it is missing.
         executor: where trainings run.
         seeds: trainings of a class.
         repeated: only so many classes, the first in the hashed order, get more than one training; None: all.
@@ -130,58 +128,43 @@ def tabulate(
     Raises:
         UserError: the journal is of another tabulation, or a training failed; what is done is kept.
     """
-    header = _plain(
-        {
-            "format": 1,
-            "space": about_space,
-            "data": data.name,
-            "split": data.split().hash,
-            "recipe": recipe.protocol() | {"network": space.known_sizes(recipe.network)},
-            "device": resolve_device(device).type,
-        }
-    )
+    identity = {
+        "format": 1,
+        "space": about_space,
+        "data": data.name,
+        "split": data.split().hash,
+        "recipe": recipe.protocol() | {"network": space.known_sizes(recipe.network)},
+        "device": resolve_device(device).type,
+    }
+    remarks = {"environment": environment(), "begun": time.strftime("%Y-%m-%d")}
     plan = _plan(space, seeds, repeated)
-    with _opened(journal, header) as (first, done, keep):
-        todo = [training for training in plan if (training.canonical, training.repeat) not in done]
-        with executor.open(_Make(Trainer(space, data, recipe, device))) as jobs:
-            running = 0
-            while todo or running:
-                while todo and running < executor.workers:
-                    jobs.submit(todo[0], todo.pop(0))
-                    running += 1
-                for training, found in jobs.wait():
-                    running -= 1
-                    assert isinstance(training, Training)
-                    if isinstance(found, Died):
-                        raise UserError(
-                            f"a training of {training.text} was lost: {found.reason}; run it again to go on"
-                        )
-                    line = {
-                        "arch": training.text,
-                        "canonical": training.canonical,
-                        "repeat": training.repeat,
-                        "seed": training.seed,
-                        **found,
-                    }
-                    keep(line)
-                    done[training.canonical, training.repeat] = line
-                    report(len(done), len(plan), line)
+    with journal(path, identity, remarks, ("arch", "canonical", "repeat")) as opened:
+        done = {(line["canonical"], line["repeat"]): line for line in opened.lines}
+        todo = deque(training for training in plan if (training.canonical, training.repeat) not in done)
+        planned, before = len(plan), len(plan) - len(todo)
+        work = Trainer(space, data, recipe, device)
+        for training, found in each(executor, work.ready, todo):
+            if isinstance(found, Died):
+                raise UserError(f"the training of {training.text} was lost: {found.reason}; run it again to go on")
+            line = {
+                "arch": training.text,
+                "canonical": training.canonical,
+                "repeat": training.repeat,
+                "seed": training.seed,
+                **found,
+            }
+            opened.keep(line)
+            done[training.canonical, training.repeat] = line
+            before += 1
+            report(before, planned, line)
         trainings = [done[training.canonical, training.repeat] for training in plan]
     failed = [line for line in trainings if "failed" in line]
     if failed:
         raise UserError(
             f"{len(failed)} of {len(plan)} trainings failed, the first of {failed[0]['arch']}: {failed[0]['failed']}. "
-            f"No table was written, since its values would be made up; the trainings are kept in {journal}"
+            f"No table was written, since its values would be made up; the trainings are kept in {path}"
         )
-    return {**first, "trainings": trainings}
-
-
-@dataclass(frozen=True)
-class _Make:
-    trainer: Trainer
-
-    def __call__(self) -> Trainer:
-        return self.trainer
+    return {**opened.head, "trainings": trainings}
 
 
 def _plan(space: SearchSpace, seeds: int, repeated: int | None) -> list[Training]:
@@ -196,67 +179,6 @@ def _plan(space: SearchSpace, seeds: int, repeated: int | None) -> list[Training
     ]
 
 
-@contextmanager
-def _opened(
-    journal: Path, header: Mapping[str, Any]
-) -> Iterator[tuple[dict[str, Any], dict[tuple[str, int], dict[str, Any]], Callable[[Mapping[str, Any]], None]]]:
-    """The journal's first line, its trainings so far, and what appends another."""
-    try:
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(journal.with_name(f"{journal.name}.lock"))
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(f"{journal} is being written by another process; wait until it ends or choose out=") from None
-    except OSError as error:
-        raise _unwritable(journal, error) from None
-    try:
-        lines = _read(journal)
-
-        def keep(line: Mapping[str, Any]) -> None:
-            try:
-                with journal.open("ab") as file:
-                    file.write(json.dumps(line).encode() + b"\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-            except OSError as error:
-                raise _unwritable(journal, error) from None
-
-        if not lines:
-            lines = [{**header, "environment": environment(), "begun": time.strftime("%Y-%m-%d")}]
-            keep(lines[0])
-        first, *rest = lines
-        for key, value in header.items():
-            if first.get(key) != value:
-                raise UsageError(
-                    f"{journal} was begun with {key}={first.get(key)}, now it is {value}; "
-                    "choose another out= or restore the old value"
-                )
-        yield first, {(line["canonical"], line["repeat"]): line for line in rest}, keep
-    finally:
-        lock.release()
-
-
-def _read(journal: Path) -> list[dict[str, Any]]:
-    """The lines of a journal; one that was being written when the process died is taken off, and done again."""
-    try:
-        raw = journal.read_bytes() if journal.exists() else b""
-        whole = raw[: raw.rfind(b"\n") + 1]
-        lines = [json.loads(line) for line in whole.splitlines()]
-        if not all(isinstance(line, dict) and {"canonical", "repeat"} <= line.keys() for line in lines[1:]):
-            raise ValueError("a line is not a training")
-        if len(whole) < len(raw):
-            os.truncate(journal, len(whole))
-    except ValueError as error:
-        raise UserError(f"{journal} is damaged ({error}); restore it or choose another out=") from None
-    except OSError as error:
-        raise _unwritable(journal, error) from None
-    return lines
-
-
-def _unwritable(journal: Path, error: OSError) -> UserError:
-    return UserError(f"{journal} cannot be written ({error.strerror or error}); free space or choose another out=")
-
-
 def _clock(place: torch.device) -> Callable[[], float]:
     """Processor seconds on a CPU, which other work on the machine does not stretch; wall time on a GPU."""
     return time.process_time if place.type == "cpu" else time.perf_counter
@@ -264,8 +186,3 @@ def _clock(place: torch.device) -> Callable[[], float]:
 
 def _silent(_metrics: Mapping[str, float]) -> None:
     return
-
-
-def _plain(tree: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(json.dumps(tree))
-    return found

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from nas.space import SearchSpace
     from nas.store.base import Store
 
+DEFAULT_TRIALS = 20
+
 
 def main(settings: Settings) -> int:
     one_of("format", settings.get("format"), ("table", "json"))
-    budget = Budget(**settings.get("budget"))
+    budget = budget_of(settings, DEFAULT_TRIALS)
     objective = Objective(**settings.get("objective"))
     device = resolve_device(settings.get("device"))
     config = settings.tree() | {"device": device.type, "choices": dict(settings.choices)}
@@ -69,6 +71,14 @@ def main(settings: Settings) -> int:
         print(f"nas: the search ended with failing trials; the last one said: {last}", file=sys.stderr)
         return 1
     return 0
+
+
+def budget_of(settings: Settings, trials: int) -> Budget:
+    """The budget; so many trials where no other limit is set."""
+    limits = dict(settings.get("budget"))
+    if all(limits[key] is None for key in ("trials", "hours", "simulated_seconds")):
+        limits["trials"] = trials
+    return Budget(**limits)
 
 
 def automatic_name(config: dict[str, Any]) -> str:

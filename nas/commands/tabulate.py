@@ -52,7 +52,9 @@ def main(settings: Settings) -> int:
         bar.close()
     yaml = write_table(found, out)
     classes = len({training["canonical"] for training in found["trainings"]})
-    print(f"{out}: {classes:,} {'class' if classes == 1 else 'classes'}, {counted(len(found['trainings']), 'training')}")
+    print(
+        f"{out}: {classes:,} {'class' if classes == 1 else 'classes'}, {counted(len(found['trainings']), 'training')}"
+    )
     print(f"{yaml}: what is in it; copy it to conf/table/ and use it with")
     print(f"  nas --config-dir conf search evaluator=table table={yaml.stem} table.root={out.parent}")
     return 0

@@ -1,13 +1,13 @@
 """Score an architecture by looking it up in a benchmark table, at the benchmark's own simulated cost.
 
-The protocol of NAS-Bench-201 (Dong & Yang, ICLR 2020, section 5): a search sees one cheap metric and pays for each query
-what the benchmark's training took; what is reported was never seen by it.
+The protocol of NAS-Bench-201 (Dong & Yang, ICLR 2020, section 5): a search sees one cheap metric and pays for each
+query what the benchmark's training took; what is reported was never seen by it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from nas.core import Architecture, Context, Metrics, Proposal
 from nas.data.lock import check_unlocked
@@ -89,3 +89,15 @@ class TableEvaluator:
         check_unlocked(f"the reported columns of {self.table.file}")
         low, high = self.rows.best[column]
         return low if column in self.table.minimized else high
+
+    def direction(self, column: str) -> Literal["maximize", "minimize"]:
+        """Which way a reported column is better."""
+        return "minimize" if column in self.table.minimized else "maximize"
+
+    def label(self, column: str) -> str:
+        """A reported column in words."""
+        return self.table.labels.get(column, column)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the rows: each process reads its own."""
+        return self.__dict__ | {"_read": None}

@@ -83,6 +83,10 @@ class TrainingEvaluator:
             context.measured("peak_memory_mb", round(memory.mebibytes(), 1))
         return metrics
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the images: each process loads its own."""
+        return self.__dict__ | {"_split": None, "_parts": None}
+
     def _counts(self, network: nn.Module) -> dict[str, float]:
         return {"parameters": count.parameters(network), "flops": count.flops(network, self.data.task)}
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+
+Task = TypeVar("Task")
 
 Function: TypeAlias = Callable[[Any], Any]
 """Does one task; made once in each worker."""
@@ -25,10 +28,10 @@ class Died:
 class Jobs(Protocol):
     """Tasks in the hands of an opened executor."""
 
-    def submit(self, key: Hashable, task: Any) -> None:
+    def submit(self, key: int, task: Any) -> None:
         """Hand over one task; no more than `workers` may be unfinished at a time."""
 
-    def wait(self) -> list[tuple[Hashable, Any]]:
+    def wait(self) -> list[tuple[int, Any]]:
         """Block until a task has finished; key and result, or `Died`, of each that has.
 
         Raises:
@@ -53,3 +56,19 @@ class Executor(Protocol):
         Raises:
             UsageError: `make` cannot be sent to another process.
         """
+
+
+def each(executor: Executor, make: Callable[[], Function], tasks: deque[Task]) -> Iterator[tuple[Task, Any]]:
+    """Do all tasks and give each with its result, or `Died`, as it finishes; `tasks` is emptied on the way."""
+    if not tasks:
+        return
+    with executor.open(make) as jobs:
+        running: dict[int, Task] = {}
+        number = 0
+        while tasks or running:
+            while tasks and len(running) < executor.workers:
+                number += 1
+                running[number] = tasks.popleft()
+                jobs.submit(number, running[number])
+            for key, result in jobs.wait():
+                yield running.pop(key), result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -24,12 +24,12 @@ class _Jobs:
     def __init__(self, make: Callable[[], Function]) -> None:
         self._make = make
         self._function: Function | None = None
-        self._task: tuple[Hashable, Any] | None = None
+        self._task: tuple[int, Any] | None = None
 
-    def submit(self, key: Hashable, task: Any) -> None:
+    def submit(self, key: int, task: Any) -> None:
         self._task = key, task
 
-    def wait(self) -> list[tuple[Hashable, Any]]:
+    def wait(self) -> list[tuple[int, Any]]:
         assert self._task is not None, "nothing was submitted"
         (key, task), self._task = self._task, None
         if self._function is None:

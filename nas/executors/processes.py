@@ -11,7 +11,7 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -65,7 +65,7 @@ def cores() -> int:
 class _Worker:
     process: SpawnProcess
     pipe: Connection
-    key: Hashable | None = None
+    key: int | None = None
     busy: bool = False
 
 
@@ -76,7 +76,7 @@ class _Jobs:
         self._most = workers
         self._workers: list[_Worker] = []
 
-    def submit(self, key: Hashable, task: Any) -> None:
+    def submit(self, key: int, task: Any) -> None:
         worker = next((worker for worker in self._workers if not worker.busy), None)
         if worker is None:
             assert len(self._workers) < self._most, "more tasks than workers"
@@ -87,7 +87,7 @@ class _Jobs:
         except (BrokenPipeError, ConnectionResetError):
             pass  # it has just died; `wait` says so
 
-    def wait(self) -> list[tuple[Hashable, Any]]:
+    def wait(self) -> list[tuple[int, Any]]:
         busy = {worker.pipe: worker for worker in self._workers if worker.busy}
         assert busy, "nothing was submitted"
         done = []

@@ -83,7 +83,9 @@ def _yaml(found: Mapping[str, Any], out: Path, classes: int) -> str:
     environment: Mapping[str, str] = found["environment"]
     network = ", ".join(f"{key} {value}" for key, value in recipe["network"].items())
     seeds = sorted({line["repeat"] for line in found["trainings"]})
-    images = [f"{recipe[key] or 'all'} {word}" for key, word in (("train_images", "training"), ("valid_images", "validation"))]
+    images = [
+        f"{recipe[key] or 'all'} {word}" for key, word in (("train_images", "training"), ("valid_images", "validation"))
+    ]
     clock = "processor seconds" if found["device"] == "cpu" else "seconds"
     lines: Sequence[str] = (
         f"# {classes:,} classes of {space} on {found['data']}, trained by nas tabulate; begun {found['begun']}.",

@@ -1,0 +1,320 @@
+"""The folder of a comparison: every run, the summary for machines and for people, and the figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import statistics
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.analysis.curves import by_evaluations, by_simulated_seconds
+from nas.analysis.figures import anytime, critical_difference, replacing, save
+from nas.analysis.results import Column, RunResult
+from nas.analysis.statistics import Comparison, Pair, Summary, by_strategy, compare, value
+from nas.core import UserError
+from nas.output import counted
+
+METRICS = ("mean", "std", "median", "iqm", "ci_low", "ci_high", "regret")
+DIGITS = 10
+"""Significant digits in summary.json: what follows depends on the machine's order of summing."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found and where it was written.
+
+    Args:
+        headline: the result in one line, of the first column.
+        comparisons: one a column, in the order given.
+        runs: of each strategy, strategies in the order given.
+        files: all that were written.
+    """
+
+    headline: str
+    comparisons: tuple[Comparison, ...]
+    runs: Mapping[str, Sequence[RunResult]]
+    files: tuple[Path, ...]
+
+
+def write_report(
+    folder: Path, results: Sequence[RunResult], columns: Sequence[Column], about: Mapping[str, str]
+) -> Report:
+    """Write runs.csv, summary.json, summary.md and the figures; each file is replaced whole or not at all.
+
+    Nothing is written where an argument is wrong. A critical-difference diagram takes two strategies with two shared
+    seeds; without them, that of an earlier report in the folder is removed.
+
+    Args:
+        folder: made where it is missing; other files in it are left alone.
+        columns: at least one; the first one is the headline and the one of the figures.
+        about: what a reader needs to repeat it (command, table, wall time …), shown in this order.
+
+    Raises:
+        UsageError: there are no runs, two of equal strategy and seed, or a run lacks a column.
+        UserError: a file cannot be written.
+    """
+    comparisons = tuple(compare(results, column) for column in columns)
+    first, runs = comparisons[0], by_strategy(results)
+    drawn = {
+        "anytime": anytime(
+            by_evaluations(results, first.column), by_simulated_seconds(results, first.column), first.column
+        )
+    }
+    if first.ranking and first.ranking.n > 1:
+        drawn["critical_difference"] = critical_difference(first.ranking, first.column)
+    found = headline(first)
+    texts = {
+        "runs.csv": _runs(runs, columns),
+        "summary.json": _json(comparisons, runs),
+        "summary.md": _markdown(found, comparisons, runs, about, list(drawn)),
+    }
+    files = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            with replacing(folder / name) as temporary:
+                temporary.write_text(text, encoding="utf-8", newline="")
+            files.append(folder / name)
+        for name, figure in drawn.items():
+            files += save(figure, folder / name)
+        if "critical_difference" not in drawn:
+            for kind in ("png", "svg"):
+                (folder / f"critical_difference.{kind}").unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{error.filename or folder} cannot be written ({error.strerror})") from None
+    return Report(found, comparisons, runs, tuple(files))
+
+
+def terminal_table(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows for `nas.output.print_table`, text in column `strategy`: a strategy a row, mean ± std."""
+    simulated = any(run.simulated_seconds is not None for runs in report.runs.values() for run in runs)
+    columns = ["strategy", "seeds", "queries", *(["simulated s"] if simulated else []), "seconds"]
+    columns += [comparison.column.name for comparison in report.comparisons]
+    rows = []
+    for strategy, runs in report.runs.items():
+        spent = _simulated(runs)
+        row = [strategy, str(len(runs)), f"{_mean(run.queries for run in runs):.4g}"]
+        row += ["" if spent is None else f"{spent:,.0f}"] if simulated else []
+        row += [f"{_mean(run.seconds for run in runs):.3g}"]
+        rows.append(row + [plus_minus(comparison, strategy) for comparison in report.comparisons])
+    return columns, rows
+
+
+def headline(comparison: Comparison) -> str:
+    """Best strategy, mean ± std and n of a column."""
+    best, column = comparison.best, comparison.column
+    return f"{column.label or column.name} {plus_minus(comparison, best)} ({best}, n = {comparison.summaries[best].n})"
+
+
+def plus_minus(comparison: Comparison, strategy: str) -> str:
+    """`93.97 ± 0.35`: mean and standard deviation of the runs; the mean alone for one run."""
+    summary, places = comparison.summaries[strategy], _places(comparison.summaries.values())
+    spread = "" if summary.std is None else f" ± {summary.std:.{places}f}"
+    return f"{summary.mean:.{places}f}{spread}"
+
+
+def p_text(p: float) -> str:
+    """A p-value with three decimals, `< 0.001` below."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _places(summaries: Collection[Summary]) -> int:
+    """Decimals that give the standard deviations two significant digits; without one, the means five."""
+    spreads = [summary.std for summary in summaries if summary.std]
+    if spreads:
+        least, typical = (1 - math.floor(math.log10(std)) for std in (min(spreads), statistics.median(spreads)))
+        return max(0, min(least, typical + 1))
+    largest = max(abs(summary.mean) for summary in summaries)
+    return max(0, 4 - math.floor(math.log10(largest))) if largest else 2
+
+
+def _mean(values: Iterable[float]) -> float:
+    return statistics.fmean(values)
+
+
+def _simulated(runs: Sequence[RunResult]) -> float | None:
+    """Mean over the runs; None where one has none."""
+    spent = [run.simulated_seconds for run in runs if run.simulated_seconds is not None]
+    return _mean(spent) if len(spent) == len(runs) else None
+
+
+def _runs(runs: Mapping[str, Sequence[RunResult]], columns: Sequence[Column]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names = [column.name for column in columns]
+    writer.writerow(["strategy", "seed", "queries", "simulated_seconds", "seconds", "architecture", *names])
+    for run in (run for group in runs.values() for run in group):
+        spent = "" if run.simulated_seconds is None else run.simulated_seconds
+        values = [value(run, column) for column in columns]
+        writer.writerow([run.strategy, run.seed, run.queries, spent, run.seconds, run.architecture, *values])
+    return out.getvalue()
+
+
+def _json(comparisons: Sequence[Comparison], runs: Mapping[str, Sequence[RunResult]]) -> str:
+    def rounded(number: float | None) -> float | None:
+        return None if number is None else float(f"{number:.{DIGITS}g}")
+
+    tree = [
+        {
+            "strategy": strategy,
+            "seeds": len(group),
+            "queries": rounded(_mean(run.queries for run in group)),
+            "simulated_seconds": rounded(_simulated(group)),
+            "seconds": rounded(_mean(run.seconds for run in group)),
+            "metrics": {
+                comparison.column.name: {
+                    name: rounded(getattr(comparison.summaries[strategy], name)) for name in METRICS
+                }
+                for comparison in comparisons
+            },
+        }
+        for strategy, group in runs.items()
+    ]
+    return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+LEGEND = """\
+- Interval: BCa bootstrap of the mean, 10,000 resamples. IQM: mean of the middle half of the runs. Regret: distance of
+  the mean to the optimum of the space.
+- Pairs: first against second on the seeds that both have; the difference is first - second. Rank-biserial is 1 where
+  the first is better on every seed that is no tie, -1 where the second is. p: Wilcoxon signed-rank test, two-sided;
+  Holm's correction is over the pairs of one table, not over the columns.
+- Seeds repeat the search on one benchmark: nothing here speaks of another one. A mean rank depends on which strategies
+  are compared; conclusions rest on the pairs.
+- Curves: an ended run keeps its winner, so that the right end of a curve is the mean of the table."""
+
+
+# --- summary.md --------------------------------------------------------------------------------------------------
+
+
+def _markdown(
+    found: str,
+    comparisons: Sequence[Comparison],
+    runs: Mapping[str, Sequence[RunResult]],
+    about: Mapping[str, str],
+    figures: Sequence[str],
+) -> str:
+    first = comparisons[0]
+    parts = [f"# {_plain(found)}", _verdict(first)]
+    parts.append("\n".join(f"- {_plain(key)}: {_plain(text)}" for key, text in about.items()))
+    said = dict.fromkeys(sentence for comparison in comparisons for sentence in comparison.warnings)
+    if said:
+        parts += ["## Warnings", "\n".join(f"- {_plain(sentence)}" for sentence in said)]
+    parts += ["## Results", _results(comparisons, runs), "Mean ± standard deviation of the runs."]
+    parts += [f"![{_title(name)}]({name}.png)\n\n[{_title(name)} as SVG]({name}.svg)" for name in figures]
+    for comparison in comparisons:
+        parts += [f"## {_plain(comparison.column.label or comparison.column.name)}", _summary(comparison)]
+        parts += [_pairs(comparison), _ranks(comparison)]
+    parts += ["## How to read this", LEGEND]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _verdict(comparison: Comparison) -> str:
+    """Over which others the best mean is shown to be better, in one sentence; empty for one strategy."""
+    best = comparison.best
+    shown: list[str] = []
+    unclear: list[str] = []
+    for pair in comparison.pairs:
+        if best in (pair.first, pair.second):
+            other = pair.second if pair.first == best else pair.first
+            ahead = pair.rank_biserial if pair.first == best else -pair.rank_biserial
+            (shown if pair.differs and ahead > 0 else unclear).append(other)
+    parts = [f"better than {_listed(shown)}"] if shown else []
+    parts += [f"not shown to be better than {_listed(unclear)}"] if unclear else []
+    if not parts:
+        return ""
+    holm = ", Holm's correction" if len(comparison.pairs) > 1 else ""
+    return f"{_plain(best)} is {', and '.join(parts)} (Wilcoxon signed-rank test over shared seeds{holm}, p < 0.05)."
+
+
+def _results(comparisons: Sequence[Comparison], runs: Mapping[str, Sequence[RunResult]]) -> str:
+    columns, rows = terminal_table(Report("", tuple(comparisons), runs, ()))
+    best = [comparison.best for comparison in comparisons]
+    for row in rows:
+        for place in range(len(best)):
+            if best[place] == row[0]:
+                row[place - len(best)] = f"**{row[place - len(best)]}**"
+    optima = [comparison.column.optimum for comparison in comparisons]
+    if any(optimum is not None for optimum in optima):
+        known = ["" if optimum is None else f"{optimum:.6g}" for optimum in optima]
+        rows.append(["optimum of the space", *[""] * (len(columns) - len(known) - 1), *known])
+    return _table(columns, rows)
+
+
+def _summary(comparison: Comparison) -> str:
+    places = _places(comparison.summaries.values()) + 1
+
+    def shown(summary: Summary) -> list[str]:
+        def number(x: float | None) -> str:
+            return "" if x is None else f"{x:.{places}f}"
+
+        inside = "" if summary.ci_low is None else f"{number(summary.ci_low)} to {number(summary.ci_high)}"
+        rest = [number(x) for x in (summary.std, summary.median, summary.iqm, summary.regret)]
+        return [str(summary.n), number(summary.mean), inside, *rest]
+
+    header = ["strategy", "n", "mean", "95 % interval of the mean", "std", "median", "IQM", "regret"]
+    return _table(header, [[name, *shown(summary)] for name, summary in comparison.summaries.items()])
+
+
+def _pairs(comparison: Comparison) -> str:
+    if not comparison.pairs:
+        return ""
+    places = _places(comparison.summaries.values()) + 1
+
+    def shown(pair: Pair) -> list[str]:
+        inside = "" if pair.ci_low is None else f"{pair.ci_low:+.{places}f} to {pair.ci_high:+.{places}f}"
+        record = f"{pair.wins} / {pair.ties} / {pair.losses}"
+        difference = f"{pair.mean_difference:+.{places}f}"
+        return [record, f"{pair.rank_biserial:+.2f}", difference, inside, p_text(pair.p_value), p_text(pair.p_holm)]
+
+    header = ["first", "second", "better / equal / worse", "rank-biserial", "mean difference", "95 % interval"]
+    rows = [[pair.first, pair.second, *shown(pair)] for pair in comparison.pairs]
+    return _table([*header, "p", "p (Holm)"], rows)
+
+
+def _ranks(comparison: Comparison) -> str:
+    ranking = comparison.ranking
+    if ranking is None:
+        return ""
+    rows = [[strategy, f"{average:.2f}"] for strategy, average in ranking.average.items()]
+    if ranking.friedman is None or ranking.friedman_p is None:
+        test = "Friedman's test takes three strategies; of two the Wilcoxon test above decides."
+    else:
+        p = p_text(ranking.friedman_p)
+        p = p if p.startswith("<") else f"= {p}"
+        test = f"Friedman's chi-squared is {ranking.friedman:.1f} with {len(rows) - 1} degrees of freedom, p {p}."
+    text = f"Ranks are means over {counted(ranking.n, 'seed')}, 1 is best. {test}"
+    return (
+        f"{_table(['strategy', 'mean rank'], rows)}\n\n{text}"
+        f" Nemenyi's critical difference at 0.05 is {ranking.critical_difference:.3g} ranks."
+    )
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; columns of text stand to the left."""
+    marks = ["---" if column in ("strategy", "first", "second") else "---:" for column in columns]
+    lines = [columns, marks, *rows]
+    return "\n".join(
+        "| " + " | ".join(cell if cell in marks else _cell(cell) for cell in line) + " |" for line in lines
+    )
+
+
+def _cell(text: str) -> str:
+    return _plain(text).replace("|", "\\|")
+
+
+def _plain(text: str) -> str:
+    """In one line."""
+    return " ".join(text.split())
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _title(figure: str) -> str:
+    return {"anytime": "Best architecture so far", "critical_difference": "Critical difference of mean ranks"}[figure]

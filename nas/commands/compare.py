@@ -1,0 +1,161 @@
+"""Compare strategies over many seeds on one evaluator: a table, statistics and curves.
+
+The same command again goes on where an earlier one was interrupted, and adds strategies or seeds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from nas.analysis.report import terminal_table, write_report
+from nas.analysis.results import RunResult
+from nas.commands.search import budget_of
+from nas.comparison import Contender, Match, columns, compare
+from nas.core import Objective, Reports, UsageError, one_of, whole_number
+from nas.output import print_json, print_table
+from nas.overrides import words
+from nas.settings import Settings
+from nas.settings import settings as composed
+from nas.store.sqlite import SQLiteStore
+from nas.training.device import resolve_device
+
+if TYPE_CHECKING:
+    from nas.space import SearchSpace
+
+BASELINE = "random"
+DEFAULT_TRIALS = 100
+MOST_SEEDS = 10_000
+"""Far beyond what any test needs; a larger number is a slip of the finger."""
+
+
+def main(settings: Settings) -> int:
+    one_of("format", settings.get("format"), ("table", "json"))
+    whole_number("seeds", settings.get("seeds"), most=MOST_SEEDS)
+    objective = Objective(**settings.get("objective"))
+    budget = budget_of(settings, DEFAULT_TRIALS)
+    device = resolve_device(settings.get("device"))
+    space = settings.make("space")
+    evaluator = settings.make("evaluator", space=space)
+    contenders = [contender(entry, settings, space, objective) for entry in entries(settings.get("strategies"))]
+    about = {
+        "space": {"name": settings.choices["space"], "settings": settings.node("space")},
+        "evaluator": settings.choices["evaluator"],
+        "device": device.type,
+    }
+    out = folder(settings, about | {"budget": settings.get("budget"), "objective": settings.get("objective")})
+    # what is looked up costs nothing to look up again; what is trained is kept trial by trial
+    store = None if isinstance(evaluator, Reports) else SQLiteStore(f"sqlite:///{out.absolute()}/runs.db")
+    match = Match(space, evaluator, budget, objective, settings.get("duplicates"), str(device), store)
+    started = time.perf_counter()
+    bar = Bar(settings.get("progress"))
+    try:
+        results = compare(
+            match,
+            contenders,
+            settings.get("seeds"),
+            out / "runs.journal",
+            settings.make("executor"),
+            about=about,
+            report=bar.report,
+        )
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; every finished run is kept. Go on with:\n  {command(settings, out)}", file=sys.stderr)
+        return 130
+    finally:
+        bar.close()
+    shown = columns(evaluator, objective, results)
+    report = write_report(out, results, shown, remarks(settings, out, match, results, time.perf_counter() - started))
+    if settings.get("format") == "json":
+        print_json(json.loads((out / "summary.json").read_text()))
+        return 0
+    head, rows = terminal_table(report)
+    print_table(report.headline, head, rows, text=("strategy",))
+    print(f"\nIn {out}/: summary.md (statistics), anytime.png (curves), runs.csv, summary.json")
+    return 0
+
+
+def entries(strategies: Any) -> list[str]:
+    """The strategies asked for, random search always among them."""
+    if not isinstance(strategies, list) or not all(isinstance(entry, str) for entry in strategies):
+        raise UsageError(f"strategies must be a list such as [random,reinforce], got {strategies!r}")
+    return strategies if BASELINE in strategies else [BASELINE, *strategies]
+
+
+def contender(entry: str, settings: Settings, space: SearchSpace, objective: Objective) -> Contender:
+    """A strategy from `name` or `name(setting=value,…)`.
+
+    Raises:
+        UsageError: there is no such strategy or setting, or a value is wrong.
+    """
+    name, bracket, rest = entry.partition("(")
+    if bracket and not rest.endswith(")"):
+        raise UsageError(f"strategies has {entry!r}; expected a strategy such as reinforce or reinforce(lr=0.5)")
+    assignments = [f"strategy.{word}" for word in words(rest[:-1])] if bracket else []
+    own = composed("search", [f"strategy={name}", *assignments], settings.config_dir)
+    own.make("strategy", space=space, objective=objective)  # settings are told wrong here, not in a worker
+    return Contender(entry, own.partial("strategy"), own.node("strategy"))
+
+
+def folder(settings: Settings, about: dict[str, Any]) -> Path:
+    """Where a comparison goes; without `out` a name made from what its runs have in common."""
+    if settings.get("out") is not None:
+        return Path(settings.get("out")).expanduser()
+    about = about | {"table": settings.node("table"), "duplicates": settings.get("duplicates")}
+    if settings.choices["evaluator"] != "table":
+        about |= {"data": settings.node("data"), "trainer": settings.node("trainer")}
+    digest = hashlib.blake2b(json.dumps(about, sort_keys=True, default=str).encode(), digest_size=3).hexdigest()
+    what = settings.choices["table"] if settings.choices["evaluator"] == "table" else settings.choices["data"]
+    return Path("comparisons") / f"{settings.choices['space']}-{what}-{digest}"
+
+
+def command(settings: Settings, out: Path | None = None) -> str:
+    """The command as it can be pasted into a shell."""
+    place = ["--config-dir", str(settings.config_dir)] if settings.config_dir else []
+    asked = [word for word in settings.arguments if out is None or not word.startswith("out=")]
+    return shlex.join(["nas", *place, "compare", *asked, *([f"out={out}"] if out else [])])
+
+
+def remarks(settings: Settings, out: Path, match: Match, results: list[RunResult], wall: float) -> dict[str, str]:
+    """What the report says of how it came about."""
+    budget = match.budget
+    limits = {"trials": "evaluations", "hours": "hours", "simulated_seconds": "simulated seconds"}
+    found = {
+        "command": command(settings),
+        "space": str(settings.choices["space"]),
+        "evaluator": str(settings.choices["evaluator"]),
+    }
+    if settings.choices["evaluator"] == "table":
+        found["table"] = f"{settings.choices['table']} ({match.evaluator.protocol()['table']})"  # type: ignore[attr-defined]
+    given = [f"{getattr(budget, key):,g} {noun}" for key, noun in limits.items() if getattr(budget, key) is not None]
+    found["budget of a run"] = " or ".join(given)
+    found["wall time"] = (
+        f"{wall:.1f} s this time; the {len(results):,} runs took {sum(run.seconds for run in results):,.1f} s of one core"
+    )
+    return found
+
+
+class Bar:
+    """Progress on stderr, where it is a terminal."""
+
+    def __init__(self, shown: bool) -> None:
+        self.shown = shown and sys.stderr.isatty()
+        self.bar: tqdm[Any] | None = None
+
+    def report(self, done: int, total: int) -> None:
+        if self.bar is None:
+            if self.shown is False and done:
+                print(f"{done:,} of {total:,} runs are kept from before", file=sys.stderr)
+            self.bar = tqdm(total=total, initial=done, unit="run", disable=not self.shown)
+        self.bar.update(done - self.bar.n)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()

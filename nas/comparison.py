@@ -1,0 +1,211 @@
+"""Comparing strategies fairly: each of them searches with the same seeds, evaluator and budget, over all cores.
+
+A run is one `search()`; what no search may see is joined when it has ended. Finished runs are lines of a journal, so an
+interrupted comparison goes on where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nas.analysis.results import Column, RunResult, Step
+from nas.core import Comparable, Evaluator, Objective, Reports, StrategyFactory, Trial, UsageError, UserError
+from nas.environment import environment
+from nas.executors.base import Died, Executor, each
+from nas.journal import journal
+from nas.search import Budget, search
+from nas.space import SearchSpace
+from nas.store.base import Store
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A strategy in a comparison.
+
+    Args:
+        label: its name there, unique.
+        make: makes it; must be fit to be sent to another process.
+        settings: JSON-safe; a continued comparison must have the same.
+    """
+
+    label: str
+    make: StrategyFactory
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Match:
+    """What all runs of a comparison have in common; sent to every worker.
+
+    Args:
+        space, evaluator, budget, objective, duplicates, device: as of `nas.search.search`.
+        store: keeps the trials of every run, so that an interrupted run goes on; None: in memory, for evaluations that
+            cost nothing to repeat.
+    """
+
+    space: SearchSpace
+    evaluator: Evaluator
+    budget: Budget
+    objective: Objective
+    duplicates: Any = "reuse"
+    device: str = "auto"
+    store: Store | None = None
+
+    def ready(self) -> Match:
+        """Itself; the evaluator is prepared by its first search."""
+        return self
+
+    def __call__(self, task: tuple[Contender, int]) -> dict[str, Any]:
+        """One run: `queries`, `simulated_seconds`, `seconds`, `architecture` and `steps`, or `failed`."""
+        contender, seed = task
+        started = time.perf_counter()
+        result = search(
+            self.space,
+            contender.make,
+            self.evaluator,
+            budget=self.budget,
+            seed=seed,
+            objective=self.objective,
+            duplicates=self.duplicates,
+            device=self.device,
+            store=self.store,
+            run=f"{contender.label} {seed}",
+        )
+        if result.best is None or result.ended == "failures":
+            last = next((trial.error for trial in reversed(result.trials) if trial.error), "no trial was made")
+            return {"failed": last}
+        simulated = [
+            trial.metrics["simulated_seconds"] for trial in result.trials if "simulated_seconds" in trial.metrics
+        ]
+        return {
+            "queries": len(result.trials),
+            "simulated_seconds": sum(simulated) if simulated else None,
+            "seconds": time.perf_counter() - started,
+            "architecture": result.best.text,
+            "steps": [asdict(step) for step in self._steps(result.trials)],
+        }
+
+    def _steps(self, trials: Sequence[Trial]) -> Iterator[Step]:
+        """Every change of the incumbent, with what the evaluator reports of it."""
+        evaluator, best, simulated = self.evaluator, None, 0.0
+        for query, trial in enumerate(trials, start=1):
+            simulated += trial.metrics.get("simulated_seconds", 0.0)
+            if not trial.completed or (best is not None and self.objective.score(trial) <= best):
+                continue
+            best = self.objective.score(trial)
+            if isinstance(evaluator, Reports):
+                metrics = evaluator.reported(trial.proposal.architecture)
+            else:
+                metrics = {self.objective.metric: trial.metrics[self.objective.metric]}
+            yield Step(query, simulated if "simulated_seconds" in trial.metrics else None, metrics)
+
+
+def columns(evaluator: Evaluator, objective: Objective, results: Sequence[RunResult]) -> list[Column]:
+    """What a comparison reports: the evaluator's own columns, or the objective where it has none."""
+    if not isinstance(evaluator, Reports):
+        return [Column(objective.metric, direction=objective.direction)]
+    return [
+        Column(
+            name,
+            evaluator.optimum(name),
+            evaluator.direction(name),
+            evaluator.label(name),
+        )
+        for name in results[0].metrics
+    ]
+
+
+def compare(
+    match: Match,
+    contenders: Sequence[Contender],
+    seeds: int,
+    path: Path,
+    executor: Executor,
+    *,
+    about: Mapping[str, Any],
+    report: Callable[[int, int], None],
+) -> list[RunResult]:
+    """All runs of all contenders, by contender and then by seed.
+
+    Args:
+        match: what they have in common.
+        seeds: runs of each, with the seeds 0 to `seeds` - 1.
+        path: of the journal; runs that it has are not repeated.
+        executor: where runs run, one a worker.
+        about: JSON-safe settings that a continued comparison must share; the evaluator's protocol is added.
+        report: called with the number of runs done and planned.
+
+    Raises:
+        UsageError: the journal is of another comparison, or two contenders have one label.
+        UserError: a run failed; the finished ones are kept.
+    """
+    labels = [contender.label for contender in contenders]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UsageError(f"strategies names {label!r} twice; expected each once")
+    protocol = match.evaluator.protocol() if isinstance(match.evaluator, Comparable) else {}
+    identity = {
+        "format": 1,
+        **about,
+        "protocol": protocol,
+        "objective": asdict(match.objective),
+        "budget": asdict(match.budget),
+        "duplicates": match.duplicates,
+    }
+    needed = ("strategy", "settings", "seed", "queries", "seconds", "architecture", "steps")
+    with journal(path, identity, {"environment": environment()}, needed) as opened:
+        done = {(line["strategy"], line["seed"]): line for line in opened.lines}
+        for contender in contenders:
+            _check_settings(contender, opened.lines, path)
+        plan = [(contender, seed) for seed in range(seeds) for contender in contenders]
+        todo = deque(task for task in plan if (task[0].label, task[1]) not in done)
+        finished = len(plan) - len(todo)
+        report(finished, len(plan))
+        for (contender, seed), found in each(executor, match.ready, todo):
+            if isinstance(found, Died):
+                found = {"failed": found.reason}  # noqa: PLW2901
+            if "failed" in found:
+                raise UserError(
+                    f"{contender.label} with seed {seed} came to nothing: {found['failed']}. "
+                    "The finished runs are kept; run it again to go on"
+                )
+            line = {"strategy": contender.label, "settings": dict(contender.settings), "seed": seed, **found}
+            opened.keep(line)
+            done[contender.label, seed] = line
+            finished += 1
+            report(finished, len(plan))
+    return [_result(done[label, seed], path) for label in labels for seed in range(seeds)]
+
+
+def _check_settings(contender: Contender, lines: Sequence[Mapping[str, Any]], path: Path) -> None:
+    for line in lines:
+        if line["strategy"] == contender.label and line["settings"] != dict(contender.settings):
+            raise UsageError(
+                f"{path} has runs of {contender.label} with {_listed(line['settings'])}, now it is "
+                f"{_listed(contender.settings)}; choose another out= or write the settings into its name, such as "
+                f"{contender.label.partition('(')[0]}({_listed(contender.settings)})"
+            )
+
+
+def _listed(settings: Mapping[str, Any]) -> str:
+    return ",".join(f"{key}={value}" for key, value in settings.items()) or "no settings"
+
+
+def _result(line: Mapping[str, Any], path: Path) -> RunResult:
+    try:
+        return RunResult(
+            line["strategy"],
+            line["seed"],
+            line["queries"],
+            line["simulated_seconds"],
+            line["seconds"],
+            line["architecture"],
+            tuple(Step(**step) for step in line["steps"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); restore it or choose another out=") from None
