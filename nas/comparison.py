@@ -79,9 +79,8 @@ class Match:
         if result.best is None or result.ended == "failures":
             last = next((trial.error for trial in reversed(result.trials) if trial.error), "no trial was made")
             return {"failed": last}
-        simulated = [
-            trial.metrics["simulated_seconds"] for trial in result.trials if "simulated_seconds" in trial.metrics
-        ]
+        known = (trial.metrics.get("simulated_seconds") for trial in result.trials)
+        simulated = [seconds for seconds in known if seconds is not None]
         return {
             "queries": len(result.trials),
             "simulated_seconds": sum(simulated) if simulated else None,
@@ -124,9 +123,9 @@ def compare(
     match: Match,
     contenders: Sequence[Contender],
     seeds: int,
+    *,
     path: Path,
     executor: Executor,
-    *,
     about: Mapping[str, Any],
     report: Callable[[int, int], None],
 ) -> list[RunResult]:

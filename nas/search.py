@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from nas.core import (
     AnswersEveryQuery,
@@ -55,8 +55,8 @@ class Budget:
         trials: number of trials of the run, those of earlier sessions included; None: unbounded.
         hours: wall time of evaluations, earlier sessions included, after which no new trial starts (with several
             workers the sum over them divided by their number); None: unbounded.
-        simulated_seconds: sum of the trials' `simulated_seconds`, what a benchmark says that its evaluations took, after
-            which no new trial starts; the one that passes it still counts. None: unbounded.
+        simulated_seconds: sum of the trials' `simulated_seconds`, what a benchmark says that its evaluations took,
+            after which no new trial starts; the one that passes it still counts. None: unbounded.
         failures: trials that may fail in a row within one session before the search gives up; None: unbounded.
     """
 
@@ -206,7 +206,7 @@ class _Session:
     evaluated: dict[str, int] = field(default_factory=dict)
     known: dict[tuple[str, int | None], Trial] = field(default_factory=dict)
     untold: dict[int, Proposal] = field(default_factory=dict)  # asked ones, oldest first
-    planned: dict[int, Trial] = field(default_factory=dict)  # those in the hands of the executor, without a result yet
+    planned: dict[int, _Plan] = field(default_factory=dict)  # those in the hands of the executor, without a result yet
     finished: dict[int, Trial] = field(default_factory=dict)  # those with a result, by number
     stored: dict[int, Trial] = field(default_factory=dict)  # of an earlier session and not told yet, as they finished
 
@@ -217,10 +217,12 @@ class _Session:
                 self._fill(jobs)
                 if not self.untold:
                     return self.ended or "budget"
-                if not self.finished:
+                due = next(iter(self.untold if self.ordered else self.finished), None)
+                if due in self.finished:
+                    self._tell(self.finished.pop(due))
+                else:
                     for number, outcome in jobs.wait():
-                        self._keep(_joined(self.planned.pop(number), outcome))
-                self._tell_one()
+                        self._keep(self.planned.pop(number).with_outcome(outcome))
 
     def _fill(self, jobs: Jobs) -> None:
         """Ask for trials until every worker has one."""
@@ -228,8 +230,10 @@ class _Session:
             number = self.asked
             if number in self.stored:
                 self.asked += 1
-                self.untold[number] = self.stored[number].proposal
-                self._count(self.stored[number])
+                trial = self.stored[number]
+                self.untold[number] = trial.proposal
+                if trial.reused_from is None:
+                    self.evaluated[trial.canonical] = self.evaluated.get(trial.canonical, 0) + 1
                 if self.ordered:
                     self.finished[number] = self.stored.pop(number)
                 continue
@@ -238,15 +242,16 @@ class _Session:
                 if not self.untold:
                     self.ended = "finished"
                 break
-            trial = self._planned(number, proposal)
+            plan = self._plan(number, proposal)
             self.asked += 1
-            self.untold[number] = trial.proposal
-            self._count(trial)
-            if trial.reused_from is not None:
-                self._keep(trial)
-            else:
-                self.planned[number] = trial
-                jobs.submit(number, (trial.proposal, trial.seed))
+            self.untold[number] = plan.proposal
+            reused = self._reused(plan)
+            if reused is not None:
+                self._keep(reused)
+                continue
+            self.evaluated[plan.canonical] = self.evaluated.get(plan.canonical, 0) + 1
+            self.planned[number] = plan
+            jobs.submit(number, (plan.proposal, plan.seed))
         if not self.ordered and self.stored:
             # The stored trial that finished first of those not told yet; its number was asked before, or the store lies
             number = next(iter(self.stored))
@@ -262,21 +267,12 @@ class _Session:
             and (budget.simulated_seconds is None or self.simulated < budget.simulated_seconds)
         )
 
-    def _count(self, trial: Trial) -> None:
-        if trial.reused_from is None:
-            self.evaluated[trial.canonical] = self.evaluated.get(trial.canonical, 0) + 1
-
     def _keep(self, trial: Trial) -> None:
         self.record.add(trial)  # before anything learns of it: what was paid for is kept first
         self.finished[trial.number] = trial
 
-    def _tell_one(self) -> None:
-        """Tell the strategy the next finished trial, if it is one that may be told."""
-        number = next(iter(self.untold if self.ordered else self.finished))
-        if number not in self.finished:
-            return
-        trial = self.finished.pop(number)
-        del self.untold[number]
+    def _tell(self, trial: Trial) -> None:
+        del self.untold[trial.number]
         self.trials.append(trial)
         self.seconds += trial.seconds
         self.simulated += trial.metrics.get("simulated_seconds", 0.0)
@@ -296,26 +292,28 @@ class _Session:
         if self.budget.trials is None and self.reused_in_a_row >= EXHAUSTED:
             self.ended = "finished"
 
-    def _planned(self, number: int, proposal: Proposal) -> Trial:
-        """The trial of a proposal, complete where its result is known and without one where it has to be evaluated."""
-        if not all(type(value) is int for value in proposal.architecture):  # NumPy's whole numbers are no JSON
+    def _plan(self, number: int, proposal: Proposal) -> _Plan:
+        if {*map(type, proposal.architecture)} != {int}:  # NumPy's whole numbers are no JSON
             proposal = replace(proposal, architecture=tuple(map(int, proposal.architecture)))
         architecture = proposal.architecture
         self.space.validate(architecture)
         canonical = self.space.canonical(architecture)
         seed = training_seed(self.seed, canonical, self.evaluated.get(canonical, 0))
-        text = self.space.to_text(architecture)
-        earlier = self.known.get((canonical, proposal.fidelity)) if self.reuse else None
+        return _Plan(number, proposal, self.space.to_text(architecture), canonical, seed)
+
+    def _reused(self, plan: _Plan) -> Trial | None:
+        """The trial of a proposal whose class was evaluated before in this run."""
+        earlier = self.known.get((plan.canonical, plan.proposal.fidelity)) if self.reuse else None
         if earlier is None:
-            return Trial(number, proposal, text, canonical, seed, "failed", {}, 0.0)
-        metrics = dict(earlier.metrics)
+            return None
+        architecture, metrics = plan.proposal.architecture, dict(earlier.metrics)
         if architecture != earlier.proposal.architecture and isinstance(self.evaluator, DescribesArchitecture):
             metrics |= self.evaluator.architecture_metrics(architecture)
         return replace(
             earlier,
-            number=number,
-            proposal=proposal,
-            text=text,
+            number=plan.number,
+            proposal=plan.proposal,
+            text=plan.text,
             metrics=metrics,
             seconds=0.0,
             cost={},
@@ -323,25 +321,29 @@ class _Session:
         )
 
 
-def _joined(trial: Trial, outcome: Outcome | Died) -> Trial:
-    """A planned trial with what its evaluation came to."""
-    if isinstance(outcome, Died):
-        return replace(trial, status="failed", error_kind="worker_died", error=outcome.reason)
-    return Trial(
-        trial.number,
-        trial.proposal,
-        trial.text,
-        trial.canonical,
-        trial.seed,
-        "completed" if outcome.error is None else "failed",
-        outcome.metrics,
-        outcome.seconds,
-        outcome.cost,
-        None,
-        outcome.error_kind,
-        outcome.error,
-        outcome.curve,
-    )
+class _Plan(NamedTuple):
+    """A trial before its evaluation: the first fields of `Trial`."""
+
+    number: int
+    proposal: Proposal
+    text: str
+    canonical: str
+    seed: int
+
+    def with_outcome(self, outcome: Outcome | Died) -> Trial:
+        if isinstance(outcome, Died):
+            return Trial(*self, "failed", {}, 0.0, error_kind="worker_died", error=outcome.reason)
+        return Trial(
+            *self,
+            "completed" if outcome.error is None else "failed",
+            outcome.metrics,
+            outcome.seconds,
+            outcome.cost,
+            None,
+            outcome.error_kind,
+            outcome.error,
+            outcome.curve,
+        )
 
 
 def _jsonable(tree: Mapping[str, Any]) -> dict[str, Any]:

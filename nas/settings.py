@@ -6,6 +6,7 @@ strings and answers a misspelt key with a page of text; so it composes the group
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -187,6 +188,7 @@ def settings(
                 OmegaConf.update(config, f"{group}.{key}", value, merge=False)
     base = config.copy()
     _refuse_overruled(config, values)
+    _check_evaluated(config, [*chosen.items(), *values], final, options)
     for key, value in values:
         group = key.lstrip("+~").partition(".")[0]
         if group in deferred and group not in chosen:
@@ -205,6 +207,43 @@ def _refuse_overruled(config: DictConfig, values: Sequence[tuple[str, str]]) -> 
                 f"{key}={value} has no effect, since the trainer sets trainer.network.{size}={overruling}; "
                 "set that instead"
             )
+
+
+EVALUATED = ("data", "trainer", "table")
+"""Parts that matter to a search only through its evaluator."""
+
+
+def _check_evaluated(
+    config: DictConfig,
+    values: Sequence[tuple[str, str]],
+    choices: Mapping[str, str | None],
+    options: Mapping[str, Sequence[str]],
+) -> None:
+    """The evaluator's parts are there, and no other of these is set: it would be ignored without a word."""
+    if "evaluator" not in config:
+        return
+    evaluator = choices.get("evaluator")
+    used, seen = _references(config.evaluator), set[str]()
+    while used - seen:
+        part = (used - seen).pop()
+        seen.add(part)
+        if part in config:
+            used |= _references(config[part])
+        elif part in choices:
+            there = ", ".join(options.get(part, []))
+            raise UsageError(f"evaluator={evaluator} needs a {part}; set {part}= to one of {there}")
+    for key, value in values:
+        part = key.lstrip("+~").partition(".")[0]
+        if part in EVALUATED and not any(name == key or name.partition(".")[0] == part for name in used):
+            raise UsageError(
+                f"{key}={value} has no effect, since evaluator={evaluator} uses no {part}; leave it out, or choose "
+                "another evaluator="
+            )
+
+
+def _references(node: Any) -> set[str]:
+    """What a part refers to: `data` of `${data}`, `data.root` of `${data.root}`."""
+    return set(re.findall(r"\$\{([\w.]+)\}", OmegaConf.to_yaml(node))) if OmegaConf.is_config(node) else set()
 
 
 def group_options(config_dir: Path | None = None) -> dict[str, list[str]]:

@@ -106,7 +106,7 @@ def test_help_lists_every_setting_and_version_answers(nas):
         assert f"usage: nas {command}" in text
     text = nas("search", "strategy=random", "--help").stdout
     assert "trainer.epochs=3" in text
-    assert "strategy=random   of random | regularized_evolution" in text
+    assert "strategy=random   of local_search | lstm_controller | random | regularized_evolution" in text
     assert "strategy.sample_size" not in text
     assert nas("--version").stdout.startswith("cellnas 0.")
     assert nas("--help").returncode == 0

@@ -224,7 +224,7 @@ def test_hours_count_the_time_of_evaluations(toy_space, monkeypatch):
         ({"trials": "many"}, "budget.trials must be a whole number of at least 1, got 'many'"),
         ({"trials": 1, "hours": 0}, "budget.hours must be a number above 0 or null, got 0"),
         ({"trials": 1, "hours": -2}, "budget.hours must be a number above 0 or null, got -2"),
-        ({}, "budget.trials and budget.hours are both null"),
+        ({}, "budget.trials, budget.hours and budget.simulated_seconds are all null"),
     ],
 )
 def test_a_budget_of_nothing_is_refused(settings, words):

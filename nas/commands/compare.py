@@ -61,8 +61,8 @@ def main(settings: Settings) -> int:
             match,
             contenders,
             settings.get("seeds"),
-            out / "runs.journal",
-            settings.make("executor"),
+            path=out / "runs.journal",
+            executor=settings.make("executor"),
             about=about,
             report=bar.report,
         )
@@ -72,7 +72,7 @@ def main(settings: Settings) -> int:
     finally:
         bar.close()
     shown = columns(evaluator, objective, results)
-    report = write_report(out, results, shown, remarks(settings, out, match, results, time.perf_counter() - started))
+    report = write_report(out, results, shown, remarks(settings, match, results, time.perf_counter() - started))
     if settings.get("format") == "json":
         print_json(json.loads((out / "summary.json").read_text()))
         return 0
@@ -123,7 +123,7 @@ def command(settings: Settings, out: Path | None = None) -> str:
     return shlex.join(["nas", *place, "compare", *asked, *([f"out={out}"] if out else [])])
 
 
-def remarks(settings: Settings, out: Path, match: Match, results: list[RunResult], wall: float) -> dict[str, str]:
+def remarks(settings: Settings, match: Match, results: list[RunResult], wall: float) -> dict[str, str]:
     """What the report says of how it came about."""
     budget = match.budget
     limits = {"trials": "evaluations", "hours": "hours", "simulated_seconds": "simulated seconds"}
@@ -136,9 +136,8 @@ def remarks(settings: Settings, out: Path, match: Match, results: list[RunResult
         found["table"] = f"{settings.choices['table']} ({match.evaluator.protocol()['table']})"  # type: ignore[attr-defined]
     given = [f"{getattr(budget, key):,g} {noun}" for key, noun in limits.items() if getattr(budget, key) is not None]
     found["budget of a run"] = " or ".join(given)
-    found["wall time"] = (
-        f"{wall:.1f} s this time; the {len(results):,} runs took {sum(run.seconds for run in results):,.1f} s of one core"
-    )
+    spent = sum(run.seconds for run in results)
+    found["wall time"] = f"{wall:.1f} s this time; the {len(results):,} runs took {spent:,.1f} s in all"
     return found
 
 

@@ -46,21 +46,25 @@ def show(entries: Sequence[Entry], *, several: bool) -> None:
     tests = {recipe_key(test): test for entry in entries for test in entry.tested}
     recipes = sorted(tests)
     columns = ["rank", *(["run"] if several else []), "trial", metric, *(["n"] if joined else [])]
-    columns += [*(["test_accuracy"] if tests else []), "epochs", "params", "FLOPs", "seconds", "arch"]
+    columns += [*(["test_accuracy"] if tests else []), "epochs", "params", "FLOPs", "simulated s", "seconds", "arch"]
     rows = []
     for rank, entry in enumerate(entries, start=1):
         trial = entry.trial
         row = [str(rank), *([entry.run.name] if several else []), str(trial.number), _score(entry)]
         row += [str(entry.members)] if joined else []
         row += [_test(entry, recipes)] if tests else []
-        length = epochs(entry.run, trial)
+        length, simulated = epochs(entry.run, trial), trial.metrics.get("simulated_seconds")
         row += ["" if length is None else str(length)]
         row += [amount(trial.metrics.get("parameters")), amount(trial.metrics.get("flops"))]
+        row += ["" if simulated is None else f"{simulated:.1f}"]
         row += [
             f"reused {trial.reused_from}" if trial.reused_from is not None else f"{trial.seconds:.1f}",
             trial.text,
         ]
         rows.append(row)
+    # what this evaluator does not measure has no column
+    filled = [place for place in range(len(columns)) if any(row[place] for row in rows)]
+    columns, rows = [columns[place] for place in filled], [[row[place] for place in filled] for row in rows]
     name = "" if several else f"run {entries[0].run.name!r}: "
     print_table(
         f"{name}{protocol_words(entries[0].run, entries[0].trial)}", columns, rows, text=("run", "arch"), keys=("rank",)

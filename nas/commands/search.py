@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from nas.commands.leaderboard import show
-from nas.core import Objective, Trial, one_of
+from nas.core import Objective, Reports, Trial, one_of
 from nas.listeners.progress import Progress
 from nas.listeners.tensorboard import TensorBoard
 from nas.output import counted, print_json, run_folder
@@ -39,6 +39,7 @@ def main(settings: Settings) -> int:
     check_run_name(run)
     space = settings.make("space")
     store = settings.make("store")
+    evaluator = settings.make("evaluator", space=space)
     listeners: list[Any] = [TensorBoard(run_folder(settings.get("dir"), run) / "tensorboard")]
     if settings.get("progress"):
         listeners.append(Progress())
@@ -46,7 +47,7 @@ def main(settings: Settings) -> int:
         result = search(
             space,
             settings.factory("strategy"),
-            settings.make("evaluator", space=space),
+            evaluator,
             budget=budget,
             seed=settings.get("seed"),
             objective=objective,
@@ -65,7 +66,7 @@ def main(settings: Settings) -> int:
     if settings.get("format") == "json":
         print_json(_summary(result, objective))
     else:
-        _report(settings, result, space, store)
+        _report(settings, result, space, evaluator, store)
     if result.best is None or result.ended == "failures":
         last = next((trial.error for trial in reversed(result.trials) if trial.error), "no trial was made")
         print(f"nas: the search ended with failing trials; the last one said: {last}", file=sys.stderr)
@@ -115,7 +116,7 @@ def _summary(result: SearchResult, objective: Objective) -> dict[str, Any]:
     }
 
 
-def _report(settings: Settings, result: SearchResult, space: SearchSpace, store: Store) -> None:
+def _report(settings: Settings, result: SearchResult, space: SearchSpace, evaluator: Any, store: Store) -> None:
     failed = sum(not trial.completed for trial in result.trials)
     before = f", {result.resumed} of them from before" if result.resumed else ""
     print(f"run {result.run!r}: {counted(len(result.trials), 'trial')}, {failed} failed{before}")
@@ -124,6 +125,10 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, store:
     if result.best is not None:
         print(f"best cell (trial {result.best.number}):")
         print(cell_text(space, result.best))
+        if isinstance(evaluator, Reports):
+            found = evaluator.reported(result.best.proposal.architecture)
+            values = "; ".join(f"{name} {value:.6g}" for name, value in found.items())
+            print(f"of it the table reports, unseen by the search: {values}")
     url = settings.get("store.url")
     where = [] if url in (None, "sqlite:///nas.db") else [f"store.url={url}"]
     run = f"run={result.run}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from nas.core import Architecture, Context, Metrics, Proposal
+from nas.core import Architecture, Context, Metrics, Proposal, UsageError
 from nas.data.lock import check_unlocked
 from nas.space import SearchSpace
 from nas.tables.table import Rows, Table
@@ -30,6 +30,8 @@ class TableEvaluator:
     answers_every_query = True
 
     def __init__(self, space: SearchSpace, table: Table) -> None:
+        if table is None:
+            raise UsageError("evaluator=table needs a table; set table= to one of the options of nas search --help")
         self.space = space
         self.table = table
         self._read: Rows | None = None

@@ -47,8 +47,8 @@ class Executor(Protocol):
     """How many tasks run at a time."""
 
     order: Literal["ordered", "async"]
-    """`ordered`: a search proposes trial n knowing exactly the trials before n - workers + 1, so that its course does not
-    depend on who finishes first; `async`: it knows all that has finished, and no worker waits."""
+    """`ordered`: a search proposes trial n knowing exactly the trials before n - workers + 1, so that its course does
+    not depend on who finishes first; `async`: it knows all that has finished, and no worker waits."""
 
     def open(self, make: Callable[[], Function]) -> AbstractContextManager[Jobs]:
         """Start the workers; each calls `make` once and then does its tasks with what that returned.

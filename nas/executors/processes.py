@@ -12,7 +12,7 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -44,7 +44,7 @@ class Processes:
     def open(self, make: Callable[[], Function]) -> Iterator[Jobs]:
         try:
             sent = pickle.dumps(make)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (pickling raises whatever the object at hand raises)
             raise UsageError(
                 f"executor=processes cannot send this work to another process ({error}); define evaluator and space "
                 "at the top of a module, or use executor=inline"
@@ -65,7 +65,7 @@ def cores() -> int:
 class _Worker:
     process: SpawnProcess
     pipe: Connection
-    key: int | None = None
+    key: int = -1
     busy: bool = False
 
 
@@ -82,10 +82,8 @@ class _Jobs:
             assert len(self._workers) < self._most, "more tasks than workers"
             worker = self._start()
         worker.key, worker.busy = key, True
-        try:
+        with suppress(BrokenPipeError, ConnectionResetError):  # it has just died; `wait` says so
             worker.pipe.send(task)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it has just died; `wait` says so
 
     def wait(self) -> list[tuple[int, Any]]:
         busy = {worker.pipe: worker for worker in self._workers if worker.busy}

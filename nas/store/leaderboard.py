@@ -106,6 +106,8 @@ def protocol_words(run: Run, trial: Trial) -> str:
     words = []
     if "data" in protocol:
         words.append(f"{protocol['data']} (split {protocol.get('split')})")
+    if "table" in protocol:
+        words.append(f"table {protocol['table']}, {protocol.get('column')}")
     if epochs(run, trial) is not None:
         words.append(f"{epochs(run, trial)} epochs" if epochs(run, trial) != 1 else "1 epoch")
     if recipe.get("train_images"):

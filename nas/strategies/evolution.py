@@ -14,6 +14,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from numpy.random import Generator
 
@@ -50,8 +51,9 @@ class RegularizedEvolution:
     def ask(self, rng: Generator, pending: Sequence[Proposal]) -> Proposal:
         if not self.population or len(self.population) + len(pending) < self.population_size:
             return Proposal(self.space.sample(rng))
-        contenders = rng.integers(len(self.population), size=self.sample_size)
-        _, parent = max((self.population[i] for i in contenders), key=lambda individual: individual[0])
+        alive = len(self.population)
+        contenders = [self.population[int(u * alive)] for u in rng.random(self.sample_size).tolist()]
+        _, parent = max(contenders, key=itemgetter(0))
         return Proposal(self.space.mutate(parent, rng))
 
     def tell(self, trial: Trial) -> None:

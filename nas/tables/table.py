@@ -37,7 +37,7 @@ class Table:
         space: option of the space that the rows belong to; for messages, and the default space of a search.
         column: what a search may see.
         architecture: the column with the architecture's text in the notation of the space.
-        rows: `architecture`, every architecture has a row of its own; `class`, each class of `SearchSpace.canonical` has.
+        rows: `architecture`, every architecture has a row of its own; `class`, each class of `canonical` has one.
         root: a folder, or None.
         metric: name of the metric that `column` becomes, such as `valid_accuracy`.
         scale: factor from `column` to the metric; 0.01 makes a fraction of a percentage.
@@ -177,6 +177,7 @@ class Rows:
 
     def __init__(
         self,
+        *,
         digest: str,
         positions: Mapping[Architecture | str, int],
         by_class: bool,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import os
 import statistics
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -82,19 +81,20 @@ def _yaml(found: Mapping[str, Any], out: Path, classes: int) -> str:
     space = found["space"]["name"]
     environment: Mapping[str, str] = found["environment"]
     network = ", ".join(f"{key} {value}" for key, value in recipe["network"].items())
-    seeds = sorted({line["repeat"] for line in found["trainings"]})
+    seeds = 1 + max(line["repeat"] for line in found["trainings"])
     images = [
         f"{recipe[key] or 'all'} {word}" for key, word in (("train_images", "training"), ("valid_images", "validation"))
     ]
     clock = "processor seconds" if found["device"] == "cpu" else "seconds"
+    made_by = f"torch {environment.get('torch')}, {environment.get('machine')}, {found['device']}"
     lines: Sequence[str] = (
         f"# {classes:,} classes of {space} on {found['data']}, trained by nas tabulate; begun {found['begun']}.",
         f"# {recipe['epochs']} epochs on {images[0]} and {images[1]} images (split {found['split']}); {network}.",
-        f"# torch {environment.get('torch')}, {environment.get('machine')}, {found['device']}, commit {environment.get('commit')}.",
-        "# valid_* on the validation images after the last epoch, test_* on all test images; accuracies are fractions 0-1,",
-        "# losses mean cross-entropy in nats; a name without a number is the mean over the seeds of the class, _0, _1 … are",
-        f"# the single trainings ({len(seeds)} at most); seconds: {clock} of one training with its validation; parameters and",
-        "# flops (multiply-accumulates) are those of the architecture in the row.",
+        f"# {made_by}, commit {environment.get('commit')}.",
+        "# valid_* on the validation images after the last epoch, test_* on all test images; accuracies are fractions",
+        "# 0-1, losses mean cross-entropy in nats. A name without a number is the mean over the seeds of the class,",
+        f"# _0, _1 … are single trainings ({seeds} at most). seconds: {clock} of a training with its validation;",
+        "# parameters and flops (multiply-accumulates) are those of the architecture in the row.",
         "_target_: nas.tables.table.Table",
         f"file: {out.name}",
         "root: null",
@@ -127,6 +127,6 @@ def _write(path: Path, content: bytes) -> None:
             file.write(content)
         place = Path(file.name)
         place.chmod(0o644)
-        os.replace(place, path)
+        place.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror or error}); set out= to another place") from None

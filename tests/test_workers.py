@@ -1,0 +1,193 @@
+"""Searches with several workers: their course does not depend on who finishes first, and nothing finished is lost."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from functools import partial
+
+import pytest
+from conftest import MAXIMIZE, ToySpace, steep
+
+from nas import Budget, Proposal, UsageError, search
+from nas.data.digits import Digits
+from nas.executors.processes import Processes
+from nas.store.memory import MemoryStore
+from nas.store.sqlite import SQLiteStore
+from nas.strategies.evolution import RegularizedEvolution
+from nas.strategies.local_search import LocalSearch
+from nas.strategies.random import RandomSearch
+
+EVOLUTION = partial(RegularizedEvolution, population_size=4, sample_size=2)
+WORDS = [
+    "search", "strategy=regularized_evolution", "strategy.population_size=3", "data=digits", "budget.trials=10",
+    "run=killed", "seed=5", "trainer.threads=1", "trainer.train_images=400", "trainer.network.channels=4",
+    "executor=processes", "workers=2",
+]  # fmt: skip
+
+
+def uneven(proposal, context):
+    """Architectures of an even sum take longest, so that trials finish out of their order."""
+    time.sleep(0.05 if sum(proposal.architecture) % 2 == 0 else 0.001)
+    return steep(proposal, context)
+
+
+def even(proposal, context):
+    time.sleep(0.02)
+    return steep(proposal, context)
+
+
+def dying(proposal, context):
+    if proposal.architecture[0] == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return steep(proposal, context)
+
+
+def peeking(proposal, context):
+    Digits().read_test()
+    return steep(proposal, context)
+
+
+def course(result):
+    return [(trial.number, trial.text, trial.seed, trial.metrics, trial.status) for trial in result.trials]
+
+
+@dataclass
+class Watching:
+    """Random search that notes what it knew at each question."""
+
+    space: ToySpace
+    objective: object
+    told: list = field(default_factory=list)
+
+    def reset(self, rng):
+        self.told = []
+
+    def ask(self, rng, pending):
+        return Proposal(self.space.sample(rng), info={"told": list(self.told), "pending": len(pending)})
+
+    def tell(self, trial):
+        self.told.append(trial.number)
+
+
+def test_an_ordered_search_does_not_depend_on_who_finishes_first():
+    runs = [
+        search(ToySpace(), EVOLUTION, evaluator, budget=Budget(trials=14), executor=Processes(3))
+        for evaluator in (uneven, even)
+    ]
+    assert course(runs[0]) == course(runs[1])
+
+
+def test_an_ordered_trial_is_asked_for_knowing_exactly_those_before_its_workers():
+    result = search(ToySpace(), Watching, uneven, budget=Budget(trials=10), executor=Processes(3), duplicates="retrain")
+    for trial in result.trials:
+        known = max(0, trial.number - 2)
+        assert trial.proposal.info == {"told": list(range(known)), "pending": trial.number - known}
+
+
+def test_an_asynchronous_search_tells_trials_as_they_finish():
+    executor = Processes(3, "async")
+    result = search(ToySpace(), Watching, uneven, budget=Budget(trials=12), executor=executor, duplicates="retrain")
+    told = result.trials[-1].proposal.info["told"]
+    assert told != sorted(told)
+    assert all(len(t.proposal.info["told"]) == max(0, t.number - 2) for t in result.trials)
+
+
+def test_a_strategy_may_wait_for_trials_in_flight():
+    result = search(ToySpace(), LocalSearch, uneven, budget=Budget(trials=40), executor=Processes(3))
+    texts = [trial.text for trial in result.trials]
+    assert len(texts) == len(set(texts)) == 40
+
+
+def test_a_dead_worker_is_a_failed_trial_and_the_search_goes_on():
+    result = search(ToySpace(), RandomSearch, dying, budget=Budget(trials=8), executor=Processes(2))
+    failed = [trial for trial in result.trials if not trial.completed]
+    assert failed
+    assert all(trial.proposal.architecture[0] == 3 for trial in failed)
+    assert {trial.error_kind for trial in failed} == {"worker_died"}
+    assert len(result.trials) == 8
+
+
+def test_the_test_set_is_locked_in_every_worker():
+    result = search(ToySpace(), RandomSearch, peeking, budget=Budget(trials=2), executor=Processes(2))
+    assert all("test images of digits are locked" in trial.error for trial in result.trials)
+
+
+def test_another_number_of_workers_is_another_search():
+    store = MemoryStore()
+    search(ToySpace(), RandomSearch, steep, budget=Budget(trials=4), executor=Processes(2), store=store)
+    with pytest.raises(UsageError, match=r"scheduling.workers=2, now it is 3"):
+        search(ToySpace(), RandomSearch, steep, budget=Budget(trials=6), executor=Processes(3), store=store)
+
+
+@pytest.mark.parametrize("order", ["ordered", "async"])
+def test_what_finished_out_of_order_is_replayed(tmp_path, order):
+    """Trials 0-2 and 4 are stored, 3 was running: it runs again, 4 does not, and the rest follows."""
+    executor = Processes(2, order)
+    settings = {"budget": Budget(trials=9), "executor": executor, "run": "one", "objective": MAXIMIZE}
+    whole = search(ToySpace(), EVOLUTION, even, **settings, store=SQLiteStore(f"sqlite:///{tmp_path}/whole.db"))
+    url = f"sqlite:///{tmp_path}/part.db"
+    search(ToySpace(), EVOLUTION, even, **settings, store=SQLiteStore(url))
+    with sqlite3.connect(tmp_path / "part.db") as connection:
+        connection.execute("DELETE FROM trials WHERE number = 3 OR number > 4")
+    counted = CountingEvaluator(tmp_path / "count")
+    again = search(ToySpace(), EVOLUTION, counted, **settings, store=SQLiteStore(url), config=config_of(tmp_path))
+    assert len((tmp_path / "count").read_text()) == 5
+    if order == "ordered":
+        assert course(again) == course(whole)
+    assert [trial.number for trial in again.trials] == list(range(9))
+
+
+@dataclass
+class CountingEvaluator:
+    path: object
+
+    def __call__(self, proposal, context):
+        with self.path.open("a") as file:
+            file.write(".")
+        return even(proposal, context)
+
+
+def config_of(tmp_path):
+    """The settings that the interrupted run was stored with, so that another evaluator may go on with it."""
+    with sqlite3.connect(tmp_path / "part.db") as connection:
+        return json.loads(connection.execute("SELECT config FROM runs").fetchone()[0])
+
+
+def test_a_killed_search_with_workers_ends_as_if_it_had_not_been(nas, tmp_path):
+    whole, killed = f"sqlite:///{tmp_path}/whole.db", f"sqlite:///{tmp_path}/killed.db"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nas", *WORDS, f"store.url={killed}"],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while process.poll() is None and stored(tmp_path / "killed.db") < 3:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert 3 <= stored(tmp_path / "killed.db") < 10
+    for url in (killed, whole):
+        assert nas(*WORDS, f"store.url={url}").returncode == 0
+    listings = [
+        nas("leaderboard", "run=killed", "sort=number", "top=0", "format=json", f"store.url={url}").stdout
+        for url in (killed, whole)
+    ]
+    keep = ("number", "arch", "seed", "status", "metrics", "reused_from")
+    first, second = ([{key: row[key] for key in keep} for row in json.loads(text)] for text in listings)
+    assert first == second
+    assert len(first) == 10
+
+
+def stored(path):
+    if not path.exists():
+        return 0
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    try:
+        return connection.execute("SELECT COUNT(*) FROM trials").fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
+    finally:
+        connection.close()
