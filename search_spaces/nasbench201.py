@@ -110,44 +110,40 @@ def canonical_form(architecture: Architecture) -> tuple[str, tuple[int, ...]]:
         same function when the convolutions at equal places carry the same weights.
     """
     sums: list[tuple[Term, ...]] = [(("x",),), (), (), ()]
+    plain: list[tuple[str, ...]] = [("x",), (), (), ()]  # the addends as text, convolutions without names
+    shapes: list[dict[int, str]] = [{}, {}, {}, {}]  # edge -> text of each convolution that a node depends on
     for edge, (value, (source, target)) in enumerate(zip(architecture, EDGES, strict=True)):
         inputs = sums[source]
         if OPERATIONS[value] == "skip_connect":
-            added = inputs
+            sums[target] += inputs
+            plain[target] += plain[source]
         elif value in CONVOLUTIONS:
-            added = (("conv", CONVOLUTIONS[value], edge, inputs),)
+            shape = f"conv{CONVOLUTIONS[value]}#({'+'.join(sorted(plain[source])) or '0'})"
+            sums[target] += (("conv", CONVOLUTIONS[value], edge, inputs),)
+            plain[target] += (shape,)
+            shapes[target][edge] = shape
         elif OPERATIONS[value] == "avg_pool_3x3" and inputs:
-            added = (("pool", inputs),)
+            sums[target] += (("pool", inputs),)
+            plain[target] += (f"pool({'+'.join(sorted(plain[source]))})",)
         else:
-            added = ()
-        sums[target] += added
+            continue
+        shapes[target] |= shapes[source]
     formula = sums[3]
 
     # Which edge carries a convolution does not matter, only which places share one. Convolutions of unlike shape
     # cannot be confused, so only those of equal shape are renamed among each other, and the least text is the key.
-    shapes: dict[str, list[int]] = {}
-    for edge, shape in sorted(_convolutions(formula).items(), key=lambda item: (item[1], item[0])):
-        shapes.setdefault(shape, []).append(edge)
-    orders = product(*(permutations(edges) for edges in shapes.values()))
+    groups: dict[str, list[int]] = {}
+    for edge, shape in sorted(shapes[3].items(), key=lambda item: (item[1], item[0])):
+        groups.setdefault(shape, []).append(edge)
+    orders = product(*(permutations(edges) for edges in groups.values()))
     candidates = (tuple(edge for group in order for edge in group) for order in orders)
     return min(
         (_write(formula, {edge: str(number) for number, edge in enumerate(edges)}), edges) for edges in candidates
     )
 
 
-def _convolutions(formula: tuple[Term, ...]) -> dict[int, str]:
-    """Edge -> shape of every convolution of a formula; the shape is its text without names."""
-    found: dict[int, str] = {}
-    for term in formula:
-        if term[0] == "conv":
-            found[term[2]] = _write((term,), {})
-        if term[0] != "x":
-            found |= _convolutions(term[-1])
-    return found
-
-
 def _write(formula: tuple[Term, ...], names: Mapping[int, str]) -> str:
-    """The formula as text, its addends sorted; convolutions without a name are written alike."""
+    """The formula as text, its addends sorted."""
     return "+".join(sorted(_write_term(term, names) for term in formula)) or "0"
 
 
@@ -157,7 +153,7 @@ def _write_term(term: Term, names: Mapping[int, str]) -> str:
     if term[0] == "pool":
         return f"pool({_write(term[1], names)})"
     _, kernel, edge, inputs = term
-    return f"conv{kernel}#{names.get(edge, '')}({_write(inputs, names)})"
+    return f"conv{kernel}#{names[edge]}({_write(inputs, names)})"
 
 
 def published_key(architecture: Architecture) -> str:

@@ -1,8 +1,6 @@
 """Searches with several workers: their course does not depend on who finishes first, and nothing finished is lost."""
 
 import json
-import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -11,10 +9,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
-from conftest import MAXIMIZE, ToySpace, steep
+from conftest import MAXIMIZE
+from light import Counting, LightSpace, dying, even, steep, uneven
 
 from nas import Budget, Proposal, UsageError, search
-from nas.data.digits import Digits
 from nas.executors.processes import Processes
 from nas.store.memory import MemoryStore
 from nas.store.sqlite import SQLiteStore
@@ -30,24 +28,9 @@ WORDS = [
 ]  # fmt: skip
 
 
-def uneven(proposal, context):
-    """Architectures of an even sum take longest, so that trials finish out of their order."""
-    time.sleep(0.05 if sum(proposal.architecture) % 2 == 0 else 0.001)
-    return steep(proposal, context)
-
-
-def even(proposal, context):
-    time.sleep(0.02)
-    return steep(proposal, context)
-
-
-def dying(proposal, context):
-    if proposal.architecture[0] == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return steep(proposal, context)
-
-
 def peeking(proposal, context):
+    from nas.data.digits import Digits
+
     Digits().read_test()
     return steep(proposal, context)
 
@@ -60,7 +43,7 @@ def course(result):
 class Watching:
     """Random search that notes what it knew at each question."""
 
-    space: ToySpace
+    space: LightSpace
     objective: object
     told: list = field(default_factory=list)
 
@@ -76,14 +59,16 @@ class Watching:
 
 def test_an_ordered_search_does_not_depend_on_who_finishes_first():
     runs = [
-        search(ToySpace(), EVOLUTION, evaluator, budget=Budget(trials=14), executor=Processes(3))
+        search(LightSpace(), EVOLUTION, evaluator, budget=Budget(trials=14), executor=Processes(3))
         for evaluator in (uneven, even)
     ]
     assert course(runs[0]) == course(runs[1])
 
 
 def test_an_ordered_trial_is_asked_for_knowing_exactly_those_before_its_workers():
-    result = search(ToySpace(), Watching, uneven, budget=Budget(trials=10), executor=Processes(3), duplicates="retrain")
+    result = search(
+        LightSpace(), Watching, uneven, budget=Budget(trials=10), executor=Processes(3), duplicates="retrain"
+    )
     for trial in result.trials:
         known = max(0, trial.number - 2)
         assert trial.proposal.info == {"told": list(range(known)), "pending": trial.number - known}
@@ -91,20 +76,20 @@ def test_an_ordered_trial_is_asked_for_knowing_exactly_those_before_its_workers(
 
 def test_an_asynchronous_search_tells_trials_as_they_finish():
     executor = Processes(3, "async")
-    result = search(ToySpace(), Watching, uneven, budget=Budget(trials=12), executor=executor, duplicates="retrain")
+    result = search(LightSpace(), Watching, uneven, budget=Budget(trials=12), executor=executor, duplicates="retrain")
     told = result.trials[-1].proposal.info["told"]
     assert told != sorted(told)
     assert all(len(t.proposal.info["told"]) == max(0, t.number - 2) for t in result.trials)
 
 
 def test_a_strategy_may_wait_for_trials_in_flight():
-    result = search(ToySpace(), LocalSearch, uneven, budget=Budget(trials=40), executor=Processes(3))
+    result = search(LightSpace(), LocalSearch, uneven, budget=Budget(trials=40), executor=Processes(3))
     texts = [trial.text for trial in result.trials]
     assert len(texts) == len(set(texts)) == 40
 
 
 def test_a_dead_worker_is_a_failed_trial_and_the_search_goes_on():
-    result = search(ToySpace(), RandomSearch, dying, budget=Budget(trials=8), executor=Processes(2))
+    result = search(LightSpace(), RandomSearch, dying, budget=Budget(trials=8), executor=Processes(2))
     failed = [trial for trial in result.trials if not trial.completed]
     assert failed
     assert all(trial.proposal.architecture[0] == 3 for trial in failed)
@@ -113,15 +98,15 @@ def test_a_dead_worker_is_a_failed_trial_and_the_search_goes_on():
 
 
 def test_the_test_set_is_locked_in_every_worker():
-    result = search(ToySpace(), RandomSearch, peeking, budget=Budget(trials=2), executor=Processes(2))
+    result = search(LightSpace(), RandomSearch, peeking, budget=Budget(trials=2), executor=Processes(2))
     assert all("test images of digits are locked" in trial.error for trial in result.trials)
 
 
 def test_another_number_of_workers_is_another_search():
     store = MemoryStore()
-    search(ToySpace(), RandomSearch, steep, budget=Budget(trials=4), executor=Processes(2), store=store)
+    search(LightSpace(), RandomSearch, steep, budget=Budget(trials=4), executor=Processes(2), store=store)
     with pytest.raises(UsageError, match=r"scheduling.workers=2, now it is 3"):
-        search(ToySpace(), RandomSearch, steep, budget=Budget(trials=6), executor=Processes(3), store=store)
+        search(LightSpace(), RandomSearch, steep, budget=Budget(trials=6), executor=Processes(3), store=store)
 
 
 @pytest.mark.parametrize("order", ["ordered", "async"])
@@ -129,27 +114,17 @@ def test_what_finished_out_of_order_is_replayed(tmp_path, order):
     """Trials 0-2 and 4 are stored, 3 was running: it runs again, 4 does not, and the rest follows."""
     executor = Processes(2, order)
     settings = {"budget": Budget(trials=9), "executor": executor, "run": "one", "objective": MAXIMIZE}
-    whole = search(ToySpace(), EVOLUTION, even, **settings, store=SQLiteStore(f"sqlite:///{tmp_path}/whole.db"))
+    whole = search(LightSpace(), EVOLUTION, even, **settings, store=SQLiteStore(f"sqlite:///{tmp_path}/whole.db"))
     url = f"sqlite:///{tmp_path}/part.db"
-    search(ToySpace(), EVOLUTION, even, **settings, store=SQLiteStore(url))
+    search(LightSpace(), EVOLUTION, even, **settings, store=SQLiteStore(url))
     with sqlite3.connect(tmp_path / "part.db") as connection:
         connection.execute("DELETE FROM trials WHERE number = 3 OR number > 4")
-    counted = CountingEvaluator(tmp_path / "count")
-    again = search(ToySpace(), EVOLUTION, counted, **settings, store=SQLiteStore(url), config=config_of(tmp_path))
+    counted = Counting(tmp_path / "count")
+    again = search(LightSpace(), EVOLUTION, counted, **settings, store=SQLiteStore(url), config=config_of(tmp_path))
     assert len((tmp_path / "count").read_text()) == 5
     if order == "ordered":
         assert course(again) == course(whole)
     assert [trial.number for trial in again.trials] == list(range(9))
-
-
-@dataclass
-class CountingEvaluator:
-    path: object
-
-    def __call__(self, proposal, context):
-        with self.path.open("a") as file:
-            file.write(".")
-        return even(proposal, context)
 
 
 def config_of(tmp_path):

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from nas.core import Architecture, UsageError, UserError, number_in, one_of
 from nas.space import SearchSpace
 
-COUNTABLE = 10_000_000
+COUNTABLE = 1_000_000
 """Size of a space up to which a table is checked to hold all of it."""
 
 
@@ -151,13 +151,14 @@ class Table:
                     f"table {place} has {text} twice, in rows {positions[key] + 1} and {row + 1}; expected it once"
                 )
             positions[key] = row
-        if not by_class and space.size <= COUNTABLE and len(positions) < space.size:
-            # a constraint may leave out any number of the product
-            absent = next((other for other in space.architectures() if other not in positions), None)
+        if space.size <= COUNTABLE and (by_class or len(positions) < space.size):
+            # a constraint may leave out any number of the product, and so does equality
+            keys = ((space.canonical(other) if by_class else other, other) for other in space.architectures())
+            absent = next((other for key, other in keys if key not in positions), None)
             if absent is not None:
                 raise UserError(
                     f"table {place} has {len(positions):,} rows and none for {space.to_text(absent)}; "
-                    f"expected every architecture of space={self.space}"
+                    f"expected every {'class' if by_class else 'architecture'} of space={self.space}"
                 )
         return positions
 

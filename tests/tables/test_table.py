@@ -1,0 +1,158 @@
+"""Benchmark tables: what is read, and every way a table can be wrong."""
+
+import csv
+import gzip
+
+import pytest
+from light import LightSpace
+
+from nas import UsageError, UserError
+from nas.tables.table import Table
+from search_spaces.nasbench201 import NASBench201
+
+SPACE = LightSpace()
+ALL = list(SPACE.architectures())
+
+
+def rows_of(architectures=ALL, value=lambda a: sum(a) / 18):
+    return [[SPACE.to_text(a), str(value(a)), str(10 + a[0]), str(100 * value(a))] for a in architectures]
+
+
+def written(folder, rows, head=("arch", "valid", "time", "test"), name="table.csv"):
+    path = folder / name
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(head)
+        writer.writerows(rows)
+    return path
+
+
+def table(path, **settings):
+    return Table(str(path), "light", "valid", **({"cost": "time", "reported": ["test"]} | settings))
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("table"), rows_of())
+
+
+def test_values_costs_and_reported_columns_are_those_of_the_row(good):
+    rows = table(good, scale=2.0, cost_scale=0.5).of(SPACE)
+    place = rows.position((3, 0, 0, 0, 0, 1))
+    assert rows.values[place] == pytest.approx(2 * 4 / 18)
+    assert rows.costs[place] == 6.5
+    assert rows.reported["test"][place] == pytest.approx(400 / 18)
+    assert rows.best["test"] == (0.0, 100.0)
+    assert len(rows) == 4**6
+
+
+def test_gzip_and_parquet_read_the_same(good, tmp_path):
+    zipped = tmp_path / "table.csv.gz"
+    zipped.write_bytes(gzip.compress(good.read_bytes()))
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import csv as arrow_csv
+    from pyarrow import parquet
+
+    parquet.write_table(arrow_csv.read_csv(good), tmp_path / "table.parquet")
+    plain = table(good).of(SPACE)
+    for path in (zipped, tmp_path / "table.parquet"):
+        other = table(path).of(SPACE)
+        assert other.values == plain.values
+        assert other.costs == plain.costs
+    assert pyarrow.__version__
+
+
+def test_a_table_is_found_in_its_root_or_in_nas_data(good, monkeypatch):
+    assert len(table(good.name, root=str(good.parent)).of(SPACE)) == 4**6
+    monkeypatch.setenv("NAS_DATA", str(good.parent))
+    assert len(table(good.name).of(SPACE)) == 4**6
+    monkeypatch.delenv("NAS_DATA")
+    with pytest.raises(UsageError, match=r"table table.csv was not found in table.root \(not set\) or NAS_DATA"):
+        table(good.name).of(SPACE)
+    with pytest.raises(UsageError, match=r"table.file=pkg://nas.tables/none.csv is not installed"):
+        table("pkg://nas.tables/none.csv").of(SPACE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"cost": "hours"}, r"has no column 'hours'; it has arch, valid, time, test"),
+        ({"reported": ["acc"]}, r"has no column 'acc'"),
+        ({"architecture": "arch_str"}, r"has no column 'arch_str'"),
+    ],
+)
+def test_a_missing_column_is_named_with_those_that_are_there(good, settings, words):
+    with pytest.raises(UsageError, match=words):
+        table(good, **settings).of(SPACE)
+
+
+def test_a_missing_or_doubled_architecture_is_named(tmp_path):
+    short = written(tmp_path, rows_of(ALL[:7] + ALL[8:]))
+    with pytest.raises(UserError, match=rf"has 4,095 rows and none for {SPACE.to_text(ALL[7])}; expected every"):
+        table(short).of(SPACE)
+    double = written(tmp_path, rows_of([*ALL, ALL[5]]))
+    with pytest.raises(UserError, match=rf"has {SPACE.to_text(ALL[5])} twice, in rows 6 and 4097"):
+        table(double).of(SPACE)
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf", "", "fast"])
+def test_values_that_are_no_numbers_are_named(tmp_path, bad):
+    rows = rows_of()
+    rows[3][1] = rows[9][1] = bad
+    words = rf"has '{bad}' as valid of {SPACE.to_text(ALL[3])}; expected a finite number \(2 such rows\)"
+    with pytest.raises(UserError, match=words):
+        table(written(tmp_path, rows)).of(SPACE)
+
+
+def test_a_negative_cost_is_refused(tmp_path):
+    rows = rows_of()
+    rows[3][2] = "-1"
+    with pytest.raises(UserError, match="has a negative time for"):
+        table(written(tmp_path, rows)).of(SPACE)
+
+
+def test_a_table_of_another_space_is_refused(good):
+    with pytest.raises(UsageError, match=r"row 1, is not of space NASBench201 .*; the table is of space=light"):
+        table(good).of(NASBench201())
+
+
+def test_damaged_files_are_told_apart_from_empty_ones(good, tmp_path):
+    raw = gzip.compress(good.read_bytes())
+    for content, words in (
+        (raw[: len(raw) // 2], "is damaged"),
+        (b"\x1f\x8bnot gzip at all", "is damaged"),
+        (b"\xff\xfe\x00", "is damaged"),
+        (b"", r"has no column 'arch'; it has none"),
+        (b"arch,valid,time,test\n", "has no rows"),
+        (b"arch,valid,time,test\na,1\n", r"row 1, has 2 values; expected 4"),
+        (b"arch,valid,valid,time,test\n", "has column 'valid' twice"),
+    ):
+        path = tmp_path / "bad.csv"
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=words) as error:
+            table(path).of(SPACE)
+        assert "\n" not in str(error.value)
+
+
+def test_settings_that_contradict_each_other(good):
+    with pytest.raises(UsageError, match=r"table.rows must be one of architecture, class, got 'cell'"):
+        table(good, rows="cell")
+    with pytest.raises(UsageError, match=r"name 'loss', which table.reported does not"):
+        table(good, minimized=["loss"])
+
+
+def test_a_table_of_classes_answers_for_every_member(tmp_path):
+    space = NASBench201()
+    classes = {}
+    for architecture in space.architectures():
+        classes.setdefault(space.canonical(architecture), architecture)
+    rows = [[space.to_text(a), str(sum(a)), "1", "1"] for a in classes.values()]
+    found = table(written(tmp_path, rows), rows="class").of(space)
+    assert len(found) == 5875
+    for architecture in ((0, 0, 0, 0, 0, 0), (0, 1, 2, 3, 4, 0), (3, 0, 0, 3, 0, 0)):
+        representative = classes[space.canonical(architecture)]
+        assert found.values[found.position(architecture)] == sum(representative)
+    with pytest.raises(UserError, match=r"has 5,874 rows and none for"):
+        table(written(tmp_path, rows[1:]), rows="class").of(space)
+
+

@@ -1,0 +1,150 @@
+"""Tabulating a small space on the digits: complete, resumable, and read back by the table evaluator."""
+
+import csv
+import gzip
+import json
+from types import MappingProxyType
+
+import pytest
+import yaml
+from torch import nn
+
+from nas import Budget, UserError, search
+from nas.data.digits import Digits
+from nas.evaluators.table import TableEvaluator
+from nas.executors.inline import Inline
+from nas.executors.processes import Processes
+from nas.space import SearchSpace
+from nas.strategies.random import RandomSearch
+from nas.tables.table import Table
+from nas.tables.write import write_table
+from nas.tabulation import tabulate
+from nas.training.recipe import Recipe
+
+
+class Small(SearchSpace):
+    """3 x 2 networks, of which the two without a hidden layer are equal."""
+
+    choices = MappingProxyType({"width": ("0", "4", "16"), "activation": ("relu", "tanh")})
+
+    def build(self, architecture, task, network=None):
+        width, activation = self.options(architecture)
+        inputs = task.channels * task.height * task.width
+        if width == "0":
+            return nn.Sequential(nn.Flatten(), nn.Linear(inputs, task.classes))
+        hidden = nn.ReLU() if activation == "relu" else nn.Tanh()
+        return nn.Sequential(nn.Flatten(), nn.Linear(inputs, int(width)), hidden, nn.Linear(int(width), task.classes))
+
+    def canonical(self, architecture):
+        return "linear" if architecture[0] == 0 else super().canonical(architecture)
+
+
+RECIPE = Recipe(epochs=1, batch_size=64, train_images=300, threads=1)
+
+
+def tabulated(folder, executor=None, recipe=RECIPE, told=None, **more):
+    return tabulate(
+        Small(),
+        {"name": "small", "settings": {}},
+        Digits(),
+        recipe,
+        path=folder / "table.csv.gz.journal",
+        executor=executor or Inline(),
+        device="cpu",
+        report=lambda done, total, line: told.append((done, total)) if told is not None else None,
+        **more,
+    )
+
+
+def read(path):
+    with gzip.open(path, "rt") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_class_is_trained_with_every_seed_and_written_as_a_row(tmp_path):
+    told = []
+    found = tabulated(tmp_path, told=told, seeds=2)
+    assert told == [(n, 10) for n in range(1, 11)]
+    path = tmp_path / "table.csv.gz"
+    yaml_path = write_table(found, path)
+    rows = read(path)
+    assert len(rows) == 5
+    for row in rows:
+        single = [float(row["test_accuracy_0"]), float(row["test_accuracy_1"])]
+        assert float(row["test_accuracy"]) == pytest.approx(sum(single) / 2, abs=1e-6)
+        assert float(row["seconds"]) > 0
+        assert row["seeds"] == "2"
+    counts = {row["arch"]: int(row["parameters"]) for row in rows}
+    assert counts["width=0;activation=relu"] == 64 * 10 + 10
+    assert counts["width=4;activation=tanh"] == 64 * 4 + 4 + 4 * 10 + 10
+
+    settings = yaml.safe_load(yaml_path.read_text()) | {"root": str(tmp_path)}
+    assert settings.pop("_target_") == "nas.tables.table.Table"
+    evaluator = TableEvaluator(Small(), Table(**settings))
+    result = search(Small(), RandomSearch, evaluator, budget=Budget(trials=30))
+    assert result.best.metrics["valid_accuracy"] == max(float(row["valid_accuracy_0"]) for row in rows)
+
+
+def test_an_interrupted_tabulation_goes_on_and_gives_the_same_table(tmp_path):
+    whole = tabulated(tmp_path / "whole", seeds=2)
+    part = tmp_path / "part"
+    part.mkdir()
+    lines = (tmp_path / "whole" / "table.csv.gz.journal").read_text().splitlines(keepends=True)
+    (part / "table.csv.gz.journal").write_text("".join(lines[:5]) + lines[5][:40])
+    told = []
+    again = tabulated(part, told=told, seeds=2)
+    assert told[0] == (5, 10)
+
+    def without_time(found):
+        return [{key: value for key, value in line.items() if key != "seconds"} for line in found["trainings"]]
+
+    assert without_time(again) == without_time(whole)
+
+
+def test_workers_give_the_same_values(tmp_path):
+    one = tabulated(tmp_path / "one", seeds=1)
+    two = tabulated(tmp_path / "two", executor=Processes(2), seeds=1)
+    assert [t["valid_loss"] for t in one["trainings"]] == [t["valid_loss"] for t in two["trainings"]]
+
+
+def test_further_seeds_may_be_for_a_sample_and_added_later(tmp_path):
+    sample = tabulated(tmp_path, seeds=2, repeated=2)
+    assert sorted(line["repeat"] for line in sample["trainings"]) == [0] * 5 + [1] * 2
+    told = []
+    tabulated(tmp_path, seeds=2, told=told)
+    assert told == [(8, 10), (9, 10), (10, 10)]
+    write_table(sample, tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["valid_accuracy_1"] == "" for row in rows) == [False] * 2 + [True] * 3
+
+
+def test_another_recipe_is_refused(tmp_path):
+    tabulated(tmp_path, seeds=1)
+    with pytest.raises(UserError, match=r"was begun with recipe.lr=0.1, now it is 0.2"):
+        tabulated(tmp_path, seeds=1, recipe=Recipe(epochs=1, batch_size=64, train_images=300, threads=1, lr=0.2))
+
+
+def test_a_training_that_fails_leaves_no_table_and_says_which(tmp_path):
+    recipe = Recipe(epochs=2, batch_size=64, train_images=300, threads=1, lr=1e30)
+    with pytest.raises(UserError, match=r"trainings failed, the first of .*No table was written.*kept in"):
+        tabulated(tmp_path, seeds=1, recipe=recipe)
+    lines = [json.loads(line) for line in (tmp_path / "table.csv.gz.journal").read_text().splitlines()]
+    assert len(lines) == 6
+
+
+def test_the_command_says_where_the_table_is_and_how_to_use_it(nas, tmp_path):
+    (tmp_path / "conf" / "space").mkdir(parents=True)
+    (tmp_path / "conf" / "space" / "small.yaml").write_text("# Small.\n_target_: test_tabulation.Small\n")
+    words = ["--config-dir", "conf", "tabulate", "space=small", "data=digits", "trainer.epochs=1", "executor=inline"]
+    done = nas(*words, "trainer.train_images=200", "trainer.threads=1", "seeds=1", "out=tables/small.csv.gz")
+    assert done.returncode == 0
+    assert "5 classes, 5 trainings" in done.stdout
+    (tmp_path / "conf" / "table").mkdir()
+    (tmp_path / "tables" / "small.yaml").rename(tmp_path / "conf" / "table" / "small.yaml")
+    words = ["--config-dir", "conf", "search", "space=small", "evaluator=table", "table=small", "table.root=tables"]
+    found = nas(*words, "budget.trials=5", "strategy=random")
+    assert found.returncode == 0
+    assert "of it the table reports, unseen by the search: test_accuracy" in found.stdout
+    bad = nas("tabulate", "out=table.txt")
+    assert (bad.returncode, bad.stderr) == (2, "nas: out must be a .csv or .csv.gz file, got 'table.txt'\n")
