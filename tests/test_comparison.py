@@ -27,8 +27,8 @@ def folder(tmp_path):
         ("space", "_target_: light.LightSpace\n"),
         (
             "table",
-            "_target_: nas.tables.table.Table\nfile: light.csv\nroot: null\nspace: light\ncolumn: valid\ncost: time\n"
-            "reported: [test, loss]\nminimized: [loss]\n",
+            "_target_: nas.tables.table.Table\nfile: light.csv\nroot: null\nspace: light\ncolumn: valid\n"
+            "cost: time\nreported: [test, loss]\nminimized: [loss]\n",
         ),
     ):
         place = tmp_path / "conf" / group
@@ -55,7 +55,11 @@ def test_a_comparison_writes_its_runs_summary_and_figures(nas, folder):
     made = {path.name for path in (folder / "result").iterdir()}
     assert {"runs.csv", "summary.md", "summary.json", "anytime.png", "anytime.svg"} <= made
     summary = json.loads((folder / "result" / "summary.json").read_text())
-    assert [one["strategy"] for one in summary] == ["random", "regularized_evolution", "reinforce(lr=0.5,optimizer=sgd)"]
+    assert [one["strategy"] for one in summary] == [
+        "random",
+        "regularized_evolution",
+        "reinforce(lr=0.5,optimizer=sgd)",
+    ]
     for one in summary:
         assert (one["seeds"], one["queries"]) == (SEEDS, TRIALS)
         assert set(one["metrics"]) == {"test", "loss"}

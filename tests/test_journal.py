@@ -52,7 +52,9 @@ def test_a_second_writer_is_refused(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("damage", [b"not json\n", b'{"job": {"seeds": 3}}\n{"m": 1}\n', b'{"job": {"seeds": 3}}\n[]\n'])
+@pytest.mark.parametrize(
+    "damage", [b"not json\n", b'{"job": {"seeds": 3}}\n{"m": 1}\n', b'{"job": {"seeds": 3}}\n[]\n']
+)
 def test_a_damaged_journal_is_told_and_left_alone(tmp_path, damage):
     path = tmp_path / "job.journal"
     path.write_bytes(damage)

@@ -154,5 +154,3 @@ def test_a_table_of_classes_answers_for_every_member(tmp_path):
         assert found.values[found.position(architecture)] == sum(representative)
     with pytest.raises(UserError, match=r"has 5,874 rows and none for"):
         table(written(tmp_path, rows[1:]), rows="class").of(space)
-
-

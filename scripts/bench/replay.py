@@ -1,0 +1,148 @@
+"""Searches on the NAS-Bench-201 table: what a trial costs, ours and that of Optuna, NNI and Syne Tune.
+
+    python scripts/bench/replay.py
+
+Needs the table below NAS_DATA (nasbench201/nb201_table.csv.gz), and PyPI for the peers' first installation, each into
+an environment of its own below `.bench/`. Ours and each peer are timed in turn, medians are compared. Ours is
+`nas.search.search` with the table evaluator and the in-memory store; each peer's driver says how it is driven.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from peers.environment import replay
+from rows import Row
+
+from nas import Budget, Objective, Trial, search
+from nas.core import StrategyFactory
+from nas.evaluators.table import TableEvaluator
+from nas.settings import settings
+from nas.strategies.evolution import RegularizedEvolution
+from nas.strategies.random import RandomSearch
+
+ROUNDS = 5
+EVOLUTION = partial(RegularizedEvolution, population_size=10, sample_size=3)
+PEERS: tuple[tuple[str, str, StrategyFactory, float], ...] = (
+    ("replay/optuna-random", "optuna_random", RandomSearch, 5.0),
+    ("replay/nni-evolution", "nni_evolution", EVOLUTION, 100.0),
+    ("replay/syne-tune-evolution", "syne_tune_evolution", EVOLUTION, 100.0),
+)
+COMPARISON = (
+    "compare", "strategies=[random,regularized_evolution,reinforce]", "seeds=500", "evaluator=table",
+    "table=nasbench201", "budget.simulated_seconds=12000", "workers=2", "format=json",
+)  # fmt: skip
+
+
+class Clock:
+    """Notes when each ten-thousandth trial was told."""
+
+    def __init__(self) -> None:
+        self.told_at: list[float] = []
+
+    def start(self, run: str, trials: Sequence[Trial], total: int | None, objective: Objective) -> None:
+        self.told_at = [time.perf_counter()]
+
+    def told(self, trial: Trial) -> None:
+        if trial.number % 10_000 == 9_999:
+            self.told_at.append(time.perf_counter())
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def ours(evaluator: TableEvaluator, strategy: StrategyFactory, trials: int, *listeners: Any) -> float:
+    """Seconds of a search."""
+    started = time.perf_counter()
+    search(evaluator.space, strategy, evaluator, budget=Budget(trials=trials), listeners=listeners)
+    return time.perf_counter() - started
+
+
+def evaluations(evaluator: TableEvaluator) -> None:
+    trials = 20_000
+    rates = [trials / ours(evaluator, EVOLUTION, trials) for _ in range(ROUNDS)]
+    note = f"regularized evolution, {trials:,} trials, in-memory store, one core; median of {ROUNDS}"
+    Row("replay/evaluations", statistics.median(rates), 20_000, "evaluations/s", target=1.0, note=note).show()
+
+
+def comparison() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        words = [sys.executable, "-m", "nas", *COMPARISON, f"out={folder}/out"]
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+        took = time.perf_counter() - started
+    note = "random, regularized evolution and REINFORCE, 500 seeds, 12,000 simulated s, report included; one run"
+    Row("replay/1500-runs", took, 60.0, "s", target=1.0, more_is_better=False, note=note).show()
+
+
+def growth(evaluator: TableEvaluator) -> None:
+    first, last = [], []
+    for _ in range(3):
+        clock = Clock()
+        ours(evaluator, EVOLUTION, 100_000, clock)
+        first.append(clock.told_at[1] - clock.told_at[0])
+        last.append(clock.told_at[-1] - clock.told_at[-2])
+    note = "seconds of the last 10,000 of 100,000 trials against the first 10,000; median of 3"
+    Row(
+        "replay/growth",
+        statistics.median(last),
+        statistics.median(first),
+        "s",
+        target=round(1 / 1.3, 3),
+        more_is_better=False,
+        note=note,
+    ).show()
+
+
+def peers(evaluator: TableEvaluator, table: Path) -> None:
+    trials = 2_000
+    for name, peer, strategy, target in PEERS:
+        mine, theirs, version = [], [], ""
+        for seed in range(ROUNDS):
+            mine.append(1e3 * ours(evaluator, strategy, trials) / trials)
+            answer = replay(peer, table, trials, seed)
+            theirs.append(1e3 * answer["seconds"] / answer["trials"])
+            version = answer["version"]
+        note = f"{peer} {version}, {trials:,} trials, per trial; medians of {ROUNDS} in turn"
+        row = Row(
+            name,
+            statistics.median(mine),
+            statistics.median(theirs),
+            "ms/trial",
+            target=target,
+            more_is_better=False,
+            note=note,
+        )
+        row.show()
+
+
+def main() -> int:
+    table = Path(os.environ.get("NAS_DATA", "")) / "nasbench201" / "nb201_table.csv.gz"
+    if not table.is_file():
+        print("replay.py needs NAS_DATA with nasbench201/nb201_table.csv.gz below it", file=sys.stderr)
+        return 1
+    made = settings("search", ["evaluator=table", "table=nasbench201"])
+    space = made.make("space")
+    evaluator = made.make("evaluator", space=space)
+    for architecture in space.architectures():  # warm the caches of keys and texts, as any longer study has them
+        space.canonical(architecture)
+        space.to_text(architecture)
+    ours(evaluator, EVOLUTION, 2_000)
+    evaluations(evaluator)
+    growth(evaluator)
+    peers(evaluator, table)
+    comparison()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
