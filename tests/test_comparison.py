@@ -39,8 +39,8 @@ def folder(tmp_path):
 
 def command(*more, strategies=STRATEGIES, seeds=SEEDS, executor="inline"):
     return [
-        "--config-dir", "conf", "compare", strategies, f"seeds={seeds}", "space=light", "evaluator=table", "table=light",
-        f"budget.trials={TRIALS}", f"executor={executor}", "out=result", *more,
+        "--config-dir", "conf", "compare", strategies, f"seeds={seeds}", "space=light", "evaluator=table",
+        "table=light", f"budget.trials={TRIALS}", f"executor={executor}", "out=result", *more,
     ]  # fmt: skip
 
 
