@@ -1,4 +1,4 @@
-"""Conformance: what every space, strategy, evaluator and data set must keep, as functions that any test can call.
+"""Conformance: what every space, strategy, evaluator, executor and data set must keep, as functions for any test.
 
     from nas.testing import check_space
     def test_mine(): check_space(MySpace(), Task(channels=3, height=32, width=32, classes=10))
@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -35,6 +36,7 @@ from nas.core import (
 )
 from nas.data.dataset import DataSet
 from nas.data.lock import TestSetLocked, locked_test_set
+from nas.executors.base import Executor, each
 from nas.randomness import TrialRandom
 from nas.space import SearchSpace
 
@@ -163,6 +165,32 @@ def check_evaluator(make: Callable[..., Evaluator], space: SearchSpace) -> None:
         assert own == {name: first[name] for name in own}, "architecture_metrics differ from those of the evaluation"
 
 
+def check_executor(executor: Executor) -> None:
+    """An executor does every task once, gives each its own result, and tells the caller what a task raised."""
+    assert executor.workers >= 1
+    assert executor.order in ("ordered", "async")
+    tasks = deque(range(2 * executor.workers + 1))
+    found = sorted(each(executor, _made, tasks))
+    expected = [(task, task + 1) for task in range(2 * executor.workers + 1)]
+    assert found == expected, f"the tasks came back as {found}"
+    told = ""
+    try:
+        list(each(executor, _made, deque([-1])))
+    except UserError as error:
+        told = str(error)
+    assert told == "made to fail", "a task raised UserError, and the caller was not told"
+
+
+def _made() -> Callable[[int], int]:
+    return _task
+
+
+def _task(number: int) -> int:
+    if number < 0:
+        raise UserError("made to fail")
+    return number + 1
+
+
 def check_data(make: Callable[[], DataSet]) -> None:
     """A data set states its task truly, splits the same every time, and keeps its test images locked in a search."""
     data = make()
@@ -184,4 +212,4 @@ def check_data(make: Callable[[], DataSet]) -> None:
             raise AssertionError("read_test could be called while a search held the lock")
 
 
-__all__: Sequence[str] = ("check_data", "check_evaluator", "check_space", "check_strategy")
+__all__: Sequence[str] = ("check_data", "check_evaluator", "check_executor", "check_space", "check_strategy")

@@ -8,7 +8,7 @@ from conftest import ToySpace
 
 from nas.core import Task
 from nas.settings import group_options, settings
-from nas.testing import check_data, check_evaluator, check_space, check_strategy
+from nas.testing import check_data, check_evaluator, check_executor, check_space, check_strategy
 
 OPTIONS = group_options()
 
@@ -43,8 +43,25 @@ def test_data_sets(option):
     check_data(lambda: made("data", option).make("data"))
 
 
-@pytest.mark.parametrize("option", OPTIONS["evaluator"])
+@pytest.mark.parametrize("option", [option for option in OPTIONS["evaluator"] if option != "table"])
 def test_evaluators(option):
     quick = ["trainer.epochs=1", "trainer.train_images=200", "trainer.network={channels: 4, cells: 1}"]
     chosen = settings("search", [f"evaluator={option}", *quick])
     check_evaluator(chosen.factory("evaluator"), chosen.make("space"))
+
+
+@pytest.mark.parametrize("option", OPTIONS["table"])
+def test_tables(option):
+    if option == "nasbench201" and not (Path(os.environ.get("NAS_DATA", "/nowhere")) / "nasbench201").is_dir():
+        pytest.skip("needs the NAS-Bench-201 table below NAS_DATA")
+    chosen = settings("search", ["evaluator=table", f"table={option}"])
+    space = chosen.make("space")
+    check_evaluator(chosen.factory("evaluator"), space)
+    evaluator = chosen.make("evaluator", space=space)
+    assert list(evaluator.reported(next(space.architectures()))) == list(chosen.get("table.reported"))
+
+
+@pytest.mark.parametrize("option", OPTIONS["executor"])
+def test_executors(option):
+    chosen = settings("search", [f"executor={option}", *(["workers=2"] if option != "inline" else [])])
+    check_executor(chosen.make("executor"))

@@ -53,7 +53,7 @@ ALLOWED = {
         "nas.training",
     },
     "nas.retraining": {*SPACE, "nas.data", "nas.store", "nas.training"},
-    "nas.testing": {*SPACE, "nas.data", "nas.randomness"},
+    "nas.testing": {*SPACE, "nas.data", "nas.executors", "nas.randomness"},
     "nas.overrides": CORE,
     "nas.settings": {*CORE, "nas.configs", "nas.overrides"},
     "search_spaces": SPACE,

@@ -89,10 +89,51 @@ def test_a_store_of_a_newer_version_is_refused_and_left_alone(store, trial):
     before = store.path.read_bytes()
     for use in (lambda: store.trials("first"), lambda: store.open(Run("first", 0)).__enter__()):
         with pytest.raises(
-            UsageError, match=r"made by a newer version of cellnas \(schema 99, this one knows up to 1\)"
+            UsageError, match=r"made by a newer version of cellnas \(schema 99, this one knows up to 2\)"
         ):
             use()
     assert store.path.read_bytes() == before
+
+
+VERSION_1 = """
+CREATE TABLE cellnas_meta (key VARCHAR NOT NULL, value VARCHAR NOT NULL, PRIMARY KEY (key));
+CREATE TABLE runs (name VARCHAR NOT NULL, seed INTEGER NOT NULL, config JSON NOT NULL, protocol JSON NOT NULL,
+    environment JSON NOT NULL, created VARCHAR NOT NULL, PRIMARY KEY (name));
+CREATE TABLE trials (run VARCHAR NOT NULL, number INTEGER NOT NULL, architecture JSON NOT NULL, text TEXT NOT NULL,
+    canonical TEXT NOT NULL, fidelity INTEGER, info JSON NOT NULL, seed INTEGER NOT NULL, status VARCHAR NOT NULL,
+    metrics JSON NOT NULL, seconds FLOAT NOT NULL, cost JSON NOT NULL, reused_from INTEGER, error_kind VARCHAR,
+    error TEXT, finished VARCHAR NOT NULL, PRIMARY KEY (run, number), FOREIGN KEY(run) REFERENCES runs (name));
+CREATE TABLE curves (run VARCHAR NOT NULL, trial INTEGER NOT NULL, epoch INTEGER NOT NULL, metrics JSON NOT NULL,
+    PRIMARY KEY (run, trial, epoch), FOREIGN KEY(run, trial) REFERENCES trials (run, number));
+INSERT INTO cellnas_meta VALUES ('schema', '1');
+"""
+"""The tables as the first version made them."""
+
+
+def test_a_store_of_the_first_version_is_read_as_it_is_and_brought_along_when_it_is_written(tmp_path, toy_space):
+    whole = search(toy_space, RandomSearch, steep, budget=Budget(trials=6), run="old")
+    path = tmp_path / "nas.db"
+    store = SQLiteStore(f"sqlite:///{path}")
+    search(toy_space, RandomSearch, steep, budget=Budget(trials=3), store=store, run="old")
+    with sqlite3.connect(path) as connection:
+        run = list(connection.execute("SELECT name, seed, config, protocol, environment, created FROM runs"))
+        columns = [column for _, column, *_ in connection.execute("PRAGMA table_info(trials)") if column != "place"]
+        trials = list(connection.execute(f"SELECT {', '.join(columns)} FROM trials ORDER BY number"))
+    for file in tmp_path.glob("nas.db*"):
+        file.unlink()
+    with sqlite3.connect(path) as connection:
+        connection.executescript(VERSION_1)
+        connection.executemany(f"INSERT INTO runs VALUES ({', '.join('?' * 6)})", run)
+        connection.executemany(f"INSERT INTO trials ({', '.join(columns)}) VALUES ({', '.join('?' * 16)})", trials)
+    before = path.read_bytes()
+    assert [trial.number for trial in store.trials("old")] == [0, 1, 2]
+    assert path.read_bytes() == before
+
+    again = search(toy_space, RandomSearch, steep, budget=Budget(trials=6), store=store, run="old")
+    assert [trial.text for trial in again.trials] == [trial.text for trial in whole.trials]
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT value FROM cellnas_meta").fetchall() == [("2",)]
+        assert connection.execute("SELECT place FROM trials ORDER BY number").fetchall() == [(n,) for n in range(6)]
 
 
 def test_other_files_are_refused_and_left_alone(tmp_path):
