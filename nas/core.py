@@ -149,6 +149,7 @@ class Trial:
         reused_from: number of the equal trial whose result this one carries, or None.
         error_kind, error: kind and sentence of the failure, or None.
         curve: metrics after each epoch, first epoch first; empty for evaluators without epochs.
+        asked_after: how many trials the strategy had been told when it proposed this one.
     """
 
     number: int
@@ -164,6 +165,7 @@ class Trial:
     error_kind: str | None = None
     error: str | None = None
     curve: Sequence[Metrics] = ()
+    asked_after: int = 0
 
     @property
     def completed(self) -> bool:

@@ -1,4 +1,4 @@
-"""How results are written to stdout."""
+"""How results are written to stdout, and progress to stderr."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import hashlib
 import json
 import math
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from tqdm import tqdm
+
+LINE_SECONDS = 60
 
 
 def print_json(value: Any) -> None:
@@ -89,3 +94,40 @@ def _strict(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_strict(inner) for inner in value]
     return value
+
+
+class Bar:
+    """Progress of a long job on stderr: a bar on a terminal, a line a minute elsewhere.
+
+    Args:
+        shown: False keeps silent.
+        unit: what is counted, such as `run`.
+    """
+
+    def __init__(self, shown: bool, unit: str) -> None:
+        self.shown = shown
+        self.unit = unit
+        self._bar: tqdm[Any] | None = None
+        self._last = time.monotonic()
+
+    def report(self, done: int, total: int) -> None:
+        """The first call says how much was done before."""
+        if not self.shown:
+            return
+        terminal = sys.stderr.isatty()
+        if self._bar is None:
+            if done:
+                self.say(f"{done:,} of {counted(total, self.unit)} are kept from before")
+            self._bar = tqdm(total=total, initial=done, unit=self.unit, disable=not terminal)
+        self._bar.update(done - self._bar.n)
+        if not terminal and time.monotonic() - self._last >= LINE_SECONDS:
+            self._last = time.monotonic()
+            self.say(f"{time.strftime('%H:%M:%S')} {done:,} of {counted(total, self.unit)}")
+
+    def say(self, text: str) -> None:
+        if self.shown:
+            tqdm.write(text, file=sys.stderr)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

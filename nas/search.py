@@ -6,14 +6,12 @@ a run is repeated by its seed, and continued by telling a fresh strategy the sto
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from nas.core import (
@@ -28,11 +26,13 @@ from nas.core import (
     StrategyFactory,
     Trial,
     UsageError,
+    UserError,
     number_in,
     one_of,
     whole_number,
 )
 from nas.data.lock import locked_test_set
+from nas.description import describe
 from nas.environment import environment
 from nas.evaluation import Evaluation, Outcome
 from nas.executors.base import Died, Executor, Jobs
@@ -56,7 +56,7 @@ class Budget:
         hours: wall time of evaluations, earlier sessions included, after which no new trial starts (with several
             workers the sum over them divided by their number); None: unbounded.
         simulated_seconds: sum of the trials' `simulated_seconds`, what a benchmark says that its evaluations took,
-            after which no new trial starts; the one that passes it still counts. None: unbounded.
+            after which no new trial starts; those in flight still count. None: unbounded.
         failures: trials that may fail in a row within one session before the search gives up; None: unbounded.
     """
 
@@ -157,7 +157,7 @@ def search(
         _warn_of_changes(record, spec.environment)
         asks_again = isinstance(evaluator, AnswersEveryQuery) and evaluator.answers_every_query
         for listener in listeners:
-            listener.start(run, record.trials, budget.trials, objective)
+            listener.start(run, sorted(record.trials, key=_number), budget.trials, objective)
             stack.callback(listener.close)
         session = _Session(
             space,
@@ -173,7 +173,7 @@ def search(
             listeners=listeners,
         )
         ended = session.run(executor, Evaluation(evaluator, objective, device))
-    trials = tuple(sorted(session.trials, key=lambda trial: trial.number))
+    trials = tuple(sorted(session.trials, key=_number))
     return SearchResult(run, trials, objective.best(trials), ended, len(record.trials))
 
 
@@ -209,9 +209,11 @@ class _Session:
     planned: dict[int, _Plan] = field(default_factory=dict)  # those in the hands of the executor, without a result yet
     finished: dict[int, Trial] = field(default_factory=dict)  # those with a result, by number
     stored: dict[int, Trial] = field(default_factory=dict)  # of an earlier session and not told yet, as they finished
+    old: frozenset[int] = frozenset()  # numbers of all trials of earlier sessions
 
     def run(self, executor: Executor, evaluation: Evaluation) -> Literal["budget", "finished", "failures"]:
         self.stored = {trial.number: trial for trial in self.record.trials}
+        self.old = frozenset(self.stored)
         with executor.open(evaluation.prepared) as jobs:
             while True:
                 self._fill(jobs)
@@ -220,6 +222,8 @@ class _Session:
                 due = next(iter(self.untold if self.ordered else self.finished), None)
                 if due in self.finished:
                     self._tell(self.finished.pop(due))
+                elif not self.planned:
+                    raise UserError(f"run {self.record.run.name!r} is damaged: its trials are in no possible order")
                 else:
                     for number, outcome in jobs.wait():
                         self._keep(self.planned.pop(number).with_outcome(outcome))
@@ -229,8 +233,10 @@ class _Session:
         while len(self.untold) < self.workers and (self.asked in self.stored or self._open()):
             number = self.asked
             if number in self.stored:
-                self.asked += 1
                 trial = self.stored[number]
+                if len(self.trials) < trial.asked_after:
+                    break  # the strategy had made this proposal wait for more results
+                self.asked += 1
                 self.untold[number] = trial.proposal
                 if trial.reused_from is None:
                     self.evaluated[trial.canonical] = self.evaluated.get(trial.canonical, 0) + 1
@@ -279,10 +285,15 @@ class _Session:
         if trial.reused_from is None and trial.completed:
             self.known.setdefault((trial.canonical, trial.proposal.fidelity), trial)
         self.agent.tell(trial)
-        new = len(self.trials) > len(self.record.trials)
+        new = trial.number not in self.old
         if new:
             for listener in self.listeners:
                 listener.told(trial)
+        if trial.completed and self._costs_nothing(trial):
+            raise UsageError(
+                f"budget.simulated_seconds={self.budget.simulated_seconds:g} is the only limit and would never be "
+                "reached, since evaluations cost no simulated seconds here; set budget.trials, or table.cost"
+            )
         self.failures = 0 if trial.completed else self.failures + 1
         self.reused_in_a_row = 0 if trial.reused_from is None else self.reused_in_a_row + 1
         if self.failures == self.budget.failures:
@@ -292,6 +303,11 @@ class _Session:
         if self.budget.trials is None and self.reused_in_a_row >= EXHAUSTED:
             self.ended = "finished"
 
+    def _costs_nothing(self, trial: Trial) -> bool:
+        budget = self.budget
+        endless = budget.simulated_seconds is not None and budget.trials is None and budget.hours is None
+        return endless and not trial.metrics.get("simulated_seconds", 0.0) > 0.0
+
     def _plan(self, number: int, proposal: Proposal) -> _Plan:
         if {*map(type, proposal.architecture)} != {int}:  # NumPy's whole numbers are no JSON
             proposal = replace(proposal, architecture=tuple(map(int, proposal.architecture)))
@@ -299,7 +315,7 @@ class _Session:
         self.space.validate(architecture)
         canonical = self.space.canonical(architecture)
         seed = training_seed(self.seed, canonical, self.evaluated.get(canonical, 0))
-        return _Plan(number, proposal, self.space.to_text(architecture), canonical, seed)
+        return _Plan(number, proposal, self.space.to_text(architecture), canonical, seed, len(self.trials))
 
     def _reused(self, plan: _Plan) -> Trial | None:
         """The trial of a proposal whose class was evaluated before in this run."""
@@ -318,23 +334,25 @@ class _Session:
             seconds=0.0,
             cost={},
             reused_from=earlier.number,
+            asked_after=plan.asked_after,
         )
 
 
 class _Plan(NamedTuple):
-    """A trial before its evaluation: the first fields of `Trial`."""
+    """A trial before its evaluation."""
 
     number: int
     proposal: Proposal
     text: str
     canonical: str
     seed: int
+    asked_after: int
 
     def with_outcome(self, outcome: Outcome | Died) -> Trial:
         if isinstance(outcome, Died):
-            return Trial(*self, "failed", {}, 0.0, error_kind="worker_died", error=outcome.reason)
+            outcome = Outcome({}, 0.0, error_kind="worker_died", error=outcome.reason)
         return Trial(
-            *self,
+            *self[:5],
             "completed" if outcome.error is None else "failed",
             outcome.metrics,
             outcome.seconds,
@@ -343,7 +361,12 @@ class _Plan(NamedTuple):
             outcome.error_kind,
             outcome.error,
             outcome.curve,
+            self.asked_after,
         )
+
+
+def _number(trial: Trial) -> int:
+    return trial.number
 
 
 def _jsonable(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -360,27 +383,3 @@ def _warn_of_changes(record: RunRecord, now: Mapping[str, Any]) -> None:
             f"run {record.run.name!r} was begun with {'; '.join(changed)}: new trials may differ in the last digits",
             stacklevel=3,
         )
-
-
-def describe(part: object) -> Any:
-    """A part of a search as JSON-safe settings: its class, and what it keeps of its constructor's arguments."""
-    if part is None or isinstance(part, bool | int | float | str):
-        return part
-    if isinstance(part, partial):
-        return {"type": describe(part.func)} | {key: describe(value) for key, value in part.keywords.items()}
-    if isinstance(part, Mapping):
-        return {str(key): describe(value) for key, value in part.items()}
-    if isinstance(part, list | tuple):
-        return [describe(value) for value in part]
-    if inspect.isroutine(part) or inspect.isclass(part):
-        return f"{part.__module__}.{part.__qualname__}"
-    return _described_object(part)
-
-
-def _described_object(part: object) -> Any:
-    kind = type(part)
-    own = kind.__module__.partition(".")[0] not in ("builtins", "numpy", "pathlib", "torch")
-    if not own or kind.__init__ is object.__init__:
-        return {"type": f"{kind.__module__}.{kind.__qualname__}"} if own else repr(part)
-    kept = {key: describe(getattr(part, key)) for key in inspect.signature(kind).parameters if hasattr(part, key)}
-    return {"type": f"{kind.__module__}.{kind.__qualname__}"} | kept

@@ -61,6 +61,16 @@ class Settings:
         except OmegaConfBaseException as error:
             raise UsageError(f"the settings cannot be read: {str(error).splitlines()[0]}") from error
 
+    def evaluated(self) -> dict[str, Any]:
+        """Settings of the evaluator and of all parts that it refers to, but not the folders of this machine."""
+        parts = ["evaluator", *sorted(name for name in _used(self.config) if name in self.config)]
+        tree = self.tree()
+        return {
+            part: {key: value for key, value in tree[part].items() if key != "root"}
+            for part in parts
+            if isinstance(tree.get(part), dict)
+        }
+
     def yaml(self) -> str:
         """All settings as YAML."""
         return OmegaConf.to_yaml(self.config)
@@ -220,25 +230,40 @@ def _check_evaluated(
     options: Mapping[str, Sequence[str]],
 ) -> None:
     """The evaluator's parts are there, and no other of these is set: it would be ignored without a word."""
-    if "evaluator" not in config:
+    if "executor" not in config:
         return
     evaluator = choices.get("evaluator")
-    used, seen = _references(config.evaluator), set[str]()
+    used = _used(config)
+    for part in sorted(used):
+        if part in choices and part not in config:
+            there = ", ".join(options.get(part, []))
+            raise UsageError(f"evaluator={evaluator} needs a {part}; set {part}= to one of {there}")
+    for key, value in values:
+        part = key.lstrip("+~").partition(".")[0]
+        if key == "workers" and "executor" in config and "workers" not in _references(config.executor):
+            raise UsageError(
+                f"workers={value} has no effect with executor={choices.get('executor')}; add executor=processes"
+            )
+        if (
+            "evaluator" in config
+            and part in EVALUATED
+            and not any(name == key or name.partition(".")[0] == part for name in used)
+        ):
+            raise UsageError(
+                f"{key}={value} has no effect, since evaluator={evaluator} uses no {part}; leave it out, or choose "
+                "another evaluator="
+            )
+
+
+def _used(config: DictConfig) -> set[str]:
+    """What the evaluator refers to, and what that refers to in its turn."""
+    used, seen = _references(config.get("evaluator")), set[str]()
     while used - seen:
         part = (used - seen).pop()
         seen.add(part)
         if part in config:
             used |= _references(config[part])
-        elif part in choices:
-            there = ", ".join(options.get(part, []))
-            raise UsageError(f"evaluator={evaluator} needs a {part}; set {part}= to one of {there}")
-    for key, value in values:
-        part = key.lstrip("+~").partition(".")[0]
-        if part in EVALUATED and not any(name == key or name.partition(".")[0] == part for name in used):
-            raise UsageError(
-                f"{key}={value} has no effect, since evaluator={evaluator} uses no {part}; leave it out, or choose "
-                "another evaluator="
-            )
+    return used
 
 
 def _references(node: Any) -> set[str]:

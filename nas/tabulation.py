@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from nas.core import Architecture, UserError
+from nas.core import Architecture, UsageError, UserError
 from nas.data.dataset import DataSet, Images
 from nas.environment import environment
 from nas.executors.base import Died, Executor, each
@@ -32,6 +32,9 @@ from nas.training import count
 from nas.training.device import configured, resolve_device
 from nas.training.fit import TrainingFailed, evaluate, fit, memory_guard
 from nas.training.recipe import Recipe
+
+MOST = 1_000_000
+"""Architectures of a space that could ever be tabulated."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def tabulate(
         executor: where trainings run.
         seeds: trainings of a class.
         repeated: only so many classes, the first in the hashed order, get more than one training; None: all.
-        report: called after each training with the number done, the number planned and its line.
+        report: called at the start and after each training with the number done, the number planned and its line.
 
     Returns:
         The header of the journal, with `trainings` added: the lines of all trainings asked for.
@@ -128,6 +131,7 @@ def tabulate(
     Raises:
         UserError: the journal is of another tabulation, or a training failed; what is done is kept.
     """
+    plan = _plan(space, seeds, repeated)
     identity = {
         "format": 1,
         "space": about_space,
@@ -137,11 +141,12 @@ def tabulate(
         "device": resolve_device(device).type,
     }
     remarks = {"environment": environment(), "begun": time.strftime("%Y-%m-%d")}
-    plan = _plan(space, seeds, repeated)
     with journal(path, identity, remarks, ("arch", "canonical", "repeat")) as opened:
-        done = {(line["canonical"], line["repeat"]): line for line in opened.lines}
+        # what failed for want of memory or time may do better this time
+        done = {(line["canonical"], line["repeat"]): line for line in opened.lines if "failed" not in line}
         todo = deque(training for training in plan if (training.canonical, training.repeat) not in done)
         planned, before = len(plan), len(plan) - len(todo)
+        report(before, planned, {})
         work = Trainer(space, data, recipe, device)
         for training, found in each(executor, work.ready, todo):
             if isinstance(found, Died):
@@ -162,12 +167,18 @@ def tabulate(
     if failed:
         raise UserError(
             f"{len(failed)} of {len(plan)} trainings failed, the first of {failed[0]['arch']}: {failed[0]['failed']}. "
-            f"No table was written, since its values would be made up; the trainings are kept in {path}"
+            f"No table was written, since its values would be made up. The others are kept in {path}; run it again to "
+            "try those anew, or change trainer. and out="
         )
     return {**opened.head, "trainings": trainings}
 
 
 def _plan(space: SearchSpace, seeds: int, repeated: int | None) -> list[Training]:
+    if space.size > MOST:
+        raise UsageError(
+            f"{type(space).__name__} has {space.size:,} architectures, and each class of them would be trained; "
+            f"expected a space of at most {MOST:,}"
+        )
     classes: dict[str, Architecture] = {}
     for architecture in space.architectures():
         classes.setdefault(space.canonical(architecture), architecture)

@@ -108,7 +108,8 @@ def test_seeds_and_strategies_are_added_to_a_comparison(nas, folder):
     [
         (["budget.trials=41"], "was begun with budget.trials=40, now it is 41"),
         (["space=nasbench201", "table=nasbench201"], None),
-        (["table.column=loss"], "was begun with protocol.column='valid', now it is 'loss'"),
+        (["table.column=loss"], "was begun with table.column='valid', now it is 'loss'"),
+        (["table.reported=[test]", "table.minimized=[]"], "was begun with table.reported=['test', 'loss'], now"),
         (["objective.direction=minimize"], "was begun with objective.direction='maximize'"),
     ],
 )
@@ -141,6 +142,9 @@ def test_a_changed_table_is_refused(nas, folder):
         (["strategies=[reinforce(lr=0]"], "strategies has 'reinforce(lr=0'; expected a strategy such as"),
         (["strategies=[reinforce(lr=-1)]"], "strategy.lr must be a number above 0, got -1"),
         (["strategies=[random,random]"], "strategies names 'random' twice"),
+        (["executor=inline", "workers=3"], "workers=3 has no effect with executor=inline; add executor=processes"),
+        (["table.cost=null", "budget.trials=null", "budget.simulated_seconds=5"], "table.cost must be text, got null"),
+        ([f"strategies=[reinforce(lr=0.{'0' * 80}1)]"], "strategies has a name of 97 characters; expected at most 80"),
         (["strategies=[]", "seeds=1", "trainer.epochs=1"], "trainer.epochs=1 has no effect, since evaluator=table"),
     ],
 )  # fmt: skip

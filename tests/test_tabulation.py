@@ -64,9 +64,9 @@ def read(path):
 def test_every_class_is_trained_with_every_seed_and_written_as_a_row(tmp_path):
     told = []
     found = tabulated(tmp_path, told=told, seeds=2)
-    assert told == [(n, 10) for n in range(1, 11)]
+    assert told == [(n, 10) for n in range(11)]
     path = tmp_path / "table.csv.gz"
-    yaml_path = write_table(found, path)
+    yaml_path = write_table(found, path, "digits", {"valid_fraction": 0.25})
     rows = read(path)
     assert len(rows) == 5
     for row in rows:
@@ -78,7 +78,10 @@ def test_every_class_is_trained_with_every_seed_and_written_as_a_row(tmp_path):
     assert counts["width=0;activation=relu"] == 64 * 10 + 10
     assert counts["width=4;activation=tanh"] == 64 * 4 + 4 + 4 * 10 + 10
 
-    settings = yaml.safe_load(yaml_path.read_text()) | {"root": str(tmp_path)}
+    written = yaml.safe_load(yaml_path.read_text())
+    assert written["defaults"][:2] == [{"override /space": "small"}, {"override /data": "digits"}]
+    assert written["data"] == {"valid_fraction": 0.25}
+    settings = written["table"] | {"root": str(tmp_path)}
     assert settings.pop("_target_") == "nas.tables.table.Table"
     evaluator = TableEvaluator(Small(), Table(**settings))
     result = search(Small(), RandomSearch, evaluator, budget=Budget(trials=30))
@@ -93,7 +96,7 @@ def test_an_interrupted_tabulation_goes_on_and_gives_the_same_table(tmp_path):
     (part / "table.csv.gz.journal").write_text("".join(lines[:5]) + lines[5][:40])
     told = []
     again = tabulated(part, told=told, seeds=2)
-    assert told[0] == (5, 10)
+    assert told[0] == (4, 10)
 
     def without_time(found):
         return [{key: value for key, value in line.items() if key != "seconds"} for line in found["trainings"]]
@@ -112,8 +115,8 @@ def test_further_seeds_may_be_for_a_sample_and_added_later(tmp_path):
     assert sorted(line["repeat"] for line in sample["trainings"]) == [0] * 5 + [1] * 2
     told = []
     tabulated(tmp_path, seeds=2, told=told)
-    assert told == [(8, 10), (9, 10), (10, 10)]
-    write_table(sample, tmp_path / "table.csv")
+    assert told == [(7, 10), (8, 10), (9, 10), (10, 10)]
+    write_table(sample, tmp_path / "table.csv", "digits", {})
     with (tmp_path / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert sorted(row["valid_accuracy_1"] == "" for row in rows) == [False] * 2 + [True] * 3
@@ -142,9 +145,13 @@ def test_the_command_says_where_the_table_is_and_how_to_use_it(nas, tmp_path):
     assert "5 classes, 5 trainings" in done.stdout
     (tmp_path / "conf" / "table").mkdir()
     (tmp_path / "tables" / "small.yaml").rename(tmp_path / "conf" / "table" / "small.yaml")
-    words = ["--config-dir", "conf", "search", "space=small", "evaluator=table", "table=small", "table.root=tables"]
-    found = nas(*words, "budget.trials=5", "strategy=random")
-    assert found.returncode == 0
+    program, *printed = done.stdout.splitlines()[-1].split()
+    assert program == "nas"
+    found = nas(*printed, "budget.trials=5", "strategy=random", "run=on-table")
+    assert found.returncode == 0, found.stderr
     assert "of it the table reports, unseen by the search: test_accuracy" in found.stdout
+    shown = json.loads(nas(*printed, "budget.trials=5", "strategy=random", "run=on-table", "format=json").stdout)
+    assert 0.05 < shown["best"]["reported"]["test_accuracy"] <= 1.0
+    assert nas("--config-dir", "conf", "retrain", "run=on-table", "--cfg").returncode == 0
     bad = nas("tabulate", "out=table.txt")
     assert (bad.returncode, bad.stderr) == (2, "nas: out must be a .csv or .csv.gz file, got 'table.txt'\n")

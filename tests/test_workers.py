@@ -88,6 +88,55 @@ def test_a_strategy_may_wait_for_trials_in_flight():
     assert len(texts) == len(set(texts)) == 40
 
 
+@dataclass
+class Generations:
+    """Proposes three at a time and waits until all three are told."""
+
+    space: LightSpace
+    objective: object
+    told: int = 0
+
+    def reset(self, rng):
+        self.told = 0
+
+    def ask(self, rng, pending):
+        if self.told % 3 and len(pending) + self.told % 3 == 3:
+            return None
+        return Proposal(self.space.sample(rng), info={"told": self.told, "pending": len(pending)})
+
+    def tell(self, trial):
+        self.told += 1
+
+
+@pytest.mark.parametrize("holes", [{4}, {5, 7}, {4, 7, 10}, {0, 1}])
+def test_the_waits_of_a_strategy_are_replayed(tmp_path, holes):
+    settings = {"budget": Budget(trials=12), "executor": Processes(3), "duplicates": "retrain"}
+    whole = search(LightSpace(), Generations, even, **settings)
+    store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
+    search(LightSpace(), Generations, even, **settings, store=store)
+    with sqlite3.connect(tmp_path / "nas.db") as connection:
+        connection.execute(f"DELETE FROM trials WHERE number IN ({', '.join(map(str, holes))})")
+    seen = Seen()
+    again = search(LightSpace(), Generations, even, **settings, store=store, listeners=[seen])
+    assert [t.proposal for t in again.trials] == [t.proposal for t in whole.trials]
+    assert [t.asked_after for t in again.trials] == [t.asked_after for t in whole.trials]
+    assert (seen.started, seen.told_numbers) == (sorted(set(range(12)) - holes), sorted(holes))
+
+
+class Seen:
+    """Notes what a listener is shown."""
+
+    def start(self, run, trials, total, objective):
+        self.started = [trial.number for trial in trials]
+        self.told_numbers = []
+
+    def told(self, trial):
+        self.told_numbers.append(trial.number)
+
+    def close(self):
+        pass
+
+
 def test_a_dead_worker_is_a_failed_trial_and_the_search_goes_on():
     result = search(LightSpace(), RandomSearch, dying, budget=Budget(trials=8), executor=Processes(2))
     failed = [trial for trial in result.trials if not trial.completed]

@@ -6,7 +6,6 @@ equal bytes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from nas.analysis.bootstrap import Array
 from nas.analysis.curves import Curve
 from nas.analysis.results import Column
 from nas.analysis.statistics import Ranking
+from nas.files import replacing
 from nas.output import counted
 
 if TYPE_CHECKING:
@@ -174,17 +174,6 @@ def save(figure: Figure, path: Path) -> tuple[Path, Path]:
         with replacing(written[-1]) as temporary, _style():
             figure.savefig(temporary, format=kind, dpi=DPI, metadata=metadata)
     return written[0], written[1]
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name beside a file to write to; at the end it takes the file's place, after an error it is removed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.analysis.curves import by_evaluations, by_simulated_seconds
-from nas.analysis.figures import anytime, critical_difference, replacing, save
+from nas.analysis.figures import anytime, critical_difference, save
 from nas.analysis.results import Column, RunResult
 from nas.analysis.statistics import Comparison, Pair, Summary, by_strategy, compare, value
 from nas.core import UserError
+from nas.files import replacing
 from nas.output import counted
 
 METRICS = ("mean", "std", "median", "iqm", "ci_low", "ci_high", "regret")

@@ -13,14 +13,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from nas.analysis.report import terminal_table, write_report
 from nas.analysis.results import RunResult
 from nas.commands.search import budget_of
 from nas.comparison import Contender, Match, columns, compare
 from nas.core import Objective, Reports, UsageError, one_of, whole_number
-from nas.output import print_json, print_table
+from nas.output import Bar, print_json, print_table
 from nas.overrides import words
 from nas.settings import Settings
 from nas.settings import settings as composed
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
 
 BASELINE = "random"
 DEFAULT_TRIALS = 100
+LONGEST_LABEL = 80
 MOST_SEEDS = 10_000
 """Far beyond what any test needs; a larger number is a slip of the finger."""
 
@@ -47,7 +46,7 @@ def main(settings: Settings) -> int:
     contenders = [contender(entry, settings, space, objective) for entry in entries(settings.get("strategies"))]
     about = {
         "space": {"name": settings.choices["space"], "settings": settings.node("space")},
-        "evaluator": settings.choices["evaluator"],
+        **settings.evaluated(),
         "device": device.type,
     }
     out = folder(settings, about | {"budget": settings.get("budget"), "objective": settings.get("objective")})
@@ -55,7 +54,7 @@ def main(settings: Settings) -> int:
     store = None if isinstance(evaluator, Reports) else SQLiteStore(f"sqlite:///{out.absolute()}/runs.db")
     match = Match(space, evaluator, budget, objective, settings.get("duplicates"), str(device), store)
     started = time.perf_counter()
-    bar = Bar(settings.get("progress"))
+    bar = Bar(settings.get("progress"), "run")
     try:
         results = compare(
             match,
@@ -98,6 +97,10 @@ def contender(entry: str, settings: Settings, space: SearchSpace, objective: Obj
     name, bracket, rest = entry.partition("(")
     if bracket and not rest.endswith(")"):
         raise UsageError(f"strategies has {entry!r}; expected a strategy such as reinforce or reinforce(lr=0.5)")
+    if len(entry) > LONGEST_LABEL:
+        raise UsageError(
+            f"strategies has a name of {len(entry)} characters; expected at most {LONGEST_LABEL}: {entry!r}"
+        )
     assignments = [f"strategy.{word}" for word in words(rest[:-1])] if bracket else []
     own = composed("search", [f"strategy={name}", *assignments], settings.config_dir)
     own.make("strategy", space=space, objective=objective)  # settings are told wrong here, not in a worker
@@ -108,9 +111,7 @@ def folder(settings: Settings, about: dict[str, Any]) -> Path:
     """Where a comparison goes; without `out` a name made from what its runs have in common."""
     if settings.get("out") is not None:
         return Path(settings.get("out")).expanduser()
-    about = about | {"table": settings.node("table"), "duplicates": settings.get("duplicates")}
-    if settings.choices["evaluator"] != "table":
-        about |= {"data": settings.node("data"), "trainer": settings.node("trainer")}
+    about = about | {"duplicates": settings.get("duplicates")}
     digest = hashlib.blake2b(json.dumps(about, sort_keys=True, default=str).encode(), digest_size=3).hexdigest()
     what = settings.choices["table"] if settings.choices["evaluator"] == "table" else settings.choices["data"]
     return Path("comparisons") / f"{settings.choices['space']}-{what}-{digest}"
@@ -139,22 +140,3 @@ def remarks(settings: Settings, match: Match, results: list[RunResult], wall: fl
     spent = sum(run.seconds for run in results)
     found["wall time"] = f"{wall:.1f} s this time; the {len(results):,} runs took {spent:,.1f} s in all"
     return found
-
-
-class Bar:
-    """Progress on stderr, where it is a terminal."""
-
-    def __init__(self, shown: bool) -> None:
-        self.shown = shown and sys.stderr.isatty()
-        self.bar: tqdm[Any] | None = None
-
-    def report(self, done: int, total: int) -> None:
-        if self.bar is None:
-            if self.shown is False and done:
-                print(f"{done:,} of {total:,} runs are kept from before", file=sys.stderr)
-            self.bar = tqdm(total=total, initial=done, unit="run", disable=not self.shown)
-        self.bar.update(done - self.bar.n)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()

@@ -64,7 +64,7 @@ def main(settings: Settings) -> int:
         print(f"\ninterrupted; every finished trial is stored. Go on with:\n  {command}", file=sys.stderr)
         return 130
     if settings.get("format") == "json":
-        print_json(_summary(result, objective))
+        print_json(_summary(result, objective, evaluator))
     else:
         _report(settings, result, space, evaluator, store)
     if result.best is None or result.ended == "failures":
@@ -99,8 +99,11 @@ def resume_command(settings: Settings, run: str) -> str:
     return shlex.join(["nas", "search", *place, *words, f"run={run}"])
 
 
-def _summary(result: SearchResult, objective: Objective) -> dict[str, Any]:
+def _summary(result: SearchResult, objective: Objective, evaluator: Any) -> dict[str, Any]:
     best = result.best
+    reported = {}
+    if best is not None and isinstance(evaluator, Reports):
+        reported = {"reported": dict(evaluator.reported(best.proposal.architecture))}
     return {
         "run": result.run,
         "trials": len(result.trials),
@@ -112,6 +115,7 @@ def _summary(result: SearchResult, objective: Objective) -> dict[str, Any]:
             "arch": best.text,
             objective.metric: best.metrics[objective.metric],
             "metrics": dict(best.metrics),
+            **reported,
         },
     }
 

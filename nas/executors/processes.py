@@ -75,6 +75,7 @@ class _Jobs:
         self._threads = max(1, cores() // workers)
         self._most = workers
         self._workers: list[_Worker] = []
+        self._error: BaseException | None = None
 
     def submit(self, key: int, task: Any) -> None:
         worker = next((worker for worker in self._workers if not worker.busy), None)
@@ -86,6 +87,8 @@ class _Jobs:
             worker.pipe.send(task)
 
     def wait(self) -> list[tuple[int, Any]]:
+        if self._error is not None:
+            raise self._error
         busy = {worker.pipe: worker for worker in self._workers if worker.busy}
         assert busy, "nothing was submitted"
         done = []
@@ -100,9 +103,12 @@ class _Jobs:
                 kind, value = "result", Died(_ending(worker.process.exitcode))
             worker.busy = False
             if kind == "error":
-                raise value
-            done.append((worker.key, value))
-        return done
+                self._error = value
+            else:
+                done.append((worker.key, value))
+        if self._error is not None and not done:
+            raise self._error
+        return done  # what others have finished comes first; the error is raised by the next call
 
     def close(self) -> None:
         for worker in self._workers:
@@ -136,7 +142,7 @@ def _work(pipe: Connection, make: bytes) -> None:
     while True:
         try:
             task = pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             return
         try:
             if function is None:
@@ -146,7 +152,8 @@ def _work(pipe: Connection, make: bytes) -> None:
             answer = "error", error
         except Exception as error:  # noqa: BLE001 (told to the parent, whose business it is)
             answer = "error", RuntimeError(f"in a worker process: {located(error)}")
-        pipe.send(answer)
+        with suppress(ConnectionError):  # nobody waits for it any more
+            pipe.send(answer)
 
 
 def _end_with_parent() -> None:

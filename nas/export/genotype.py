@@ -6,15 +6,14 @@ no code of its choosing.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nas.core import UsageError, UserError
+from nas.files import replacing
 
 VERSION = 1
 NAME = "genotype.json"
@@ -103,13 +102,10 @@ def write_genotype(genotype: Genotype, folder: Path) -> Path:
         if [path] == list(folder.iterdir()) and path.is_file() and path.read_bytes() == text.encode():
             return path
         raise UsageError(f"out={folder} is not empty; choose another folder, nothing was changed")
-    temporary = folder / f".{NAME}.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_text(text)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise UserError(f"out={folder} cannot be written ({error.strerror})") from None
     return path

@@ -20,6 +20,8 @@ from sqlalchemy import (
 )
 
 VERSION = 2
+LATER = ("asked_after", "place")
+"""Columns of trials that version 1 did not have."""
 
 metadata = MetaData()
 
@@ -55,6 +57,7 @@ trials = Table(
     Column("error_kind", String),
     Column("error", Text),
     Column("finished", String, nullable=False, comment="UTC, ISO 8601"),
+    Column("asked_after", Integer, nullable=False, server_default="0", comment="trials told before it was proposed"),
     Column("place", Integer, nullable=False, server_default="0", comment="in the order of finishing, from 0"),
     ForeignKeyConstraint(["run"], ["runs.name"]),
 )
@@ -90,8 +93,10 @@ retrainings = Table(
 def upgrade(connection: Connection, version: int) -> None:
     """Bring the tables of an older version to this one, within the caller's transaction."""
     if version < 2:
-        connection.execute(text("ALTER TABLE trials ADD COLUMN place INTEGER NOT NULL DEFAULT 0"))
-        connection.execute(trials.update().values(place=trials.c.number))  # there was one worker
+        for column in LATER:
+            connection.execute(text(f"ALTER TABLE trials ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0"))
+        # there was one worker
+        connection.execute(trials.update().values(dict.fromkeys(LATER, trials.c.number)))
         for row in connection.execute(select(runs.c.name, runs.c.config)).all():
             connection.execute(runs.update().where(runs.c.name == row.name).values(config=_with_later_keys(row.config)))
     connection.execute(meta.update().where(meta.c.key == "schema").values(value=str(VERSION)))
@@ -99,10 +104,14 @@ def upgrade(connection: Connection, version: int) -> None:
 
 def _with_later_keys(config: dict[str, Any]) -> dict[str, Any]:
     """Settings of version 1 with those that came later, at the values that change nothing."""
-    if isinstance(config.get("trainer"), dict):
-        config["trainer"].setdefault("validate_every", 1)
-    if isinstance(config.get("data"), dict) and "Cifar10" in str(config["data"].get("_target_")):
-        config["data"].setdefault("pool", 1)
+    for parts in (config, config.get("evaluator")):  # from the command line, and from Python
+        if not isinstance(parts, dict):
+            continue
+        if isinstance(parts.get("trainer"), dict):
+            parts["trainer"].setdefault("validate_every", 1)
+        data = parts.get("data")
+        if isinstance(data, dict) and "Cifar10" in str(data.get("_target_") or data.get("type")):
+            data.setdefault("pool", 1)
     if "choices" in config:
         config.setdefault("table", None)
         config["choices"].setdefault("table", None)

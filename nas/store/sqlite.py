@@ -89,7 +89,9 @@ class SQLiteStore:
                     connection.execute(CreateTable(table, if_not_exists=True))
                 insert = schema.meta.insert().prefix_with("OR IGNORE")
                 connection.execute(insert.values(key="schema", value=str(schema.VERSION)))
-                version = int(connection.execute(sa.select(schema.meta.c.value)).scalar_one())
+                version = int(
+                    connection.execute(sa.select(schema.meta.c.value).where(schema.meta.c.key == "schema")).scalar_one()
+                )
                 if version < schema.VERSION:
                     schema.upgrade(connection, version)
                 connection.commit()
@@ -280,6 +282,7 @@ class _Record:
             "error_kind": trial.error_kind,
             "error": trial.error,
             "finished": _now(),
+            "asked_after": trial.asked_after,
             "place": self._place,
         }
         self._place += 1
@@ -299,8 +302,9 @@ def _trials(connection: sa.Connection, run: str, order: sa.Column[Any] = schema.
     query = sa.select(curves.c.trial, curves.c.metrics).where(curves.c.run == run)
     for number, metrics in connection.execute(query.order_by(curves.c.trial, curves.c.epoch)):
         points.setdefault(number, []).append(metrics)
-    # readers may meet a store of version 1, which has no places
-    wanted = [column for column in table.c if column.name != "place"]
+    # a store of version 1, which readers may meet, lacks these
+    there = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
+    wanted = [column for column in table.c if column.name in there]
     rows = connection.execute(sa.select(*wanted).where(table.c.run == run).order_by(order))
     return [
         Trial(
@@ -317,6 +321,7 @@ def _trials(connection: sa.Connection, run: str, order: sa.Column[Any] = schema.
             error_kind=row.error_kind,
             error=row.error,
             curve=tuple(points.get(row.number, ())),
+            asked_after=row.asked_after if "asked_after" in there else row.number,
         )
         for row in rows
     ]

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from nas.core import Architecture, Objective, Proposal, Trial, number_in, whole_number
 from nas.space import SearchSpace
-from nas.strategies.reinforce import Rewards
+from nas.strategies.rewards import Rewards
 
 REJECTIONS = 100
 """Invalid draws in a row after which a uniform architecture is proposed instead."""

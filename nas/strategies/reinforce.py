@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from nas.core import Architecture, Objective, Proposal, Trial, number_in, one_of
 from nas.space import SearchSpace
+from nas.strategies.rewards import Rewards
 
 REJECTIONS = 1000
 """Invalid draws in a row after which a uniform architecture is proposed instead."""
@@ -28,36 +29,6 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 """Adam's constants (Kingma & Ba, ICLR 2015)."""
 PADDING = -1e9
 """Logit of an option that a decision lacks: its probability is exactly 0, and no sum becomes NaN."""
-
-
-@dataclass
-class Rewards:
-    """Exponential moving average of rewards, and what a failed trial is worth.
-
-    Args:
-        momentum: weight of the past, 0 to below 1.
-    """
-
-    momentum: float
-    total: float = 0.0
-    weight: float = 0.0
-    worst: float = math.inf
-
-    @property
-    def mean(self) -> float:
-        """The average, free of the bias towards its start at 0; NaN before the first reward."""
-        return self.total / self.weight if self.weight else math.nan
-
-    def of(self, trial: Trial, objective: Objective) -> float | None:
-        """Score of a trial, higher is better; of a failed one the worst before it, None where there is none."""
-        if trial.completed:
-            return objective.score(trial)
-        return None if math.isinf(self.worst) else self.worst
-
-    def add(self, reward: float) -> None:
-        self.total = self.momentum * self.total + (1 - self.momentum) * reward
-        self.weight = self.momentum * self.weight + (1 - self.momentum)
-        self.worst = min(self.worst, reward)
 
 
 @dataclass

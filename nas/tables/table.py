@@ -13,9 +13,9 @@ import io
 import math
 import os
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from functools import cached_property
 from importlib.resources import files
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -33,7 +33,7 @@ class Table:
     """Where a table is and what its columns mean; `of(space)` reads it.
 
     Args:
-        file: relative to `root`, else to `NAS_DATA`; absolute; or `pkg://PACKAGE/FILE` for one that is installed.
+        file: relative to `root`, else to `NAS_DATA`, else to the current folder; absolute; or `pkg://PACKAGE/FILE` for one that is installed.
         space: option of the space that the rows belong to; for messages, and the default space of a search.
         column: what a search may see.
         architecture: the column with the architecture's text in the notation of the space.
@@ -67,7 +67,7 @@ class Table:
     ) -> None:
         one_of("table.rows", rows, ("architecture", "class"))
         number_in("table.scale", scale, -math.inf, math.inf)
-        number_in("table.cost_scale", cost_scale, 0.0, math.inf)
+        number_in("table.cost_scale", cost_scale, 0.0, math.inf, above=True)
         unknown = [name for name in (*minimized, *(labels or {})) if name not in reported]
         if unknown:
             raise UsageError(f"table.minimized and table.labels name {unknown[0]!r}, which table.reported does not")
@@ -93,11 +93,12 @@ class Table:
             UserError: it is damaged: an architecture is missing or there twice, a value is no number.
         """
         raw, place = self._raw()
-        wanted = [self.architecture, self.column, *([self.cost] if self.cost else []), *self.reported]
+        keys = dict.fromkeys(self.reported, "reported") | ({self.cost: "cost"} if self.cost else {})
+        wanted = {self.architecture: "architecture", self.column: "column"} | keys
         columns = _parquet(raw, place, wanted) if place.endswith(".parquet") else _csv(raw, place, wanted)
         texts = columns[self.architecture]
         positions = self._positions(space, texts, place)
-        numbers = {name: _numbers(columns[name], name, texts, place) for name in dict.fromkeys(wanted[1:])}
+        numbers = {name: _numbers(columns[name], name, texts, place) for name in wanted if name != self.architecture}
         cost = numbers[self.cost] * self.cost_scale if self.cost else None
         if cost is not None and (cost < 0).any():
             raise UserError(f"table {place} has a negative {self.cost} for {texts[int(cost.argmin())]}; see table.cost")
@@ -120,7 +121,7 @@ class Table:
             except (OSError, ImportError) as error:
                 raise UsageError(f"table.file={self.file} is not installed ({error})") from None
         named = (self.root, os.environ.get("NAS_DATA"))
-        places = [Path(root).expanduser() / self.file for root in named if root] or [Path(self.file).expanduser()]
+        places = [Path(root).expanduser() / self.file for root in named if root] + [Path(self.file).expanduser()]
         for place in places:
             if place.is_file():
                 try:
@@ -147,8 +148,9 @@ class Table:
                 ) from None
             key = space.canonical(architecture) if by_class else architecture
             if key in positions:
+                what = f"the class of {text}" if by_class else text
                 raise UserError(
-                    f"table {place} has {text} twice, in rows {positions[key] + 1} and {row + 1}; expected it once"
+                    f"table {place} has {what} twice, in rows {positions[key] + 1} and {row + 1}; expected it once"
                 )
             positions[key] = row
         if space.size <= COUNTABLE and (by_class or len(positions) < space.size):
@@ -216,7 +218,7 @@ class Rows:
         return {name: (float(values.min()), float(values.max())) for name, values in self.reported.items()}
 
 
-def _csv(raw: bytes, place: str, wanted: Sequence[str]) -> dict[str, Sequence[str]]:
+def _csv(raw: bytes, place: str, wanted: Mapping[str, str]) -> dict[str, Sequence[str]]:
     """The wanted columns as text."""
     try:
         text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode()
@@ -236,7 +238,7 @@ def _csv(raw: bytes, place: str, wanted: Sequence[str]) -> dict[str, Sequence[st
     return dict(zip(wanted, zip(*rows, strict=True), strict=True))
 
 
-def _parquet(raw: bytes, place: str, wanted: Sequence[str]) -> dict[str, Sequence[str]]:
+def _parquet(raw: bytes, place: str, wanted: Mapping[str, str]) -> dict[str, Sequence[str]]:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:
@@ -254,11 +256,13 @@ def _parquet(raw: bytes, place: str, wanted: Sequence[str]) -> dict[str, Sequenc
     return {name: ["" if v is None else str(v) for v in read.column(name).to_pylist()] for name in wanted}
 
 
-def _check_columns(there: Sequence[str], wanted: Sequence[str], place: str) -> None:
-    for name in wanted:
+def _check_columns(there: Sequence[str], wanted: Mapping[str, str], place: str) -> None:
+    """`wanted`: column -> the setting that names it."""
+    for name, key in wanted.items():
         if name not in there:
-            some = ", ".join(islice(there, 12)) + (", …" if len(there) > 12 else "")
-            raise UsageError(f"table {place} has no column {name!r}; it has {some or 'none'}. See table.column")
+            close = get_close_matches(name, there, n=12, cutoff=0.4) or there
+            some = ", ".join(close[:12]) + (", …" if len(there) > 12 else "")
+            raise UsageError(f"table {place} has no column {name!r}; it has {some or 'none'}. See table.{key}")
         if list(there).count(name) > 1:
             raise UserError(f"table {place} has column {name!r} twice; expected it once")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import statistics
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nas.core import UserError
+from nas.files import replacing
 
 AVERAGED = {
     "valid_accuracy": 6,
@@ -49,12 +50,13 @@ def rows(trainings: Iterable[Mapping[str, Any]]) -> tuple[list[str], list[list[s
     return head, made
 
 
-def write_table(found: Mapping[str, Any], out: Path) -> Path:
+def write_table(found: Mapping[str, Any], out: Path, data: str, data_settings: Mapping[str, Any]) -> Path:
     """Write the table and the YAML beside it; each is there whole or not at all.
 
     Args:
         found: what `nas.tabulation.tabulate` returned.
         out: `.csv` or `.csv.gz`.
+        data, data_settings: option of the data set and its settings, for what is done with a winner later.
 
     Returns:
         The path of the YAML.
@@ -72,11 +74,11 @@ def write_table(found: Mapping[str, Any], out: Path) -> Path:
     whole = gzip.compress(raw, 9, mtime=0) if out.name.endswith(".gz") else raw
     yaml = out.with_name(f"{out.name.partition('.')[0]}.yaml")
     _write(out, whole)
-    _write(yaml, _yaml(found, out, len(body)).encode())
+    _write(yaml, _yaml(found, out, len(body), data, data_settings).encode())
     return yaml
 
 
-def _yaml(found: Mapping[str, Any], out: Path, classes: int) -> str:
+def _yaml(found: Mapping[str, Any], out: Path, classes: int, data: str, data_settings: Mapping[str, Any]) -> str:
     recipe: Mapping[str, Any] = found["recipe"]
     space = found["space"]["name"]
     environment: Mapping[str, str] = found["environment"]
@@ -88,6 +90,7 @@ def _yaml(found: Mapping[str, Any], out: Path, classes: int) -> str:
     clock = "processor seconds" if found["device"] == "cpu" else "seconds"
     made_by = f"torch {environment.get('torch')}, {environment.get('machine')}, {found['device']}"
     lines: Sequence[str] = (
+        "# @package _global_",
         f"# {classes:,} classes of {space} on {found['data']}, trained by nas tabulate; begun {found['begun']}.",
         f"# {recipe['epochs']} epochs on {images[0]} and {images[1]} images (split {found['split']}); {network}.",
         f"# {made_by}, commit {environment.get('commit')}.",
@@ -95,24 +98,37 @@ def _yaml(found: Mapping[str, Any], out: Path, classes: int) -> str:
         "# 0-1, losses mean cross-entropy in nats. A name without a number is the mean over the seeds of the class,",
         f"# _0, _1 … are single trainings ({seeds} at most). seconds: {clock} of a training with its validation;",
         "# parameters and flops (multiply-accumulates) are those of the architecture in the row.",
-        "_target_: nas.tables.table.Table",
-        f"file: {out.name}",
-        "root: null",
-        f"space: {space}",
-        "architecture: arch",
-        "rows: class",
-        "column: valid_accuracy_0   # one training, as noisy as a search's own would be",
-        "metric: valid_accuracy",
-        "scale: 1.0",
-        "cost: seconds",
-        "cost_scale: 1.0",
-        "reported: [test_accuracy, valid_accuracy]",
-        "minimized: []",
-        "labels:",
-        f"  test_accuracy: test accuracy on {found['data']} (fraction)",
-        f"  valid_accuracy: validation accuracy on {found['data']} (fraction)",
+        "defaults:",
+        f"  - override /space: {space}",
+        f"  - override /data: {data}",
+        "  - _self_",
+        "",
+        "table:",
+        "  _target_: nas.tables.table.Table",
+        f"  file: {out.name}",
+        "  root: null",
+        f"  space: {space}",
+        "  architecture: arch",
+        "  rows: class",
+        "  column: valid_accuracy_0   # one training, as noisy as a search's own would be",
+        "  metric: valid_accuracy",
+        "  scale: 1.0",
+        "  cost: seconds",
+        "  cost_scale: 1.0",
+        "  reported: [test_accuracy, valid_accuracy]",
+        "  minimized: []",
+        "  labels:",
+        f"    test_accuracy: test accuracy on {found['data']} (fraction)",
+        f"    valid_accuracy: validation accuracy on {found['data']} (fraction)",
+        *_settings("space", found["space"]["settings"]),
+        *_settings("data", data_settings),
     )
     return "\n".join(lines) + "\n"
+
+
+def _settings(part: str, settings: Mapping[str, Any]) -> list[str]:
+    """The settings of a part as YAML, so that a winner is retrained as the table was made."""
+    return [f"{part}:", *(f"  {key}: {json.dumps(value)}" for key, value in settings.items())] if settings else []
 
 
 def _number(value: float, digits: int) -> str:
@@ -123,10 +139,7 @@ def _number(value: float, digits: int) -> str:
 def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            file.write(content)
-        place = Path(file.name)
-        place.chmod(0o644)
-        place.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror or error}); set out= to another place") from None

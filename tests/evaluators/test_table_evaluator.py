@@ -5,7 +5,7 @@ import csv
 import pytest
 from light import LightSpace, steep
 
-from nas import Budget, Proposal, search
+from nas import Budget, Proposal, UsageError, search
 from nas.data.lock import TestSetLocked, locked_test_set
 from nas.evaluators.table import TableEvaluator
 from nas.settings import settings
@@ -44,6 +44,16 @@ def test_no_trial_starts_after_the_simulated_seconds_are_spent(evaluator):
     costs = [trial.metrics["simulated_seconds"] for trial in result.trials]
     assert sum(costs[:-1]) < 1000 <= sum(costs)
     assert result.ended == "budget"
+
+
+def test_a_limit_that_nothing_would_reach_is_told_at_once(evaluator):
+    free = TableEvaluator(SPACE, Table(evaluator.table.file, "light", "valid"))
+    words = r"budget.simulated_seconds=5 is the only limit and would never be reached"
+    with pytest.raises(UsageError, match=words):
+        search(SPACE, RandomSearch, free, budget=Budget(simulated_seconds=5))
+    with pytest.raises(UsageError, match=words):
+        search(SPACE, RandomSearch, steep, budget=Budget(simulated_seconds=5))
+    assert len(search(SPACE, RandomSearch, free, budget=Budget(simulated_seconds=5, trials=3)).trials) == 3
 
 
 def test_reported_columns_are_in_no_trial_and_locked_while_a_search_runs(evaluator):

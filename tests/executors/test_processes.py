@@ -57,6 +57,18 @@ def test_errors_of_a_task_and_of_the_making_reach_the_caller():
         list(each(Processes(1), make, deque(["bug"])))
 
 
+def test_what_another_worker_has_finished_comes_before_an_error():
+    found, executor = [], Processes(2)
+    with executor.open(make) as jobs:
+        jobs.submit(1, 5)
+        jobs.submit(2, "bug")
+        time.sleep(3)  # both are done by now, and are told together
+        found += jobs.wait()
+        with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+            jobs.wait()
+    assert found == [(1, 25)]
+
+
 def test_what_cannot_be_sent_is_told_before_anything_starts():
     with pytest.raises(UsageError, match=r"executor=processes cannot send this work.*executor=inline"):
         list(each(Processes(2), lambda: square, deque([1])))

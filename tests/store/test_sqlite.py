@@ -117,7 +117,11 @@ def test_a_store_of_the_first_version_is_read_as_it_is_and_brought_along_when_it
     search(toy_space, RandomSearch, steep, budget=Budget(trials=3), store=store, run="old")
     with sqlite3.connect(path) as connection:
         run = list(connection.execute("SELECT name, seed, config, protocol, environment, created FROM runs"))
-        columns = [column for _, column, *_ in connection.execute("PRAGMA table_info(trials)") if column != "place"]
+        columns = [
+            column
+            for _, column, *_ in connection.execute("PRAGMA table_info(trials)")
+            if column not in ("asked_after", "place")
+        ]
         trials = list(connection.execute(f"SELECT {', '.join(columns)} FROM trials ORDER BY number"))
     for file in tmp_path.glob("nas.db*"):
         file.unlink()
