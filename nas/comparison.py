@@ -97,26 +97,18 @@ class Match:
             if not trial.completed or (best is not None and self.objective.score(trial) <= best):
                 continue
             best = self.objective.score(trial)
-            if isinstance(evaluator, Reports):
-                metrics = evaluator.reported(trial.proposal.architecture)
-            else:
-                metrics = {self.objective.metric: trial.metrics[self.objective.metric]}
+            reported = evaluator.reported(trial.proposal.architecture) if isinstance(evaluator, Reports) else {}
+            # what reports nothing is compared by the objective
+            metrics = reported or {self.objective.metric: trial.metrics[self.objective.metric]}
             yield Step(query, simulated if "simulated_seconds" in trial.metrics else None, metrics)
 
 
 def columns(evaluator: Evaluator, objective: Objective, results: Sequence[RunResult]) -> list[Column]:
     """What a comparison reports: the evaluator's own columns, or the objective where it has none."""
-    if not isinstance(evaluator, Reports):
+    names = list(results[0].metrics)
+    if not isinstance(evaluator, Reports) or names == [objective.metric]:
         return [Column(objective.metric, direction=objective.direction)]
-    return [
-        Column(
-            name,
-            evaluator.optimum(name),
-            evaluator.direction(name),
-            evaluator.label(name),
-        )
-        for name in results[0].metrics
-    ]
+    return [Column(n, evaluator.optimum(n), evaluator.direction(n), evaluator.label(n)) for n in names]
 
 
 def compare(
@@ -165,18 +157,19 @@ def compare(
         todo = deque(task for task in plan if (task[0].label, task[1]) not in done)
         finished = len(plan) - len(todo)
         report(finished, len(plan))
-        for (contender, seed), found in each(executor, match.ready, todo):
-            if isinstance(found, Died):
-                found = {"failed": found.reason}  # noqa: PLW2901
-            if "failed" in found:
-                raise UserError(
-                    f"{contender.label} with seed {seed} came to nothing: {found['failed']}. "
-                    "The finished runs are kept; run it again to go on"
-                )
-            line = {"strategy": contender.label, "settings": dict(contender.settings), "seed": seed, **found}
-            opened.keep(line)
-            done[contender.label, seed] = line
-            finished += 1
+        for batch in each(executor, match.ready, todo):
+            lost = None
+            for (contender, seed), found in batch:
+                if isinstance(found, Died) or "failed" in found:
+                    reason = found.reason if isinstance(found, Died) else found["failed"]
+                    lost = f"{contender.label} with seed {seed} came to nothing: {reason}"
+                    continue
+                line = {"strategy": contender.label, "settings": dict(contender.settings), "seed": seed, **found}
+                opened.keep(line)
+                done[contender.label, seed] = line
+                finished += 1
+            if lost:
+                raise UserError(f"{lost}. The finished runs are kept; run it again to go on")
             report(finished, len(plan))
     return [_result(done[label, seed], path) for label in labels for seed in range(seeds)]
 

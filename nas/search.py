@@ -289,7 +289,7 @@ class _Session:
         if new:
             for listener in self.listeners:
                 listener.told(trial)
-        if trial.completed and self._costs_nothing(trial):
+        if self._endless(trial):
             raise UsageError(
                 f"budget.simulated_seconds={self.budget.simulated_seconds:g} is the only limit and would never be "
                 "reached, since evaluations cost no simulated seconds here; set budget.trials, or table.cost"
@@ -303,10 +303,12 @@ class _Session:
         if self.budget.trials is None and self.reused_in_a_row >= EXHAUSTED:
             self.ended = "finished"
 
-    def _costs_nothing(self, trial: Trial) -> bool:
+    def _endless(self, trial: Trial) -> bool:
         budget = self.budget
-        endless = budget.simulated_seconds is not None and budget.trials is None and budget.hours is None
-        return endless and not trial.metrics.get("simulated_seconds", 0.0) > 0.0
+        if budget.simulated_seconds is None or budget.trials is not None or budget.hours is not None:
+            return False
+        costless = trial.completed and "simulated_seconds" not in trial.metrics
+        return costless or (self.simulated == 0.0 and len(self.trials) >= EXHAUSTED)
 
     def _plan(self, number: int, proposal: Proposal) -> _Plan:
         if {*map(type, proposal.architecture)} != {int}:  # NumPy's whole numbers are no JSON

@@ -148,20 +148,25 @@ def tabulate(
         planned, before = len(plan), len(plan) - len(todo)
         report(before, planned, {})
         work = Trainer(space, data, recipe, device)
-        for training, found in each(executor, work.ready, todo):
-            if isinstance(found, Died):
-                raise UserError(f"the training of {training.text} was lost: {found.reason}; run it again to go on")
-            line = {
-                "arch": training.text,
-                "canonical": training.canonical,
-                "repeat": training.repeat,
-                "seed": training.seed,
-                **found,
-            }
-            opened.keep(line)
-            done[training.canonical, training.repeat] = line
-            before += 1
-            report(before, planned, line)
+        for batch in each(executor, work.ready, todo):
+            lost = None
+            for training, found in batch:
+                if isinstance(found, Died):
+                    lost = f"the training of {training.text} was lost: {found.reason}; run it again to go on"
+                    continue
+                line = {
+                    "arch": training.text,
+                    "canonical": training.canonical,
+                    "repeat": training.repeat,
+                    "seed": training.seed,
+                    **found,
+                }
+                opened.keep(line)
+                done[training.canonical, training.repeat] = line
+                before += 1
+                report(before, planned, line)
+            if lost:
+                raise UserError(lost)
         trainings = [done[training.canonical, training.repeat] for training in plan]
     failed = [line for line in trainings if "failed" in line]
     if failed:

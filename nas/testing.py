@@ -170,7 +170,7 @@ def check_executor(executor: Executor) -> None:
     assert executor.workers >= 1
     assert executor.order in ("ordered", "async")
     tasks = deque(range(2 * executor.workers + 1))
-    found = sorted(each(executor, _made, tasks))
+    found = sorted(pair for batch in each(executor, _made, tasks) for pair in batch)
     expected = [(task, task + 1) for task in range(2 * executor.workers + 1)]
     assert found == expected, f"the tasks came back as {found}"
     told = ""

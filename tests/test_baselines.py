@@ -2,7 +2,6 @@
 
 import os
 from collections import deque
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,7 +29,8 @@ def results():
     runs = []
     for name in PUBLISHED:
         contender = Contender(name, settings("search", [f"strategy={name}"]).partial("strategy"), {})
-        for (_, seed), found in each(Inline(), partial(Match.ready, match), deque((contender, n) for n in range(100))):
+        tasks = deque((contender, n) for n in range(100))
+        for (_, seed), found in (pair for batch in each(Inline(), match.ready, tasks) for pair in batch):
             steps = tuple(Step(**step) for step in found["steps"])
             runs.append(RunResult(name, seed, found["queries"], found["simulated_seconds"], 0.0, "", steps))
     return runs, columns(evaluator, Objective(), runs)

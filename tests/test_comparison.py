@@ -108,7 +108,7 @@ def test_seeds_and_strategies_are_added_to_a_comparison(nas, folder):
     [
         (["budget.trials=41"], "was begun with budget.trials=40, now it is 41"),
         (["space=nasbench201", "table=nasbench201"], None),
-        (["table.column=loss"], "was begun with table.column='valid', now it is 'loss'"),
+        (["table.column=time"], "was begun with table.column='valid', now it is 'time'"),
         (["table.reported=[test]", "table.minimized=[]"], "was begun with table.reported=['test', 'loss'], now"),
         (["objective.direction=minimize"], "was begun with objective.direction='maximize'"),
     ],
@@ -140,11 +140,15 @@ def test_a_changed_table_is_refused(nas, folder):
         (["strategies=[random,rienforce]"], "unknown strategy 'rienforce' (did you mean 'reinforce'?)"),
         (["strategies=[reinforce(rate=1)]"], "unknown key 'strategy.rate' (did you mean 'strategy.lr'?)"),
         (["strategies=[reinforce(lr=0]"], "strategies has 'reinforce(lr=0'; expected a strategy such as"),
-        (["strategies=[reinforce(lr=-1)]"], "strategy.lr must be a number above 0, got -1"),
+        (["strategies=[reinforce(lr=-1)]"], "strategy.lr must be a number above 0 and at most 1e+06, got -1"),
         (["strategies=[random,random]"], "strategies names 'random' twice"),
+        (["table.column=loss"], "table.column and table.reported both name 'loss'"),
+        (["executor=processes", "executor.order=async"], "executor.order=async has no effect in nas compare"),
+        (["out=light.csv"], "out=light.csv is a file; expected a folder"),
+        (["out=conf"], "out=conf holds something else than a comparison; choose another folder"),
         (["executor=inline", "workers=3"], "workers=3 has no effect with executor=inline; add executor=processes"),
         (["table.cost=null", "budget.trials=null", "budget.simulated_seconds=5"], "table.cost must be text, got null"),
-        ([f"strategies=[reinforce(lr=0.{'0' * 80}1)]"], "strategies has a name of 97 characters; expected at most 80"),
+        ([f"strategies=[reinforce(lr=0.{'0' * 80}1)]"], "strategies has a name of 97 characters; expected at most 90"),
         (["strategies=[]", "seeds=1", "trainer.epochs=1"], "trainer.epochs=1 has no effect, since evaluator=table"),
     ],
 )  # fmt: skip
@@ -154,6 +158,13 @@ def test_mistakes_are_told_in_a_sentence(nas, folder, words, message):
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (folder / "result").exists()
+
+
+def test_a_table_that_reports_nothing_is_compared_by_the_objective(nas, folder):
+    done = nas(*command("table.reported=[]", "table.minimized=[]", seeds=2))
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((folder / "result" / "summary.json").read_text())
+    assert {name for one in summary for name in one["metrics"]} == {"valid_accuracy"}
 
 
 def test_a_list_of_strategies_is_parted_at_its_own_commas():

@@ -26,11 +26,13 @@ from nas.store.sqlite import SQLiteStore
 from nas.training.device import resolve_device
 
 if TYPE_CHECKING:
+    from nas.executors.base import Executor
     from nas.space import SearchSpace
 
 BASELINE = "random"
 DEFAULT_TRIALS = 100
-LONGEST_LABEL = 80
+LONGEST_LABEL = 90
+JOURNAL = "runs.journal"
 MOST_SEEDS = 10_000
 """Far beyond what any test needs; a larger number is a slip of the finger."""
 
@@ -53,6 +55,7 @@ def main(settings: Settings) -> int:
     # what is looked up costs nothing to look up again; what is trained is kept trial by trial
     store = None if isinstance(evaluator, Reports) else SQLiteStore(f"sqlite:///{out.absolute()}/runs.db")
     match = Match(space, evaluator, budget, objective, settings.get("duplicates"), str(device), store)
+    executor = in_order(settings)
     started = time.perf_counter()
     bar = Bar(settings.get("progress"), "run")
     try:
@@ -60,8 +63,8 @@ def main(settings: Settings) -> int:
             match,
             contenders,
             settings.get("seeds"),
-            path=out / "runs.journal",
-            executor=settings.make("executor"),
+            path=out / JOURNAL,
+            executor=executor,
             about=about,
             report=bar.report,
         )
@@ -79,6 +82,14 @@ def main(settings: Settings) -> int:
     print_table(report.headline, head, rows, text=("strategy",))
     print(f"\nIn {out}/: summary.md (statistics), anytime.png (curves), runs.csv, summary.json")
     return 0
+
+
+def in_order(settings: Settings) -> Executor:
+    """The executor of a job whose tasks know nothing of one another."""
+    executor: Executor = settings.make("executor")
+    if executor.order == "async":
+        raise UsageError(f"executor.order=async has no effect in nas {settings.command}; leave it out")
+    return executor
 
 
 def entries(strategies: Any) -> list[str]:
@@ -110,7 +121,12 @@ def contender(entry: str, settings: Settings, space: SearchSpace, objective: Obj
 def folder(settings: Settings, about: dict[str, Any]) -> Path:
     """Where a comparison goes; without `out` a name made from what its runs have in common."""
     if settings.get("out") is not None:
-        return Path(settings.get("out")).expanduser()
+        out = Path(settings.get("out")).expanduser()
+        if out.exists() and not out.is_dir():
+            raise UsageError(f"out={out} is a file; expected a folder")
+        if out.is_dir() and any(out.iterdir()) and not (out / JOURNAL).exists():
+            raise UsageError(f"out={out} holds something else than a comparison; choose another folder")
+        return out
     about = about | {"duplicates": settings.get("duplicates")}
     digest = hashlib.blake2b(json.dumps(about, sort_keys=True, default=str).encode(), digest_size=3).hexdigest()
     what = settings.choices["table"] if settings.choices["evaluator"] == "table" else settings.choices["data"]

@@ -5,15 +5,17 @@ The same command again goes on where an earlier one was interrupted.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.commands.compare import in_order
 from nas.core import UsageError, whole_number
 from nas.output import Bar, counted
-from nas.tables.write import write_table
+from nas.tables.write import description, stem, write_table
 from nas.tabulation import tabulate
 
 if TYPE_CHECKING:
@@ -31,8 +33,12 @@ def main(settings: Settings) -> int:
     if settings.get("repeated") is not None:
         whole_number("repeated", settings.get("repeated"))
     out = Path(settings.get("out")).expanduser()
-    if not out.name.endswith((".csv", ".csv.gz")):
+    journal = out.with_name(f"{out.name}.journal")
+    if stem(out) in ("", out.name):
         raise UsageError(f"out must be a .csv or .csv.gz file, got {str(out)!r}")
+    for path in (out, description(out)):
+        if path.exists() and not journal.exists():
+            raise UsageError(f"{path} is there already; choose another out=, nothing was changed")
     bar = Bar(settings.get("progress"), "training")
     try:
         found = tabulate(
@@ -40,8 +46,8 @@ def main(settings: Settings) -> int:
             {"name": settings.choices["space"], "settings": settings.node("space")},
             settings.make("data"),
             settings.make("trainer"),
-            path=out.with_name(f"{out.name}.journal"),
-            executor=settings.make("executor"),
+            path=journal,
+            executor=in_order(settings),
             seeds=settings.get("seeds"),
             repeated=settings.get("repeated"),
             device=settings.get("device"),
@@ -59,5 +65,14 @@ def main(settings: Settings) -> int:
         f"{out}: {classes:,} {'class' if classes == 1 else 'classes'}, {counted(len(found['trainings']), 'training')}"
     )
     print(f"{yaml}: what is in it; copy it to conf/table/ and use it with")
-    print(f"  nas --config-dir conf search evaluator=table table={yaml.stem} table.root={out.parent}")
+    words = [
+        "nas",
+        "--config-dir",
+        "conf",
+        "search",
+        "evaluator=table",
+        f"table={yaml.stem}",
+        f"table.root={out.parent}",
+    ]
+    print(f"  {shlex.join(words)}")
     return 0

@@ -58,8 +58,12 @@ class Executor(Protocol):
         """
 
 
-def each(executor: Executor, make: Callable[[], Function], tasks: deque[Task]) -> Iterator[tuple[Task, Any]]:
-    """Do all tasks and give each with its result, or `Died`, as it finishes; `tasks` is emptied on the way."""
+def each(executor: Executor, make: Callable[[], Function], tasks: deque[Task]) -> Iterator[list[tuple[Task, Any]]]:
+    """Do all tasks; `tasks` is emptied on the way.
+
+    Yields:
+        Those that have finished since the last time, each with its result or `Died`.
+    """
     if not tasks:
         return
     with executor.open(make) as jobs:
@@ -70,5 +74,4 @@ def each(executor: Executor, make: Callable[[], Function], tasks: deque[Task]) -
                 number += 1
                 running[number] = tasks.popleft()
                 jobs.submit(number, running[number])
-            for key, result in jobs.wait():
-                yield running.pop(key), result
+            yield [(running.pop(key), result) for key, result in jobs.wait()]

@@ -16,12 +16,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, Literal
 
 from nas.core import UsageError, UserError, located, one_of, whole_number
 from nas.executors.base import Died, Function, Jobs
 
 _METHOD = multiprocessing.get_context("spawn")  # a fork would copy the locks of OpenMP and CUDA in whatever state
+ERRORS: dict[str, type[Exception]] = {"usage": UsageError, "user": UserError, "unexpected": RuntimeError}
+"""What a worker says went wrong -> what is raised for it here; only its text travels."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -45,10 +48,7 @@ class Processes:
         try:
             sent = pickle.dumps(make)
         except Exception as error:  # noqa: BLE001 (pickling raises whatever the object at hand raises)
-            raise UsageError(
-                f"executor=processes cannot send this work to another process ({error}); define evaluator and space "
-                "at the top of a module, or use executor=inline"
-            ) from None
+            raise _unsendable(error) from None
         jobs = _Jobs(sent, self.workers)
         try:
             yield jobs
@@ -67,6 +67,7 @@ class _Worker:
     pipe: Connection
     key: int = -1
     busy: bool = False
+    started: bool = False
 
 
 class _Jobs:
@@ -83,32 +84,47 @@ class _Jobs:
             assert len(self._workers) < self._most, "more tasks than workers"
             worker = self._start()
         worker.key, worker.busy = key, True
-        with suppress(BrokenPipeError, ConnectionResetError):  # it has just died; `wait` says so
+        try:
             worker.pipe.send(task)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it has just died; `wait` says so
+        except Exception as error:  # noqa: BLE001 (pickling raises whatever the object at hand raises)
+            raise _unsendable(error) from None
 
     def wait(self) -> list[tuple[int, Any]]:
-        if self._error is not None:
-            raise self._error
-        busy = {worker.pipe: worker for worker in self._workers if worker.busy}
-        assert busy, "nothing was submitted"
-        done = []
-        for pipe in wait(list(busy)):
-            assert isinstance(pipe, Connection)
-            worker = busy[pipe]
-            try:
-                kind, value = pipe.recv()
-            except (EOFError, ConnectionResetError):
-                worker.process.join()
-                self._workers.remove(worker)
-                kind, value = "result", Died(_ending(worker.process.exitcode))
-            worker.busy = False
-            if kind == "error":
-                self._error = value
+        done: list[tuple[int, Any]] = []
+        while not done:
+            if self._error is not None:
+                raise self._error
+            busy = {worker.pipe: worker for worker in self._workers if worker.busy}
+            assert busy, "nothing was submitted"
+            for pipe in wait(list(busy)):
+                assert isinstance(pipe, Connection)
+                self._receive(busy[pipe], done)
+        return done  # what others have finished comes before an error, which the next call raises
+
+    def _receive(self, worker: _Worker, done: list[tuple[int, Any]]) -> None:
+        try:
+            kind, value = worker.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            worker.process.join()
+            self._workers.remove(worker)
+            if worker.started:
+                done.append((worker.key, Died(_ending(worker.process.exitcode))))
             else:
-                done.append((worker.key, value))
-        if self._error is not None and not done:
-            raise self._error
-        return done  # what others have finished comes first; the error is raised by the next call
+                self._error = UserError(
+                    "worker processes cannot start: a script that uses executor Processes must do its work under "
+                    "if __name__ == '__main__', and cannot be read from standard input"
+                )
+            return
+        if kind == "started":
+            worker.started = True
+            return
+        worker.busy = False
+        if kind == "result":
+            done.append((worker.key, value))
+        else:
+            self._error = ERRORS[kind](value)
 
     def close(self) -> None:
         for worker in self._workers:
@@ -139,21 +155,21 @@ def _work(pipe: Connection, make: bytes) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     function: Function | None = None
-    while True:
-        try:
+    with suppress(EOFError, ConnectionError):  # nobody waits for it any more
+        pipe.send(("started", None))
+        while True:
             task = pipe.recv()
-        except (EOFError, ConnectionError):
-            return
-        try:
-            if function is None:
-                function = pickle.loads(make)()
-            answer: tuple[str, Any] = "result", function(task)
-        except UserError as error:
-            answer = "error", error
-        except Exception as error:  # noqa: BLE001 (told to the parent, whose business it is)
-            answer = "error", RuntimeError(f"in a worker process: {located(error)}")
-        with suppress(ConnectionError):  # nobody waits for it any more
-            pipe.send(answer)
+            try:
+                if function is None:
+                    function = pickle.loads(make)()
+                answer = ForkingPickler.dumps(("result", function(task)))
+            except UsageError as error:
+                answer = ForkingPickler.dumps(("usage", str(error)))
+            except UserError as error:
+                answer = ForkingPickler.dumps(("user", str(error)))
+            except Exception as error:  # noqa: BLE001 (told to the parent, whose business it is)
+                answer = ForkingPickler.dumps(("unexpected", f"in a worker process: {located(error)}"))
+            pipe.send_bytes(answer)
 
 
 def _end_with_parent() -> None:
@@ -166,5 +182,13 @@ def _end_with_parent() -> None:
 
 def _ending(code: int | None) -> str:
     if code is not None and code < 0:
-        return f"its worker process was ended by {signal.Signals(-code).name}"
+        names = {one.value: one.name for one in signal.Signals}
+        return f"its worker process was ended by {names.get(-code, f'signal {-code}')}"
     return f"its worker process ended with exit code {code}"
+
+
+def _unsendable(error: Exception) -> UsageError:
+    return UsageError(
+        f"executor=processes cannot send this work to another process ({error}); define evaluator and space at the top "
+        "of a module, or use executor=inline"
+    )

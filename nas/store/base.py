@@ -117,7 +117,7 @@ def check_same_run(stored: Run, wanted: Run) -> None:
         for key in [key for key in tree if key.split(".")[0] in parts]:
             del tree[key]
     differing = [
-        f"{key.removeprefix('choices.')}={_show(old, key)}, now it is {_show(new, key)}"
+        f"{key.removeprefix('choices.').removeprefix('scheduling.')}={_show(old, key)}, now it is {_show(new, key)}"
         for key in sorted(old.keys() | new.keys())
         if json.dumps(old.get(key)) != json.dumps(new.get(key)) and not is_free(key)
     ]

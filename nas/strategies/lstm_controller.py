@@ -44,7 +44,7 @@ class LSTMController:
 
     Args:
         hidden: units of the LSTM, and size of the embedding of the previous choice, 1 or more.
-        lr: Adam's step size, above 0 (paper: 0.0006, over 12,800 architectures).
+        lr: Adam's step size, above 0, at most 1 (paper: 0.0006, over 12,800 architectures).
         baseline_momentum: weight of the past in the moving average of the previous rewards, 0 to 0.999 (the paper
             gives none). The first advantage is 0.
         entropy_weight: of the decisions' entropies (nats, summed) along the told architecture, 0 or more (paper: 0).
@@ -61,7 +61,7 @@ class LSTMController:
 
     def __post_init__(self) -> None:
         whole_number("strategy.hidden", self.hidden)
-        number_in("strategy.lr", self.lr, 0.0, math.inf, above=True)
+        number_in("strategy.lr", self.lr, 0.0, 1.0, above=True)
         number_in("strategy.baseline_momentum", self.baseline_momentum, 0.0, 0.999)
         number_in("strategy.entropy_weight", self.entropy_weight, 0.0, math.inf)
 

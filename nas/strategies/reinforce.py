@@ -59,7 +59,7 @@ class Reinforce:
     rewards: Rewards = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        number_in("strategy.lr", self.lr, 0.0, math.inf, above=True)
+        number_in("strategy.lr", self.lr, 0.0, 1e6, above=True)
         one_of("strategy.optimizer", self.optimizer, ("adam", "sgd"))
         number_in("strategy.baseline_momentum", self.baseline_momentum, 0.0, 0.999, above=True)
         number_in("strategy.entropy_weight", self.entropy_weight, 0.0, math.inf)

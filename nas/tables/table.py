@@ -12,6 +12,7 @@ import hashlib
 import io
 import math
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
@@ -33,7 +34,8 @@ class Table:
     """Where a table is and what its columns mean; `of(space)` reads it.
 
     Args:
-        file: relative to `root`, else to `NAS_DATA`, else to the current folder; absolute; or `pkg://PACKAGE/FILE` for one that is installed.
+        file: relative to `root`, else to `NAS_DATA`, else to the current folder; absolute; or `pkg://PACKAGE/FILE` for
+            one that is installed.
         space: option of the space that the rows belong to; for messages, and the default space of a search.
         column: what a search may see.
         architecture: the column with the architecture's text in the notation of the space.
@@ -71,6 +73,10 @@ class Table:
         unknown = [name for name in (*minimized, *(labels or {})) if name not in reported]
         if unknown:
             raise UsageError(f"table.minimized and table.labels name {unknown[0]!r}, which table.reported does not")
+        if column in reported:
+            raise UsageError(
+                f"table.column and table.reported both name {column!r}; what a search sees is not reported"
+            )
         self.file = file
         self.space = space
         self.column = column
@@ -221,17 +227,19 @@ class Rows:
 def _csv(raw: bytes, place: str, wanted: Mapping[str, str]) -> dict[str, Sequence[str]]:
     """The wanted columns as text."""
     try:
-        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode()
+        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
         lines = csv.reader(io.StringIO(text))
         head = next(lines, [])
         _check_columns(head, wanted, place)
         places = [head.index(name) for name in wanted]
         rows = []
         for number, line in enumerate(lines, start=1):
+            if not line:
+                continue
             if len(line) != len(head):
                 raise UserError(f"table {place}, row {number}, has {len(line)} values; expected {len(head)}")
             rows.append([line[index] for index in places])
-    except (OSError, EOFError, UnicodeError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, UnicodeError, csv.Error) as error:
         raise UserError(f"table {place} is damaged ({error}); restore it") from None
     if not rows:
         raise UserError(f"table {place} has no rows")

@@ -50,6 +50,16 @@ def rows(trainings: Iterable[Mapping[str, Any]]) -> tuple[list[str], list[list[s
     return head, made
 
 
+def stem(out: Path) -> str:
+    """The name of a table without .csv or .csv.gz."""
+    return out.name.removesuffix(".gz").removesuffix(".csv")
+
+
+def description(out: Path) -> Path:
+    """The YAML beside a table."""
+    return out.with_name(f"{stem(out)}.yaml")
+
+
 def write_table(found: Mapping[str, Any], out: Path, data: str, data_settings: Mapping[str, Any]) -> Path:
     """Write the table and the YAML beside it; each is there whole or not at all.
 
@@ -72,7 +82,7 @@ def write_table(found: Mapping[str, Any], out: Path, data: str, data_settings: M
     raw = text.getvalue().encode()
     # without name and time, equal tables are equal files
     whole = gzip.compress(raw, 9, mtime=0) if out.name.endswith(".gz") else raw
-    yaml = out.with_name(f"{out.name.partition('.')[0]}.yaml")
+    yaml = description(out)
     _write(out, whole)
     _write(yaml, _yaml(found, out, len(body), data, data_settings).encode())
     return yaml
@@ -105,7 +115,7 @@ def _yaml(found: Mapping[str, Any], out: Path, classes: int, data: str, data_set
         "",
         "table:",
         "  _target_: nas.tables.table.Table",
-        f"  file: {out.name}",
+        f"  file: {json.dumps(out.name)}",
         "  root: null",
         f"  space: {space}",
         "  architecture: arch",

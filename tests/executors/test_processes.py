@@ -6,6 +6,7 @@ import sys
 import time
 from collections import deque
 from functools import partial
+from pathlib import Path
 
 import pytest
 from light import make, square
@@ -20,9 +21,13 @@ def refusing():
     raise UserError("no images")
 
 
+def done(executor, tasks, make=make):
+    return [pair for batch in each(executor, make, deque(tasks)) for pair in batch]
+
+
 @pytest.mark.parametrize("executor", [Inline(), Processes(2)], ids=["inline", "processes"])
 def test_every_task_gets_its_result(executor):
-    assert sorted(each(executor, make, deque(range(7)))) == [(n, n**2) for n in range(7)]
+    assert sorted(done(executor, range(7))) == [(n, n**2) for n in range(7)]
 
 
 def test_nothing_to_do_starts_no_worker():
@@ -30,22 +35,22 @@ def test_nothing_to_do_starts_no_worker():
 
 
 def test_workers_are_kept_warm_and_share_the_cores():
-    found = [result for _, result in each(Processes(2), make, deque(["pid"] * 6))]
+    found = [result for _, result in done(Processes(2), ["pid"] * 6)]
     assert len(set(found)) == 2
     assert os.getpid() not in found
 
 
 def test_each_worker_takes_its_share_of_the_cores(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    ((_, threads),) = each(Processes(2), make, deque(["threads"]))
+    ((_, threads),) = done(Processes(2), ["threads"])
     assert int(threads) == max(1, cores() // 2)
     assert "OMP_NUM_THREADS" not in os.environ
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert list(each(Processes(2), make, deque(["threads"]))) == [("threads", "3")]
+    assert done(Processes(2), ["threads"]) == [("threads", "3")]
 
 
 def test_a_dead_worker_costs_its_own_task_alone():
-    found = dict(each(Processes(2), make, deque([1, "kill", 2, 3])))
+    found = dict(done(Processes(2), [1, "kill", 2, 3]))
     assert found["kill"] == Died("its worker process was ended by SIGKILL")
     assert {key: found[key] for key in (1, 2, 3)} == {1: 1, 2: 4, 3: 9}
 
@@ -67,6 +72,49 @@ def test_what_another_worker_has_finished_comes_before_an_error():
         with pytest.raises(RuntimeError, match="ZeroDivisionError"):
             jobs.wait()
     assert found == [(1, 25)]
+
+
+def odd(task):
+    if task == "unpicklable":
+        return lambda: None
+    if task == "signal":
+        os.kill(os.getpid(), 40)
+    raise TwoArguments("one", "two")
+
+
+class TwoArguments(UserError):
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+
+
+def make_odd():
+    return odd
+
+
+def test_what_cannot_come_back_is_told(capfd):
+    with pytest.raises(RuntimeError, match=r"in a worker process: .*lambda"):
+        done(Processes(1), ["unpicklable"], make_odd)
+    with pytest.raises(UserError, match="one and two"):
+        done(Processes(1), ["error"], make_odd)
+    assert done(Processes(1), ["signal"], make_odd) == [("signal", Died("its worker process was ended by signal 40"))]
+    with pytest.raises(UsageError, match="cannot send this work"):
+        done(Processes(1), [lambda: None])
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_script_without_a_guard_is_told_and_not_counted_as_dead_workers(tmp_path):
+    script = tmp_path / "bare.py"
+    script.write_text(
+        "from light import LightSpace, steep\n"
+        "from nas import Budget, search\n"
+        "from nas.executors.processes import Processes\n"
+        "from nas.strategies.random import RandomSearch\n"
+        "search(LightSpace(), RandomSearch, steep, budget=Budget(trials=4), executor=Processes(2))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment, check=False)
+    assert ran.returncode == 1
+    assert "UserError: worker processes cannot start: a script that uses executor Processes must" in ran.stderr
 
 
 def test_what_cannot_be_sent_is_told_before_anything_starts():
@@ -122,4 +170,4 @@ def alive(pid):
 
 
 def test_partials_can_be_sent():
-    assert list(each(Processes(1), partial(make), deque([3]))) == [(3, 9)]
+    assert done(Processes(1), [3], partial(make)) == [(3, 9)]

@@ -62,6 +62,12 @@ def test_gzip_and_parquet_read_the_same(good, tmp_path):
     assert pyarrow.__version__
 
 
+def test_a_byte_order_mark_and_empty_lines_do_no_harm(good, tmp_path):
+    path = tmp_path / "excel.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + good.read_bytes() + b"\r\n\r\n")
+    assert table(path).of(SPACE).values == table(good).of(SPACE).values
+
+
 def test_a_table_is_found_in_its_root_or_in_nas_data(good, monkeypatch):
     assert len(table(good.name, root=str(good.parent)).of(SPACE)) == 4**6
     monkeypatch.setenv("NAS_DATA", str(good.parent))
@@ -122,6 +128,7 @@ def test_damaged_files_are_told_apart_from_empty_ones(good, tmp_path):
         (raw[: len(raw) // 2], "is damaged"),
         (b"\x1f\x8bnot gzip at all", "is damaged"),
         (b"\xff\xfe\x00", "is damaged"),
+        (b"\x1f\x8b\x08\x00" + bytes(6) + b"\xff" * 40, "is damaged"),
         (b"", r"has no column 'arch'; it has none"),
         (b"arch,valid,time,test\n", "has no rows"),
         (b"arch,valid,time,test\na,1\n", r"row 1, has 2 values; expected 4"),
