@@ -244,13 +244,11 @@ def _check_evaluated(
             raise UsageError(
                 f"workers={value} has no effect with executor={choices.get('executor')}; add executor=processes"
             )
-        if (
-            "evaluator" in config
-            and part in EVALUATED
-            and not any(name == key or name.partition(".")[0] == part for name in used)
-        ):
+        # a part may be used for one of its settings only, as a table uses the folder of its data set
+        names = {name for name in used if name in (part, key) or (key == part and name.startswith(f"{part}."))}
+        if "evaluator" in config and part in EVALUATED and not names:
             raise UsageError(
-                f"{key}={value} has no effect, since evaluator={evaluator} uses no {part}; leave it out, or choose "
+                f"{key}={value} has no effect, since evaluator={evaluator} does not use it; leave it out, or choose "
                 "another evaluator="
             )
 
@@ -267,8 +265,9 @@ def _used(config: DictConfig) -> set[str]:
 
 
 def _references(node: Any) -> set[str]:
-    """What a part refers to: `data` of `${data}`, `data.root` of `${data.root}`."""
-    return set(re.findall(r"\$\{([\w.]+)\}", OmegaConf.to_yaml(node))) if OmegaConf.is_config(node) else set()
+    """What a part refers to: `data` of `${data}`, `data.root` of `${data.root}` or `${oc.select:data.root,null}`."""
+    text = OmegaConf.to_yaml(node) if OmegaConf.is_config(node) else ""
+    return set(re.findall(r"\$\{(?:oc\.select:)?([\w.]+)", text))
 
 
 def group_options(config_dir: Path | None = None) -> dict[str, list[str]]:

@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from nas import cli
+
 README = (ROOT / "README.md").read_text()
 QUICK = {
     "search": ["budget.trials=2", "trainer.epochs=1", "trainer.train_images=300", "trainer.valid_images=200"],
+    "compare": ["seeds=3"],
     "retrain": ["trainer.epochs=1", "trainer.train_images=300", "trainer.network={channels: 4, cells: 1}"],
 }
-"""Appended to commands on CIFAR-10 and to retrainings, which take minutes to a day; the rest runs as written."""
+"""Appended to commands on CIFAR-10, to retrainings and comparisons, which take a minute to a day; the rest runs as
+written."""
 
 
 def blocks(language):
@@ -37,8 +41,8 @@ def test_every_command_runs_in_the_order_of_the_readme(nas, tmp_path):
             # the set-up commands and TensorBoard's server are named, not run; scripts/check is what runs this test
             assert program in ("scripts/demo", "scripts/check", "tensorboard")
             continue
-        large = "data=cifar10" in words or "retrain" in words
-        name = next(word for word in words if word in ("search", "retrain", "leaderboard", "describe", "export"))
+        large = "data=cifar10" in words or "retrain" in words or "compare" in words
+        name = next(word for word in words if word in cli.commands())
         result = nas(*words, *(QUICK.get(name, []) if large else []))
         assert result.returncode == 0, (command, result.stderr)
         assert result.stdout

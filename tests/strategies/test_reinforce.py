@@ -210,8 +210,8 @@ def test_it_beats_random_search_over_paired_seeds(toy_space):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"lr": 0}, "strategy.lr must be a number above 0, got 0"),
-        ({"lr": "fast"}, "strategy.lr must be a number above 0, got 'fast'"),
+        ({"lr": 0}, "strategy.lr must be a number above 0 and at most 1e\\+06, got 0"),
+        ({"lr": "fast"}, "strategy.lr must be a number above 0 and at most 1e\\+06, got 'fast'"),
         ({"optimizer": "rmsprop"}, "strategy.optimizer must be one of adam, sgd, got 'rmsprop'"),
         ({"baseline_momentum": 1}, "strategy.baseline_momentum must be a number above 0 and at most 0.999, got 1"),
         ({"entropy_weight": -0.1}, "strategy.entropy_weight must be a number at least 0, got -0.1"),
