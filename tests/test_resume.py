@@ -4,29 +4,17 @@ import json
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
+
+from conftest import stored_trials
 
 TRIALS = 10
 WORDS = [
     "search", "strategy=regularized_evolution", "strategy.population_size=3", "data=digits", f"budget.trials={TRIALS}",
     "run=killed", "seed=5", "trainer.threads=1", "trainer.train_images=400", "trainer.network.channels=4",
 ]  # fmt: skip
-
-
-def stored(path):
-    """How many trials are on disk."""
-    if not path.exists():
-        return 0
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
-    try:
-        return connection.execute("SELECT COUNT(*) FROM trials").fetchone()[0]
-    except sqlite3.OperationalError:  # the tables are not made yet
-        return 0
-    finally:
-        connection.close()
 
 
 def trials(nas, url):
@@ -46,12 +34,12 @@ def test_a_killed_search_ends_as_if_it_had_not_been(nas, tmp_path):
             cwd=tmp_path, env=dict(os.environ), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         wanted = wait.randint(1, TRIALS - 3)
-        while process.poll() is None and stored(tmp_path / "killed.db") < wanted:
+        while process.poll() is None and stored_trials(tmp_path / "killed.db") < wanted:
             time.sleep(0.01)
         time.sleep(wait.uniform(0.0, 0.2))
         process.send_signal(signal.SIGKILL)
         process.wait()
-        done = stored(tmp_path / "killed.db")
+        done = stored_trials(tmp_path / "killed.db")
         if process.returncode == -signal.SIGKILL and 0 < done < TRIALS:
             break
     assert process.returncode == -signal.SIGKILL

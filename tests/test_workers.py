@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
-from conftest import MAXIMIZE
+from conftest import MAXIMIZE, stored_trials
 from light import Counting, LightSpace, dying, even, steep, uneven
 
 from nas import Budget, Proposal, UsageError, search
@@ -188,11 +188,11 @@ def test_a_killed_search_with_workers_ends_as_if_it_had_not_been(nas, tmp_path):
         [sys.executable, "-m", "nas", *WORDS, f"store.url={killed}"],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    while process.poll() is None and stored(tmp_path / "killed.db") < 3:
+    while process.poll() is None and stored_trials(tmp_path / "killed.db") < 3:
         time.sleep(0.01)
     process.kill()
     process.wait()
-    assert 3 <= stored(tmp_path / "killed.db") < 10
+    assert 3 <= stored_trials(tmp_path / "killed.db") < 10
     for url in (killed, whole):
         assert nas(*WORDS, f"store.url={url}").returncode == 0
     listings = [
@@ -203,15 +203,3 @@ def test_a_killed_search_with_workers_ends_as_if_it_had_not_been(nas, tmp_path):
     first, second = ([{key: row[key] for key in keep} for row in json.loads(text)] for text in listings)
     assert first == second
     assert len(first) == 10
-
-
-def stored(path):
-    if not path.exists():
-        return 0
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
-    try:
-        return connection.execute("SELECT COUNT(*) FROM trials").fetchone()[0]
-    except sqlite3.OperationalError:
-        return 0
-    finally:
-        connection.close()
