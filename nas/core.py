@@ -327,3 +327,17 @@ class Listener(Protocol):
 
     def close(self) -> None:
         """Called once, also after an error or an interruption."""
+
+
+@runtime_checkable
+class WatchesEpochs(Protocol):
+    """A listener that also watches the search on a supernet which a trial's architecture comes from."""
+
+    def epoch(self, number: int, epochs: int, curve: Sequence[Metrics]) -> None:
+        """Called at the start of such a search and after each of its epochs.
+
+        Args:
+            number: of the trial.
+            epochs: planned.
+            curve: metrics of the epochs so far, those of earlier sessions included.
+        """

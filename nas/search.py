@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from nas.core import (
     AnswersEveryQuery,
@@ -20,6 +20,7 @@ from nas.core import (
     DescribesArchitecture,
     Evaluator,
     Listener,
+    Metrics,
     Objective,
     Proposal,
     Strategy,
@@ -27,6 +28,7 @@ from nas.core import (
     Trial,
     UsageError,
     UserError,
+    WatchesEpochs,
     number_in,
     one_of,
     whole_number,
@@ -34,13 +36,15 @@ from nas.core import (
 from nas.data.lock import locked_test_set
 from nas.description import describe
 from nas.environment import environment
-from nas.evaluation import Evaluation, Outcome
-from nas.executors.base import Died, Executor, Jobs
+from nas.evaluation import Evaluation
+from nas.executors.base import Executor, Jobs
 from nas.executors.inline import Inline
+from nas.plan import Plan, check_supernets, with_search
 from nas.randomness import TrialRandom, training_seed
 from nas.space import SearchSpace
 from nas.store.base import Run, RunRecord, Store, check_run_name
 from nas.store.memory import MemoryStore
+from nas.supernet import GradientStrategy, SearchesSupernets, SupernetSearch
 
 EXHAUSTED = 1000
 """Reused trials in a row after which a search without a number of trials has seen its space: they cost no time, so
@@ -107,6 +111,7 @@ def search(
     duplicates: Literal["reuse", "retrain"] = "reuse",
     device: str = "auto",
     executor: Executor | None = None,
+    supernets: SearchesSupernets | None = None,
     store: Store | None = None,
     run: str = "search",
     config: Mapping[str, Any] | None = None,
@@ -126,6 +131,8 @@ def search(
         device: `auto`, `cpu`, `cuda` or `cuda:N`, for evaluators that compute.
         executor: where evaluations run; one after another in this process unless given. Several workers know less of
             one another's trials, so another number of them is another search.
+        supernets: runs the searches of a strategy that learns on a supernet, one a trial, such as
+            `nas.supernets.gradient.GradientSearch`; the others need none.
         store: keeps the trials; in memory unless given.
         run: name within the store.
         config: the settings to keep with the run; described from the parts unless given.
@@ -145,6 +152,7 @@ def search(
     agent = strategy(space=space, objective=objective)
     agent.reset(random.start())
     executor = executor or Inline()
+    check_supernets(agent, supernets, executor)
     with locked_test_set(), ExitStack() as stack:
         protocol = evaluator.protocol() if isinstance(evaluator, Comparable) else {}
         if config is None:
@@ -171,6 +179,8 @@ def search(
             workers=executor.workers,
             record=record,
             listeners=listeners,
+            supernets=supernets,
+            device=device,
         )
         ended = session.run(executor, Evaluation(evaluator, objective, device))
     trials = tuple(sorted(session.trials, key=_number))
@@ -196,6 +206,8 @@ class _Session:
     workers: int
     record: RunRecord
     listeners: Sequence[Listener]
+    supernets: SearchesSupernets | None
+    device: str
     trials: list[Trial] = field(default_factory=list)  # told ones, in the order of telling
     asked: int = 0
     seconds: float = 0.0
@@ -206,10 +218,11 @@ class _Session:
     evaluated: dict[str, int] = field(default_factory=dict)
     known: dict[tuple[str, int | None], Trial] = field(default_factory=dict)
     untold: dict[int, Proposal] = field(default_factory=dict)  # asked ones, oldest first
-    planned: dict[int, _Plan] = field(default_factory=dict)  # those in the hands of the executor, without a result yet
+    planned: dict[int, Plan] = field(default_factory=dict)  # those in the hands of the executor, without a result yet
     finished: dict[int, Trial] = field(default_factory=dict)  # those with a result, by number
     stored: dict[int, Trial] = field(default_factory=dict)  # of an earlier session and not told yet, as they finished
     old: frozenset[int] = frozenset()  # numbers of all trials of earlier sessions
+    searched: dict[int, SupernetSearch] = field(default_factory=dict)  # of trials without a result yet
 
     def run(self, executor: Executor, evaluation: Evaluation) -> Literal["budget", "finished", "failures"]:
         self.stored = {trial.number: trial for trial in self.record.trials}
@@ -243,7 +256,7 @@ class _Session:
                 if self.ordered:
                     self.finished[number] = self.stored.pop(number)
                 continue
-            proposal = self.agent.ask(self.random.trial(number), tuple(self.untold.values()))
+            proposal = self._ask(number)
             if proposal is None:
                 if not self.untold:
                     self.ended = "finished"
@@ -264,6 +277,21 @@ class _Session:
             if number in self.untold:
                 self.finished = {number: self.stored.pop(number), **self.finished}
 
+    def _ask(self, number: int) -> Proposal | None:
+        if not isinstance(self.agent, GradientStrategy):
+            return self.agent.ask(self.random.trial(number), tuple(self.untold.values()))
+        assert self.supernets is not None
+        seed = training_seed(self.seed, "supernet", number)
+        watching = [listener for listener in self.listeners if isinstance(listener, WatchesEpochs)]
+
+        def report(epochs: int, curve: Sequence[Metrics]) -> None:
+            for listener in watching:
+                listener.epoch(number, epochs, curve)
+
+        found = self.supernets(self.agent, number, seed, self.device, report)
+        self.searched[number] = found
+        return Proposal(found.architecture, info=found.info)
+
     def _open(self) -> bool:
         """Whether another trial may be asked for."""
         budget = self.budget
@@ -274,6 +302,8 @@ class _Session:
         )
 
     def _keep(self, trial: Trial) -> None:
+        if trial.number in self.searched:
+            trial = with_search(trial, self.searched.pop(trial.number))
         self.record.add(trial)  # before anything learns of it: what was paid for is kept first
         self.finished[trial.number] = trial
 
@@ -310,16 +340,16 @@ class _Session:
         costless = trial.completed and "simulated_seconds" not in trial.metrics
         return costless or (self.simulated == 0.0 and len(self.trials) >= EXHAUSTED)
 
-    def _plan(self, number: int, proposal: Proposal) -> _Plan:
+    def _plan(self, number: int, proposal: Proposal) -> Plan:
         if {*map(type, proposal.architecture)} != {int}:  # NumPy's whole numbers are no JSON
             proposal = replace(proposal, architecture=tuple(map(int, proposal.architecture)))
         architecture = proposal.architecture
         self.space.validate(architecture)
         canonical = self.space.canonical(architecture)
         seed = training_seed(self.seed, canonical, self.evaluated.get(canonical, 0))
-        return _Plan(number, proposal, self.space.to_text(architecture), canonical, seed, len(self.trials))
+        return Plan(number, proposal, self.space.to_text(architecture), canonical, seed, len(self.trials))
 
-    def _reused(self, plan: _Plan) -> Trial | None:
+    def _reused(self, plan: Plan) -> Trial | None:
         """The trial of a proposal whose class was evaluated before in this run."""
         earlier = self.known.get((plan.canonical, plan.proposal.fidelity)) if self.reuse else None
         if earlier is None:
@@ -337,33 +367,6 @@ class _Session:
             cost={},
             reused_from=earlier.number,
             asked_after=plan.asked_after,
-        )
-
-
-class _Plan(NamedTuple):
-    """A trial before its evaluation."""
-
-    number: int
-    proposal: Proposal
-    text: str
-    canonical: str
-    seed: int
-    asked_after: int
-
-    def with_outcome(self, outcome: Outcome | Died) -> Trial:
-        if isinstance(outcome, Died):
-            outcome = Outcome({}, 0.0, error_kind="worker_died", error=outcome.reason)
-        return Trial(
-            *self[:5],
-            "completed" if outcome.error is None else "failed",
-            outcome.metrics,
-            outcome.seconds,
-            outcome.cost,
-            None,
-            outcome.error_kind,
-            outcome.error,
-            outcome.curve,
-            self.asked_after,
         )
 
 

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import nas.configs
-from nas.core import UsageError, UserError, located
+from nas.core import UsageError, UserError, located, shown
 from nas.overrides import RAW_KEYS, assign, closest, keys, literal, unquoted
 
 
@@ -209,12 +209,12 @@ def settings(
 
 def _refuse_overruled(config: DictConfig, values: Sequence[tuple[str, str]]) -> None:
     """A size that is asked of the space while the trainer sets it would be ignored without a word."""
+    network = OmegaConf.select(config, "trainer.network") or {}
     for key, value in values:
         part, _, size = key.partition(".")
-        overruling = OmegaConf.select(config, f"trainer.network.{size}") if part == "space" and size else None
-        if overruling is not None and not any(other.startswith("trainer.network") for other, _ in values):
+        if part == "space" and size in network and not any(other.startswith("trainer.network") for other, _ in values):
             raise UsageError(
-                f"{key}={value} has no effect, since the trainer sets trainer.network.{size}={overruling}; "
+                f"{key}={value} has no effect, since the trainer sets trainer.network.{size}={shown(network[size])}; "
                 "set that instead"
             )
 
@@ -233,7 +233,8 @@ def _check_evaluated(
     if "executor" not in config:
         return
     evaluator = choices.get("evaluator")
-    used = _used(config)
+    # a strategy that learns on a supernet trains it on the images whatever scores its architectures
+    used = _used(config) | ({"data"} if choices.get("supernet") else set())
     for part in sorted(used):
         if part in choices and part not in config:
             there = ", ".join(options.get(part, []))

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import product
 from operator import lt, mul
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,12 @@ class SearchSpace(ABC):
 
     network_sizes: Sequence[str] = ()
     """Sizes that a trainer may set, such as `channels` and `cells`; a space without any keeps its own."""
+
+    small_network: Mapping[str, Any] = MappingProxyType({})
+    """Sizes for a quick look, which a trainer's null stands for: a small network with every kind of cell in it."""
+
+    published: Mapping[str, str] = MappingProxyType({})
+    """Name -> text of well-known architectures; `from_text` takes the names too."""
 
     @abstractmethod
     def build(self, architecture: Architecture, task: Task, network: Mapping[str, Any] | None = None) -> nn.Module:
@@ -77,19 +84,24 @@ class SearchSpace(ABC):
         """Whether an architecture of the product meets the constraints of the space."""
         return True
 
-    def known_sizes(self, network: Mapping[str, Any]) -> dict[str, Any]:
+    def known_sizes(self, network: Mapping[str, Any], nulls: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Those of `trainer.network` that this space has.
 
         Every trainer speaks of `channels` and `cells`, which a space of other networks leaves aside.
 
+        Args:
+            nulls: what a size of null stands for; `small_network` unless given.
+
         Raises:
             UsageError: another size is not among `network_sizes`.
         """
+        nulls = self.small_network if nulls is None else nulls
         for key in network:
             if key not in (*self.network_sizes, "channels", "cells"):
                 there = ", ".join(self.network_sizes) or "none"
                 raise UsageError(f"trainer.network.{key} is not a size of {type(self).__name__}; it has {there}")
-        return {key: value for key, value in network.items() if key in self.network_sizes}
+        known = {key: value for key, value in network.items() if key in self.network_sizes}
+        return {key: nulls.get(key) if value is None else value for key, value in known.items()}
 
     # --- derived -------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,8 @@ import copy
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +40,7 @@ from nas.data.lock import TestSetLocked, locked_test_set
 from nas.executors.base import Executor, each
 from nas.randomness import TrialRandom
 from nas.space import SearchSpace
+from nas.supernet import GradientStrategy, Relaxable
 
 SAMPLES = 20
 
@@ -72,6 +74,74 @@ def check_space(space: SearchSpace, task: Task, samples: int = SAMPLES) -> None:
     except UserError:
         return
     raise AssertionError("from_text accepted nonsense; it must raise UsageError")
+
+
+def check_relaxable(space: SearchSpace, task: Task, network: Mapping[str, Any], samples: int = 6) -> None:
+    """The supernet at the probabilities of an architecture is the network of that architecture with the same weights.
+
+    Args:
+        network: sizes to build with.
+    """
+    assert isinstance(space, Relaxable), f"{type(space).__name__} has no supernet"
+    rng = np.random.default_rng(0)
+    extremes = [tuple(min(value, size - 1) for size in space.sizes) for value in range(max(space.sizes))]
+    torch.manual_seed(0)
+    supernet = space.supernet(task, network).double()
+    weights = supernet.state_dict()
+    images = torch.randn(6, task.channels, task.height, task.width, dtype=torch.float64)
+    for memory in (torch.channels_last, torch.contiguous_format):
+        supernet.to(memory_format=memory)
+        for architecture in [*(space.sample(rng) for _ in range(samples)), *extremes]:
+            if not space.is_valid(architecture):
+                continue
+            probs = {name: rows.double() for name, rows in space.relax(architecture).items()}
+            assert {name: tuple(rows.shape) for name, rows in probs.items()} == dict(space.alphas)
+            assert space.derive(probs) == architecture, f"derive is not the inverse of relax at {architecture}"
+            own = space.build(architecture, task, network, operations="search")  # type: ignore[call-arg]
+            own.double().load_state_dict({name: weights[name] for name in own.state_dict()})
+            expected = own(images.contiguous(memory_format=memory))
+            for every in (False, True):
+                found = supernet(images.contiguous(memory_format=memory), probs, every=every)
+                error = (found - expected).abs().max() / expected.abs().max()
+                assert error < 1e-9, f"the supernet differs from {space.to_text(architecture)} by {error:.1e}"
+
+
+def check_gradient_strategy(make: StrategyFactory, space: SearchSpace, task: Task, network: Mapping[str, Any]) -> None:
+    """A gradient strategy is a function of its random numbers, moves its alphas only where it says so, and its state is
+    all there is of it."""
+    cpu = torch.device("cpu")
+    images, labels = torch.randn(4, task.channels, task.height, task.width), torch.arange(4) % task.classes
+
+    def begun() -> GradientStrategy:
+        strategy = make(space=space, objective=Objective())
+        assert isinstance(strategy, GradientStrategy), f"{type(strategy).__name__} lacks a part of GradientStrategy"
+        strategy.begin(np.random.default_rng(0), cpu)
+        return strategy
+
+    first, second = begun(), begun()
+    assert isinstance(space, Relaxable)
+    torch.manual_seed(0)
+    supernet = space.supernet(task, network, **first.supernet_options)
+    optimizer = torch.optim.SGD(supernet.parameters(), lr=0.1, momentum=0.9)
+    weights = copy.deepcopy(supernet.state_dict())
+    for strategy in (first, second):
+        for epoch in range(1, strategy.epochs + 1):
+            strategy.start_epoch(epoch)
+        rng = torch.Generator().manual_seed(1)
+        loss = strategy.alpha_step(supernet, (images, labels), (images, labels), optimizer, rng)
+        assert loss is not None, "no step of alpha in the last epoch"
+        assert math.isfinite(loss.item())
+    for a, b in zip(first.alphas(), second.alphas(), strict=True):
+        assert torch.equal(a, b), "two searches with equal random numbers differ"
+    for name, value in supernet.state_dict().items():
+        assert torch.equal(value, weights[name]), f"alpha_step changed the weight {name}"
+    before = begun()
+    assert any(not torch.equal(a, b) for a, b in zip(first.alphas(), before.alphas(), strict=True)), "alpha rests"
+    before.load_state_dict(first.state_dict())
+    for name, rows in first.expected().items():
+        assert torch.equal(rows, before.expected()[name]), "state_dict does not hold all of the state"
+        assert (rows >= 0).all(), f"a probability of {name} is negative"
+    space.validate(space.derive(first.expected()))
 
 
 def _check_plain(architecture: Architecture) -> None:
@@ -212,4 +282,12 @@ def check_data(make: Callable[[], DataSet]) -> None:
             raise AssertionError("read_test could be called while a search held the lock")
 
 
-__all__: Sequence[str] = ("check_data", "check_evaluator", "check_executor", "check_space", "check_strategy")
+__all__: Sequence[str] = (
+    "check_data",
+    "check_evaluator",
+    "check_executor",
+    "check_gradient_strategy",
+    "check_relaxable",
+    "check_space",
+    "check_strategy",
+)

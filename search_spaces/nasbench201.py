@@ -10,22 +10,27 @@ its incoming edges: 15,625 cells. The skeleton is a 3x3 stem, three stages of `c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from itertools import permutations, product
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.core import Architecture, Task, UsageError, whole_number
 from nas.space import SearchSpace
-from search_spaces.operations import AvgPool3x3, ReLUConvBN
+from search_spaces.cells import Operations, edge_name
+from search_spaces.genotype import looks_like
+from search_spaces.operations import AvgPool3x3, Norm, ReLUConvBN, batch_statistics
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """(source, target) in the order of the official string: by target, then by source."""
+CELL = "cell"
+"""Name of the one set of probabilities."""
 CONVOLUTIONS = {OPERATIONS.index("nor_conv_1x1"): 1, OPERATIONS.index("nor_conv_3x3"): 3}
 
 
@@ -39,6 +44,11 @@ class NASBench201(SearchSpace):
 
     choices = MappingProxyType({f"{source}->{target}": OPERATIONS for source, target in EDGES})
     network_sizes = ("channels", "cells")
+    small_network = MappingProxyType({"channels": 8, "cells": 1})
+    search_network = MappingProxyType({"channels": 16, "cells": 5})
+    alphas = MappingProxyType({CELL: (len(EDGES), len(OPERATIONS))})
+    operations = MappingProxyType({CELL: OPERATIONS})
+    targets = MappingProxyType({CELL: tuple(target for _, target in EDGES)})
 
     def __init__(self, channels: int = 16, cells: int = 5) -> None:
         whole_number("space.channels", channels)
@@ -46,12 +56,21 @@ class NASBench201(SearchSpace):
         self.channels = channels
         self.cells = cells
 
-    def build(self, architecture: Architecture, task: Task, network: Mapping[str, Any] | None = None) -> nn.Module:
-        size = {"channels": self.channels, "cells": self.cells} | self.known_sizes(network or {})
-        for key, value in size.items():
-            whole_number(f"trainer.network.{key}", value)
+    def build(
+        self,
+        architecture: Architecture,
+        task: Task,
+        network: Mapping[str, Any] | None = None,
+        operations: Operations = "final",
+    ) -> nn.Module:
         self.validate(architecture)
-        return Network(architecture, task, **size)
+        return Network(architecture, task, **self._sizes(network or {}), operations=operations)
+
+    def _sizes(self, network: Mapping[str, Any]) -> dict[str, Any]:
+        sizes = {"channels": self.channels, "cells": self.cells} | self.known_sizes(network)
+        for key, value in sizes.items():
+            whole_number(f"trainer.network.{key}", value)
+        return sizes
 
     def to_text(self, architecture: Architecture) -> str:
         """The official string, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`."""
@@ -66,7 +85,8 @@ class NASBench201(SearchSpace):
         example = "|nor_conv_3x3~0|+|skip_connect~0|none~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|"
         nodes = [node.strip().strip("|").split("|") for node in text.strip().split("+")]
         if [len(node) for node in nodes] != [1, 2, 3]:
-            raise UsageError(f"arch={text!r} is not a NAS-Bench-201 string; expected 3 nodes like {example!r}")
+            whose = f" but {name}" if (name := looks_like(text)) and "Genotype" in name else ""
+            raise UsageError(f"arch={text!r} is not a NAS-Bench-201 string{whose}; expected 3 nodes like {example!r}")
         values = []
         for node in nodes:
             for source, edge in enumerate(node):
@@ -82,6 +102,27 @@ class NASBench201(SearchSpace):
     def canonical(self, architecture: Architecture) -> str:
         """Key of the function class; 5,875 over the 15,625 cells. See `canonical_form`."""
         return canonical_form(architecture)[0]
+
+    # --- relaxation ----------------------------------------------------------------------------------------------
+
+    def supernet(self, task: Task, network: Mapping[str, Any] | None = None, partial_channels: int = 1) -> nn.Module:
+        """The network of all operations on all edges; `forward(images, probs)`.
+
+        Args:
+            partial_channels: only 1 of so many channels goes through the operations (PC-DARTS); divides `channels`.
+        """
+        from search_spaces.nasbench201_supernet import Supernet
+
+        return Supernet(task, **self._sizes(network or {}), partial_channels=partial_channels)
+
+    def relax(self, architecture: Architecture) -> dict[str, Tensor]:
+        """Probabilities of an architecture: 1 for the operation of each edge."""
+        self.validate(architecture)
+        return {CELL: F.one_hot(torch.tensor(architecture), len(OPERATIONS)).float()}
+
+    def derive(self, probs: Mapping[str, Tensor]) -> Architecture:
+        """The likeliest operation of each edge, `none` included, as the benchmark's authors do; the first of equals."""
+        return tuple(probs[CELL].detach().cpu().argmax(1).tolist())
 
 
 @lru_cache(maxsize=5**6)
@@ -183,12 +224,12 @@ def published_key(architecture: Architecture) -> str:
 # --- the network -------------------------------------------------------------------------------------------------
 
 
-def operation(name: str, channels: int) -> nn.Module | None:
+def operation(name: str, channels: int, norm: Norm) -> nn.Module | None:
     """The module of an edge, (B, channels, H, W) to the same shape; None for `none`."""
     if name == "nor_conv_1x1":
-        return ReLUConvBN(channels, channels, 1)
+        return ReLUConvBN(channels, channels, 1, norm=norm)
     if name == "nor_conv_3x3":
-        return ReLUConvBN(channels, channels, 3)
+        return ReLUConvBN(channels, channels, 3, norm=norm)
     if name == "avg_pool_3x3":
         return AvgPool3x3()
     return nn.Identity() if name == "skip_connect" else None
@@ -197,34 +238,35 @@ def operation(name: str, channels: int) -> nn.Module | None:
 class Cell(nn.Module):
     """forward(x: (B, channels, H, W)) -> the same shape. Edges of `none` do not exist."""
 
-    def __init__(self, architecture: Architecture, channels: int) -> None:
+    def __init__(self, architecture: Architecture, channels: int, norm: Norm = nn.BatchNorm2d) -> None:
         super().__init__()
         self.edges = nn.ModuleDict()
+        self.steps: list[tuple[str, int, int]] = []
         for value, (source, target) in zip(architecture, EDGES, strict=True):
-            module = operation(OPERATIONS[value], channels)
+            module = operation(OPERATIONS[value], channels, norm)
             if module is not None:
-                self.edges[f"{source}_{target}"] = module
+                name = edge_name(source, target, OPERATIONS[value])
+                self.edges[name] = module
+                self.steps.append((name, source, target))
 
     def forward(self, x: Tensor) -> Tensor:
-        nodes = [x]
-        for target in range(1, 4):
-            total: Tensor | None = None
-            for source in range(target):
-                name = f"{source}_{target}"
-                if name in self.edges:
-                    term = self.edges[name](nodes[source])
-                    total = term if total is None else total + term
-            nodes.append(torch.zeros_like(x) if total is None else total)
-        return nodes[3]
+        nodes: list[Tensor | None] = [x, None, None, None]
+        for name, source, target in self.steps:
+            # a node without inputs is zero
+            state = nodes[source]
+            term = self.edges[name](torch.zeros_like(x) if state is None else state)
+            total = nodes[target]
+            nodes[target] = term if total is None else total + term
+        return torch.zeros_like(x) if nodes[3] is None else nodes[3]
 
 
 class ResidualReduction(nn.Module):
     """Basic residual block of stride 2: (B, C, H, W) to (B, 2 C, H / 2, W / 2)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm: Norm) -> None:
         super().__init__()
-        self.first = ReLUConvBN(channels, 2 * channels, 3, stride=2)
-        self.second = ReLUConvBN(2 * channels, 2 * channels, 3)
+        self.first = ReLUConvBN(channels, 2 * channels, 3, stride=2, norm=norm)
+        self.second = ReLUConvBN(2 * channels, 2 * channels, 3, norm=norm)
         self.shortcut = nn.Sequential(
             # ceil_mode lets odd sizes through as the strided convolution does; at even sizes it changes nothing
             nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False),
@@ -237,25 +279,52 @@ class ResidualReduction(nn.Module):
         return shortcut + residual
 
 
-class Network(nn.Module):
-    """forward(images: (B, task.channels, H, W)) -> logits (B, task.classes)."""
+class Skeleton(nn.Module):
+    """What final networks and supernets have in common: all but the cells.
 
-    def __init__(self, architecture: Architecture, task: Task, channels: int, cells: int) -> None:
+    Args:
+        channels: of the first stage.
+        cells: in each of the three stages.
+        cell: makes a cell of so many channels.
+        operations: `final` as published, or `search` as a supernet computes them.
+    """
+
+    def __init__(
+        self, task: Task, channels: int, cells: int, cell: Callable[[int, Norm], nn.Module], operations: Operations
+    ) -> None:
         super().__init__()
+        final = operations == "final"
+        norm = nn.BatchNorm2d if final else batch_statistics
         self.stem = nn.Sequential(
-            nn.Conv2d(task.channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+            nn.Conv2d(task.channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels, track_running_stats=final),
         )
-        stages: list[nn.Module] = []
+        self.body = nn.ModuleList()
         for stage in range(3):
             width = channels * 2**stage
-            stages += [Cell(architecture, width) for _ in range(cells)]
+            self.body.extend(cell(width, norm) for _ in range(cells))
             if stage < 2:
-                stages.append(ResidualReduction(width))
-        self.body = nn.Sequential(*stages)
-        self.norm = nn.BatchNorm2d(4 * channels)
+                self.body.append(ResidualReduction(width, norm))
+        self.norm = nn.BatchNorm2d(4 * channels, track_running_stats=final)
         self.classifier = nn.Linear(4 * channels, task.classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        x = torch.relu(self.norm(self.body(self.stem(images))))
+    def logits(self, x: Tensor) -> Tensor:
+        """From the output of the body."""
+        x = torch.relu(self.norm(x))
         logits: Tensor = self.classifier(x.mean((2, 3)))  # unlike AdaptiveAvgPool2d deterministic on CUDA
         return logits
+
+
+class Network(Skeleton):
+    """forward(images: (B, task.channels, H, W)) -> logits (B, task.classes)."""
+
+    def __init__(
+        self, architecture: Architecture, task: Task, channels: int, cells: int, operations: Operations = "final"
+    ) -> None:
+        super().__init__(task, channels, cells, partial(Cell, architecture), operations)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x: Tensor = self.stem(images)
+        for block in self.body:
+            x = block(x)
+        return self.logits(x)

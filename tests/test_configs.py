@@ -44,7 +44,7 @@ def test_the_benchmarks_recipe_is_the_published_one():
     ("words", "message"),
     [
         (["strategy=regularised_evolution"], "unknown strategy 'regularised_evolution' (did you mean"),
-        (["space=nasbench"], "unknown space 'nasbench' (did you mean 'nasbench201'?); there are nasbench201"),
+        (["space=nasbench"], "unknown space 'nasbench' (did you mean 'nasbench201'?); there are darts, nasbench201,"),
         (["stratgy=random"], "unknown key 'stratgy' (did you mean 'strategy'?)"),
         (["buget.trials=3"], "unknown key 'buget.trials' (did you mean 'budget.trials'?)"),
         (["trials=3"], "unknown key 'trials' (did you mean 'budget.trials'?)"),

@@ -6,15 +6,30 @@ from pathlib import Path
 import pytest
 from conftest import ToySpace
 
-from nas.core import Task
+from nas.core import Objective, Task, UsageError
 from nas.settings import group_options, settings
-from nas.testing import check_data, check_evaluator, check_executor, check_space, check_strategy
+from nas.supernet import Relaxable
+from nas.testing import (
+    check_data,
+    check_evaluator,
+    check_executor,
+    check_gradient_strategy,
+    check_relaxable,
+    check_space,
+    check_strategy,
+)
 
 OPTIONS = group_options()
 
 
 def made(group, option):
     return settings("search", [f"{group}={option}"])
+
+
+RELAXABLE = [option for option in OPTIONS["space"] if isinstance(made("space", option).make("space"), Relaxable)]
+GRADIENT = [option for option in OPTIONS["strategy"] if made("strategy", option).choices["supernet"]]
+TINY = {"darts": {"channels": 4, "cells": 3}, "nasbench201": {"channels": 4, "cells": 1}}
+"""Sizes of each relaxable space at which a test is quick."""
 
 
 @pytest.mark.parametrize("task", [Task(3, 32, 32, 10), Task(1, 8, 8, 4)], ids=["32x32", "8x8"])
@@ -27,8 +42,30 @@ def test_the_toy_space_of_the_tests_is_a_space():
     check_space(ToySpace(), Task(1, 8, 8, 4))
 
 
+@pytest.mark.parametrize("task", [Task(3, 16, 16, 10), Task(1, 9, 7, 3), Task(2, 1, 1, 2)], ids=str)
+@pytest.mark.parametrize("option", RELAXABLE)
+def test_relaxable_spaces(option, task):
+    space = made("space", option).make("space")
+    check_relaxable(space, task, TINY[option])
+
+
+@pytest.mark.parametrize("space", RELAXABLE)
+@pytest.mark.parametrize("option", GRADIENT)
+def test_gradient_strategies(option, space):
+    chosen = made("strategy", option)
+    check_gradient_strategy(
+        chosen.factory("strategy"), made("space", space).make("space"), Task(1, 8, 8, 4), TINY[space]
+    )
+
+
+@pytest.mark.parametrize("option", GRADIENT)
+def test_gradient_strategies_refuse_a_space_without_a_supernet(option):
+    with pytest.raises(UsageError, match="needs a supernet, and the space NASNet has none"):
+        made("strategy", option).make("strategy", space=made("space", "nasnet").make("space"), objective=Objective())
+
+
 @pytest.mark.parametrize("space", ["toy", *OPTIONS["space"]])
-@pytest.mark.parametrize("option", OPTIONS["strategy"])
+@pytest.mark.parametrize("option", [option for option in OPTIONS["strategy"] if option not in GRADIENT])
 def test_strategies(option, space):
     check_strategy(
         made("strategy", option).factory("strategy"),

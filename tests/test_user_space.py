@@ -64,6 +64,6 @@ def test_what_is_missing_is_said_in_one_sentence(nas, tmp_path):
     assert wrong.stderr.count("\n") == 1
     unknown = nas("search", "space=mine")
     assert unknown.returncode == 2
-    assert "unknown space 'mine'; there are nasbench201" in unknown.stderr
+    assert "unknown space 'mine'; there are darts, nasbench201, nasnet" in unknown.stderr
     nowhere = nas("search", "--config-dir", "none", "space=mine")
     assert (nowhere.returncode, nowhere.stderr) == (2, "nas: --config-dir none is not a folder\n")

@@ -9,6 +9,7 @@ import hashlib
 import json
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.commands.leaderboard import show
@@ -25,13 +26,17 @@ if TYPE_CHECKING:
     from nas.settings import Settings
     from nas.space import SearchSpace
     from nas.store.base import Store
+    from nas.supernet import SearchesSupernets
 
 DEFAULT_TRIALS = 20
+GRADIENT_TRIALS = 1
+"""Of a strategy that learns on a supernet: a trial is a whole search."""
 
 
 def main(settings: Settings) -> int:
     one_of("format", settings.get("format"), ("table", "json"))
-    budget = budget_of(settings, DEFAULT_TRIALS)
+    gradient = settings.choices.get("supernet") is not None
+    budget = budget_of(settings, GRADIENT_TRIALS if gradient else DEFAULT_TRIALS)
     objective = Objective(**settings.get("objective"))
     device = resolve_device(settings.get("device"))
     config = settings.tree() | {"device": device.type, "choices": dict(settings.choices)}
@@ -40,7 +45,8 @@ def main(settings: Settings) -> int:
     space = settings.make("space")
     store = settings.make("store")
     evaluator = settings.make("evaluator", space=space)
-    listeners: list[Any] = [TensorBoard(run_folder(settings.get("dir"), run) / "tensorboard")]
+    folder = run_folder(settings.get("dir"), run)
+    listeners: list[Any] = [TensorBoard(folder / "tensorboard")]
     if settings.get("progress"):
         listeners.append(Progress())
     try:
@@ -54,6 +60,7 @@ def main(settings: Settings) -> int:
             duplicates=settings.get("duplicates"),
             device=str(device),
             executor=settings.make("executor"),
+            supernets=_gradient_search(settings, space, folder) if gradient else None,
             store=store,
             run=run,
             config=config,
@@ -61,7 +68,8 @@ def main(settings: Settings) -> int:
         )
     except KeyboardInterrupt:
         command = resume_command(settings, run)
-        print(f"\ninterrupted; every finished trial is stored. Go on with:\n  {command}", file=sys.stderr)
+        kept = "every finished trial is stored" + (" and the last epoch of the search kept" if gradient else "")
+        print(f"\ninterrupted; {kept}. Go on with:\n  {command}", file=sys.stderr)
         return 130
     if settings.get("format") == "json":
         print_json(_summary(result, objective, evaluator))
@@ -72,6 +80,13 @@ def main(settings: Settings) -> int:
         print(f"nas: the search ended with failing trials; the last one said: {last}", file=sys.stderr)
         return 1
     return 0
+
+
+def _gradient_search(settings: Settings, space: SearchSpace, folder: Path) -> SearchesSupernets:
+    from nas.supernets.gradient import GradientSearch
+
+    course = {"space": settings.node("space"), "strategy": settings.node("strategy")}
+    return GradientSearch(space, settings.make("data"), settings.make("supernet"), folder / "checkpoints", course)
 
 
 def budget_of(settings: Settings, trials: int) -> Budget:
@@ -129,6 +144,8 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, evalua
     if result.best is not None:
         print(f"best cell (trial {result.best.number}):")
         print(cell_text(space, result.best))
+        if "collapse" in result.best.proposal.info:
+            print(f"warning: {result.best.proposal.info['collapse']}")
         if isinstance(evaluator, Reports):
             found = evaluator.reported(result.best.proposal.architecture)
             values = "; ".join(f"{name} {value:.6g}" for name, value in found.items())
@@ -140,7 +157,7 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, evalua
     folder = run_folder(settings.get("dir"), result.run) / "tensorboard"
     # the whole recipe takes about a day on two CPU cores
     cpu = resolve_device(settings.get("device")).type == "cpu"
-    size = ["trainer.epochs=4", "trainer.network={channels: 8, cells: 1}"] if cpu else []
+    size = ["trainer.epochs=4", "trainer.network={channels: 8, cells: null}"] if cpu else []
     print("\nNext:")
     for note, words in (
         ("all trials", ["nas", "leaderboard", run, "top=0", *where]),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
-from nas.core import Objective, Trial, UserError
+from nas.core import Metrics, Objective, Trial, UserError
 
 
 class TensorBoard:
@@ -58,11 +58,24 @@ class TensorBoard:
         if self.best is not None:
             add(f"incumbent/{metric}", self.best.metrics[metric])
         add("trial/failed", float(not trial.completed))
-        if trial.curve and trial.reused_from is None:
-            with self._new_writer(str(self.folder / f"trial-{trial.number:04d}")) as writer:
-                for epoch, metrics in enumerate(trial.curve, start=1):
-                    for name, value in metrics.items():
-                        writer.add_scalar(f"curve/{name}", value, epoch)
+        if trial.curve and (trial.reused_from is None or "search_seconds" in trial.cost):
+            self._draw(trial.number, trial.curve)
+
+    def epoch(self, number: int, epochs: int, curve: Sequence[Metrics]) -> None:
+        """The curve so far of a search on a supernet."""
+        if curve:
+            self.seen = True
+            self._draw(number, curve)
+
+    def _draw(self, number: int, curve: Sequence[Metrics]) -> None:
+        """Draw a curve anew, in place of what was drawn of it before."""
+        folder = self.folder / f"trial-{number:04d}"
+        for path in folder.glob("events.out.tfevents.*"):
+            path.unlink()
+        with self._new_writer(str(folder)) as writer:
+            for epoch, metrics in enumerate(curve, start=1):
+                for name, value in metrics.items():
+                    writer.add_scalar(f"curve/{name}", value, epoch)
 
     def close(self) -> None:
         self.writer.close()

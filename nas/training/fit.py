@@ -126,6 +126,8 @@ def _train_epoch(
         optimizer.zero_grad(set_to_none=True)
         loss = F.cross_entropy(_logits(network, images, recipe), labels)
         loss.backward()  # type: ignore[no-untyped-call]
+        if recipe.grad_clip is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), recipe.grad_clip)
         optimizer.step()
         total += loss.detach() * (stop - start)
         check_time(epoch)

@@ -24,6 +24,7 @@ class Recipe:
         momentum: 0 to 1.
         nesterov: Nesterov's form of the momentum.
         weight_decay: L2 penalty on every parameter, normalisation included, from 0.
+        grad_clip: largest norm of the gradient of all parameters together, above 0 (DARTS: 5); None: any.
         crop: padding before the random crop, as a fraction of the image's side (4 of 32 pixels: 0.125).
         flip: mirror half of the images, where the data set says that keeps the label.
         cutout: side of the square that is blanked, as a fraction of the image's side (16 of 32 pixels: 0.5); 0: none.
@@ -45,6 +46,7 @@ class Recipe:
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
+    grad_clip: float | None = None
     crop: float = 0.125
     flip: bool = True
     cutout: float = 0.0
@@ -65,6 +67,7 @@ class Recipe:
         number_in("trainer.lr_min", self.lr_min, 0.0, self.lr)
         number_in("trainer.momentum", self.momentum, 0.0, 1.0)
         number_in("trainer.weight_decay", self.weight_decay, 0.0, math.inf)
+        number_in("trainer.grad_clip", self.grad_clip, 0.0, math.inf, above=True, null=True)
         number_in("trainer.crop", self.crop, 0.0, 1.0)
         number_in("trainer.cutout", self.cutout, 0.0, 1.0)
         number_in("trainer.time_limit", self.time_limit, 0.0, math.inf, above=True, null=True)
@@ -91,7 +94,8 @@ class Recipe:
         settings["network"] = dict(self.network)
         for key in ("channels_last", "threads", "deterministic", "time_limit", "validate_every"):
             del settings[key]
-        return settings
+        # what came later says something only where it is used, so that older results stay comparable
+        return {key: value for key, value in settings.items() if key != "grad_clip" or value is not None}
 
     def validates_after(self, epoch: int) -> bool:
         """Whether the validation images are looked at after this epoch, counted from 1."""

@@ -118,12 +118,17 @@ def _cell(architecture):
     return cell
 
 
+def _edge(cell, name):
+    """The module of the edge `source_target`, whatever its operation."""
+    return next(module for key, module in cell.edges.items() if key.startswith(f"{name}_"))
+
+
 def _copied(architecture, here, reference, there):
     """A cell whose convolutions on the edges `here` carry the reference's weights of the edges `there`."""
     cell = _cell(architecture)
     for edge, origin in zip(here, there, strict=True):
         to, source = ("{}_{}".format(*EDGES[number]) for number in (edge, origin))
-        cell.edges[to].load_state_dict(reference.edges[source].state_dict())
+        _edge(cell, to).load_state_dict(_edge(reference, source).state_dict())
     return cell
 
 

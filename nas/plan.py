@@ -1,0 +1,66 @@
+"""A trial before its evaluation, and the trial that its outcome makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import zip_longest
+from types import MappingProxyType
+from typing import NamedTuple
+
+from nas.core import Proposal, Strategy, Trial, UsageError
+from nas.evaluation import Outcome
+from nas.executors.base import Died, Executor
+from nas.supernet import GradientStrategy, SearchesSupernets, SupernetSearch
+
+EMPTY: Mapping[str, float] = MappingProxyType({})
+
+
+class Plan(NamedTuple):
+    """A trial before its evaluation; the fields are those of `Trial`."""
+
+    number: int
+    proposal: Proposal
+    text: str
+    canonical: str
+    seed: int
+    asked_after: int
+
+    def with_outcome(self, outcome: Outcome | Died) -> Trial:
+        """The trial, failed where the outcome is an error or its worker died."""
+        if isinstance(outcome, Died):
+            outcome = Outcome({}, 0.0, error_kind="worker_died", error=outcome.reason)
+        return Trial(
+            *self[:5],
+            "completed" if outcome.error is None else "failed",
+            outcome.metrics,
+            outcome.seconds,
+            outcome.cost,
+            None,
+            outcome.error_kind,
+            outcome.error,
+            outcome.curve,
+            self.asked_after,
+        )
+
+
+def with_search(trial: Trial, search: SupernetSearch) -> Trial:
+    """A trial with the supernet's search that its architecture came from: time, cost, and its curve epoch by epoch."""
+    curve = tuple({**first, **second} for first, second in zip_longest(search.curve, trial.curve, fillvalue=EMPTY))
+    return replace(
+        trial,
+        seconds=trial.seconds + search.seconds,
+        cost={**trial.cost, **search.cost, "search_seconds": search.seconds},
+        curve=curve,
+    )
+
+
+def check_supernets(agent: Strategy, supernets: SearchesSupernets | None, executor: Executor) -> None:
+    """Raise `UsageError` where a strategy that learns on a supernet cannot do so."""
+    if not isinstance(agent, GradientStrategy):
+        return
+    name = type(agent).__name__
+    if supernets is None:
+        raise UsageError(f"strategy {name} learns on a supernet; give search() supernets=GradientSearch(…)")
+    if executor.workers > 1:
+        raise UsageError(f"workers={executor.workers}: strategy {name} runs one search at a time; leave workers out")

@@ -1,0 +1,70 @@
+"""DrNAS: probabilities drawn from a learnt Dirichlet distribution.
+
+Chen, Wang, Cheng, Tang & Hsieh, "DrNAS: Dirichlet Neural Architecture Search", ICLR 2021,
+https://arxiv.org/abs/2006.10355, eq. 3 and 4.
+
+The concentration is elu(alpha) + 1, gradients go through the samples, and the distance of the concentration from 1 is
+penalised. Differs from the paper: the progressive shrinking of the space (its section 3.4) is not part of this; partial
+channels may be set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import Dirichlet
+
+from nas.core import number_in, whole_number
+from nas.strategies.relaxation import Relaxation
+
+LEAST = 1e-3
+"""Least concentration: below, samples underflow."""
+
+
+@dataclass
+class DrNAS(Relaxation):
+    """Learn the concentrations of a Dirichlet distribution over the operations of each edge.
+
+    Args:
+        anchor_weight: λ, of the distance to the flat distribution (paper: 1e-3).
+        partial_channels: K of PC-DARTS; 1: all channels.
+    """
+
+    alpha_weight_decay: float = 0.0
+    anchor_weight: float = 1e-3
+    partial_channels: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number_in("strategy.anchor_weight", self.anchor_weight, 0.0, math.inf)
+        whole_number("strategy.partial_channels", self.partial_channels)
+        options = {"partial_channels": self.partial_channels} if self.partial_channels > 1 else {}
+        self.supernet_options = options
+
+    def concentrations(self) -> dict[str, Tensor]:
+        """β of each edge's Dirichlet distribution, above 0."""
+        return {name: (F.elu(alpha) + 1.0).clamp_min(LEAST) for name, alpha in self.parameters.items()}
+
+    def probs(self, rng: torch.Generator) -> Mapping[str, Tensor]:
+        """A sample of each edge, differentiable in alpha."""
+        seed = int(torch.randint(2**62, (), generator=rng))
+        with torch.random.fork_rng(devices=()):  # the distribution draws from torch's global generator alone
+            torch.manual_seed(seed)
+            return {
+                name: Dirichlet(beta.cpu()).rsample().to(beta.device) for name, beta in self.concentrations().items()
+            }
+
+    @torch.no_grad()
+    def expected(self) -> Mapping[str, Tensor]:
+        """Means of the distributions."""
+        return {name: beta / beta.sum(-1, keepdim=True) for name, beta in self.concentrations().items()}
+
+    def penalty(self) -> Tensor | float:
+        """λ ‖β - 1‖₂ over all edges (eq. 4)."""
+        distances = [torch.linalg.vector_norm(beta - 1.0) for beta in self.concentrations().values()]
+        return self.anchor_weight * torch.stack(distances).sum()

@@ -1,0 +1,64 @@
+"""PC-DARTS: partial channels and weights of edges.
+
+Xu, Xie, Zhang, Chen, Qi, Tian & Xiong, "PC-DARTS: Partial Channel Connections for Memory-Efficient Architecture
+Search", ICLR 2020, https://arxiv.org/abs/1907.05737, eq. 1 and 2.
+
+One of K channels goes through the operations of an edge and the others bypass them, which needs less memory and favours
+weight-free operations less; weights of the edges, a softmax over those into a node, make up for what the channels at
+random do to the choice of edges. Alpha rests in the first epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nas.core import whole_number
+from nas.strategies.relaxation import Relaxation
+from nas.supernet import Relaxable
+
+
+@dataclass
+class PCDARTS(Relaxation):
+    """First-order DARTS on a part of the channels, with learnt weights of the edges.
+
+    Args:
+        partial_channels: K, a divisor of the supernet's channels (paper: 4); 1: all of them.
+    """
+
+    alpha_lr: float = 6e-4
+    warmup: int = 15
+    partial_channels: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole_number("strategy.partial_channels", self.partial_channels)
+        options = {"partial_channels": self.partial_channels} if self.partial_channels > 1 else {}
+        self.supernet_options = options
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        shapes = super().shapes()
+        return shapes | {f"{name}_edges": shape[:1] for name, shape in shapes.items()}
+
+    def probs(self, rng: torch.Generator) -> Mapping[str, Tensor]:
+        """Softmax over operations, and over the edges into each node."""
+        assert isinstance(self.space, Relaxable)
+        probs = {}
+        for name, targets in self.space.targets.items():
+            probs[name] = self.parameters[name].softmax(-1)
+            edges = self.parameters[f"{name}_edges"]
+            groups = [[row for row, end in enumerate(targets) if end == node] for node in sorted(set(targets))]
+            parts = [edges[rows].softmax(0) for rows in groups]
+            order = torch.tensor([row for rows in groups for row in rows], device=edges.device).argsort()
+            probs[f"{name}_edges"] = torch.cat(parts)[order]
+        return probs
+
+    @torch.no_grad()
+    def expected(self) -> Mapping[str, Tensor]:
+        """Operations times the weight of their edge, by which the paper picks edges."""
+        assert isinstance(self.space, Relaxable)
+        probs = self.probs(torch.Generator())
+        return {name: probs[name] * probs[f"{name}_edges"][:, None] for name in self.space.alphas}

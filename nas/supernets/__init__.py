@@ -1,0 +1,1 @@
+"""Training of supernets: gradient searches, and weights that many architectures share."""

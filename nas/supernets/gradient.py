@@ -1,0 +1,320 @@
+"""A gradient search: weights and alpha of a supernet in turn, epoch after epoch, with its health and its checkpoints.
+
+Liu, Simonyan & Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, https://arxiv.org/abs/1806.09055,
+algorithm 1. The strategy owns alpha; this owns the weights, their optimizer and its schedule, cosine by epochs as in
+the published code.
+
+Every random number is a function of the search's seed and the epoch, so a search that goes on from its checkpoint goes
+the way it would have gone.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nas.core import Architecture, Metrics, UsageError, UserError
+from nas.data.dataset import DataSet, Images
+from nas.space import SearchSpace
+from nas.supernet import GradientStrategy, Relaxable, SupernetSearch
+from nas.supernets import checkpoint
+from nas.supernets.health import collapse, dominant_eigenvalue, entropy, skip_share, stops_at
+from nas.supernets.memory import check_fits, free_memory, need
+from nas.supernets.steps import autocast, generator, measure, weight_optimizer, weight_step
+from nas.training.augment import Augmenter
+from nas.training.device import PeakMemory, configured, resolve_device
+from nas.training.fit import TrainingFailed, batches, memory_guard
+from nas.training.recipe import Recipe
+
+
+@dataclass
+class GradientSearch:
+    """Runs the searches of a gradient strategy.
+
+    Args:
+        space: with a supernet.
+        data: alpha is learnt on the validation part.
+        recipe: how the weights are trained; its epochs are the strategy's.
+        folder: for checkpoints, one a search; None: none are kept.
+        settings: JSON-safe: what else decides the course, kept in the checkpoints.
+    """
+
+    space: SearchSpace
+    data: DataSet
+    recipe: Recipe
+    folder: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(
+        self,
+        strategy: GradientStrategy,
+        number: int,
+        seed: int,
+        device: str,
+        report: Callable[[int, Sequence[Metrics]], None],
+    ) -> SupernetSearch:
+        """One search.
+
+        Args:
+            number: of the trial; names the checkpoint.
+            seed: of everything random in it.
+            report: called at the start and after each epoch with the number of epochs and the curve so far.
+
+        Raises:
+            UserError: the batch does not fit, numbers ran out, or a checkpoint cannot be used.
+        """
+        place = resolve_device(device)
+        memory = PeakMemory(place)
+        try:
+            with configured(place, self.recipe), memory_guard():
+                run = _Run(self, strategy, seed, place, self._path(number))
+                found = run.search(report)
+        except TrainingFailed as failure:
+            # nothing is derived yet, so there is no trial to keep; a checkpoint of the last sound epoch is
+            raise UserError(f"the search on the supernet failed: {failure.message}") from None
+        return replace(found, cost={"supernet_memory_mb": round(memory.mebibytes(), 1)})
+
+    def _path(self, number: int) -> Path | None:
+        return None if self.folder is None else self.folder / f"search-{number:04d}.pt"
+
+    def identity(self, strategy: GradientStrategy, seed: int, split: str) -> dict[str, Any]:
+        """All that decides the course of a search."""
+        return {
+            "space": type(self.space).__name__,
+            "strategy": type(strategy).__name__,
+            "seed": seed,
+            "split": split,
+            "recipe": self.recipe.protocol() | {"epochs": strategy.epochs},
+            "settings": dict(self.settings),
+        }
+
+
+class _Run:
+    """One search, from its first epoch or from its checkpoint."""
+
+    def __init__(
+        self, search: GradientSearch, strategy: GradientStrategy, seed: int, place: torch.device, path: Path | None
+    ) -> None:
+        assert isinstance(search.space, Relaxable)
+        self.space = search.space
+        self.strategy = strategy
+        self.recipe = recipe = replace(search.recipe, epochs=strategy.epochs)
+        self.begun = time.monotonic()
+        self.seed = seed
+        self.path = path
+        self.place = place
+        split = search.data.split()
+        self.identity = search.identity(strategy, seed, split.hash)
+        self.task = search.data.task
+        self.train = self._augmenter(split.train.first(recipe.train_images).to(place))
+        self.held_out = split.valid.first(recipe.valid_images).to(place)
+        self.valid = self._augmenter(self.held_out)
+        torch.manual_seed(seed)
+        self.supernet = self._supernet(search.space).to(place)
+        if recipe.channels_last:
+            self.supernet.to(memory_format=torch.channels_last)
+        strategy.begin(np.random.default_rng(seed), place)
+        self.optimizer = weight_optimizer(self.supernet, recipe, every=not strategy.sampling)
+        self.curve: list[Metrics] = []
+        self.history: list[Mapping[str, Tensor]] = []  # probabilities after each epoch, for an early stop
+        self.seconds = 0.0
+
+    def _augmenter(self, images: Images) -> Augmenter:
+        return Augmenter(images, self.recipe.crop, self.recipe.flip, self.recipe.cutout)
+
+    def _supernet(self, space: SearchSpace) -> nn.Module:
+        assert isinstance(space, Relaxable)
+        options = dict(self.strategy.supernet_options)
+        taken = inspect.signature(space.supernet).parameters
+        for name, value in options.items():
+            if name not in taken:
+                raise UsageError(
+                    f"strategy.{name}={value}: the supernet of {type(space).__name__} knows no {name}; choose another "
+                    "strategy= or space="
+                )
+        return space.supernet(self.task, self._sizes(space), **options)
+
+    def _sizes(self, space: SearchSpace) -> dict[str, Any]:
+        return space.known_sizes(self.recipe.network, self.space.search_network)
+
+    def search(self, report: Callable[[int, Sequence[Metrics]], None]) -> SupernetSearch:
+        self._load()
+        with torch.no_grad():
+            probs = self.strategy.probs(generator(self.seed, 0, 0))
+        if not self.strategy.sampling:
+            fixed, each = need(self.supernet, probs, self.task)
+            check_fits(fixed, each, self.recipe.batch_size, "supernet.batch_size", free_memory(self.place))
+        report(self.strategy.epochs, tuple(self.curve))
+        ended = self._ended()
+        while ended is None:
+            self._epoch(len(self.curve) + 1)
+            self._save()
+            report(self.strategy.epochs, tuple(self.curve))
+            ended = self._ended()
+        probs = self.history[ended - 1]
+        started = time.perf_counter()
+        architecture = self._derived(probs)
+        info: dict[str, Any] = {
+            "probs": {name: [[round(p, 5) for p in row] for row in rows.tolist()] for name, rows in probs.items()},
+        }
+        if ended < len(self.curve):
+            info["stopped_early_at"] = ended
+        warning = collapse(skip_share(self._whole(), architecture))
+        if warning is not None:
+            info["collapse"] = warning
+        seconds = self.seconds + time.perf_counter() - started
+        return SupernetSearch(architecture, tuple(self.curve), seconds, info=info)
+
+    def _whole(self) -> SearchSpace:
+        assert isinstance(self.space, SearchSpace)
+        return self.space
+
+    def _derived(self, probs: Mapping[str, Tensor]) -> Architecture:
+        if self.strategy.discretization is None:
+            return self.space.derive(probs)
+        rng = np.random.default_rng((self.seed, 1))
+        on_device = {name: rows.to(self.place) for name, rows in probs.items()}
+        return self.strategy.discretization(self._whole(), on_device, self, rng)
+
+    def _ended(self) -> int | None:
+        """The epoch, from 1, whose probabilities are the outcome; None to go on."""
+        if self.strategy.early_stopping:
+            stop = stops_at([metrics["alpha_eigenvalue"] for metrics in self.curve])
+            if stop is not None:
+                return stop
+        return len(self.curve) if len(self.curve) >= self.strategy.epochs else None
+
+    # --- one epoch ------------------------------------------------------------------------------------------------
+
+    def _epoch(self, epoch: int) -> None:
+        started = time.perf_counter()
+        strategy, recipe = self.strategy, self.recipe
+        strategy.start_epoch(epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate((epoch - 1) / strategy.epochs)
+        self.supernet.train()
+        rng = generator(self.seed, epoch, 0)
+        total, images = torch.zeros((), device=self.place), 0
+        valid = self._batches(self.valid, epoch, 2)
+        for train in self._batches(self.train, epoch, 1, once=True):
+            with autocast(self.place, recipe):
+                strategy.alpha_step(self.supernet, train, next(valid), self.optimizer, rng)
+                with torch.no_grad():
+                    probs = strategy.probs(rng)
+                loss = weight_step(self.supernet, probs, train, self.optimizer, recipe, every=not strategy.sampling)
+            total += loss * len(train[1])
+            images += len(train[1])
+            self._check_time(epoch)
+        self._finish(epoch, total.item() / images, time.perf_counter() - started)
+
+    def _check_time(self, epoch: int) -> None:
+        limit = self.recipe.time_limit
+        if limit is not None and time.monotonic() - self.begun > limit:
+            raise TrainingFailed(
+                "time_limit",
+                f"it passed supernet.time_limit={limit:g} s in epoch {epoch} of {self.strategy.epochs}; the same "
+                "command goes on after the last whole epoch",
+            )
+
+    def _batches(
+        self, augmenter: Augmenter, epoch: int, part: int, *, once: bool = False
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of an epoch; then of further rounds, since the two parts may differ in size."""
+        turn = 0
+        while turn == 0 or not once:
+            draws = augmenter.draw(generator(self.seed, epoch, part, turn))
+            for start, stop in batches(len(augmenter), self.recipe.batch_size):
+                yield augmenter.batch(draws, start, stop)
+            turn += 1
+
+    def _finish(self, epoch: int, train_loss: float, seconds: float) -> None:
+        probs = {name: rows.cpu() for name, rows in self.strategy.expected().items()}
+        metrics = {"supernet_train_loss": train_loss}
+        if self.recipe.validates_after(epoch):
+            accuracy, loss = measure(self.supernet, self._measured(), self.held_out, self.recipe)
+            metrics |= {"supernet_valid_loss": loss, "supernet_valid_accuracy": accuracy}
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise TrainingFailed(
+                    "not_finite",
+                    f"{name} became {value} in epoch {epoch} of {self.strategy.epochs}. Try "
+                    f"supernet.lr={self.recipe.lr / 10:g}",
+                )
+        metrics["skip_share"] = skip_share(self._whole(), self.space.derive(probs))
+        metrics["alpha_entropy"] = entropy(probs)
+        if self.strategy.eigenvalue or self.strategy.early_stopping:
+            metrics["alpha_eigenvalue"] = self._eigenvalue(epoch)
+        self.history.append(probs)
+        self.curve.append(metrics)
+        self.seconds += seconds
+
+    def _measured(self) -> Mapping[str, Tensor]:
+        """Probabilities that the supernet is validated at: of the likeliest cell for a method that samples cells."""
+        if not self.strategy.sampling:
+            return self.strategy.expected()
+        relaxed = self.space.relax(self.space.derive(self.strategy.expected()))
+        return {name: rows.to(self.place) for name, rows in relaxed.items()}
+
+    def _eigenvalue(self, epoch: int) -> float:
+        batch = next(self._batches(self.valid, epoch, 3))
+        alphas = self.strategy.alphas()
+
+        def gradient() -> tuple[Tensor, ...]:
+            with autocast(self.place, self.recipe):
+                # the same draws each time, or the differences would be between samples
+                probs = self.strategy.probs(generator(self.seed, epoch, 4))
+                logits = self.supernet(batch[0], probs, every=not self.strategy.sampling).float()
+            return torch.autograd.grad(nn.functional.cross_entropy(logits, batch[1]), alphas)
+
+        return dominant_eigenvalue(gradient, alphas, generator(self.seed, epoch, 5))
+
+    # --- for a discretization that looks at the supernet ----------------------------------------------------------
+
+    def score(self, probs: Mapping[str, Tensor]) -> float:
+        return measure(self.supernet, probs, self.held_out, self.recipe)[0]
+
+    def tune(self, probs: Mapping[str, Tensor], epochs: int) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.lr_min or self.recipe.lr / 10
+        for _ in range(epochs):
+            self.tuned = getattr(self, "tuned", 0) + 1
+            for batch in self._batches(self.train, self.strategy.epochs + self.tuned, 1, once=True):
+                with autocast(self.place, self.recipe):
+                    weight_step(self.supernet, probs, batch, self.optimizer, self.recipe, every=False)
+
+    # --- checkpoints ----------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        if self.path is None:
+            return
+        state = {
+            "weights": self.supernet.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "strategy": self.strategy.state_dict(),
+            "curve": [dict(metrics) for metrics in self.curve],
+            "history": [dict(probs) for probs in self.history],
+            "seconds": self.seconds,
+        }
+        checkpoint.save(self.path, self.identity, state)
+
+    def _load(self) -> None:
+        state = None if self.path is None else checkpoint.load(self.path, self.identity)
+        if state is None:
+            return
+        try:
+            self.supernet.load_state_dict(state["weights"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.strategy.load_state_dict(state["strategy"])
+            self.curve, self.history, self.seconds = state["curve"], state["history"], state["seconds"]
+        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"the checkpoint {self.path} does not fit this search ({reason}); remove it") from None

@@ -1,0 +1,103 @@
+"""Signs that a gradient search goes wrong, measured after each epoch.
+
+Zela, Elsken, Saikia, Marrakchi, Brox & Hutter, "Understanding and Robustifying Differentiable Architecture Search",
+ICLR 2020, https://arxiv.org/abs/1909.09656: searches that end in cells of skip connections pass through sharp minima,
+seen in the dominant eigenvalue of the validation loss's Hessian in alpha (section 4.2), and stopping there saves the
+cell (section 5.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from nas.core import Architecture
+from nas.space import SearchSpace
+
+SKIP = "skip_connect"
+COLLAPSED = 0.5
+"""Share of skip connections above which a cell is said to have collapsed."""
+WINDOW, RATIO = 5, 0.75
+"""Epochs of the running mean of eigenvalues, and the ratio of two of them so many epochs apart that ends a search."""
+
+
+def skip_share(space: SearchSpace, architecture: Architecture) -> float:
+    """Share of skip connections among the operations of an architecture, 0 to 1; 0 where the space has none."""
+    pairs = zip(space.choices.values(), space.options(architecture), strict=True)
+    chosen = [option for options, option in pairs if SKIP in options]
+    return sum(option == SKIP for option in chosen) / max(1, len(chosen))
+
+
+def entropy(probs: Mapping[str, Tensor]) -> float:
+    """Mean entropy of the edges' distributions (nats): the logarithm of the number of operations where nothing is
+    decided, 0 where all is."""
+    rows = [edge / edge.sum().clamp_min(1e-12) for matrix in probs.values() for edge in matrix]
+    return float(torch.stack([-(row * row.clamp_min(1e-12).log()).sum() for row in rows]).mean())
+
+
+def collapse(share: float) -> str | None:
+    """A collapse in plain words, with what to try; None where there is none."""
+    if share <= COLLAPSED:
+        return None
+    return (
+        f"{share:.0%} of the derived cell's operations are skip connections: the search has collapsed, as DARTS is "
+        "known to. Try fewer strategy.epochs, strategy.early_stopping=true, discretization=perturbation, or "
+        "strategy=pc_darts or drnas"
+    )
+
+
+def dominant_eigenvalue(
+    gradient: Callable[[], Sequence[Tensor]], alphas: Sequence[Tensor], rng: torch.Generator, iterations: int = 10
+) -> float:
+    """The eigenvalue of largest magnitude of a Hessian, by power iteration.
+
+    Args:
+        gradient: of the loss in the alphas at their present values.
+        alphas: are moved and moved back.
+        rng: of the first direction.
+
+    Products with the Hessian are central differences of gradients, so that nothing needs a second derivative.
+    """
+    start = [alpha.detach().clone() for alpha in alphas]
+    direction = [torch.randn(alpha.shape, generator=rng).to(alpha) for alpha in alphas]
+    value = 0.0
+    try:
+        for _ in range(iterations):
+            norm = torch.sqrt(sum((part.square().sum() for part in direction), start=start[0].new_zeros(())))
+            if not norm > 0:
+                return 0.0
+            direction = [part / norm for part in direction]
+            sides = []
+            for sign in (1, -1):
+                _move(alphas, start, direction, sign * STEP)
+                sides.append([part.detach().clone() for part in gradient()])
+            product = [(above - below) / (2 * STEP) for above, below in zip(*sides, strict=True)]
+            value = float(sum((a * b).sum() for a, b in zip(direction, product, strict=True)))
+            direction = product
+    finally:
+        _move(alphas, start, direction, 0.0)
+    return value
+
+
+STEP = 1e-2
+"""Of the central differences, in the direction of norm 1."""
+
+
+@torch.no_grad()
+def _move(alphas: Sequence[Tensor], start: Sequence[Tensor], direction: Sequence[Tensor], step: float) -> None:
+    for alpha, place, part in zip(alphas, start, direction, strict=True):
+        alpha.copy_(place + step * part if step else place)
+
+
+def stops_at(eigenvalues: Sequence[float]) -> int | None:
+    """The epoch, from 1, whose cell is taken, where the eigenvalues of all epochs so far call for an end; else None.
+
+    The running mean over five epochs must have grown by a third within five (Zela et al., section 5.1).
+    """
+    if len(eigenvalues) < 2 * WINDOW:
+        return None
+    now = sum(eigenvalues[-WINDOW:]) / WINDOW
+    then = sum(eigenvalues[-2 * WINDOW : -WINDOW]) / WINDOW
+    return len(eigenvalues) - WINDOW if now > 0 and then / now < RATIO else None

@@ -1,0 +1,87 @@
+"""What every training of a supernet does: random numbers, the weights' optimizer, and one step of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.data.dataset import Images
+from nas.training.augment import plain_batch
+from nas.training.fit import EVALUATION_BATCH
+from nas.training.recipe import Recipe
+
+
+def generator(*keys: int) -> torch.Generator:
+    """A CPU generator that is a function of its keys: nothing of it has to be kept in a checkpoint."""
+    state = np.random.SeedSequence(keys).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
+
+
+def weight_optimizer(supernet: nn.Module, recipe: Recipe, *, every: bool) -> torch.optim.SGD:
+    """SGD as the recipe says; its learning rate is set by the caller.
+
+    Args:
+        every: whether every step reaches all weights. Those that a step does not reach keep still, decay included.
+    """
+    return torch.optim.SGD(
+        list(supernet.parameters()),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.nesterov,
+        fused=every,  # the fused step takes no weights that join later
+    )
+
+
+def weight_step(
+    supernet: nn.Module,
+    probs: Mapping[str, Tensor],
+    batch: tuple[Tensor, Tensor],
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    *,
+    every: bool,
+) -> Tensor:
+    """One step of the weights at fixed probabilities.
+
+    Args:
+        every: run operations of probability 0 too, which saves a look at the probabilities.
+
+    Returns:
+        The training loss before the step (nats, without a gradient).
+    """
+    images, labels = batch
+    optimizer.zero_grad(set_to_none=True)
+    logits = supernet(images, probs, every=every)
+    loss = F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if recipe.grad_clip is not None:
+        nn.utils.clip_grad_norm_(supernet.parameters(), recipe.grad_clip)
+    optimizer.step()
+    return loss.detach()
+
+
+@torch.no_grad()
+def measure(supernet: nn.Module, probs: Mapping[str, Tensor], images: Images, recipe: Recipe) -> tuple[float, float]:
+    """Accuracy (fraction 0-1) and mean cross-entropy (nats) of a supernet at given probabilities.
+
+    Its normalisation takes the statistics of each batch, so they depend on the order of the images, which is fixed.
+    """
+    hits = torch.zeros((), dtype=torch.int64, device=images.labels.device)
+    loss = torch.zeros((), dtype=torch.float64, device=images.labels.device)
+    for start in range(0, len(images), EVALUATION_BATCH):
+        labels = images.labels[start : start + EVALUATION_BATCH]
+        with autocast(images.pixels.device, recipe):
+            logits = supernet(plain_batch(images, start, start + EVALUATION_BATCH), probs).float()
+        hits += (logits.argmax(1) == labels).sum()
+        loss += F.cross_entropy(logits, labels, reduction="sum")
+    return hits.item() / len(images), loss.item() / len(images)
+
+
+def autocast(device: torch.device, recipe: Recipe) -> torch.autocast:
+    """The precision of the recipe."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")

@@ -1,0 +1,207 @@
+"""Networks of a normal and a reduction cell, as DARTS, NASNet and AmoebaNet build them for small images.
+
+Liu, Simonyan & Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, https://arxiv.org/abs/1806.09055, section
+3 and its published code; Zoph, Vasudevan, Shlens & Le, CVPR 2018, https://arxiv.org/abs/1707.07012, for the auxiliary
+classifier and the scheduled drop-path.
+
+Differs from the published networks: images of any size are taken. Where the auxiliary classifier sits on 8x8 maps, as
+with images of 32x32 pixels, it is the published one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.core import Task, UsageError, whole_number
+from search_spaces.genotype import Genotype
+from search_spaces.operations import FactorizedReduce, Norm, ReLUConvBN, batch_statistics, cell_operation
+
+STEM = 3
+"""Channels of the stem as a multiple of the first cells' channels."""
+
+Operations: TypeAlias = Literal["final", "search"]
+
+
+SIZES = ("channels", "cells", "auxiliary")
+"""Sizes that a trainer may set."""
+SMALL = MappingProxyType({"channels": 8, "cells": 5, "auxiliary": False})
+"""A network for a quick look: a normal cell before, between and behind the reductions."""
+
+
+def check_sizes(key: str, sizes: Mapping[str, Any]) -> None:
+    """Raise `UsageError` naming the setting below `key` unless a network of these sizes can be built."""
+    whole_number(f"{key}.channels", sizes["channels"], least=2)
+    # with fewer than three there is no normal cell, and half of every architecture would not be seen
+    whole_number(f"{key}.cells", sizes["cells"], least=3, most=1000)
+    if not isinstance(sizes["auxiliary"], bool):
+        raise UsageError(f"{key}.auxiliary must be true or false, got {sizes['auxiliary']!r}")
+
+
+def reductions(cells: int) -> tuple[int, int]:
+    """Places of the two reduction cells, from 0."""
+    return cells // 3, 2 * cells // 3
+
+
+def edge_name(source: int, node: int, operation: str) -> str:
+    """Name of an edge's module, the same in a final network and in a supernet."""
+    return f"{source}_{node}_{operation}"
+
+
+def preprocess(channels: int, out_channels: int, *, halve: bool, norm: Norm) -> nn.Module:
+    """Brings an input of a cell to its number of channels, and to half the size behind a reduction."""
+    return FactorizedReduce(channels, out_channels, norm) if halve else ReLUConvBN(channels, out_channels, 1, norm=norm)
+
+
+class Cell(nn.Module):
+    """forward(before, last) -> the concatenated nodes.
+
+    Args:
+        edges, concat: of the genotype.
+        before, last: channels of the outputs of the cell before last and of the last cell.
+        channels: of every node.
+        reduction: halve the size of the images.
+        after_reduction: the last cell halved it, so that the one before it is larger.
+        norm: makes the normalisations.
+        search: with operations as in a supernet, and without drop-path.
+    """
+
+    def __init__(
+        self,
+        edges: Sequence[tuple[str, int]],
+        concat: Sequence[int],
+        *,
+        before: int,
+        last: int,
+        channels: int,
+        reduction: bool,
+        after_reduction: bool,
+        norm: Norm,
+        search: bool,
+    ) -> None:
+        super().__init__()
+        self.before = preprocess(before, channels, halve=after_reduction, norm=norm)
+        self.last = preprocess(last, channels, halve=False, norm=norm)
+        self.concat = tuple(concat)
+        self.edges = nn.ModuleDict()
+        self.steps: list[tuple[str, int]] = []  # names and sources of the edges, two for each node
+        for place, (operation, source) in enumerate(edges):
+            stride = 2 if reduction and source < 2 else 1
+            name = edge_name(source, 2 + place // 2, operation)
+            if name in self.edges:
+                name += "_again"
+            self.edges[name] = cell_operation(operation, channels, stride, norm, normalised_pools=search)
+            self.steps.append((name, source))
+
+    def forward(self, before: Tensor, last: Tensor, drop_path: float = 0.0) -> Tensor:
+        states = [self.before(before), self.last(last)]
+        for place in range(0, len(self.steps), 2):
+            first, second = (
+                self._edge(name, states[source], drop_path) for name, source in self.steps[place : place + 2]
+            )
+            states.append(first + second)
+        return torch.cat([states[state] for state in self.concat], 1)
+
+    def _edge(self, name: str, x: Tensor, drop_path: float) -> Tensor:
+        operation = self.edges[name]
+        outcome: Tensor = operation(x)
+        if drop_path > 0.0 and self.training and not isinstance(operation, nn.Identity):
+            # whole images of an edge; the others make up for them (Larsson et al., ICLR 2017)
+            kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= drop_path
+            outcome = outcome * (kept / (1.0 - drop_path))
+        return outcome
+
+
+class AuxiliaryHead(nn.Module):
+    """A second classifier, used in training alone: pooled to 2x2, 1x1 convolution, 2x2 convolution, linear."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.narrow = nn.Sequential(nn.Conv2d(channels, 128, 1, bias=False), nn.BatchNorm2d(128), nn.ReLU(inplace=True))
+        self.wide = nn.Sequential(nn.Conv2d(128, 768, 2, bias=False), nn.BatchNorm2d(768), nn.ReLU(inplace=True))
+        self.classifier = nn.Linear(768, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = _pool_to_2x2(F.relu(x))
+        logits: Tensor = self.classifier(self.wide(self.narrow(x)).flatten(1))
+        return logits
+
+
+def _pool_to_2x2(x: Tensor) -> Tensor:
+    """Mean over two overlapping windows a side; 5 pixels at a stride of 3 where the side has 8, as published."""
+    x = F.pad(x, (0, int(x.shape[3] == 1), 0, int(x.shape[2] == 1)), mode="replicate")
+    strides = [max(1, round(3 * side / 8)) for side in x.shape[2:]]
+    kernels = [side - stride for side, stride in zip(x.shape[2:], strides, strict=True)]
+    return F.avg_pool2d(x, kernels, strides)
+
+
+class Network(nn.Module):
+    """forward(images: (B, task.channels, H, W)) -> logits (B, task.classes).
+
+    With an auxiliary head, (logits, auxiliary logits) in training mode.
+
+    Args:
+        genotype: of any number of nodes, repeats and concatenations.
+        channels: of the first cells' nodes; doubled by each reduction.
+        cells: all of them, the two reductions included.
+        auxiliary: with an auxiliary head behind the second reduction.
+        operations: `final` as published, or `search` as a supernet computes them.
+    """
+
+    def __init__(
+        self, genotype: Genotype, task: Task, *, channels: int, cells: int, auxiliary: bool, operations: Operations
+    ) -> None:
+        super().__init__()
+        norm = nn.BatchNorm2d if operations == "final" else batch_statistics
+        self.drop_path = 0.0
+        """Probability that an edge is dropped in training, 0 to 1; training raises it."""
+        self.stem = stem(task, channels, operations)
+        self.cells = nn.ModuleList()
+        before = last = STEM * channels
+        after_reduction = False
+        for place in range(cells):
+            reduction = place in reductions(cells)
+            channels *= 2 if reduction else 1
+            edges, concat = (
+                (genotype.reduce, genotype.reduce_concat) if reduction else (genotype.normal, genotype.normal_concat)
+            )
+            cell = Cell(
+                edges,
+                concat,
+                before=before,
+                last=last,
+                channels=channels,
+                reduction=reduction,
+                after_reduction=after_reduction,
+                norm=norm,
+                search=operations == "search",
+            )
+            self.cells.append(cell)
+            before, last, after_reduction = last, channels * len(concat), reduction
+            if place == reductions(cells)[1]:
+                self.auxiliary = AuxiliaryHead(last, task.classes) if auxiliary else None
+        self.classifier = nn.Linear(last, task.classes)
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        before = last = self.stem(images)
+        second: Tensor | None = None
+        for place, cell in enumerate(self.cells):
+            before, last = last, cell(before, last, self.drop_path)
+            if self.auxiliary is not None and self.training and place == reductions(len(self.cells))[1]:
+                second = self.auxiliary(last)
+        logits: Tensor = self.classifier(last.mean((2, 3)))  # unlike AdaptiveAvgPool2d deterministic on CUDA
+        return logits if second is None else (logits, second)
+
+
+def stem(task: Task, channels: int, operations: Operations) -> nn.Sequential:
+    """3x3 convolution to three times the cells' channels, with a normalisation that has parameters in every network."""
+    width = STEM * channels
+    return nn.Sequential(
+        nn.Conv2d(task.channels, width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width, track_running_stats=operations == "final"),
+    )

@@ -1,0 +1,126 @@
+import json
+
+import pytest
+import torch
+from conftest import rows
+from relaxed import Planted, Signs
+
+from nas import Budget, UsageError, search
+from nas.core import Objective
+from nas.store.sqlite import SQLiteStore
+from nas.strategies.darts import DARTS
+from nas.supernets.gradient import GradientSearch
+from nas.supernets.memory import check_fits
+from nas.training.recipe import Recipe
+
+RECIPE = Recipe(epochs=1, batch_size=64, lr=0.1, nesterov=False, crop=0.0, flip=False, threads=1)
+SMALL = [
+    "space=nasbench201",
+    "strategy=darts",
+    "strategy.epochs=3",
+    "supernet.network={channels: 4, cells: 1}",
+    "supernet.train_images=128",
+    "supernet.valid_images=128",
+    "supernet.threads=1",
+    "data=digits",
+    "trainer.epochs=1",
+    "trainer.train_images=200",
+    "trainer.network={channels: 4, cells: 1}",
+]
+
+
+class Killed(Exception):
+    pass
+
+
+def strategy(epochs=4, **more):
+    return DARTS(space=Planted(), objective=Objective(), epochs=epochs, alpha_lr=0.05, **more)
+
+
+def test_a_killed_search_goes_on_to_the_same_cell_and_the_same_curve(tmp_path):
+    whole = GradientSearch(Planted(), Signs(), RECIPE, tmp_path / "whole")(strategy(), 0, 5, "cpu", lambda *_: None)
+
+    def die(_epochs, curve):
+        if len(curve) == 2:
+            raise Killed
+
+    parts = GradientSearch(Planted(), Signs(), RECIPE, tmp_path / "parts")
+    with pytest.raises(Killed):
+        parts(strategy(), 0, 5, "cpu", die)
+    seen = []
+    again = parts(strategy(), 0, 5, "cpu", lambda _epochs, curve: seen.append(len(curve)))
+    assert seen == [2, 3, 4]
+    assert again.architecture == whole.architecture
+    assert again.curve == whole.curve
+    assert again.info == whole.info
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a checkpoint", None])
+def test_a_checkpoint_that_cannot_be_used_is_told_and_left_as_it_is(tmp_path, damage):
+    run = GradientSearch(Planted(), Signs(), RECIPE, tmp_path)
+    run(strategy(), 0, 5, "cpu", lambda *_: None)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:1000] if damage is None else damage)
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="damaged; remove it"):
+        run(strategy(), 0, 5, "cpu", lambda *_: None)
+    assert path.read_bytes() == before
+
+
+def test_a_checkpoint_of_another_search_is_refused(tmp_path):
+    GradientSearch(Planted(), Signs(), RECIPE, tmp_path)(strategy(), 0, 5, "cpu", lambda *_: None)
+    other = GradientSearch(Planted(), Signs(), Recipe(epochs=1, batch_size=32, lr=0.1), tmp_path)
+    with pytest.raises(UsageError, match=r"another search.*recipe"):
+        other(strategy(), 0, 5, "cpu", lambda *_: None)
+
+
+def test_the_largest_batch_that_fits_is_named():
+    check_fits(fixed=100.0, each=10.0, batch=64, key="supernet.batch_size", free=740.0)
+    with pytest.raises(Exception, match=r"the largest that fits is supernet.batch_size=63"):
+        check_fits(fixed=100.0, each=10.0, batch=64, key="supernet.batch_size", free=739.0)
+
+
+def test_a_batch_that_does_not_fit_is_refused_before_the_search(monkeypatch):
+    monkeypatch.setattr("nas.supernets.gradient.free_memory", lambda _device: 500.0)
+    with pytest.raises(Exception, match=r"needs about .* free; "):
+        GradientSearch(Planted(), Signs(), RECIPE)(strategy(), 0, 5, "cpu", lambda *_: None)
+
+
+def test_each_trial_is_a_search_with_a_seed_of_its_own(tmp_path):
+    def score(proposal, context):
+        return {"valid_accuracy": float(proposal.architecture == (1, 1))}
+
+    def run(trials):
+        return search(
+            Planted(),
+            lambda **parts: DARTS(**parts, epochs=2, alpha_lr=0.05),
+            score,
+            budget=Budget(trials=trials),
+            supernets=GradientSearch(Planted(), Signs(), RECIPE),
+            store=SQLiteStore(f"sqlite:///{tmp_path}/nas.db"),
+            duplicates="retrain",
+        )
+
+    first, whole = run(1).trials, run(3).trials
+    assert whole[0] == first[0]
+    assert len({trial.curve[0]["supernet_train_loss"] for trial in whole}) == 3
+    assert all(trial.cost["search_seconds"] > 0 for trial in whole)
+
+
+def test_a_strategy_without_what_it_needs_is_refused():
+    with pytest.raises(UsageError, match="supernets=GradientSearch"):
+        search(Planted(), DARTS, lambda *_: {"valid_accuracy": 0.0}, budget=Budget(trials=1))
+
+
+def test_from_the_command_line_a_search_is_an_ordinary_trial(nas):
+    torch.manual_seed(0)
+    done = nas("search", *SMALL, "run=relaxed")
+    assert done.returncode == 0, done.stderr
+    assert "epoch 3/3" in done.stderr
+    (trial,) = rows(nas, "run=relaxed")
+    assert trial["status"] == "completed"
+    assert trial["metrics"]["valid_accuracy"] > 0
+    assert nas("retrain", "run=relaxed", *SMALL[-3:]).returncode == 0
+    assert nas("export", "run=relaxed", "format=genotype", "out=winner").returncode == 0
+    again = nas("search", *SMALL, "run=relaxed", "format=json")
+    assert json.loads(again.stdout)["trials"] == 1
