@@ -57,9 +57,13 @@ def with_search(trial: Trial, search: SupernetSearch) -> Trial:
 
 def check_supernets(agent: Strategy, supernets: SearchesSupernets | None, executor: Executor) -> None:
     """Raise `UsageError` where a strategy that learns on a supernet cannot do so."""
-    if not isinstance(agent, GradientStrategy):
-        return
     name = type(agent).__name__
+    if not isinstance(agent, GradientStrategy):
+        if supernets is not None:
+            raise UsageError(
+                f"a supernet has no effect, since strategy {name} does not learn on one; leave supernet= out"
+            )
+        return
     if supernets is None:
         raise UsageError(f"strategy {name} learns on a supernet; give search() supernets=GradientSearch(…)")
     if executor.workers > 1:

@@ -247,6 +247,10 @@ def _check_evaluated(
             )
         # a part may be used for one of its settings only, as a table uses the folder of its data set
         names = {name for name in used if name in (part, key) or (key == part and name.startswith(f"{part}."))}
+        if part == "discretization" and part not in _references(config.get("strategy")):
+            raise UsageError(
+                f"{key}={value} has no effect, since strategy={choices.get('strategy')} does not use it; leave it out"
+            )
         if "evaluator" in config and part in EVALUATED and not names:
             raise UsageError(
                 f"{key}={value} has no effect, since evaluator={evaluator} does not use it; leave it out, or choose "

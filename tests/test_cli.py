@@ -106,7 +106,7 @@ def test_help_lists_every_setting_and_version_answers(nas):
         assert f"usage: nas {command}" in text
     text = nas("search", "strategy=random", "--help").stdout
     assert "trainer.epochs=3" in text
-    assert "strategy=random   of local_search | lstm_controller | random | regularized_evolution" in text
+    assert "strategy=random   of darts | drnas | gdas | local_search | lstm_controller | pc_darts | random |" in text
     assert "strategy.sample_size" not in text
     assert nas("--version").stdout.startswith("cellnas 0.")
     assert nas("--help").returncode == 0
@@ -152,3 +152,16 @@ def test_events_of_another_stores_run_are_kept(searched, tmp_path):
     wrong = searched("search", *QUICK, "budget.trials=1", "run=two", "dir=/dev/null")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
     assert "TensorBoard events cannot be written" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("DARTS_V2", 3_349_342), ("NASNet-A", 3_830_950), ("AmoebaNet-A", 3_145_078)]
+)
+def test_a_published_name_finds_its_space(nas, name, parameters):
+    assert json.loads(nas("describe", f"arch={name}", "format=json").stdout)["params"] == parameters
+
+
+def test_a_name_of_another_space_than_the_one_that_was_asked_for_is_refused(nas):
+    done = nas("describe", "space=nasnet", "arch=DARTS_V2")
+    assert done.returncode == 2
+    assert "not a genotype" in done.stderr or "nodes" in done.stderr

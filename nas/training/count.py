@@ -10,8 +10,10 @@ from nas.core import Task
 
 
 def parameters(network: nn.Module) -> int:
-    """Number of trainable values."""
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    """Number of trainable values, those of an auxiliary head aside: it is gone when the network is used."""
+    auxiliary = getattr(network, "auxiliary", None)
+    aside = set(auxiliary.parameters()) if isinstance(auxiliary, nn.Module) else set()
+    return sum(value.numel() for value in network.parameters() if value.requires_grad and value not in aside)
 
 
 def flops(network: nn.Module, task: Task) -> int:

@@ -6,11 +6,13 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.core import UsageError
 from nas.data.dataset import Images
 from nas.training.augment import Augmenter, Draws, plain_batch
 from nas.training.recipe import Recipe
@@ -83,8 +85,11 @@ def fit(
             )
 
     metrics: dict[str, float] = {}
+    _check_parts(network, recipe)
     with memory_guard():
         for epoch in range(1, recipe.epochs + 1):
+            if isinstance(network, DropsPaths):
+                network.drop_path = recipe.drop_path * (epoch - 1) / recipe.epochs
             draws = augmenter.draw(generator)
             metrics = {
                 "train_loss": _train_epoch(
@@ -124,7 +129,7 @@ def _train_epoch(
             group["lr"] = recipe.learning_rate(step / (recipe.epochs * len(bounds)))
         images, labels = augmenter.batch(draws, start, stop)
         optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(_logits(network, images, recipe), labels)
+        loss = _loss(network, images, labels, recipe)
         loss.backward()  # type: ignore[no-untyped-call]
         if recipe.grad_clip is not None:
             nn.utils.clip_grad_norm_(network.parameters(), recipe.grad_clip)
@@ -142,7 +147,7 @@ def evaluate(network: nn.Module, images: Images, recipe: Recipe) -> tuple[float,
     loss = torch.zeros((), dtype=torch.float64, device=images.labels.device)
     for start in range(0, len(images), EVALUATION_BATCH):
         labels = images.labels[start : start + EVALUATION_BATCH]
-        logits = _logits(network, plain_batch(images, start, start + EVALUATION_BATCH), recipe)
+        logits, _ = _logits(network, plain_batch(images, start, start + EVALUATION_BATCH), recipe)
         hits += (logits.argmax(1) == labels).sum()
         loss += F.cross_entropy(logits, labels, reduction="sum")
     return hits.item() / len(images), loss.item() / len(images)
@@ -156,12 +161,43 @@ def batches(count: int, size: int) -> Iterator[tuple[int, int]]:
             yield start, stop
 
 
-def _logits(network: nn.Module, images: Tensor, recipe: Recipe) -> Tensor:
+@runtime_checkable
+class DropsPaths(Protocol):
+    """A network whose edges are dropped in training with the probability that `drop_path` holds."""
+
+    drop_path: float
+
+
+def _check_parts(network: nn.Module, recipe: Recipe) -> None:
+    """Raise `UsageError` where a recipe asks for what the network does not have."""
+    if recipe.drop_path and not isinstance(network, DropsPaths):
+        raise UsageError(
+            f"trainer.drop_path={recipe.drop_path:g}: the networks of this space drop no paths; set trainer.drop_path=0"
+        )
+    has = getattr(network, "auxiliary", None) is not None
+    if has != bool(recipe.auxiliary_weight):
+        raise UsageError(
+            f"trainer.auxiliary_weight={recipe.auxiliary_weight:g} with a network that has "
+            f"{'an' if has else 'no'} auxiliary head; expected trainer.network.auxiliary=true with a weight above 0 "
+            "(spaces darts and nasnet), or neither"
+        )
+
+
+def _loss(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    """Mean cross-entropy of a batch, that of an auxiliary head included."""
+    logits, second = _logits(network, images, recipe)
+    loss = F.cross_entropy(logits, labels)
+    return loss if second is None else loss + recipe.auxiliary_weight * F.cross_entropy(second, labels)
+
+
+def _logits(network: nn.Module, images: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor | None]:
+    """Logits (B, classes), and those of an auxiliary head in training."""
     if not recipe.channels_last:
         images = images.contiguous()
     with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-        logits: Tensor = network(images)
-    return logits.float()
+        found = network(images)
+    logits, second = found if isinstance(found, tuple) else (found, None)
+    return logits.float(), None if second is None else second.float()
 
 
 @contextmanager

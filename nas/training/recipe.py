@@ -10,6 +10,8 @@ from typing import Any, Literal
 from nas.core import UsageError, number_in, one_of, whole_number
 
 HUGE = 2**63 - 1
+LATER: Mapping[str, Any] = {"grad_clip": None, "drop_path": 0.0, "auxiliary_weight": 0.0}
+"""Settings that came after the first results were stored, at the values that change nothing."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class Recipe:
         grad_clip: largest norm of the gradient of all parameters together, above 0 (DARTS: 5); None: any.
         crop: padding before the random crop, as a fraction of the image's side (4 of 32 pixels: 0.125).
         flip: mirror half of the images, where the data set says that keeps the label.
+        drop_path: probability that an edge of a cell is dropped for an image, 0 to below 1; rises to it linearly over
+            the epochs (Zoph et al., CVPR 2018; DARTS: 0.2). For networks that have it.
+        auxiliary_weight: of the loss of an auxiliary head, from 0 (DARTS: 0.4). For networks that have one.
         cutout: side of the square that is blanked, as a fraction of the image's side (16 of 32 pixels: 0.5); 0: none.
         train_images, valid_images: train and validate on at most so many, the first of the split; None: all.
         validate_every: validate after every so many epochs and after the last; None: after the last alone. The final
@@ -50,6 +55,8 @@ class Recipe:
     crop: float = 0.125
     flip: bool = True
     cutout: float = 0.0
+    drop_path: float = 0.0
+    auxiliary_weight: float = 0.0
     train_images: int | None = None
     valid_images: int | None = None
     validate_every: int | None = 1
@@ -70,6 +77,8 @@ class Recipe:
         number_in("trainer.grad_clip", self.grad_clip, 0.0, math.inf, above=True, null=True)
         number_in("trainer.crop", self.crop, 0.0, 1.0)
         number_in("trainer.cutout", self.cutout, 0.0, 1.0)
+        number_in("trainer.drop_path", self.drop_path, 0.0, 0.999)
+        number_in("trainer.auxiliary_weight", self.auxiliary_weight, 0.0, math.inf)
         number_in("trainer.time_limit", self.time_limit, 0.0, math.inf, above=True, null=True)
         one_of("trainer.precision", self.precision, ("fp32", "tf32", "bf16"))
         for key, least, most in (
@@ -95,7 +104,7 @@ class Recipe:
         for key in ("channels_last", "threads", "deterministic", "time_limit", "validate_every"):
             del settings[key]
         # what came later says something only where it is used, so that older results stay comparable
-        return {key: value for key, value in settings.items() if key != "grad_clip" or value is not None}
+        return {key: value for key, value in settings.items() if key not in LATER or value != LATER[key]}
 
     def validates_after(self, epoch: int) -> bool:
         """Whether the validation images are looked at after this epoch, counted from 1."""

@@ -192,3 +192,45 @@ def test_labels_and_images_stay_together(digits):
     part = digits.train.take(torch.tensor([5, 3]))
     assert isinstance(part, Images)
     assert part.labels.tolist() == [digits.train.labels[5].item(), digits.train.labels[3].item()]
+
+
+CELLS = {"channels": 4, "cells": 3}
+
+
+def cells(auxiliary):
+    from search_spaces.darts import DARTS
+
+    space = DARTS()
+    return space.build(space.from_text("DARTS_V1"), Task(1, 8, 8, 10), {**CELLS, "auxiliary": auxiliary})
+
+
+def test_drop_path_rises_linearly_and_the_auxiliary_loss_counts():
+    images = Digits().split().train.first(64)
+    network, seen = cells(auxiliary=True), []
+    recipe = Recipe(epochs=4, batch_size=64, drop_path=0.2, auxiliary_weight=0.4, threads=1)
+    fit(network, images, None, recipe, seed=0, report=lambda _metrics: seen.append(network.drop_path))
+    assert seen == pytest.approx([0.0, 0.05, 0.1, 0.15])
+    assert network.auxiliary.classifier.weight.grad is not None
+
+
+@pytest.mark.parametrize(
+    ("auxiliary", "more", "told"),
+    [
+        (True, {}, "has an auxiliary head"),
+        (False, {"auxiliary_weight": 0.4}, "has no auxiliary head"),
+    ],
+)
+def test_a_recipe_and_a_network_that_do_not_fit_are_told(auxiliary, more, told):
+    images = Digits().split().train.first(64)
+    with pytest.raises(UsageError, match=told):
+        fit(cells(auxiliary), images, None, Recipe(epochs=1, **more), seed=0, report=lambda _metrics: None)
+
+
+def test_drop_path_needs_a_network_that_drops_paths():
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    with pytest.raises(UsageError, match="drop no paths"):
+        fit(network, Digits().split().train, None, Recipe(epochs=1, drop_path=0.2), seed=0, report=lambda _m: None)
+
+
+def test_an_auxiliary_head_is_not_counted():
+    assert count.parameters(cells(auxiliary=True)) == count.parameters(cells(auxiliary=False))

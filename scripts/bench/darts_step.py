@@ -1,0 +1,201 @@
+"""One search step of DARTS against the same step written the plain way, in turn in one process.
+
+    python scripts/bench/darts_step.py [PLAIN.py]
+
+PLAIN.py has `Supernet`, `optimizers` and `search_step` as a researcher types them from the paper; without it
+`../shared/bench/plain_darts.py` beside the checkout is taken. Before anything is timed, both start from equal weights
+and alphas, and losses and gradients must agree: of the first step to 1e-4 in float32, of three steps to 1e-9 in
+float64.
+
+Rows `darts/first-order` and `darts/second-order` (16 channels, 8 cells, batch 16 on a CPU, 64 on CUDA), and
+`darts/memory`, the peak memory of one first-order step, each in a process of its own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rows import Row
+
+from nas.core import Objective, Task
+from nas.strategies.darts import DARTS
+from nas.supernets.steps import weight_optimizer, weight_step
+from nas.training.device import MIB, PeakMemory
+from nas.training.recipe import Recipe
+from search_spaces.darts import DARTS as Space
+
+CHANNELS, CELLS = 16, 8
+TASK = Task(3, 32, 32, 10)
+RECIPE = Recipe(epochs=50, lr=0.025, momentum=0.9, nesterov=False, weight_decay=3e-4, grad_clip=5.0)
+ROUNDS = 7
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class Ours:
+    """A supernet, alpha and the optimizers as a gradient search has them, from the weights of the plain one."""
+
+    def __init__(self, plain: torch.nn.Module, order: str, dtype: torch.dtype, device: torch.device) -> None:
+        space = Space()
+        self.strategy = DARTS(space=space, objective=Objective(), order=order)
+        self.strategy.begin(np.random.default_rng(0), device)
+        self.strategy.start_epoch(1)
+        self.supernet = space.supernet(TASK, {"channels": CHANNELS, "cells": CELLS}).to(device, dtype)
+        with torch.no_grad():
+            for ours, theirs in zip(self.supernet.parameters(), plain.weights(), strict=True):
+                ours.copy_(theirs)
+            for name, theirs in zip(("normal", "reduce"), plain.alphas(), strict=True):
+                self.strategy.parameters[name].data = theirs.detach().clone()
+        self.supernet.to(memory_format=torch.channels_last)
+        self.optimizer = weight_optimizer(self.supernet, RECIPE, every=True)
+        self.rng = torch.Generator()
+
+    def step(self, train: Batch, valid: Batch) -> torch.Tensor:
+        self.strategy.alpha_step(self.supernet, train, valid, self.optimizer, self.rng)
+        with torch.no_grad():
+            probs = self.strategy.probs(self.rng)
+        return weight_step(self.supernet, probs, train, self.optimizer, RECIPE, every=True)
+
+
+def batches(size: int, dtype: torch.dtype, device: torch.device) -> tuple[Batch, Batch]:
+    rng = torch.Generator().manual_seed(1)
+    made = [
+        (
+            torch.randn(size, 3, 32, 32, generator=rng).to(device, dtype),
+            torch.randint(10, (size,), generator=rng).to(device),
+        )
+        for _ in range(2)
+    ]
+    return made[0], made[1]
+
+
+def channels_last(batch: Batch) -> Batch:
+    return batch[0].contiguous(memory_format=torch.channels_last), batch[1]
+
+
+def check_agreement(plain: ModuleType, device: torch.device) -> None:
+    """End with a sentence unless both compute the same."""
+    for order, dtype, steps, limit in (
+        ("first", torch.float32, 1, 1e-4),
+        ("first", torch.float64, 3, 1e-9),
+        ("second", torch.float64, 3, 1e-9),
+    ):
+        torch.manual_seed(0)
+        theirs = plain.Supernet(CHANNELS, CELLS).to(device, dtype)
+        ours = Ours(theirs, order, dtype, device)
+        pair = batches(4, dtype, device)
+        if steps == 1:
+            errors = _gradient_errors(theirs, ours, pair[0])
+        else:
+            optimizers = plain.optimizers(theirs)
+            errors = []
+            for _ in range(steps):
+                expected = plain.search_step(theirs, *optimizers, *pair, unrolled=order == "second").item()
+                found = ours.step(*map(channels_last, pair)).item()
+                errors.append(abs(found - expected) / abs(expected))
+        if max(errors) > limit:
+            sys.exit(
+                f"darts_step: {order} order in {dtype} differs from the plain step by {max(errors):.1e} (> {limit:g})"
+            )
+
+
+def _gradient_errors(theirs: Any, ours: Ours, batch: Batch) -> list[float]:
+    expected = F.cross_entropy(theirs(batch[0]), batch[1])
+    found = ours.strategy.loss(ours.supernet, channels_last(batch), ours.rng)
+    before = torch.autograd.grad(expected, [*theirs.alphas(), *theirs.weights()])
+    after = torch.autograd.grad(found, [*ours.strategy.alphas(), *ours.supernet.parameters()])
+    norms = [(a - b).norm().item() / max(b.norm().item(), 1e-12) for a, b in zip(after, before, strict=True)]
+    return [abs((found - expected).item() / expected.item()), *norms]
+
+
+def timed(step: Callable[[], Any], device: torch.device) -> float:
+    """Seconds of one step."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def peak(who: str, plain: ModuleType, size: int, device: torch.device) -> float:
+    """MiB that one first-order step takes at most, beyond what the process holds before it."""
+    theirs = plain.Supernet(CHANNELS, CELLS).to(device)
+    pair = batches(size, torch.float32, device)
+    ours = Ours(theirs, "first", torch.float32, device) if who == "ours" else None
+    optimizers = plain.optimizers(theirs)
+    before = _resident() if device.type == "cpu" else torch.cuda.memory_allocated(device) / MIB
+    memory = PeakMemory(device)
+    if ours is not None:
+        ours.step(*map(channels_last, pair))
+    else:
+        plain.search_step(theirs, *optimizers, *pair)
+    return memory.mebibytes() - before
+
+
+def _resident() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 / MIB
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("plain_darts", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        sys.exit(f"darts_step: there is no plain step at {path}; give the path of one")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    measured = words.pop(0).removeprefix("--peak=") if words and words[0].startswith("--peak=") else None
+    path = Path(words[0]) if words else Path(__file__).resolve().parents[3] / "shared" / "bench" / "plain_darts.py"
+    plain = load(path)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    size = 64 if device.type == "cuda" else 16
+    if measured:
+        print(peak(measured, plain, size, device))
+        return
+    check_agreement(plain, device)
+    target = 3.0 if device.type == "cuda" else 2.0
+    note = f"{CHANNELS} channels, {CELLS} cells, batch {size}, fp32, {torch.get_num_threads()} threads"
+    for order in ("first", "second"):
+        torch.manual_seed(0)
+        theirs = plain.Supernet(CHANNELS, CELLS).to(device)
+        ours, optimizers = Ours(theirs, order, torch.float32, device), plain.optimizers(theirs)
+        train, valid = batches(size, torch.float32, device)
+        last = channels_last(train), channels_last(valid)
+        seconds: tuple[list[float], list[float]] = ([], [])
+        for _ in range(ROUNDS if order == "first" else max(3, ROUNDS // 2)):
+            unrolled = order == "second"
+            seconds[0].append(timed(lambda: ours.step(*last), device))  # noqa: B023 (called at once)
+            seconds[1].append(timed(lambda: plain.search_step(theirs, *optimizers, train, valid, unrolled), device))  # noqa: B023
+        fast, slow = (statistics.median(times[1:]) for times in seconds)
+        Row(
+            f"darts/{order}-order", fast, slow, "s/step", target, more_is_better=False, device=device.type, note=note
+        ).show()
+    peaks = [
+        float(
+            subprocess.run(
+                [sys.executable, __file__, f"--peak={who}", str(path)], capture_output=True, check=True
+            ).stdout
+        )
+        for who in ("ours", "plain")
+    ]
+    Row("darts/memory", *peaks, "MiB", 1.0, more_is_better=False, device=device.type, note=note).show()
+
+
+if __name__ == "__main__":
+    main()
