@@ -15,7 +15,11 @@ PARTS = [(group, option) for group, options in group_options().items() for optio
 
 @pytest.mark.parametrize(("group", "option"), PARTS)
 def test_every_setting_is_an_argument_and_every_argument_with_a_default_a_setting(group, option):
-    chosen = {"evaluator=table": ["table=nasbench201"], "table": ["evaluator=table"]}
+    chosen = {
+        "evaluator=table": ["table=nasbench201"],
+        "table": ["evaluator=table"],
+        "discretization": ["strategy=darts"],
+    }
     more = chosen.get(f"{group}={option}") or chosen.get(group) or []
     node = settings("search", [f"{group}={option}", *more]).config[group]
     module, _, name = node["_target_"].rpartition(".")
