@@ -24,10 +24,8 @@ from search_spaces.genotype import (
     DARTS_V2,
     Genotype,
     canonical_cell,
-    check_operations,
     edges_of,
-    looks_like,
-    parse,
+    read,
 )
 
 if TYPE_CHECKING:
@@ -111,11 +109,7 @@ class DARTS(SearchSpace):
         Raises:
             UsageError: the text is not of this space.
         """
-        whose = looks_like(text)
-        if text.strip() not in self.published and whose is not None and "Genotype" not in whose:
-            raise UsageError(f"arch={text!r} is {whose}; expected a Genotype of the DARTS space")
-        given = parse(self.published.get(text.strip(), text))
-        check_operations(given, OPERATIONS, NODES, "DARTS")
+        given = read(text, self.published, OPERATIONS, NODES, "DARTS")
         values: list[int] = []
         for cell, concat in zip(CELLS, (given.normal_concat, given.reduce_concat), strict=True):
             if set(concat) != set(range(2, 2 + NODES)):

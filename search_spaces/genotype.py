@@ -9,7 +9,7 @@ cell, and 2, 3 … the nodes in their order.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
 from typing import Any, NamedTuple, TypeAlias
 
@@ -211,6 +211,20 @@ AMOEBANET_A = Genotype(
 def edges_of(genotype: Genotype, cell: str) -> tuple[Edge, ...]:
     """Edges of the `normal` or the `reduce` cell."""
     return genotype.normal if cell == "normal" else genotype.reduce
+
+
+def read(text: str, published: Mapping[str, str], operations: Sequence[str], nodes: int, space: str) -> Genotype:
+    """The genotype of a text or of a published name, with the nodes and operations of a space.
+
+    Raises:
+        UsageError: it is not of this space.
+    """
+    whose = looks_like(text)
+    if whose is not None and "Genotype" not in whose:
+        raise UsageError(f"arch={text!r} is {whose}; expected a Genotype of the {space} space")
+    genotype = parse(published.get(text.strip(), text))
+    check_operations(genotype, operations, nodes, space)
+    return genotype
 
 
 def check_operations(genotype: Genotype, operations: Sequence[str], nodes: int, space: str, name: str = "arch") -> None:

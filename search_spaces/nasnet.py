@@ -27,11 +27,9 @@ from search_spaces.genotype import (
     NASNET_A,
     Genotype,
     canonical_cell,
-    check_operations,
     edges_of,
-    looks_like,
     loose_ends,
-    parse,
+    read,
 )
 
 if TYPE_CHECKING:
@@ -90,11 +88,7 @@ class NASNet(SearchSpace):
         Raises:
             UsageError: the text is not of this space.
         """
-        whose = looks_like(text)
-        if text.strip() not in self.published and whose is not None and "Genotype" not in whose:
-            raise UsageError(f"arch={text!r} is {whose}; expected a Genotype of the NASNet space")
-        given = parse(self.published.get(text.strip(), text))
-        check_operations(given, OPERATIONS, NODES, "NASNet")
+        given = read(text, self.published, OPERATIONS, NODES, "NASNet")
         values: list[int] = []
         for cell, concat in zip(CELLS, (given.normal_concat, given.reduce_concat), strict=True):
             edges = edges_of(given, cell)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.commands.leaderboard import show
-from nas.core import Objective, Reports, Trial, one_of
+from nas.core import Objective, Reports, Trial, UsageError, one_of
 from nas.listeners.progress import Progress
 from nas.listeners.tensorboard import TensorBoard
 from nas.output import counted, print_json, run_folder
@@ -85,6 +85,10 @@ def main(settings: Settings) -> int:
 def _gradient_search(settings: Settings, space: SearchSpace, folder: Path) -> SearchesSupernets:
     from nas.supernets.gradient import GradientSearch
 
+    if settings.get("supernet.epochs") != settings.get("strategy.epochs"):
+        raise UsageError(
+            f"supernet.epochs={settings.get('supernet.epochs')} has no effect; a search is as long as strategy.epochs"
+        )
     course = {"space": settings.node("space"), "strategy": settings.node("strategy")}
     return GradientSearch(space, settings.make("data"), settings.make("supernet"), folder / "checkpoints", course)
 

@@ -54,6 +54,11 @@ class GradientSearch:
     folder: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for key in ("drop_path", "auxiliary_weight"):
+            if getattr(self.recipe, key):
+                raise UsageError(f"supernet.{key}={getattr(self.recipe, key):g}: a supernet has none; set it to 0")
+
     def __call__(
         self,
         strategy: GradientStrategy,

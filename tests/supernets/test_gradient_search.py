@@ -124,3 +124,10 @@ def test_from_the_command_line_a_search_is_an_ordinary_trial(nas):
     assert nas("export", "run=relaxed", "format=genotype", "out=winner").returncode == 0
     again = nas("search", *SMALL, "run=relaxed", "format=json")
     assert json.loads(again.stdout)["trials"] == 1
+
+
+@pytest.mark.parametrize("word", ["supernet.epochs=5", "supernet.drop_path=0.1", "supernet.auxiliary_weight=0.4"])
+def test_settings_that_a_supernet_has_no_use_for_are_refused(nas, word):
+    done = nas("search", *SMALL, "run=relaxed", word)
+    assert done.returncode == 2
+    assert word.split("=")[0] in done.stderr
