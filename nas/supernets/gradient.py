@@ -11,9 +11,8 @@ the way it would have gone.
 from __future__ import annotations
 
 import inspect
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,16 +22,16 @@ import torch
 from torch import Tensor, nn
 
 from nas.core import Architecture, Metrics, UsageError, UserError
-from nas.data.dataset import DataSet, Images
+from nas.data.dataset import DataSet
 from nas.space import SearchSpace
-from nas.supernet import GradientStrategy, Relaxable, SupernetSearch
+from nas.supernet import GradientStrategy, SupernetSearch
 from nas.supernets import checkpoint
 from nas.supernets.health import collapse, dominant_eigenvalue, entropy, skip_share, stops_at
 from nas.supernets.memory import check_fits, free_memory, need
-from nas.supernets.steps import autocast, generator, measure, weight_optimizer, weight_step
-from nas.training.augment import Augmenter
+from nas.supernets.steps import autocast, generator
+from nas.supernets.weights import Batch, Weights, check_recipe, relaxable
 from nas.training.device import PeakMemory, configured, resolve_device
-from nas.training.fit import TrainingFailed, batches, memory_guard
+from nas.training.fit import TrainingFailed, memory_guard
 from nas.training.recipe import Recipe
 
 
@@ -55,9 +54,7 @@ class GradientSearch:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for key in ("drop_path", "auxiliary_weight"):
-            if getattr(self.recipe, key):
-                raise UsageError(f"supernet.{key}={getattr(self.recipe, key):g}: a supernet has none; set it to 0")
+        check_recipe(self.recipe)
 
     def __call__(
         self,
@@ -109,54 +106,48 @@ class _Run:
     def __init__(
         self, search: GradientSearch, strategy: GradientStrategy, seed: int, place: torch.device, path: Path | None
     ) -> None:
-        assert isinstance(search.space, Relaxable)
-        self.space = search.space
+        self.space = relaxable(search.space)
         self.strategy = strategy
         self.recipe = recipe = replace(search.recipe, epochs=strategy.epochs)
-        self.begun = time.monotonic()
         self.seed = seed
         self.path = path
         self.place = place
         split = search.data.split()
         self.identity = search.identity(strategy, seed, split.hash)
         self.task = search.data.task
-        self.train = self._augmenter(split.train.first(recipe.train_images).to(place))
-        self.held_out = split.valid.first(recipe.valid_images).to(place)
-        self.valid = self._augmenter(self.held_out)
-        torch.manual_seed(seed)
-        self.supernet = self._supernet(search.space).to(place)
-        if recipe.channels_last:
-            self.supernet.to(memory_format=torch.channels_last)
+        self.weights = Weights(
+            search.space,
+            split,
+            self.task,
+            recipe,
+            seed=seed,
+            place=place,
+            options=self._options(),
+            every=not strategy.sampling,
+        )
         strategy.begin(np.random.default_rng(seed), place)
-        self.optimizer = weight_optimizer(self.supernet, recipe, every=not strategy.sampling)
         self.curve: list[Metrics] = []
         self.history: list[Mapping[str, Tensor]] = []  # probabilities after each epoch, for an early stop
         self.seconds = 0.0
+        self.tuned = 0  # epochs that a discretization has asked for
 
-    def _augmenter(self, images: Images) -> Augmenter:
-        return Augmenter(images, self.recipe.crop, self.recipe.flip, self.recipe.cutout)
-
-    def _supernet(self, space: SearchSpace) -> nn.Module:
-        assert isinstance(space, Relaxable)
+    def _options(self) -> dict[str, Any]:
         options = dict(self.strategy.supernet_options)
-        taken = inspect.signature(space.supernet).parameters
+        taken = inspect.signature(self.space.supernet).parameters
         for name, value in options.items():
             if name not in taken:
                 raise UsageError(
-                    f"strategy.{name}={value}: the supernet of {type(space).__name__} knows no {name}; choose another "
-                    "strategy= or space="
+                    f"strategy.{name}={value}: the supernet of {type(self.space).__name__} knows no {name}; choose "
+                    "another strategy= or space="
                 )
-        return space.supernet(self.task, self._sizes(space), **options)
-
-    def _sizes(self, space: SearchSpace) -> dict[str, Any]:
-        return space.known_sizes(self.recipe.network, self.space.search_network)
+        return options
 
     def search(self, report: Callable[[int, Sequence[Metrics]], None]) -> SupernetSearch:
         self._load()
         with torch.no_grad():
             probs = self.strategy.probs(generator(self.seed, 0, 0))
         if not self.strategy.sampling:
-            fixed, each = need(self.supernet, probs, self.task)
+            fixed, each = need(self.weights.supernet, probs, self.task)
             check_fits(fixed, each, self.recipe.batch_size, "supernet.batch_size", free_memory(self.place))
         report(self.strategy.epochs, tuple(self.curve))
         ended = self._ended()
@@ -202,58 +193,28 @@ class _Run:
 
     def _epoch(self, epoch: int) -> None:
         started = time.perf_counter()
-        strategy, recipe = self.strategy, self.recipe
+        strategy, weights = self.strategy, self.weights
         strategy.start_epoch(epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate((epoch - 1) / strategy.epochs)
-        self.supernet.train()
         rng = generator(self.seed, epoch, 0)
-        total, images = torch.zeros((), device=self.place), 0
-        valid = self._batches(self.valid, epoch, 2)
-        for train in self._batches(self.train, epoch, 1, once=True):
-            with autocast(self.place, recipe):
-                strategy.alpha_step(self.supernet, train, next(valid), self.optimizer, rng)
-                with torch.no_grad():
-                    probs = strategy.probs(rng)
-                loss = weight_step(self.supernet, probs, train, self.optimizer, recipe, every=not strategy.sampling)
-            total += loss * len(train[1])
-            images += len(train[1])
-            self._check_time(epoch)
-        self._finish(epoch, total.item() / images, time.perf_counter() - started)
+        valid = weights.batches(weights.valid, epoch, 2)
 
-    def _check_time(self, epoch: int) -> None:
-        limit = self.recipe.time_limit
-        if limit is not None and time.monotonic() - self.begun > limit:
-            raise TrainingFailed(
-                "time_limit",
-                f"it passed supernet.time_limit={limit:g} s in epoch {epoch} of {self.strategy.epochs}; the same "
-                "command goes on after the last whole epoch",
-            )
+        def step(train: Batch) -> Tensor:
+            with autocast(self.place, self.recipe):
+                strategy.alpha_step(weights.supernet, train, next(valid), weights.optimizer, rng)
+            with torch.no_grad():
+                probs = strategy.probs(rng)
+            return weights.step(train, [probs])
 
-    def _batches(
-        self, augmenter: Augmenter, epoch: int, part: int, *, once: bool = False
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of an epoch; then of further rounds, since the two parts may differ in size."""
-        turn = 0
-        while turn == 0 or not once:
-            draws = augmenter.draw(generator(self.seed, epoch, part, turn))
-            for start, stop in batches(len(augmenter), self.recipe.batch_size):
-                yield augmenter.batch(draws, start, stop)
-            turn += 1
+        loss = weights.epoch(epoch, strategy.epochs, step)
+        self._finish(epoch, loss, time.perf_counter() - started)
 
     def _finish(self, epoch: int, train_loss: float, seconds: float) -> None:
         probs = {name: rows.cpu() for name, rows in self.strategy.expected().items()}
         metrics = {"supernet_train_loss": train_loss}
         if self.recipe.validates_after(epoch):
-            accuracy, loss = measure(self.supernet, self._measured(), self.held_out, self.recipe)
+            accuracy, loss = self.weights.measure(self._measured())
             metrics |= {"supernet_valid_loss": loss, "supernet_valid_accuracy": accuracy}
-        for name, value in metrics.items():
-            if not math.isfinite(value):
-                raise TrainingFailed(
-                    "not_finite",
-                    f"{name} became {value} in epoch {epoch} of {self.strategy.epochs}. Try "
-                    f"supernet.lr={self.recipe.lr / 10:g}",
-                )
+        self.weights.check_finite(metrics, f"in epoch {epoch} of {self.strategy.epochs}")
         metrics["skip_share"] = skip_share(self._whole(), self.space.derive(probs))
         metrics["alpha_entropy"] = entropy(probs)
         if self.strategy.eigenvalue or self.strategy.early_stopping:
@@ -266,18 +227,17 @@ class _Run:
         """Probabilities that the supernet is validated at: of the likeliest cell for a method that samples cells."""
         if not self.strategy.sampling:
             return self.strategy.expected()
-        relaxed = self.space.relax(self.space.derive(self.strategy.expected()))
-        return {name: rows.to(self.place) for name, rows in relaxed.items()}
+        return self.space.relax(self.space.derive(self.strategy.expected()))
 
     def _eigenvalue(self, epoch: int) -> float:
-        batch = next(self._batches(self.valid, epoch, 3))
+        batch = next(self.weights.batches(self.weights.valid, epoch, 3))
         alphas = self.strategy.alphas()
 
         def gradient() -> tuple[Tensor, ...]:
             with autocast(self.place, self.recipe):
                 # the same draws each time, or the differences would be between samples
                 probs = self.strategy.probs(generator(self.seed, epoch, 4))
-                logits = self.supernet(batch[0], probs, every=not self.strategy.sampling).float()
+                logits = self.weights.supernet(batch[0], probs, every=self.weights.every).float()
             return torch.autograd.grad(nn.functional.cross_entropy(logits, batch[1]), alphas)
 
         return dominant_eigenvalue(gradient, alphas, generator(self.seed, epoch, 5))
@@ -285,16 +245,14 @@ class _Run:
     # --- for a discretization that looks at the supernet ----------------------------------------------------------
 
     def score(self, probs: Mapping[str, Tensor]) -> float:
-        return measure(self.supernet, probs, self.held_out, self.recipe)[0]
+        return self.weights.measure(probs)[0]
 
     def tune(self, probs: Mapping[str, Tensor], epochs: int) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.lr_min or self.recipe.lr / 10
+        self.weights.set_lr(self.recipe.lr_min or self.recipe.lr / 10)
         for _ in range(epochs):
-            self.tuned = getattr(self, "tuned", 0) + 1
-            for batch in self._batches(self.train, self.strategy.epochs + self.tuned, 1, once=True):
-                with autocast(self.place, self.recipe):
-                    weight_step(self.supernet, probs, batch, self.optimizer, self.recipe, every=False)
+            self.tuned += 1
+            for batch in self.weights.training_batches(self.strategy.epochs + self.tuned):
+                self.weights.step(batch, [probs])
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
@@ -302,8 +260,7 @@ class _Run:
         if self.path is None:
             return
         state = {
-            "weights": self.supernet.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            **self.weights.state_dict(),
             "strategy": self.strategy.state_dict(),
             "curve": [dict(metrics) for metrics in self.curve],
             "history": [dict(probs) for probs in self.history],
@@ -316,8 +273,7 @@ class _Run:
         if state is None:
             return
         try:
-            self.supernet.load_state_dict(state["weights"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            self.weights.load_state_dict(state)
             self.strategy.load_state_dict(state["strategy"])
             self.curve, self.history, self.seconds = state["curve"], state["history"], state["seconds"]
         except (KeyError, ValueError, RuntimeError, TypeError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -39,30 +39,35 @@ def weight_optimizer(supernet: nn.Module, recipe: Recipe, *, every: bool) -> tor
 
 def weight_step(
     supernet: nn.Module,
-    probs: Mapping[str, Tensor],
+    paths: Sequence[Mapping[str, Tensor]],
     batch: tuple[Tensor, Tensor],
     optimizer: torch.optim.Optimizer,
     recipe: Recipe,
     *,
     every: bool,
 ) -> Tensor:
-    """One step of the weights at fixed probabilities.
+    """One step of the weights with the gradients at all given probabilities added up.
 
     Args:
+        paths: probabilities; those of a gradient strategy, or of one or several sampled architectures.
         every: run operations of probability 0 too, which saves a look at the probabilities.
 
     Returns:
-        The training loss before the step (nats, without a gradient).
+        The mean training loss before the step (nats, without a gradient).
     """
     images, labels = batch
     optimizer.zero_grad(set_to_none=True)
-    logits = supernet(images, probs, every=every)
-    loss = F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
-    loss.backward()  # type: ignore[no-untyped-call]
+    losses = []
+    for probs in paths:
+        with autocast(images.device, recipe):
+            logits = supernet(images, probs, every=every)
+        loss = F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.detach())
     if recipe.grad_clip is not None:
         nn.utils.clip_grad_norm_(supernet.parameters(), recipe.grad_clip)
     optimizer.step()
-    return loss.detach()
+    return torch.stack(losses).mean()
 
 
 @torch.no_grad()

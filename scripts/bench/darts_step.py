@@ -69,7 +69,7 @@ class Ours:
         self.strategy.alpha_step(self.supernet, train, valid, self.optimizer, self.rng)
         with torch.no_grad():
             probs = self.strategy.probs(self.rng)
-        return weight_step(self.supernet, probs, train, self.optimizer, RECIPE, every=True)
+        return weight_step(self.supernet, [probs], train, self.optimizer, RECIPE, every=True)
 
 
 def batches(size: int, dtype: torch.dtype, device: torch.device) -> tuple[Batch, Batch]:

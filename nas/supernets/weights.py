@@ -1,0 +1,180 @@
+"""The weights of a supernet, with the images that they are trained and measured on.
+
+Every random number is a function of a seed and the epoch, so a training that goes on from its checkpoint goes the way
+it would have gone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas.core import Task, UsageError
+from nas.data.dataset import Images, Split
+from nas.space import SearchSpace
+from nas.supernet import Relaxable
+from nas.supernets.steps import generator, measure, weight_optimizer, weight_step
+from nas.training.augment import Augmenter
+from nas.training.fit import TrainingFailed, batches
+from nas.training.recipe import Recipe
+
+Batch = tuple[Tensor, Tensor]
+TRAIN = 1
+"""Which of an epoch's streams of random numbers orders the training images; the others are the caller's."""
+
+
+class Weights:
+    """A supernet with its optimizer.
+
+    Args:
+        space: with a supernet.
+        split: weights are trained on the training part and measured on the other.
+        task: what the images are.
+        recipe: how; its epochs are the length of the schedule.
+        seed: of initialisation, order and augmentation.
+        place: where.
+        options: what the supernet is made with, such as `partial_channels`.
+        every: whether each step reaches all weights, not those of sampled paths alone.
+
+    Raises:
+        UsageError: the space has no supernet, or the recipe asks for what a supernet has not.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        split: Split,
+        task: Task,
+        recipe: Recipe,
+        *,
+        seed: int,
+        place: torch.device,
+        options: Mapping[str, Any],
+        every: bool,
+    ) -> None:
+        check_recipe(recipe)
+        self.recipe = recipe
+        self.seed = seed
+        self.place = place
+        self.every = every
+        self.begun = time.monotonic()
+        self.train = self._augmenter(split.train.first(recipe.train_images).to(place))
+        self.held_out = split.valid.first(recipe.valid_images).to(place)
+        self.valid = self._augmenter(self.held_out)
+        torch.manual_seed(seed)
+        made = relaxable(space).supernet(task, sizes(space, recipe), **options)
+        self.supernet: nn.Module = made.to(place)
+        if recipe.channels_last:
+            self.supernet.to(memory_format=torch.channels_last)
+        self.optimizer = weight_optimizer(self.supernet, recipe, every=every)
+
+    def _augmenter(self, images: Images) -> Augmenter:
+        return Augmenter(images, self.recipe.crop, self.recipe.flip, self.recipe.cutout)
+
+    def set_lr(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+
+    def batches(self, augmenter: Augmenter, epoch: int, part: int) -> Iterator[Batch]:
+        """Batches of an epoch, and then of further rounds without end.
+
+        Args:
+            part: which stream of random numbers.
+        """
+        turn = 0
+        while True:
+            yield from self._round(augmenter, epoch, part, turn)
+            turn += 1
+
+    def training_batches(self, epoch: int) -> Iterator[Batch]:
+        """The training images once."""
+        return self._round(self.train, epoch, TRAIN, 0)
+
+    def _round(self, augmenter: Augmenter, epoch: int, part: int, turn: int) -> Iterator[Batch]:
+        draws = augmenter.draw(generator(self.seed, epoch, part, turn))
+        for start, stop in batches(len(augmenter), self.recipe.batch_size):
+            yield augmenter.batch(draws, start, stop)
+
+    @property
+    def steps_an_epoch(self) -> int:
+        return sum(1 for _ in batches(len(self.train), self.recipe.batch_size))
+
+    def epoch(self, epoch: int, epochs: int, step: Callable[[Batch], Tensor]) -> float:
+        """One pass over the training images at the epoch's learning rate, cosine by epochs as DARTS has it.
+
+        Args:
+            epoch: from 1.
+            epochs: length of the schedule.
+            step: trains on a batch and returns its loss.
+
+        Returns:
+            Mean loss of the steps (nats).
+        """
+        self.set_lr(self.recipe.learning_rate((epoch - 1) / epochs))
+        self.supernet.train()
+        total, images = torch.zeros((), device=self.place), 0
+        for batch in self.training_batches(epoch):
+            total += step(batch) * len(batch[1])
+            images += len(batch[1])
+            self.check_time(epoch, epochs)
+        return total.item() / images
+
+    def step(self, batch: Batch, paths: Sequence[Mapping[str, Tensor]]) -> Tensor:
+        """See `steps.weight_step`."""
+        return weight_step(self.supernet, paths, batch, self.optimizer, self.recipe, every=self.every)
+
+    def measure(self, probs: Mapping[str, Tensor]) -> tuple[float, float]:
+        """Accuracy (fraction 0-1) and mean cross-entropy (nats) on the validation images."""
+        on_device = {name: rows.to(self.place) for name, rows in probs.items()}
+        return measure(self.supernet, on_device, self.held_out, self.recipe)
+
+    def check_time(self, epoch: int, epochs: int) -> None:
+        limit = self.recipe.time_limit
+        if limit is not None and time.monotonic() - self.begun > limit:
+            raise TrainingFailed(
+                "time_limit",
+                f"it passed supernet.time_limit={limit:g} s in epoch {epoch} of {epochs}; the same command goes on "
+                "after the last whole epoch",
+            )
+
+    def check_finite(self, metrics: Mapping[str, float], when: str) -> None:
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise TrainingFailed(
+                    "not_finite", f"{name} became {value} {when}. Try supernet.lr={self.recipe.lr / 10:g}"
+                )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"weights": self.supernet.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.supernet.load_state_dict(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def relaxable(space: SearchSpace) -> Relaxable:
+    """The space as one with a supernet.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if not isinstance(space, Relaxable):
+        raise UsageError(f"space {type(space).__name__} has no supernet; choose another space= or evaluator=")
+    return space
+
+
+def sizes(space: SearchSpace, recipe: Recipe) -> dict[str, Any]:
+    """Sizes of the supernet: the published ones where the recipe has null."""
+    return space.known_sizes(recipe.network, relaxable(space).search_network)
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raise `UsageError` where a recipe asks for what a supernet has not."""
+    for key in ("drop_path", "auxiliary_weight"):
+        if getattr(recipe, key):
+            raise UsageError(f"supernet.{key}={getattr(recipe, key):g}: a supernet has none; set it to 0")
