@@ -287,6 +287,35 @@ class AnswersEveryQuery(Protocol):
 
 
 @runtime_checkable
+class Learns(Protocol):
+    """An evaluator that scores with weights which it trains itself: before the first trial, or trial by trial.
+
+    Attributes:
+        sequential: whether a score depends on the proposals before it, so that one worker evaluates them in order.
+    """
+
+    sequential: bool
+
+    def keep_in(self, folder: Path) -> None:
+        """Keep checkpoints in a folder from now on."""
+
+    def begin(self, device: str, trials: Sequence[Trial], report: Callable[[int, Sequence[Metrics]], None]) -> None:
+        """Train as far as is due before the next trial, or go on from a checkpoint; called before any evaluation.
+
+        Args:
+            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            trials: those of earlier sessions, by number.
+            report: called after each epoch with the number of epochs and the curve so far.
+
+        Raises:
+            UserError: the weights cannot be trained, or a checkpoint cannot be used.
+        """
+
+    def scores(self, architectures: Sequence[Architecture], device: str) -> list[float]:
+        """Scores with the weights as they are now, higher is better."""
+
+
+@runtime_checkable
 class Reports(Protocol):
     """An evaluator that knows columns which no search may see, joined after the run."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from types import MappingProxyType
 from typing import NamedTuple
 
-from nas.core import Proposal, Strategy, Trial, UsageError
+from nas.core import Learns, Listener, Metrics, Proposal, Strategy, Trial, UsageError, WatchesEpochs
 from nas.evaluation import Outcome
 from nas.executors.base import Died, Executor
 from nas.supernet import GradientStrategy, SearchesSupernets, SupernetSearch
@@ -53,6 +53,36 @@ def with_search(trial: Trial, search: SupernetSearch) -> Trial:
         cost={**trial.cost, **search.cost, "search_seconds": search.seconds},
         curve=curve,
     )
+
+
+def check_learner(evaluator: Learns, agent: Strategy, executor: Executor) -> None:
+    """Raise `UsageError` where an evaluator cannot train the weights that it scores with."""
+    name = type(evaluator).__name__
+    if isinstance(agent, GradientStrategy):
+        raise UsageError(
+            f"strategy {type(agent).__name__} trains a supernet of its own, and {name} would score its cell by "
+            "another; set evaluator=training, or evaluator=table"
+        )
+    if evaluator.sequential and executor.workers > 1:
+        raise UsageError(
+            f"workers={executor.workers}: {name} learns from one proposal after the other; leave workers out, or set "
+            "evaluator.train=before"
+        )
+
+
+def to_watchers(listeners: Sequence[Listener], number: int) -> Callable[[int, Sequence[Metrics]], None]:
+    """What a training on a supernet reports its epochs to.
+
+    Args:
+        number: of the trial that it belongs to.
+    """
+    watching = [listener for listener in listeners if isinstance(listener, WatchesEpochs)]
+
+    def report(epochs: int, curve: Sequence[Metrics]) -> None:
+        for listener in watching:
+            listener.epoch(number, epochs, curve)
+
+    return report
 
 
 def check_supernets(agent: Strategy, supernets: SearchesSupernets | None, executor: Executor) -> None:

@@ -19,8 +19,8 @@ from nas.core import (
     Comparable,
     DescribesArchitecture,
     Evaluator,
+    Learns,
     Listener,
-    Metrics,
     Objective,
     Proposal,
     Strategy,
@@ -28,7 +28,6 @@ from nas.core import (
     Trial,
     UsageError,
     UserError,
-    WatchesEpochs,
     number_in,
     one_of,
     whole_number,
@@ -39,7 +38,7 @@ from nas.environment import environment
 from nas.evaluation import Evaluation
 from nas.executors.base import Executor, Jobs
 from nas.executors.inline import Inline
-from nas.plan import Plan, check_supernets, with_search
+from nas.plan import Plan, check_learner, check_supernets, to_watchers, with_search
 from nas.randomness import TrialRandom, training_seed
 from nas.space import SearchSpace
 from nas.store.base import Run, RunRecord, Store, check_run_name
@@ -152,6 +151,8 @@ def search(
     agent = strategy(space=space, objective=objective)
     agent.reset(random.start())
     executor = executor or Inline()
+    if isinstance(evaluator, Learns):
+        check_learner(evaluator, agent, executor)
     check_supernets(agent, supernets, executor)
     with locked_test_set(), ExitStack() as stack:
         protocol = evaluator.protocol() if isinstance(evaluator, Comparable) else {}
@@ -167,6 +168,8 @@ def search(
         for listener in listeners:
             listener.start(run, sorted(record.trials, key=_number), budget.trials, objective)
             stack.callback(listener.close)
+        if isinstance(evaluator, Learns):
+            evaluator.begin(device, sorted(record.trials, key=_number), to_watchers(listeners, len(record.trials)))
         session = _Session(
             space,
             agent,
@@ -282,13 +285,7 @@ class _Session:
             return self.agent.ask(self.random.trial(number), tuple(self.untold.values()))
         assert self.supernets is not None
         seed = training_seed(self.seed, "supernet", number)
-        watching = [listener for listener in self.listeners if isinstance(listener, WatchesEpochs)]
-
-        def report(epochs: int, curve: Sequence[Metrics]) -> None:
-            for listener in watching:
-                listener.epoch(number, epochs, curve)
-
-        found = self.supernets(self.agent, number, seed, self.device, report)
+        found = self.supernets(self.agent, number, seed, self.device, to_watchers(self.listeners, number))
         self.searched[number] = found
         return Proposal(found.architecture, info=found.info)
 

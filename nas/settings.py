@@ -192,6 +192,7 @@ def settings(
     config = config.copy()
     OmegaConf.set_struct(config, False)
     del config["hydra"]
+    _without_experiment(command, config, chosen, config_dir)
     for group, (_, earlier) in inherited.items():
         for key, value in literal(earlier, f"the {group} of the run or the genotype file").items():
             if key in config[group]:
@@ -205,6 +206,19 @@ def settings(
             continue
         assign(config, base, key, value, groups)
     return Settings(command, list(arguments), config_dir, config, {g: final.get(g) for g in groups}, inherited)
+
+
+def _without_experiment(command: str, config: DictConfig, chosen: Mapping[str, str], config_dir: Path | None) -> None:
+    """Take an experiment's settings away from parts that were chosen in place of its own: they would not fit."""
+    if "experiment" not in chosen:
+        return
+    own = _choices(_compose(command, [f"experiment={chosen['experiment']}"], config_dir))
+    others = {group: option for group, option in chosen.items() if group != "experiment"}
+    replaced = [group for group, option in others.items() if own.get(group) != option]
+    if replaced:
+        plain = _compose(command, [f"{group}={option}" for group, option in others.items()], config_dir)
+        for group in replaced:
+            config[group] = plain[group]
 
 
 def _refuse_overruled(config: DictConfig, values: Sequence[tuple[str, str]]) -> None:
@@ -235,7 +249,7 @@ def _check_evaluated(
     evaluator = choices.get("evaluator")
     # a strategy that learns on a supernet trains it on the images whatever scores its architectures
     used = _used(config) | ({"data"} if choices.get("supernet") else set())
-    for part in sorted(used):
+    for part in sorted(_references(config.get("evaluator"), needed=True)):
         if part in choices and part not in config:
             there = ", ".join(options.get(part, []))
             raise UsageError(f"evaluator={evaluator} needs a {part}; set {part}= to one of {there}")
@@ -269,10 +283,14 @@ def _used(config: DictConfig) -> set[str]:
     return used
 
 
-def _references(node: Any) -> set[str]:
-    """What a part refers to: `data` of `${data}`, `data.root` of `${data.root}` or `${oc.select:data.root,null}`."""
+def _references(node: Any, *, needed: bool = False) -> set[str]:
+    """What a part refers to: `data` of `${data}`, `data.root` of `${data.root}` or `${oc.select:data.root,null}`.
+
+    Args:
+        needed: leave out what `oc.select` refers to, which may be missing.
+    """
     text = OmegaConf.to_yaml(node) if OmegaConf.is_config(node) else ""
-    return set(re.findall(r"\$\{(?:oc\.select:)?([\w.]+)", text))
+    return set(re.findall(r"\$\{([\w.]+)\}" if needed else r"\$\{(?:oc\.select:)?([\w.]+)", text))
 
 
 def group_options(config_dir: Path | None = None) -> dict[str, list[str]]:

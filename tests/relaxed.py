@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 import torch
 from torch import nn
 
@@ -44,7 +42,7 @@ class Planted(SearchSpace):
         self.place = place
         others = [name for name in OPERATIONS if name != "keep"]
         self.names = tuple((*others[:p], "keep", *others[p:]) for p in place)
-        self.choices = MappingProxyType({f"e{edge}": names for edge, names in enumerate(self.names)})
+        self.choices = {f"e{edge}": names for edge, names in enumerate(self.names)}
         self.alphas = {f"e{edge}": (1, len(OPERATIONS)) for edge in range(EDGES)}
         self.operations = {f"e{edge}": names for edge, names in enumerate(self.names)}
         self.targets = {f"e{edge}": (edge + 1,) for edge in range(EDGES)}

@@ -10,7 +10,8 @@ from conftest import ROOT
 from nas import UsageError
 from nas.settings import group_options, settings
 
-PARTS = [(group, option) for group, options in group_options().items() for option in options]
+OPTIONS = group_options()
+PARTS = [(group, option) for group, options in OPTIONS.items() for option in options if group != "experiment"]
 
 
 @pytest.mark.parametrize(("group", "option"), PARTS)
@@ -27,6 +28,15 @@ def test_every_setting_is_an_argument_and_every_argument_with_a_default_a_settin
     written = {key for key in node if not key.startswith("_")}
     given = {"space", "objective"} if group in ("strategy", "evaluator") else set()
     assert written == set(arguments) - given
+
+
+@pytest.mark.parametrize("option", OPTIONS["experiment"])
+def test_every_experiment_composes_and_yields_to_the_command_line(option):
+    made = settings("search", [f"experiment={option}"])
+    assert made.get("budget.trials") is not None
+    own = settings("search", [f"experiment={option}", "strategy=local_search", "budget.trials=7"])
+    assert own.node("strategy") == settings("search", ["strategy=local_search"]).node("strategy")
+    assert own.get("budget.trials") == 7
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.stem)

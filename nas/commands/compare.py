@@ -10,6 +10,7 @@ import json
 import shlex
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ from nas.analysis.report import terminal_table, write_report
 from nas.analysis.results import RunResult
 from nas.commands.search import budget_of
 from nas.comparison import Contender, Match, columns, compare
-from nas.core import Objective, Reports, UsageError, one_of, whole_number
+from nas.core import Learns, Objective, Reports, UsageError, one_of, whole_number
+from nas.data.lock import locked_test_set
 from nas.output import Bar, print_json, print_table
 from nas.overrides import words
 from nas.settings import Settings
@@ -33,6 +35,7 @@ BASELINE = "random"
 DEFAULT_TRIALS = 100
 LONGEST_LABEL = 90
 JOURNAL = "runs.journal"
+CHECKPOINTS = "checkpoints"
 MOST_SEEDS = 10_000
 """Far beyond what any test needs; a larger number is a slip of the finger."""
 
@@ -53,12 +56,15 @@ def main(settings: Settings) -> int:
     }
     out = folder(settings, about | {"budget": settings.get("budget"), "objective": settings.get("objective")})
     # what is looked up costs nothing to look up again; what is trained is kept trial by trial
-    store = None if isinstance(evaluator, Reports) else SQLiteStore(f"sqlite:///{out.absolute()}/runs.db")
+    looked_up = isinstance(evaluator, Reports) and not isinstance(evaluator, Learns)
+    store = None if looked_up else SQLiteStore(f"sqlite:///{out.absolute()}/runs.db")
     match = Match(space, evaluator, budget, objective, settings.get("duplicates"), str(device), store)
     executor = in_order(settings)
     started = time.perf_counter()
     bar = Bar(settings.get("progress"), "run")
     try:
+        if isinstance(evaluator, Learns):
+            _train_once(evaluator, str(device), out, Bar(settings.get("progress"), "supernet epoch"))
         results = compare(
             match,
             contenders,
@@ -82,6 +88,18 @@ def main(settings: Settings) -> int:
     print_table(report.headline, head, rows, text=("strategy",))
     print(f"\nIn {out}/: summary.md (statistics), anytime.png (curves), runs.csv, summary.json")
     return 0
+
+
+def _train_once(evaluator: Learns, device: str, out: Path, bar: Bar) -> None:
+    """Train the weights that all runs score with, before any of them begins."""
+    if evaluator.sequential:
+        raise UsageError(
+            "evaluator.train=on_proposal: each run would go on with the weights of the run before; compare with "
+            "evaluator.train=before, or run nas search once a seed"
+        )
+    evaluator.keep_in(out / CHECKPOINTS)
+    with locked_test_set(), closing(bar):
+        evaluator.begin(device, (), lambda epochs, curve: bar.report(len(curve), epochs))
 
 
 def in_order(settings: Settings) -> Executor:
@@ -124,7 +142,7 @@ def folder(settings: Settings, about: dict[str, Any]) -> Path:
         out = Path(settings.get("out")).expanduser()
         if out.exists() and not out.is_dir():
             raise UsageError(f"out={out} is a file; expected a folder")
-        if out.is_dir() and any(out.iterdir()) and not (out / JOURNAL).exists():
+        if out.is_dir() and {path.name for path in out.iterdir()} - {CHECKPOINTS} and not (out / JOURNAL).exists():
             raise UsageError(f"out={out} holds something else than a comparison; choose another folder")
         return out
     about = about | {"duplicates": settings.get("duplicates")}

@@ -9,11 +9,13 @@ import hashlib
 import json
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.agreement import Agreement, agreement
 from nas.commands.leaderboard import show
-from nas.core import Objective, Reports, Trial, UsageError, one_of
+from nas.core import Learns, Objective, Reports, Trial, UsageError, one_of
 from nas.listeners.progress import Progress
 from nas.listeners.tensorboard import TensorBoard
 from nas.output import counted, print_json, run_folder
@@ -35,7 +37,7 @@ GRADIENT_TRIALS = 1
 
 def main(settings: Settings) -> int:
     one_of("format", settings.get("format"), ("table", "json"))
-    gradient = settings.choices.get("supernet") is not None
+    gradient = settings.choices.get("supernet") is not None and "supernet" not in settings.evaluated()
     budget = budget_of(settings, GRADIENT_TRIALS if gradient else DEFAULT_TRIALS)
     objective = Objective(**settings.get("objective"))
     device = resolve_device(settings.get("device"))
@@ -46,6 +48,8 @@ def main(settings: Settings) -> int:
     store = settings.make("store")
     evaluator = settings.make("evaluator", space=space)
     folder = run_folder(settings.get("dir"), run)
+    if isinstance(evaluator, Learns):
+        evaluator.keep_in(folder / "checkpoints")
     listeners: list[Any] = [TensorBoard(folder / "tensorboard")]
     if settings.get("progress"):
         listeners.append(Progress())
@@ -72,7 +76,8 @@ def main(settings: Settings) -> int:
         print(f"\ninterrupted; {kept}. Go on with:\n  {command}", file=sys.stderr)
         return 130
     if settings.get("format") == "json":
-        print_json(_summary(result, objective, evaluator))
+        found = _agreement(settings, result, evaluator, store)
+        print_json(_summary(result, objective, evaluator) | ({"agreement": asdict(found)} if found else {}))
     else:
         _report(settings, result, space, evaluator, store)
     if result.best is None or result.ended == "failures":
@@ -139,6 +144,14 @@ def _summary(result: SearchResult, objective: Objective, evaluator: Any) -> dict
     }
 
 
+def _agreement(settings: Settings, result: SearchResult, evaluator: Any, store: Store) -> Agreement | None:
+    """How an evaluator with weights of its own ranks the architectures of the run."""
+    if not isinstance(evaluator, Learns):
+        return None
+    entries = [entry for group in leaderboard(store, result.run, top=0) for entry in group]
+    return agreement(evaluator, entries, settings.get("device"))
+
+
 def _report(settings: Settings, result: SearchResult, space: SearchSpace, evaluator: Any, store: Store) -> None:
     failed = sum(not trial.completed for trial in result.trials)
     before = f", {result.resumed} of them from before" if result.resumed else ""
@@ -150,10 +163,16 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, evalua
         print(cell_text(space, result.best))
         if "collapse" in result.best.proposal.info:
             print(f"warning: {result.best.proposal.info['collapse']}")
-        if isinstance(evaluator, Reports):
-            found = evaluator.reported(result.best.proposal.architecture)
+        found = evaluator.reported(result.best.proposal.architecture) if isinstance(evaluator, Reports) else {}
+        if found:
             values = "; ".join(f"{name} {value:.6g}" for name, value in found.items())
             print(f"of it the table reports, unseen by the search: {values}")
+        agreed = _agreement(settings, result, evaluator, store)
+        if agreed is not None:
+            print(
+                f"Kendall's tau of the supernet's scores and {agreed.against}: {agreed.tau:.2f} "
+                f"(n = {agreed.n}, p = {agreed.p_value:.2g})"
+            )
     url = settings.get("store.url")
     where = [] if url in (None, "sqlite:///nas.db") else [f"store.url={url}"]
     run = f"run={result.run}"

@@ -46,16 +46,19 @@ class Progress:
             self._say(f"{self.done}{f'/{self.total}' if self.total else ''} trials, {self._incumbent()}")
 
     def epoch(self, number: int, epochs: int, curve: Sequence[Metrics]) -> None:
-        """Progress of the search on a supernet: validation loss, what alpha has decided, and skip connections."""
+        """Progress on a supernet: losses, and of a search what alpha has decided and the share of skip connections."""
         if not curve:
             return
         now = curve[-1]
         losses = [name for name in ("train", "valid") if f"supernet_{name}_loss" in now]
         health = [f"{name} loss {now[f'supernet_{name}_loss']:.3f}" for name in losses]
-        health += [f"entropy {now['alpha_entropy']:.3f}", f"{now['skip_share']:.0%} skip"]
+        who = "supernet"
+        if "alpha_entropy" in now:
+            who = f"trial {number}"
+            health += [f"entropy {now['alpha_entropy']:.3f}", f"{now['skip_share']:.0%} skip"]
         if "alpha_eigenvalue" in now:
             health.append(f"eigenvalue {now['alpha_eigenvalue']:.3g}")
-        words = f"trial {number}, epoch {len(curve)}/{epochs}: {', '.join(health)}"
+        words = f"{who}, epoch {len(curve)}/{epochs}: {', '.join(health)}"
         self.bar.set_postfix_str(words)
         last = len(curve) == epochs
         if not self.terminal and (time.monotonic() - self.last_line >= LINE_SECONDS or last):

@@ -77,7 +77,8 @@ def objective_of(run: Run) -> Objective:
 
 def epochs(run: Run, trial: Trial) -> int | None:
     """Epochs that a trial was trained for; None for evaluators without epochs."""
-    full = run.protocol.get("recipe", {}).get("epochs")
+    trained = "shared_weights" not in run.protocol  # there the recipe is that of the supernet
+    full = run.protocol.get("recipe", {}).get("epochs") if trained else None
     return trial.proposal.fidelity or full
 
 
@@ -108,6 +109,10 @@ def protocol_words(run: Run, trial: Trial) -> str:
         words.append(f"{protocol['data']} (split {protocol.get('split')})")
     if "table" in protocol:
         words.append(f"table {protocol['table']}, {protocol.get('column')}")
+    if "shared_weights" in protocol:
+        shared = protocol["shared_weights"]
+        how = f"{shared['sampling']} paths, {recipe['epochs']} epochs" if "sampling" in shared else "the proposals"
+        words.append(f"scored by a supernet trained on {how} (seed {shared['seed']})")
     if epochs(run, trial) is not None:
         words.append(f"{epochs(run, trial)} epochs" if epochs(run, trial) != 1 else "1 epoch")
     if recipe.get("train_images"):

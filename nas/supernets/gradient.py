@@ -28,8 +28,9 @@ from nas.supernet import GradientStrategy, SupernetSearch
 from nas.supernets import checkpoint
 from nas.supernets.health import collapse, dominant_eigenvalue, entropy, skip_share, stops_at
 from nas.supernets.memory import check_fits, free_memory, need
+from nas.supernets.recipe import check_recipe
 from nas.supernets.steps import autocast, generator
-from nas.supernets.weights import Batch, Weights, check_recipe, relaxable
+from nas.supernets.weights import Batch, Weights, relaxable
 from nas.training.device import PeakMemory, configured, resolve_device
 from nas.training.fit import TrainingFailed, memory_guard
 from nas.training.recipe import Recipe
@@ -77,7 +78,7 @@ class GradientSearch:
         place = resolve_device(device)
         memory = PeakMemory(place)
         try:
-            with configured(place, self.recipe), memory_guard():
+            with configured(place, self.recipe), memory_guard("supernet"):
                 run = _Run(self, strategy, seed, place, self._path(number))
                 found = run.search(report)
         except TrainingFailed as failure:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from nas.core import Task, UsageError
 from nas.data.dataset import Images, Split
 from nas.space import SearchSpace
 from nas.supernet import Relaxable
+from nas.supernets.recipe import check_recipe
 from nas.supernets.steps import generator, measure, weight_optimizer, weight_step
 from nas.training.augment import Augmenter
 from nas.training.fit import TrainingFailed, batches
@@ -91,13 +93,13 @@ class Weights:
             yield from self._round(augmenter, epoch, part, turn)
             turn += 1
 
-    def training_batches(self, epoch: int) -> Iterator[Batch]:
-        """The training images once."""
-        return self._round(self.train, epoch, TRAIN, 0)
+    def training_batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
+        """The training images once, but for the first `skip` batches."""
+        return self._round(self.train, epoch, TRAIN, 0, skip)
 
-    def _round(self, augmenter: Augmenter, epoch: int, part: int, turn: int) -> Iterator[Batch]:
+    def _round(self, augmenter: Augmenter, epoch: int, part: int, turn: int, skip: int = 0) -> Iterator[Batch]:
         draws = augmenter.draw(generator(self.seed, epoch, part, turn))
-        for start, stop in batches(len(augmenter), self.recipe.batch_size):
+        for start, stop in islice(batches(len(augmenter), self.recipe.batch_size), skip, None):
             yield augmenter.batch(draws, start, stop)
 
     @property
@@ -171,10 +173,3 @@ def relaxable(space: SearchSpace) -> Relaxable:
 def sizes(space: SearchSpace, recipe: Recipe) -> dict[str, Any]:
     """Sizes of the supernet: the published ones where the recipe has null."""
     return space.known_sizes(recipe.network, relaxable(space).search_network)
-
-
-def check_recipe(recipe: Recipe) -> None:
-    """Raise `UsageError` where a recipe asks for what a supernet has not."""
-    for key in ("drop_path", "auxiliary_weight"):
-        if getattr(recipe, key):
-            raise UsageError(f"supernet.{key}={getattr(recipe, key):g}: a supernet has none; set it to 0")

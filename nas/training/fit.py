@@ -201,18 +201,22 @@ def _logits(network: nn.Module, images: Tensor, recipe: Recipe) -> tuple[Tensor,
 
 
 @contextmanager
-def memory_guard() -> Iterator[None]:
-    """Turn exhausted memory, of the device or of the machine, into `TrainingFailed`."""
+def memory_guard(part: str = Recipe.part) -> Iterator[None]:
+    """Turn exhausted memory, of the device or of the machine, into `TrainingFailed`.
+
+    Args:
+        part: the key that what needs less of it stands under.
+    """
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise TrainingFailed("out_of_memory", _out_of_memory(error)) from None
+        raise TrainingFailed("out_of_memory", _out_of_memory(error, part)) from None
     except RuntimeError as error:
         if not any(sign in str(error) for sign in MEMORY_SIGNS):
             raise
-        raise TrainingFailed("out_of_memory", _out_of_memory(error)) from None
+        raise TrainingFailed("out_of_memory", _out_of_memory(error, part)) from None
 
 
-def _out_of_memory(error: BaseException) -> str:
+def _out_of_memory(error: BaseException, part: str) -> str:
     detail = str(error).strip().splitlines()[0] if str(error).strip() else "no details"
-    return f"out of memory ({detail}). Try a smaller trainer.batch_size or trainer.network"
+    return f"out of memory ({detail}). Try a smaller {part}.batch_size or {part}.network"

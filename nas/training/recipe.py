@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from nas.core import UsageError, number_in, one_of, whole_number
 
@@ -44,6 +44,9 @@ class Recipe:
         time_limit: seconds after which training is given up; None: never.
     """
 
+    part: ClassVar[str] = "trainer"
+    """The key that its settings stand under, for messages."""
+
     epochs: int
     batch_size: int = 256
     lr: float = 0.1
@@ -68,19 +71,19 @@ class Recipe:
     time_limit: float | None = None
 
     def __post_init__(self) -> None:
-        whole_number("trainer.epochs", self.epochs)
-        whole_number("trainer.batch_size", self.batch_size, least=2)
-        number_in("trainer.lr", self.lr, 0.0, math.inf, above=True)
-        number_in("trainer.lr_min", self.lr_min, 0.0, self.lr)
-        number_in("trainer.momentum", self.momentum, 0.0, 1.0)
-        number_in("trainer.weight_decay", self.weight_decay, 0.0, math.inf)
-        number_in("trainer.grad_clip", self.grad_clip, 0.0, math.inf, above=True, null=True)
-        number_in("trainer.crop", self.crop, 0.0, 1.0)
-        number_in("trainer.cutout", self.cutout, 0.0, 1.0)
-        number_in("trainer.drop_path", self.drop_path, 0.0, 0.999)
-        number_in("trainer.auxiliary_weight", self.auxiliary_weight, 0.0, math.inf)
-        number_in("trainer.time_limit", self.time_limit, 0.0, math.inf, above=True, null=True)
-        one_of("trainer.precision", self.precision, ("fp32", "tf32", "bf16"))
+        whole_number(f"{self.part}.epochs", self.epochs)
+        whole_number(f"{self.part}.batch_size", self.batch_size, least=2)
+        number_in(f"{self.part}.lr", self.lr, 0.0, math.inf, above=True)
+        number_in(f"{self.part}.lr_min", self.lr_min, 0.0, self.lr)
+        number_in(f"{self.part}.momentum", self.momentum, 0.0, 1.0)
+        number_in(f"{self.part}.weight_decay", self.weight_decay, 0.0, math.inf)
+        number_in(f"{self.part}.grad_clip", self.grad_clip, 0.0, math.inf, above=True, null=True)
+        number_in(f"{self.part}.crop", self.crop, 0.0, 1.0)
+        number_in(f"{self.part}.cutout", self.cutout, 0.0, 1.0)
+        number_in(f"{self.part}.drop_path", self.drop_path, 0.0, 0.999)
+        number_in(f"{self.part}.auxiliary_weight", self.auxiliary_weight, 0.0, math.inf)
+        number_in(f"{self.part}.time_limit", self.time_limit, 0.0, math.inf, above=True, null=True)
+        one_of(f"{self.part}.precision", self.precision, ("fp32", "tf32", "bf16"))
         for key, least, most in (
             ("train_images", 2, HUGE),
             ("valid_images", 1, HUGE),
@@ -88,14 +91,14 @@ class Recipe:
             ("threads", 1, 1024),
         ):
             if getattr(self, key) is not None:
-                whole_number(f"trainer.{key}", getattr(self, key), least, most)
+                whole_number(f"{self.part}.{key}", getattr(self, key), least, most)
         for key in ("nesterov", "flip", "channels_last", "deterministic"):
             if not isinstance(getattr(self, key), bool):
-                raise UsageError(f"trainer.{key} must be true or false, got {getattr(self, key)!r}")
+                raise UsageError(f"{self.part}.{key} must be true or false, got {getattr(self, key)!r}")
         if not isinstance(self.network, Mapping):
-            raise UsageError(f"trainer.network must be a mapping such as {{channels: 8}}, got {self.network!r}")
+            raise UsageError(f"{self.part}.network must be a mapping such as {{channels: 8}}, got {self.network!r}")
         if self.nesterov and self.momentum == 0:
-            raise UsageError("trainer.nesterov=true needs trainer.momentum above 0, got 0")
+            raise UsageError(f"{self.part}.nesterov=true needs {self.part}.momentum above 0, got 0")
 
     def protocol(self) -> dict[str, Any]:
         """What makes two trainings comparable: all settings but those that say how they are computed."""

@@ -1,0 +1,92 @@
+"""How well shared weights rank architectures: Kendall's rank correlation with a table, or else with retrainings.
+
+What they are held against may be test accuracies, so this is for after a search.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+import numpy as np
+import scipy
+
+from nas.core import Architecture, Learns, Reports
+from nas.store.leaderboard import Entry, recipe_key
+
+LEAST = 3
+"""Architectures below which a rank correlation says nothing."""
+MOST = 100
+"""Architectures that are scored for it, the best of the run first."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Kendall's tau-b of scores and truth.
+
+    Args:
+        against: what the truth is, such as `c10_test_acc_200`.
+        tau: -1 to 1; 1 where both rank alike, 0 where one says nothing of the other.
+        p_value: two-sided, of tau being 0.
+        n: architectures.
+    """
+
+    against: str
+    tau: float
+    p_value: float
+    n: int
+
+
+def agreement(evaluator: Learns, entries: Sequence[Entry], device: str) -> Agreement | None:
+    """Score the architectures of a run anew, and hold that against what is known of them.
+
+    Args:
+        entries: of the run's leaderboard, best first.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Returns:
+        None where too little is known.
+    """
+    done = [entry for entry in entries if entry.trial.completed]
+    against, truth = _tabulated(evaluator, done)
+    if not truth:
+        against, truth = "test accuracy after retraining", _retrained(done)
+    chosen = list(truth)[:MOST]
+    expected = [truth[architecture] for architecture in chosen]
+    if len(chosen) < LEAST or np.ptp(expected) == 0:
+        return None
+    scores = evaluator.scores(chosen, device)
+    if np.ptp(scores) == 0:
+        return None
+    found = scipy.stats.kendalltau(scores, expected)
+    return Agreement(against, float(found.statistic), float(found.pvalue), len(chosen))
+
+
+def _tabulated(evaluator: Learns, entries: Sequence[Entry]) -> tuple[str, Mapping[Architecture, float]]:
+    """The headline column of the evaluator's table, as numbers of which higher is better."""
+    name, truth = "", dict[Architecture, float]()
+    if not isinstance(evaluator, Reports):
+        return name, truth
+    for entry in entries:
+        reported = evaluator.reported(entry.trial.proposal.architecture)
+        if reported:
+            name = next(iter(reported))
+            sign = 1 if evaluator.direction(name) == "maximize" else -1
+            truth[entry.trial.proposal.architecture] = sign * reported[name]
+    return name, truth
+
+
+def _retrained(entries: Sequence[Entry]) -> Mapping[Architecture, float]:
+    """Mean test accuracies of what was retrained with one recipe, the one that most of it was retrained with."""
+    recipes = Counter(key for entry in entries for key in {recipe_key(test) for test in entry.tested})
+    if not recipes:
+        return {}
+    recipe = recipes.most_common(1)[0][0]
+    truth = {}
+    for entry in entries:
+        tested = [test.metrics["test_accuracy"] for test in entry.tested if recipe_key(test) == recipe]
+        if tested:
+            truth[entry.trial.proposal.architecture] = mean(tested)
+    return truth

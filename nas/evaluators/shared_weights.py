@@ -1,0 +1,218 @@
+"""Score an architecture with the weights of a supernet instead of training it.
+
+Trained before the search on sampled single paths, it is the one-shot model of Guo et al., "Single Path One-Shot Neural
+Architecture Search with Uniform Sampling", ECCV 2020, https://arxiv.org/abs/1904.00420 (with evolution), and of Li &
+Talwalkar, "Random Search and Reproducibility for NAS", UAI 2019, https://arxiv.org/abs/1902.07638 (with random search).
+Trained on the strategy's own proposals, with REINFORCE, it is Pham, Guan, Zoph, Le & Dean, "Efficient Neural
+Architecture Search via Parameter Sharing", ICML 2018, https://arxiv.org/abs/1802.03268.
+
+Differs from the papers: normalisation takes the statistics of each batch, in training and in scoring, so none have to
+be measured anew for each architecture; ENAS takes turns proposal by proposal, not an epoch of weights and then 2,000
+steps of the controller, and scores on all validation images instead of one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from nas.core import (
+    Architecture,
+    Context,
+    Metrics,
+    Proposal,
+    Trial,
+    UsageError,
+    UserError,
+    one_of,
+    whole_number,
+)
+from nas.data.dataset import DataSet, Split
+from nas.description import describe
+from nas.evaluators.table import TableEvaluator
+from nas.space import SearchSpace
+from nas.supernets.paths import SAMPLERS
+from nas.supernets.shared import TrainedBefore, TrainedOnProposals
+from nas.supernets.weights import Weights, relaxable, sizes
+from nas.tables.table import Table
+from nas.training.device import configured, resolve_device
+from nas.training.fit import TrainingFailed, memory_guard
+from nas.training.recipe import Recipe
+
+FILE = "shared-weights.pt"
+"""Name of the checkpoint."""
+
+
+class SharedWeights:
+    """Scores proposals with one supernet.
+
+    Metrics of a trial: `valid_accuracy` (fraction 0-1), `valid_loss` (nats), and with `train="on_proposal"`
+    `train_loss`. They rank architectures against one another and say nothing of what training would reach.
+
+    Args:
+        space: with a supernet.
+        data: training images train the supernet, validation images score; the test images stay locked.
+        supernet: the recipe; its epochs are the length of the training, and on proposals that of its schedule.
+        train: `before` the search on sampled paths, or `on_proposal`, some steps on each before it is scored.
+        sampling: of the paths before the search, `uniform` (also for None) or `fair`.
+        steps: batches that the weights are trained on with each proposal, 1 or more; None: 1.
+        seed: of initialisation, images and paths.
+        table: a benchmark to hold the scores against after a search; None: none is at hand.
+    """
+
+    answers_every_query = True  # equal functions have different weights in a supernet, or the weights have changed
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        data: DataSet,
+        supernet: Recipe,
+        *,
+        train: Literal["before", "on_proposal"] = "before",
+        sampling: Literal["uniform", "fair"] | None = None,
+        steps: int | None = None,
+        seed: int = 0,
+        table: Table | None = None,
+    ) -> None:
+        if supernet is None:
+            raise UsageError("evaluator=shared_weights needs a supernet; set supernet= to one of the options of --help")
+        relaxable(space)
+        one_of("evaluator.train", train, ("before", "on_proposal"))
+        for key, value, use in (("sampling", sampling, "before"), ("steps", steps, "on_proposal")):
+            if value is not None and train != use:
+                raise UsageError(f"evaluator.{key}={value} has no effect with evaluator.train={train}; leave it out")
+        if sampling is not None:
+            one_of("evaluator.sampling", sampling, tuple(SAMPLERS))
+        if steps is not None:
+            whole_number("evaluator.steps", steps)
+        self.space = space
+        self.data = data
+        self.supernet = supernet
+        self.train = train
+        self.sampling = sampling
+        self.steps = steps
+        self.seed = seed
+        self.table = table
+        self.folder: Path | None = None
+        self._split: Split | None = None
+        self._shared: TrainedBefore | TrainedOnProposals | None = None
+        self._truth = None if table is None else TableEvaluator(space, table)
+
+    @property
+    def sequential(self) -> bool:
+        return self.train == "on_proposal"
+
+    def protocol(self) -> Mapping[str, Any]:
+        """Data split, recipe, and all that decides the weights: scores of two supernets are never ranked together."""
+        if self._split is None:
+            self._split = self.data.split()
+        recipe = self.supernet.protocol() | {"network": sizes(self.space, self.supernet)}
+        own = {"steps": self.steps or 1} if self.sequential else {"sampling": self.sampling or "uniform"}
+        shared = {"train": self.train, **own, "seed": self.seed}
+        return {"data": self.data.name, "split": self._split.hash, "recipe": recipe, "shared_weights": shared}
+
+    def keep_in(self, folder: Path) -> None:
+        self.folder = folder
+
+    def begin(self, device: str, trials: Sequence[Trial], report: Callable[[int, Sequence[Metrics]], None]) -> None:
+        place = resolve_device(device)
+        if isinstance(self._shared, TrainedBefore) and self._shared.weights.place == place:
+            return  # the same weights for every search
+        if self._truth is not None:
+            self._truth.prepare(device)  # what is wrong with the table is told before the hours of training
+        protocol = self.protocol()
+        assert self._split is not None
+        path = None if self.folder is None else self.folder / FILE
+        identity = {"space": describe(self.space), **protocol}
+        with self._working(place):
+            weights = Weights(
+                self.space,
+                self._split,
+                self.data.task,
+                self.supernet,
+                seed=self.seed,
+                place=place,
+                options={},
+                every=False,
+            )
+            if self.sequential:
+                along = TrainedOnProposals(self.space, weights, path, identity, steps=self.steps or 1)
+                along.resume([trial.proposal.architecture for trial in trials])
+                self._shared = along
+            else:
+                sampler = SAMPLERS[self.sampling or "uniform"]
+                before = TrainedBefore(self.space, weights, path, identity, sampler=sampler)
+                before.train(report)
+                self._shared = before
+
+    def prepare(self, device: str) -> None:
+        """Train, or load what a checkpoint has, where no search has begun it.
+
+        Raises:
+            UserError: as `begin`.
+        """
+        if self._shared is None:
+            self.begin(device, (), lambda _epochs, _curve: None)
+
+    def __call__(self, proposal: Proposal, context: Context) -> Metrics:
+        if proposal.fidelity is not None:
+            raise UsageError(
+                f"the strategy asks for {proposal.fidelity} epochs, and evaluator=shared_weights trains no proposal by "
+                "itself; set evaluator=training"
+            )
+        self.prepare(context.device)
+        shared, metrics = self._shared, {}
+        assert shared is not None
+        with self._working(shared.weights.place):
+            if isinstance(shared, TrainedOnProposals):
+                metrics["train_loss"] = shared.learn(proposal.architecture)
+            metrics["valid_accuracy"], metrics["valid_loss"] = shared.score(proposal.architecture)
+        context.measured("supernet_seconds", round(shared.seconds, 3))
+        return metrics
+
+    def scores(self, architectures: Sequence[Architecture], device: str) -> list[float]:
+        """Accuracies (fractions 0-1) on the validation images with the weights as they are now."""
+        self.prepare(device)
+        shared = self._shared
+        assert shared is not None
+        with self._working(shared.weights.place):
+            return [shared.score(architecture)[0] for architecture in architectures]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without images and weights: each process loads its own."""
+        return self.__dict__ | {"_split": None, "_shared": None}
+
+    @contextmanager
+    def _working(self, place: torch.device) -> Iterator[None]:
+        """With the recipe's threads and precision; what fails ends the search, since all scores hang on the weights."""
+        try:
+            with configured(place, self.supernet), memory_guard("supernet"):
+                yield
+        except TrainingFailed as failure:
+            raise UserError(f"the training of the shared weights failed: {failure.message}") from None
+
+    # --- the benchmark, for after a search ------------------------------------------------------------------------
+
+    def reported(self, architecture: Architecture) -> Metrics:
+        """The table's columns of an architecture; nothing without a table.
+
+        Raises:
+            TestSetLocked: a search is running.
+        """
+        return {} if self._truth is None else self._truth.reported(architecture)
+
+    def optimum(self, column: str) -> float | None:
+        """See `TableEvaluator.optimum`."""
+        return None if self._truth is None else self._truth.optimum(column)
+
+    def direction(self, column: str) -> Literal["maximize", "minimize"]:
+        """See `TableEvaluator.direction`."""
+        return "maximize" if self._truth is None else self._truth.direction(column)
+
+    def label(self, column: str) -> str:
+        """See `TableEvaluator.label`."""
+        return column if self._truth is None else self._truth.label(column)

@@ -1,0 +1,27 @@
+"""How the weights of a supernet are trained: a recipe without what a supernet has not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from nas.core import UsageError
+from nas.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class SupernetRecipe(Recipe):
+    """A recipe whose messages name the key `supernet`."""
+
+    part: ClassVar[str] = "supernet"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_recipe(self)
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raise `UsageError` where a recipe asks for what a supernet has not."""
+    for key in ("drop_path", "auxiliary_weight"):
+        if getattr(recipe, key):
+            raise UsageError(f"supernet.{key}={getattr(recipe, key):g}: a supernet has none; set it to 0")

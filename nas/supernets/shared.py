@@ -1,0 +1,183 @@
+"""Weights that many architectures share: trained on sampled paths at once, or along with what is proposed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from nas.core import Architecture, Metrics, UsageError, UserError
+from nas.space import SearchSpace
+from nas.supernets import checkpoint
+from nas.supernets.paths import Sampler
+from nas.supernets.weights import Batch, Weights, relaxable
+
+SAVED_EVERY = 10.0
+"""Seconds between checkpoints of weights that learn from proposals; what came after the last one is learnt again."""
+
+
+@dataclass
+class Shared:
+    """Weights with what is known of their training.
+
+    Args:
+        space: with a supernet.
+        weights: fresh ones.
+        path: of the checkpoint; None: none is kept.
+        identity: JSON-safe: all that decides the course of the training.
+    """
+
+    space: SearchSpace
+    weights: Weights
+    path: Path | None
+    identity: Mapping[str, Any]
+    seconds: float = 0.0
+
+    def score(self, architecture: Architecture) -> tuple[float, float]:
+        """Accuracy (fraction 0-1) and loss (nats) of an architecture on the validation images."""
+        return self.weights.measure(self.relaxed(architecture))
+
+    def relaxed(self, architecture: Architecture) -> dict[str, Tensor]:
+        """Its probabilities on the device of the weights."""
+        probs = relaxable(self.space).relax(architecture)
+        return {name: rows.to(self.weights.place) for name, rows in probs.items()}
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        if self.path is not None:
+            whole = {**self.weights.state_dict(), "seconds": self.seconds, **state}
+            checkpoint.save(self.path, self.identity, whole)
+
+    def load(self, *names: str) -> list[Any] | None:
+        """What was saved under these names, with the weights put back; None without a checkpoint.
+
+        Raises:
+            UserError: the checkpoint is damaged or of another training; it is left as it is.
+        """
+        state = None if self.path is None else checkpoint.load(self.path, self.identity)
+        if state is None:
+            return None
+        try:
+            found = [state[name] for name in names]
+            self.seconds = state["seconds"]
+            self.weights.load_state_dict(state)
+        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"the checkpoint {self.path} does not fit this search ({reason}); remove it") from None
+        return found
+
+
+@dataclass
+class TrainedBefore(Shared):
+    """Weights trained on sampled single paths, epoch after epoch.
+
+    Args:
+        sampler: draws the paths of a step.
+    """
+
+    sampler: Sampler = field(kw_only=True)
+    curve: list[Metrics] = field(default_factory=list, init=False)
+
+    def train(self, report: Callable[[int, Sequence[Metrics]], None]) -> None:
+        """Train to the end, from the checkpoint where there is one.
+
+        Args:
+            report: called at the start and after each epoch with the number of epochs and the curve so far.
+
+        Raises:
+            TrainingFailed: a loss became infinite or NaN, or time ran out.
+        """
+        epochs = self.weights.recipe.epochs
+        (self.curve,) = self.load("curve") or ([],)
+        report(epochs, tuple(self.curve))
+        while len(self.curve) < epochs:
+            self._epoch(len(self.curve) + 1, epochs)
+            report(epochs, tuple(self.curve))
+
+    def _epoch(self, epoch: int, epochs: int) -> None:
+        started = time.perf_counter()
+        rng = np.random.default_rng((self.weights.seed, epoch))
+
+        def step(batch: Batch) -> Tensor:
+            return self.weights.step(batch, [self.relaxed(path) for path in self.sampler(self.space, rng)])
+
+        metrics = {"supernet_train_loss": self.weights.epoch(epoch, epochs, step)}
+        self.weights.check_finite(metrics, f"in epoch {epoch} of {epochs}")
+        self.curve.append(metrics)
+        self.seconds += time.perf_counter() - started
+        self.save({"curve": [dict(entry) for entry in self.curve]})
+
+
+@dataclass
+class TrainedOnProposals(Shared):
+    """Weights trained for some steps on each proposal, at a learning rate that falls by steps.
+
+    Args:
+        steps: batches a proposal.
+    """
+
+    steps: int = field(kw_only=True)
+    learnt: list[Architecture] = field(default_factory=list, init=False)
+
+    def resume(self, proposals: Sequence[Architecture]) -> None:
+        """Bring the weights to where these proposals leave them, from the checkpoint where there is one.
+
+        Raises:
+            UserError: the checkpoint knows proposals that are not among these.
+            TrainingFailed: as `learn`.
+        """
+        (learnt,) = self.load("learnt") or ([],)
+        self.learnt = [tuple(architecture) for architecture in learnt]
+        self.saved = time.monotonic()
+        known = len(self.learnt)
+        if self.learnt != list(proposals[:known]):
+            raise UsageError(
+                f"the checkpoint {self.path} has learnt from {known} proposals, which are not those of this run; "
+                "remove it to begin anew, or set another run="
+            )
+        for architecture in proposals[known:]:
+            self.learn(architecture)
+
+    def learn(self, architecture: Architecture) -> float:
+        """Train on a proposal.
+
+        Returns:
+            Mean loss of the steps (nats).
+
+        Raises:
+            TrainingFailed: it became infinite or NaN, or time ran out.
+        """
+        # what is saved here is stored as trials by now, so that a checkpoint never knows more than the store
+        if self.learnt and time.monotonic() - self.saved > SAVED_EVERY:
+            self.keep()
+        started = time.perf_counter()
+        weights = self.weights
+        weights.supernet.train()
+        probs = self.relaxed(architecture)
+        length = weights.steps_an_epoch
+        first = len(self.learnt) * self.steps
+        total = 0.0
+        for number in range(first, first + self.steps):
+            weights.set_lr(weights.recipe.learning_rate(min(1.0, number / (weights.recipe.epochs * length))))
+            total += weights.step(self._batch(*divmod(number, length)), [probs]).item()
+        loss = total / self.steps
+        weights.check_finite({"train_loss": loss}, f"at proposal {len(self.learnt)}")
+        self.learnt.append(tuple(architecture))
+        self.seconds += time.perf_counter() - started
+        return loss
+
+    def keep(self) -> None:
+        """Write the checkpoint."""
+        self.save({"learnt": [list(architecture) for architecture in self.learnt]})
+        self.saved = time.monotonic()
+
+    def _batch(self, epoch: int, place: int) -> Batch:
+        """A batch by its place in its epoch, counted from 0."""
+        if getattr(self, "_at", None) != (epoch, place):
+            self._stream = self.weights.training_batches(epoch + 1, skip=place)
+        self._at = epoch, place + 1
+        return next(self._stream)

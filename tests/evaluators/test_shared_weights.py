@@ -1,0 +1,232 @@
+import json
+from collections import Counter
+from functools import partial
+
+import numpy as np
+import pytest
+from conftest import ToySpace, rows
+from relaxed import Planted, Signs
+
+from nas import Budget, UsageError, UserError, search
+from nas.core import Context, Proposal
+from nas.evaluators.shared_weights import FILE, SharedWeights
+from nas.executors.processes import Processes
+from nas.store.sqlite import SQLiteStore
+from nas.strategies.darts import DARTS
+from nas.strategies.evolution import RegularizedEvolution
+from nas.strategies.random import RandomSearch
+from nas.strategies.reinforce import Reinforce
+from nas.supernets import shared
+from nas.supernets.gradient import GradientSearch
+from nas.supernets.paths import fair, uniform
+from nas.training.recipe import Recipe
+from search_spaces.darts import DARTS as DARTSSpace
+from search_spaces.nasbench201 import NASBench201
+
+RECIPE = Recipe(epochs=6, batch_size=32, lr=0.1, nesterov=False, crop=0.0, flip=False, threads=1)
+SMALL = ["data=digits", "supernet.threads=1", "supernet.epochs=2", "supernet.network={channels: 4, cells: 1}"]
+
+
+class Killed(Exception):
+    pass
+
+
+class Killer:
+    """A listener that ends a search from inside, after so many epochs or trials."""
+
+    def __init__(self, epochs=None, trials=None):
+        self.epochs, self.trials = epochs, trials
+
+    def start(self, *_): ...
+
+    def told(self, trial):
+        if self.trials is not None and trial.number + 1 == self.trials:
+            raise Killed
+
+    def epoch(self, _number, _epochs, curve):
+        if self.epochs is not None and len(curve) == self.epochs:
+            raise Killed
+
+    def close(self): ...
+
+
+def evaluator(folder=None, place=(1, 1), **more):
+    made = SharedWeights(Planted(place), Signs(), RECIPE, **more)
+    if folder is not None:
+        made.keep_in(folder)
+    return made
+
+
+def run(made, trials, strategy=RandomSearch, **more):
+    return search(made.space, strategy, made, budget=Budget(trials=trials), device="cpu", **more).trials
+
+
+@pytest.mark.parametrize("place", [(0, 0), (1, 2), (3, 1)])
+@pytest.mark.parametrize("sampling", ["uniform", "fair"])
+def test_shared_weights_score_the_planted_cell_highest(place, sampling):
+    space = Planted(place)
+    made = evaluator(place=place, sampling=sampling)
+    scores = dict(zip(every(space), made.scores(every(space), "cpu"), strict=True))
+    assert max(scores, key=scores.get) == place
+    assert scores[place] > 0.7 > sorted(scores.values())[-2]
+
+
+@pytest.mark.parametrize("place", [(0, 0), (1, 2), (3, 1)])
+def test_weights_and_controller_in_turn_find_the_planted_cell(place):
+    """ENAS. What is proposed learns, and what has learnt is proposed: it takes some entropy not to settle on the first
+    cell that is better than chance."""
+    controller = partial(Reinforce, lr=0.05, entropy_weight=0.02)
+    found = run(evaluator(place=place, train="on_proposal", steps=5), 300, controller)
+    late = Counter(trial.proposal.architecture for trial in found[-50:])
+    assert late.most_common(1)[0][0] == place
+    assert late[place] > 16  # of 50; a controller that learns nothing makes 3
+
+
+def every(space):
+    return [tuple(arch) for arch in np.ndindex(*space.sizes)]
+
+
+def test_a_killed_training_goes_on_to_the_same_scores(tmp_path):
+    whole = run(evaluator(tmp_path / "whole"), 5)
+    with pytest.raises(Killed):
+        run(evaluator(tmp_path / "parts"), 5, listeners=[Killer(epochs=3)])
+    made = evaluator(tmp_path / "parts")
+    seen = []
+    made.begin("cpu", (), lambda _epochs, curve: seen.append(len(curve)))
+    assert seen == [3, 4, 5, 6]
+    assert outcomes(run(made, 5)) == outcomes(whole)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_a_killed_search_that_learns_from_its_proposals_goes_on_as_it_would_have(tmp_path, monkeypatch, seconds):
+    """With a checkpoint after every proposal, and with none at all: the weights learn the stored proposals anew."""
+    monkeypatch.setattr(shared, "SAVED_EVERY", seconds)
+    whole = run(evaluator(train="on_proposal", steps=3), 12, Reinforce)
+    store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
+    made = evaluator(tmp_path, train="on_proposal", steps=3)
+    with pytest.raises(Killed):
+        run(made, 12, Reinforce, store=store, listeners=[Killer(trials=7)])
+    assert (tmp_path / FILE).exists() == (seconds == 0.0)
+    made = evaluator(tmp_path, train="on_proposal", steps=3)
+    assert outcomes(run(made, 12, Reinforce, store=store)) == outcomes(whole)
+
+
+def outcomes(trials):
+    return [(trial.proposal.architecture, dict(trial.metrics)) for trial in trials]
+
+
+def test_checkpoints_of_other_proposals_or_weights_are_refused_and_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(shared, "SAVED_EVERY", 0.0)
+    run(evaluator(tmp_path, train="on_proposal"), 4)
+    before = (tmp_path / FILE).read_bytes()
+    with pytest.raises(UsageError, match="learnt from 3 proposals, which are not those of this run"):
+        run(evaluator(tmp_path, train="on_proposal"), 4, seed=1)
+    with pytest.raises(UsageError, match=r"another search \(shared_weights"):
+        run(evaluator(tmp_path), 4)
+    assert (tmp_path / FILE).read_bytes() == before
+    (tmp_path / FILE).write_bytes(before[:500])
+    with pytest.raises(UsageError, match="damaged; remove it"):
+        run(evaluator(tmp_path, train="on_proposal"), 4)
+
+
+def test_equal_proposals_are_scored_again_where_the_weights_have_learnt_since():
+    trials = run(evaluator(train="on_proposal"), 60)
+    assert not any(trial.reused_from is not None for trial in trials)
+    scores = {}
+    for trial in trials:
+        scores.setdefault(trial.proposal.architecture, set()).add(trial.metrics["valid_loss"])
+    assert max(map(len, scores.values())) > 1
+
+
+def test_workers_share_the_weights_of_one_training(tmp_path):
+    inline = run(evaluator(tmp_path / "a"), 6, RegularizedEvolution)
+    spread = run(evaluator(tmp_path / "b"), 6, RegularizedEvolution, executor=Processes(workers=2))
+    assert outcomes(spread) == outcomes(inline)
+
+
+def test_a_fair_step_takes_each_option_once():
+    space = NASBench201()
+    paths = fair(space, np.random.default_rng(0))
+    assert len(paths) == 5
+    for options in zip(*paths, strict=True):
+        assert sorted(options) == list(range(5))
+    assert len(uniform(space, np.random.default_rng(0))) == 1
+
+
+def test_a_fair_step_is_even_where_decisions_differ_in_size():
+    space = DARTSSpace()
+    paths = fair(space, np.random.default_rng(0))
+    assert len(paths) == max(space.sizes)
+    for size, options in zip(space.sizes, zip(*paths, strict=True), strict=True):
+        counts = np.bincount(options, minlength=size)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_fair_samples_of_a_space_with_constraints_are_refused():
+    class Odd(ToySpace):
+        def is_valid(self, architecture):
+            return sum(architecture) % 2 == 1
+
+    with pytest.raises(UsageError, match="has constraints"):
+        fair(Odd(), np.random.default_rng(0))
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(UsageError, match="ToySpace has no supernet"):
+        SharedWeights(ToySpace(), Signs(), RECIPE)
+    with pytest.raises(UsageError, match=r"evaluator\.steps=2 has no effect"):
+        evaluator(steps=2)
+    with pytest.raises(UsageError, match=r"evaluator\.sampling=fair has no effect"):
+        evaluator(train="on_proposal", sampling="fair")
+    with pytest.raises(UsageError, match="workers=2: SharedWeights learns from one proposal after the other"):
+        run(evaluator(train="on_proposal"), 4, executor=Processes(workers=2))
+    with pytest.raises(UsageError, match="DARTS trains a supernet of its own"):
+        run(evaluator(), 1, DARTS, supernets=GradientSearch(Planted(), Signs(), RECIPE))
+    made = evaluator()
+    with pytest.raises(UsageError, match="asks for 3 epochs"):
+        made(Proposal((1, 1), fidelity=3), Context(0, "cpu", print, print))
+
+
+def test_weights_that_explode_end_the_search_with_advice():
+    made = SharedWeights(Planted(), Signs(), Recipe(epochs=3, batch_size=32, lr=1e30, momentum=0.0, nesterov=False))
+    with pytest.raises(UserError, match=r"Try supernet\.lr"):
+        run(made, 2)
+
+
+@pytest.mark.parametrize("preset", ["spos", "rsps", "enas"])
+def test_the_presets_run_end_to_end(nas, preset):
+    done = nas("search", f"experiment={preset}", *SMALL, "budget.trials=12", "run=one")
+    assert done.returncode == 0, done.stderr
+    trials = rows(nas, "run=one")
+    assert [trial["status"] for trial in trials] == ["completed"] * 12
+    assert "scored by a supernet" in done.stdout
+    again = nas("search", f"experiment={preset}", *SMALL, "budget.trials=14", "run=one", "format=json")
+    assert json.loads(again.stdout)["trials"] == 14
+    assert [trial["metrics"] for trial in rows(nas, "run=one")][:12] == [trial["metrics"] for trial in trials]
+
+
+def test_strategies_are_compared_on_one_supernet(nas):
+    words = ["compare", "strategies=[random,local_search]", "evaluator=shared_weights", *SMALL, "seeds=2", "out=made"]
+    done = nas(*words, "budget.trials=4", "workers=1")
+    assert done.returncode == 0, done.stderr
+    assert "local_search" in done.stdout
+    refused = nas(*words[:-1], "evaluator.train=on_proposal", "budget.trials=4")
+    assert refused.returncode == 2
+    assert "evaluator.train=on_proposal" in refused.stderr
+
+
+def test_scores_are_held_against_a_table(nas, table):
+    done = nas("search", "experiment=rsps", *SMALL, "table=nasbench201", "budget.trials=12", "run=one", "format=json")
+    found = json.loads(done.stdout)["agreement"]
+    assert found["against"] == "c10_test_acc_200"
+    assert found["n"] == 12
+    assert -1 <= found["tau"] <= 1
+
+
+def test_scores_are_held_against_retrainings(nas):
+    words = ["search", "experiment=rsps", *SMALL, "budget.trials=4", "run=one"]
+    assert "Kendall" not in nas(*words).stdout
+    for number in range(3):
+        little = ["trainer.epochs=1", "trainer.network={channels: 4, cells: 1}"]
+        assert nas("retrain", "run=one", f"trial={number}", *little).returncode == 0
+    assert "Kendall's tau of the supernet's scores and test accuracy after retraining" in nas(*words).stdout
