@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nas.checkpoint import load_checkpoint, save_checkpoint
 from nas.core import Architecture, UserError
 from nas.data.dataset import DataSet
 from nas.space import SearchSpace
@@ -31,6 +32,8 @@ from nas.training.fit import TrainingFailed, evaluate, fit, memory_guard
 from nas.training.recipe import Recipe
 
 CHECKPOINT, RESULT = "model.safetensors", "result.json"
+SAVING = 0.05
+"""Largest share of a training's time that goes into keeping it."""
 
 
 @dataclass(frozen=True)
@@ -94,20 +97,25 @@ def retrain(
     earlier = _earlier(store, target, key)
     if earlier is not None:
         return _linked(store, earlier, subject), False
+    keeper = _Keeper(target.with_name(f"{target.name}.partial.pt"), {"training": key, "device": place.type})
     with _workplace(target) as workplace:
         test = data.read_test()
-        started = time.perf_counter()
+        keeper.begin()
         try:
             with configured(place, recipe), memory_guard():
                 torch.manual_seed(seed)
                 network = space.build(subject.architecture, data.task, network_sizes)
                 counts = {"parameters": count.parameters(network), "flops": count.flops(network, data.task)}
                 train = split.whole().first(recipe.train_images).to(place)
-                metrics = fit(network.to(place), train, None, recipe, seed=seed, report=report)
+                metrics = fit(network.to(place), train, None, recipe, seed=seed, report=report, keeper=keeper)
                 metrics["test_accuracy"], metrics["test_loss"] = evaluate(network, test.to(place), recipe)
         except TrainingFailed as failure:
+            if failure.kind == "not_finite":
+                keeper.path.unlink(missing_ok=True)  # it leads nowhere else
             raise UserError(f"retraining failed: {failure.message}") from None
+        seconds = keeper.seconds()
         if not math.isfinite(metrics["test_loss"]):
+            keeper.path.unlink(missing_ok=True)
             raise UserError(
                 f"retraining failed: test loss is {metrics['test_loss']}. Try trainer.lr={recipe.lr / 10:g}"
             )
@@ -120,12 +128,53 @@ def retrain(
             seed=seed,
             protocol=protocol,
             metrics=metrics | counts,
-            seconds=time.perf_counter() - started,
+            seconds=seconds,
             folder=str(target),
         )
         _write(network, retraining, asdict(data.task), workplace)
     store.add_retraining(retraining)
+    keeper.path.unlink(missing_ok=True)
     return retraining, True
+
+
+@dataclass
+class _Keeper:
+    """Keeps an unfinished training in a file beside its folder.
+
+    Args:
+        path: of the file.
+        identity: what it must be of.
+    """
+
+    path: Path
+    identity: Mapping[str, Any]
+    earlier: float = 0.0
+    took: float = 0.0
+
+    def begin(self) -> None:
+        """Read what an earlier session left, and start the clock.
+
+        Raises:
+            UserError: it is damaged; it is left as it is.
+        """
+        self.started = self.saved = time.perf_counter()
+        self.found = load_checkpoint(self.path, self.identity)
+        if self.found is not None:
+            self.earlier = self.found["seconds"]
+
+    def seconds(self) -> float:
+        """Wall time so far, that of earlier sessions included."""
+        return self.earlier + time.perf_counter() - self.started
+
+    def load(self) -> Mapping[str, Any] | None:
+        return self.found
+
+    def save(self, state: Callable[[], Mapping[str, Any]]) -> None:
+        begun = time.perf_counter()
+        if begun - self.saved >= self.took / SAVING:
+            save_checkpoint(self.path, self.identity, {**state(), "seconds": self.seconds()})
+            self.saved = time.perf_counter()
+            self.took = self.saved - begun
 
 
 def _key(retraining: Retraining) -> str:

@@ -1,8 +1,14 @@
 """Retraining and export: trained once, tested once, and found again."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 
+import torch
 from conftest import ARCH, rows
+from safetensors.torch import load_file
 
 SMALL = ["trainer.epochs=1", "trainer.train_images=100", "trainer.network={channels: 4, cells: 1}", "format=json"]
 
@@ -42,8 +48,6 @@ def test_export_and_retrain_go_round(searched, tmp_path):
 
 
 def test_the_checkpoint_scores_what_was_reported(searched):
-    from safetensors.torch import load_file
-
     from nas.core import Task
     from nas.data.digits import Digits
     from nas.training.fit import evaluate
@@ -105,3 +109,28 @@ def test_a_retraining_that_diverges_is_no_result(nas, tmp_path):
     result = nas("retrain", f"arch={ARCH}", *SMALL, "trainer.lr=1e30")
     assert (result.returncode, "retraining failed" in result.stderr, result.stdout) == (1, True, "")
     assert list((tmp_path / "runs" / "retrained").iterdir()) == []
+
+
+def test_a_killed_retraining_goes_on_to_the_same_test_accuracy(nas, tmp_path):
+    words = ["retrain", f"arch={ARCH}", "trainer.epochs=40", "trainer.train_images=200", "trainer.threads=1"]
+    words += ["trainer.network={channels: 4, cells: 1}", "data=digits", "progress=false", "format=json"]
+    whole = json.loads(nas(*words, "out=whole", "store.url=sqlite:///whole.db").stdout)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nas", *words, "out=killed"], cwd=tmp_path, stdout=subprocess.DEVNULL
+    )
+    kept = tmp_path / "killed.partial.pt"
+    while process.poll() is None and not kept.exists():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert kept.exists()
+    before = kept.read_bytes()
+    kept.write_bytes(before[:200])
+    damaged = nas(*words, "out=killed")
+    assert (damaged.returncode, "killed.partial.pt is damaged; remove it" in damaged.stderr) == (2, True)
+    kept.write_bytes(before)
+    again = json.loads(nas(*words, "out=killed").stdout)
+    assert again["metrics"] == whole["metrics"]
+    networks = [load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed")]
+    assert all(torch.equal(tensor, networks[1][name]) for name, tensor in networks[0].items())
+    assert not kept.exists()

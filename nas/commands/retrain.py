@@ -77,7 +77,7 @@ def main(settings: Settings) -> int:
                 report=_shown(bar),
             )
     except KeyboardInterrupt:
-        print("\ninterrupted; nothing of this training is kept, the same command starts it anew", file=sys.stderr)
+        print("\ninterrupted; the same command goes on after the last epoch that was kept", file=sys.stderr)
         return 130
     if settings.get("format") == "json":
         print_json(asdict(retraining) | {"new": new})

@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nas.checkpoint import load_checkpoint, save_checkpoint
 from nas.core import Architecture, Metrics, UsageError, UserError
 from nas.data.dataset import DataSet
 from nas.space import SearchSpace
 from nas.supernet import GradientStrategy, SupernetSearch
-from nas.supernets import checkpoint
 from nas.supernets.health import collapse, dominant_eigenvalue, entropy, skip_share, stops_at
 from nas.supernets.memory import check_fits, free_memory, need
 from nas.supernets.recipe import check_recipe
@@ -267,10 +267,10 @@ class _Run:
             "history": [dict(probs) for probs in self.history],
             "seconds": self.seconds,
         }
-        checkpoint.save(self.path, self.identity, state)
+        save_checkpoint(self.path, self.identity, state)
 
     def _load(self) -> None:
-        state = None if self.path is None else checkpoint.load(self.path, self.identity)
+        state = None if self.path is None else load_checkpoint(self.path, self.identity)
         if state is None:
             return
         try:

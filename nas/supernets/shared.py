@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from nas.checkpoint import load_checkpoint, save_checkpoint
 from nas.core import Architecture, Metrics, UsageError, UserError
 from nas.space import SearchSpace
-from nas.supernets import checkpoint
 from nas.supernets.paths import Sampler
 from nas.supernets.weights import Batch, Weights, relaxable
 
@@ -50,7 +50,7 @@ class Shared:
     def save(self, state: Mapping[str, Any]) -> None:
         if self.path is not None:
             whole = {**self.weights.state_dict(), "seconds": self.seconds, **state}
-            checkpoint.save(self.path, self.identity, whole)
+            save_checkpoint(self.path, self.identity, whole)
 
     def load(self, *names: str) -> list[Any] | None:
         """What was saved under these names, with the weights put back; None without a checkpoint.
@@ -58,7 +58,7 @@ class Shared:
         Raises:
             UserError: the checkpoint is damaged or of another training; it is left as it is.
         """
-        state = None if self.path is None else checkpoint.load(self.path, self.identity)
+        state = None if self.path is None else load_checkpoint(self.path, self.identity)
         if state is None:
             return None
         try:

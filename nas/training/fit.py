@@ -6,13 +6,14 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.core import UsageError
+from nas.core import UsageError, UserError
 from nas.data.dataset import Images
 from nas.training.augment import Augmenter, Draws, plain_batch
 from nas.training.recipe import Recipe
@@ -44,6 +45,7 @@ def fit(
     *,
     seed: int,
     report: Callable[[Mapping[str, float]], None],
+    keeper: Keeper | None = None,
 ) -> dict[str, float]:
     """Train a network, and validate it after every epoch, or as the recipe says.
 
@@ -55,6 +57,8 @@ def fit(
         seed: decides order and augmentation of the images; initialisation is the caller's.
         report: called after each epoch with `train_loss` (mean over the epoch's steps) and, with validation,
             `valid_accuracy` (fraction 0-1) and `valid_loss` (mean cross-entropy, nats).
+        keeper: keeps the state after each epoch, so that a killed training goes on to the same network; the epochs of
+            earlier sessions are reported again.
 
     Returns:
         The metrics of the last epoch: the choice of a best epoch would flatter them.
@@ -86,8 +90,12 @@ def fit(
 
     metrics: dict[str, float] = {}
     _check_parts(network, recipe)
+    progress = _Progress(network, optimizer, generator, augmenter.device)
     with memory_guard():
-        for epoch in range(1, recipe.epochs + 1):
+        kept = None if keeper is None else keeper.load()
+        for metrics in progress.restored(kept):
+            report(metrics)
+        for epoch in range(len(progress.curve) + 1, recipe.epochs + 1):
             if isinstance(network, DropsPaths):
                 network.drop_path = recipe.drop_path * (epoch - 1) / recipe.epochs
             draws = augmenter.draw(generator)
@@ -106,8 +114,65 @@ def fit(
                         f"{name.replace('_', ' ')} became {value} in epoch {epoch} of {recipe.epochs} "
                         f"(learning rate {recipe.lr:g}). Try trainer.lr={recipe.lr / 10:g}",
                     )
+            progress.curve.append(metrics)
+            if keeper is not None:
+                keeper.save(progress.state)
             report(metrics)
     return metrics
+
+
+class Keeper(Protocol):
+    """Where the state of a training outlives its process."""
+
+    def load(self) -> Mapping[str, Any] | None:
+        """What was saved last; None where nothing was."""
+
+    def save(self, state: Callable[[], Mapping[str, Any]]) -> None:
+        """Called after each epoch; `state` gives the state as it is then."""
+
+
+@dataclass
+class _Progress:
+    """All that decides how a training goes on, random numbers included."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    device: torch.device
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+    def state(self) -> dict[str, Any]:
+        found = {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "random": torch.get_rng_state(),  # drop-path draws from torch's own
+            "curve": self.curve,
+        }
+        if self.device.type == "cuda":
+            found["random_cuda"] = torch.cuda.get_rng_state(self.device)
+        return found
+
+    def restored(self, state: Mapping[str, Any] | None) -> list[dict[str, float]]:
+        """Go back to a state; the metrics of its epochs.
+
+        Raises:
+            UserError: it is of another network.
+        """
+        if state is None:
+            return []
+        try:
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.generator.set_state(state["generator"])
+            torch.set_rng_state(state["random"])
+            if self.device.type == "cuda":
+                torch.cuda.set_rng_state(state["random_cuda"], self.device)
+            self.curve = list(state["curve"])
+        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"what was kept of this training does not fit it ({reason}); remove its file") from None
+        return list(self.curve)
 
 
 def _train_epoch(

@@ -121,7 +121,7 @@ def test_checkpoints_of_other_proposals_or_weights_are_refused_and_left_alone(tm
     before = (tmp_path / FILE).read_bytes()
     with pytest.raises(UsageError, match="learnt from 3 proposals, which are not those of this run"):
         run(evaluator(tmp_path, train="on_proposal"), 4, seed=1)
-    with pytest.raises(UsageError, match=r"another search \(shared_weights"):
+    with pytest.raises(UsageError, match=r"another training \(shared_weights"):
         run(evaluator(tmp_path), 4)
     assert (tmp_path / FILE).read_bytes() == before
     (tmp_path / FILE).write_bytes(before[:500])

@@ -70,7 +70,7 @@ def test_a_checkpoint_that_cannot_be_used_is_told_and_left_as_it_is(tmp_path, da
 def test_a_checkpoint_of_another_search_is_refused(tmp_path):
     GradientSearch(Planted(), Signs(), RECIPE, tmp_path)(strategy(), 0, 5, "cpu", lambda *_: None)
     other = GradientSearch(Planted(), Signs(), Recipe(epochs=1, batch_size=32, lr=0.1), tmp_path)
-    with pytest.raises(UsageError, match=r"another search.*recipe"):
+    with pytest.raises(UsageError, match=r"another training.*recipe"):
         other(strategy(), 0, 5, "cpu", lambda *_: None)
 
 

@@ -1,16 +1,18 @@
+import copy
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from nas.core import Task, UsageError
+from nas.core import Task, UsageError, UserError
 from nas.data.dataset import Images
 from nas.data.digits import Digits
 from nas.training import count
 from nas.training.device import PeakMemory, configured, resolve_device
 from nas.training.fit import TrainingFailed, batches, evaluate, fit
 from nas.training.recipe import Recipe
+from search_spaces.darts import DARTS
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +200,6 @@ CELLS = {"channels": 4, "cells": 3}
 
 
 def cells(auxiliary):
-    from search_spaces.darts import DARTS
 
     space = DARTS()
     return space.build(space.from_text("DARTS_V1"), Task(1, 8, 8, 10), {**CELLS, "auxiliary": auxiliary})
@@ -224,6 +225,54 @@ def test_a_recipe_and_a_network_that_do_not_fit_are_told(auxiliary, more, told):
     images = Digits().split().train.first(64)
     with pytest.raises(UsageError, match=told):
         fit(cells(auxiliary), images, None, Recipe(epochs=1, **more), seed=0, report=lambda _metrics: None)
+
+
+class Kept:
+    """Keeps the state in memory, and kills the training after so many epochs."""
+
+    def __init__(self, killed_after=None):
+        self.state, self.killed_after, self.epochs = None, killed_after, 0
+
+    def load(self):
+        return self.state
+
+    def save(self, state):
+        self.state = copy.deepcopy(state())
+        self.epochs += 1
+        if self.epochs == self.killed_after:
+            raise KeyboardInterrupt
+
+
+def test_a_killed_training_goes_on_to_the_same_network():
+    """With random crops, drop-path and an auxiliary head, so that all its random numbers are in it."""
+    data = Digits()
+    images = data.split().train.first(60)
+    space = DARTS(channels=4, cells=3, auxiliary=True)
+    recipe = Recipe(epochs=4, batch_size=20, lr=0.05, drop_path=0.5, auxiliary_weight=0.4, cutout=0.25)
+
+    def run(keeper, curve):
+        torch.manual_seed(0)
+        network = space.build(space.from_text("DARTS_V2"), data.task)
+        return network, fit(network, images, images, recipe, seed=1, report=curve.append, keeper=keeper)
+
+    whole, parts, killed = [], [], Kept(killed_after=2)
+    expected, metrics = run(Kept(), whole)
+    with pytest.raises(KeyboardInterrupt):
+        run(killed, [])
+    network, again = run(killed, parts)
+    assert parts == whole
+    assert again == metrics
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(network.state_dict()[name], tensor), name
+    finished, _ = run(killed, [])  # nothing is left to train
+    assert torch.equal(finished.classifier.weight, network.classifier.weight)
+
+
+def test_a_kept_state_of_another_network_is_refused(digits):
+    keeper = Kept()
+    keeper.state = {"network": {"weight": torch.zeros(3)}}
+    with pytest.raises(UserError, match="does not fit it"):
+        fit(linear(), digits.train, None, Recipe(epochs=1), seed=0, report=print, keeper=keeper)
 
 
 def test_drop_path_needs_a_network_that_drops_paths():

@@ -1,4 +1,4 @@
-"""The state of a supernet's training on disk: whole or not at all, and only ever read by the search that wrote it."""
+"""The state of a training on disk: whole or not at all, and only ever read by the training that wrote it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nas.files import replacing
 FORMAT = 1
 
 
-def save(path: Path, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+def save_checkpoint(path: Path, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     """Replace a checkpoint.
 
     Args:
@@ -35,15 +35,15 @@ def save(path: Path, identity: Mapping[str, Any], state: Mapping[str, Any]) -> N
         raise UserError(f"the checkpoint {path} cannot be written ({reason}); free space, or set dir=") from None
 
 
-def load(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     """The state of an earlier session; None where there is none.
 
     Raises:
-        UsageError: the file is damaged, or of another search; it is left as it is.
+        UsageError: the file is damaged, or of another training; it is left as it is.
     """
     if not path.exists():
         return None
-    advice = "remove it to begin anew, or set another run="
+    advice = "remove it to begin anew"
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
         written = json.loads(found["identity"])
@@ -56,7 +56,7 @@ def load(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     if differing:
         key = differing[0]
         raise UsageError(
-            f"the checkpoint {path} is of another search ({key} is {written.get(key)}, here it is "
+            f"the checkpoint {path} is of another training ({key} is {written.get(key)}, here it is "
             f"{_plain(identity).get(key)}); {advice}"
         )
     return dict(found)
