@@ -75,14 +75,16 @@ def test_strategies(option, space):
 
 @pytest.mark.parametrize("option", OPTIONS["data"])
 def test_data_sets(option):
-    if option == "cifar10" and not (Path(os.environ.get("NAS_DATA", "/nowhere")) / "cifar-10-batches-py").is_dir():
+    root = Path(os.environ.get("NAS_DATA", "/nowhere"))
+    if option.startswith("cifar10") and not (root / "cifar-10-batches-py").is_dir():
         pytest.skip("needs CIFAR-10 below NAS_DATA")
     check_data(lambda: made("data", option).make("data"))
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS["evaluator"] if option != "table"])
 def test_evaluators(option):
-    quick = ["trainer.epochs=1", "trainer.train_images=200", "trainer.network={channels: 4, cells: 1}"]
+    recipe = "supernet" if option == "shared_weights" else "trainer"
+    quick = [f"{recipe}.{word}" for word in ("epochs=1", "train_images=200", "network={channels: 4, cells: 1}")]
     chosen = settings("search", [f"evaluator={option}", *quick])
     check_evaluator(chosen.factory("evaluator"), chosen.make("space"))
 
