@@ -67,14 +67,18 @@ class DARTS(Relaxation):
         before = [weight.detach().clone() for weight in weights]
         group = weight_optimizer.param_groups[0]
         xi = group["lr"]
+        reach = xi * (1 + group["momentum"]) if group["nesterov"] else xi  # of the gradient in the step
         try:
             in_weights = torch.autograd.grad(self.loss(supernet, train, rng), weights)
-            with torch.no_grad():  # w' = w - ξ (µ m + ∇L + λ w)
+            with torch.no_grad():  # w' = w - ξ m', m' = µ m + d, d = ∇L + λ w; Nesterov: w' = w - ξ (d + µ m')
                 for weight, gradient in zip(weights, in_weights, strict=True):
+                    step = decayed = gradient.add(weight, alpha=group["weight_decay"])
                     momentum = weight_optimizer.state[weight].get("momentum_buffer")
                     if momentum is not None:
-                        gradient = gradient.add(momentum, alpha=group["momentum"])  # noqa: PLW2901
-                    weight.sub_(gradient.add(weight, alpha=group["weight_decay"]), alpha=xi)
+                        step = decayed.add(momentum, alpha=group["momentum"])
+                    if group["nesterov"]:
+                        step = decayed.add(step, alpha=group["momentum"])
+                    weight.sub_(step, alpha=xi)
             loss = self.loss(supernet, valid, rng)
             found = torch.autograd.grad(loss, [*alphas, *weights])
             in_alphas, along = found[: len(alphas)], found[len(alphas) :]
@@ -91,7 +95,7 @@ class DARTS(Relaxation):
                 for weight, start in zip(weights, before, strict=True):
                     weight.copy_(start)
         gradients = [
-            gradient - xi * (above - below) / (2 * epsilon)
+            gradient - reach * (above - below) / (2 * epsilon)
             for gradient, above, below in zip(in_alphas, *sides, strict=True)
         ]
         return gradients, loss.detach()
