@@ -59,6 +59,7 @@ class GradientStrategy(Protocol):
         epochs: length of one search.
         supernet_options: what its supernet is made with, such as `partial_channels`.
         sampling: whether most probabilities are 0, so that a look at them pays.
+        draws: whether a step draws random numbers, so that no two are the same computation.
         early_stopping, eigenvalue: see `nas.strategies.relaxation`.
         discretization: how the probabilities become an architecture; None: by the space's own rule.
     """
@@ -66,6 +67,7 @@ class GradientStrategy(Protocol):
     epochs: int
     supernet_options: Mapping[str, Any]
     sampling: bool
+    draws: bool
     early_stopping: bool
     eigenvalue: bool
     discretization: Discretization | None

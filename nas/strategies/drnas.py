@@ -39,6 +39,8 @@ class DrNAS(Relaxation):
     anchor_weight: float = 1e-3
     partial_channels: int = 1
 
+    draws = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         number_in("strategy.anchor_weight", self.anchor_weight, 0.0, math.inf)

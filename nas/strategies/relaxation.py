@@ -48,7 +48,7 @@ class Relaxation:
     discretization: Discretization | None = None
     parameters: dict[str, nn.Parameter] = field(default_factory=dict, init=False, repr=False)
 
-    sampling = False
+    sampling = draws = False
     supernet_options: Mapping[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -85,9 +85,8 @@ class Relaxation:
             name: nn.Parameter(torch.from_numpy(1e-3 * rng.standard_normal(shape)).float().to(device))
             for name, shape in self.shapes().items()
         }
-        self.optimizer = torch.optim.Adam(
-            self.alphas(), lr=self.alpha_lr, betas=(0.5, 0.999), weight_decay=self.alpha_weight_decay
-        )
+        fixed: dict[str, Any] = {"betas": (0.5, 0.999), "capturable": device.type == "cuda"}  # for CUDA graphs
+        self.optimizer = torch.optim.Adam(self.alphas(), self.alpha_lr, weight_decay=self.alpha_weight_decay, **fixed)
         self.epoch = 0
 
     def start_epoch(self, epoch: int) -> None:

@@ -26,9 +26,10 @@ from nas.core import Architecture, Metrics, UsageError, UserError
 from nas.data.dataset import DataSet
 from nas.space import SearchSpace
 from nas.supernet import GradientStrategy, SupernetSearch
+from nas.supernets.graphs import Replayed, Step
 from nas.supernets.health import collapse, dominant_eigenvalue, entropy, skip_share, stops_at
 from nas.supernets.memory import check_fits, free_memory, need
-from nas.supernets.recipe import check_recipe
+from nas.supernets.recipe import SupernetRecipe, check_recipe
 from nas.supernets.steps import autocast, generator
 from nas.supernets.weights import Batch, Weights, relaxable
 from nas.training.device import PeakMemory, configured, resolve_device
@@ -130,6 +131,8 @@ class _Run:
         self.curve: list[Metrics] = []
         self.history: list[Mapping[str, Tensor]] = []  # probabilities after each epoch, for an early stop
         self.seconds = 0.0
+        replayed = replays(place, recipe) and not strategy.draws
+        self.replayed = Replayed(self._step, recipe.batch_size) if replayed else None
         self.tuned = 0  # epochs that a discretization has asked for
 
     def _options(self) -> dict[str, Any]:
@@ -196,18 +199,23 @@ class _Run:
         started = time.perf_counter()
         strategy, weights = self.strategy, self.weights
         strategy.start_epoch(epoch)
-        rng = generator(self.seed, epoch, 0)
+        self.rng = generator(self.seed, epoch, 0)
         valid = weights.batches(weights.valid, epoch, 2)
-
-        def step(train: Batch) -> Tensor:
-            with autocast(self.place, self.recipe):
-                strategy.alpha_step(weights.supernet, train, next(valid), weights.optimizer, rng)
-            with torch.no_grad():
-                probs = strategy.probs(rng)
-            return weights.step(train, [probs])
-
-        loss = weights.epoch(epoch, strategy.epochs, step)
+        step: Step = self._step
+        if self.replayed is not None:
+            step = self.replayed
+            self.replayed.start_epoch()
+        loss = weights.epoch(epoch, strategy.epochs, lambda train: step(train, next(valid)))
         self._finish(epoch, loss, time.perf_counter() - started)
+
+    def _step(self, train: Batch, valid: Batch) -> Tensor:
+        """One step of alpha and one of the weights."""
+        strategy, weights = self.strategy, self.weights
+        with autocast(self.place, self.recipe):
+            strategy.alpha_step(weights.supernet, train, valid, weights.optimizer, self.rng)
+        with torch.no_grad():
+            probs = strategy.probs(self.rng)
+        return weights.step(train, [probs])
 
     def _finish(self, epoch: int, train_loss: float, seconds: float) -> None:
         probs = {name: rows.cpu() for name, rows in self.strategy.expected().items()}
@@ -280,3 +288,8 @@ class _Run:
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"the checkpoint {self.path} does not fit this search ({reason}); remove it") from None
+
+
+def replays(place: torch.device, recipe: Recipe) -> bool:
+    """Whether steps are replayed as CUDA graphs."""
+    return place.type == "cuda" and isinstance(recipe, SupernetRecipe) and recipe.graphs

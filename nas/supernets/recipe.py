@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from nas.core import UsageError
 from nas.training.recipe import Recipe
@@ -11,13 +11,24 @@ from nas.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class SupernetRecipe(Recipe):
-    """A recipe whose messages name the key `supernet`."""
+    """A recipe whose messages name the key `supernet`.
+
+    Args:
+        graphs: on CUDA, replay the step of a gradient search as one graph where it is the same each time.
+    """
 
     part: ClassVar[str] = "supernet"
+
+    graphs: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_recipe(self)
+        if not isinstance(self.graphs, bool):
+            raise UsageError(f"supernet.graphs must be true or false, got {self.graphs!r}")
+
+    def protocol(self) -> dict[str, Any]:
+        return {key: value for key, value in super().protocol().items() if key != "graphs"}
 
 
 def check_recipe(recipe: Recipe) -> None:
