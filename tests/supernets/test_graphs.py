@@ -99,6 +99,7 @@ def test_a_replayed_search_is_the_search(make, monkeypatch):
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("order", ["first", "second"])
 def test_on_cuda_a_recorded_search_is_the_ordinary_one(order):
     losses = []
