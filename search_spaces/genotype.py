@@ -222,6 +222,11 @@ def read(text: str, published: Mapping[str, str], operations: Sequence[str], nod
     whose = looks_like(text)
     if whose is not None and "Genotype" not in whose:
         raise UsageError(f"arch={text!r} is {whose}; expected a Genotype of the {space} space")
+    if text.strip().isidentifier() and text.strip() not in published:
+        raise UsageError(
+            f"arch={text!r} is no published cell of the {space} space; expected {' or '.join(published)}, or the text "
+            "of a Genotype"
+        )
     genotype = parse(published.get(text.strip(), text))
     check_operations(genotype, operations, nodes, space)
     return genotype
