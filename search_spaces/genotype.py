@@ -9,6 +9,7 @@ cell, and 2, 3 … the nodes in their order.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
 from typing import Any, NamedTuple, TypeAlias
@@ -222,7 +223,7 @@ def read(text: str, published: Mapping[str, str], operations: Sequence[str], nod
     whose = looks_like(text)
     if whose is not None and "Genotype" not in whose:
         raise UsageError(f"arch={text!r} is {whose}; expected a Genotype of the {space} space")
-    if text.strip().isidentifier() and text.strip() not in published:
+    if re.fullmatch(r"[\w-]+", text.strip()) and text.strip() not in published:
         raise UsageError(
             f"arch={text!r} is no published cell of the {space} space; expected {' or '.join(published)}, or the text "
             "of a Genotype"

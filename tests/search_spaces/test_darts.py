@@ -70,7 +70,7 @@ def test_drop_path_drops_whole_images_and_keeps_the_mean():
         (DARTS(), str(DARTS_V1).replace("range(2, 6)", "[2, 3]", 1), "normal_concat"),
         (NASNet(), str(NASNET_A).replace("range(4, 7)", "[3]", 1), "no other uses.*4, 5, 6"),
         (DARTS(), "DARTS_V3", "no published cell of the DARTS space; expected DARTS_V1 or DARTS_V2"),
-        (DARTS(), "NASNET_A", "no published cell of the DARTS space"),
+        (DARTS(), "NASNet-A", "no published cell of the DARTS space"),
     ],
 )
 def test_other_text_is_refused_by_name(space, text, told):
