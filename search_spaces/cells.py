@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.core import Task, UsageError, whole_number
+from nas.naming import named
 from search_spaces.genotype import Genotype
 from search_spaces.operations import FactorizedReduce, Norm, ReLUConvBN, batch_statistics, cell_operation
 
@@ -99,12 +100,12 @@ class Cell(nn.Module):
             self.steps.append((name, source))
 
     def forward(self, before: Tensor, last: Tensor, drop_path: float = 0.0) -> Tensor:
-        states = [self.before(before), self.last(last)]
+        states = [named(self.before(before), "node_0"), named(self.last(last), "node_1")]
         for place in range(0, len(self.steps), 2):
             first, second = (
                 self._edge(name, states[source], drop_path) for name, source in self.steps[place : place + 2]
             )
-            states.append(first + second)
+            states.append(named(first + second, f"node_{len(states)}"))
         return torch.cat([states[state] for state in self.concat], 1)
 
     def _edge(self, name: str, x: Tensor, drop_path: float) -> Tensor:

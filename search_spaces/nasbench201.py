@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.core import Architecture, Task, UsageError, whole_number
+from nas.naming import named
 from nas.space import SearchSpace
 from search_spaces.cells import Operations, edge_name
 from search_spaces.genotype import looks_like
@@ -29,6 +30,7 @@ from search_spaces.operations import AvgPool3x3, Norm, ReLUConvBN, batch_statist
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """(source, target) in the order of the official string: by target, then by source."""
+NODES = 4
 CELL = "cell"
 """Name of the one set of probabilities."""
 CONVOLUTIONS = {OPERATIONS.index("nor_conv_1x1"): 1, OPERATIONS.index("nor_conv_3x3"): 3}
@@ -250,14 +252,16 @@ class Cell(nn.Module):
                 self.steps.append((name, source, target))
 
     def forward(self, x: Tensor) -> Tensor:
-        nodes: list[Tensor | None] = [x, None, None, None]
-        for name, source, target in self.steps:
+        nodes = [x]
+        for node in range(1, NODES):
+            total: Tensor | None = None
+            for name, source, target in self.steps:
+                if target == node:
+                    term = self.edges[name](nodes[source])
+                    total = term if total is None else total + term
             # a node without inputs is zero
-            state = nodes[source]
-            term = self.edges[name](torch.zeros_like(x) if state is None else state)
-            total = nodes[target]
-            nodes[target] = term if total is None else total + term
-        return torch.zeros_like(x) if nodes[3] is None else nodes[3]
+            nodes.append(torch.zeros_like(x) if total is None else named(total, f"node_{node}"))
+        return nodes[-1]
 
 
 class ResidualReduction(nn.Module):

@@ -25,10 +25,9 @@ from search_spaces.mixed import (
     weighted_edges,
     weighted_norm,
 )
-from search_spaces.nasbench201 import CELL, CONVOLUTIONS, EDGES, OPERATIONS, Skeleton, operation
+from search_spaces.nasbench201 import CELL, CONVOLUTIONS, EDGES, NODES, OPERATIONS, Skeleton, operation
 from search_spaces.operations import Norm
 
-NODES = 4
 ROWS = {edge: row for row, edge in enumerate(EDGES)}
 
 

@@ -13,6 +13,7 @@ ALLOWED = {
     "nas.randomness": CORE,
     "nas.environment": set(),
     "nas.output": set(),
+    "nas.naming": set(),
     "nas.files": set(),
     "nas.checkpoint": {*CORE, "nas.files"},
     "nas.description": set(),
@@ -67,7 +68,7 @@ ALLOWED = {
     "nas.testing": {*SPACE, "nas.data", "nas.executors", "nas.randomness", "nas.supernet"},
     "nas.overrides": CORE,
     "nas.settings": {*CORE, "nas.configs", "nas.overrides"},
-    "search_spaces": SPACE,
+    "search_spaces": {*SPACE, "nas.naming"},
 }
 OUTERMOST = {"nas", "nas.cli", "nas.commands", "nas.__main__"}
 

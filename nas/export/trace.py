@@ -1,0 +1,207 @@
+"""The straight line of calls that a module's forward comes to, with Python's loops and branches gone.
+
+The forward runs once on stand-ins for its tensors. A stand-in carries the tensor that it stands for, so sizes are plain
+numbers and may decide what is done, all but the batch's; what is computed is also computed for real. Modules within are
+calls like any other and are traced by themselves.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.core import UserError
+
+OPERATORS = {
+    "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**", "matmul": "@",
+}  # fmt: skip
+COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+
+
+class NotStraight(Exception):
+    """What a forward does that no straight line can say."""
+
+
+@dataclass(eq=False)
+class Value:
+    """Stands for a tensor, or for a tuple of them, within a forward.
+
+    Args:
+        real: what it stands for.
+        kind: `input`, `module`, `function`, `method`, `operator`, `item` or `attribute`.
+        target: its name: of the input, the module, the function as written (`F.relu`), the method, the operator's sign.
+        args, kwargs: what it is called with, other stand-ins among them.
+        hint: what it should be called in source.
+    """
+
+    real: Any
+    kind: str
+    target: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    hint: str | None = None
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        # in place or not is the same where each value has a name of its own
+        given = {key: value for key, value in (kwargs or {}).items() if key != "inplace"}
+        shown = {key: value for key, value in given.items() if not _is_default(function, key, value)}
+        return Value(function(*_real(args), **_real(given)), "function", _spelled(function), args, shown)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        found = getattr(self.real, name)
+        if callable(found):
+
+            def method(*args: Any, **kwargs: Any) -> Value:
+                return Value(found(*_real(args), **_real(kwargs)), "method", name, (self, *args), kwargs)
+
+            return method
+        return Value(found, "attribute", name, (self,)) if isinstance(found, Tensor | torch.device) else found
+
+    @property
+    def shape(self) -> Any:
+        return (self.size(0), *self.real.shape[1:])
+
+    def size(self, dim: int | None = None) -> Any:
+        if dim is None:
+            return self.shape
+        sizes = self.real.shape
+        return sizes[dim] if dim % len(sizes) else Value(sizes[0], "method", "size", (self, 0))
+
+    def dim(self) -> int:
+        return int(self.real.dim())
+
+    def __getitem__(self, key: Any) -> Value:
+        return Value(self.real[_real(key)], "item", "", (self, key))
+
+    def __iter__(self) -> Iterator[Value]:
+        return (self[place] for place in range(len(self.real)))
+
+    def __neg__(self) -> Value:
+        return Value(-self.real, "method", "neg", (self,))
+
+    def __bool__(self) -> bool:
+        raise NotStraight("decides by a value what is done")
+
+    def __len__(self) -> int:
+        raise NotStraight("asks for the size of the batch")
+
+
+def _binary(name: str, sign: str, *, swapped: bool) -> Callable[[Value, Any], Value]:
+    function = getattr(operator, name)
+
+    def method(self: Value, other: Any) -> Value:
+        pair = (other, self) if swapped else (self, other)
+        return Value(function(*_real(pair)), "operator", sign, pair)
+
+    return method
+
+
+for _name, _sign in {**OPERATORS, **COMPARISONS}.items():
+    setattr(Value, f"__{_name}__", _binary(_name, _sign, swapped=False))
+    if _name in OPERATORS:
+        setattr(Value, f"__r{_name}__", _binary(_name, _sign, swapped=True))
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a forward came to.
+
+    Args:
+        inputs: names of its tensors.
+        output: what it returns, made of stand-ins.
+        calls: name of a module within -> the real values that it was first called with, in the order of the calls.
+    """
+
+    inputs: tuple[str, ...]
+    output: Any
+    calls: Mapping[str, tuple[Any, ...]]
+
+
+def straight(module: nn.Module, args: Sequence[Any]) -> Line:
+    """Trace a module's forward.
+
+    Args:
+        args: what it is called with; what is no tensor is taken as it is.
+
+    Raises:
+        UserError: the forward depends on values, or does what has no source.
+    """
+    names = list(inspect.signature(module.forward).parameters)[: len(args)]
+    within = {child: name for name, child in module.named_modules() if child is not module}
+    given = [
+        Value(value, "input", name) if isinstance(value, Tensor) else value
+        for name, value in zip(names, args, strict=True)
+    ]
+    calls: dict[str, tuple[Any, ...]] = {}
+    plain = nn.Module.__call__
+
+    def call(child: nn.Module, *inner: Any, **more: Any) -> Any:
+        if child not in within:
+            raise NotStraight(f"calls a {type(child).__name__} that is none of its own modules")
+        parameters = inspect.signature(child.forward).bind(*inner, **more)
+        ordered = tuple(parameters.arguments.values())
+        with _calling(plain):
+            outcome = plain(child, *_real(ordered))
+        calls.setdefault(within[child], _real(ordered))
+        tensors = tuple(value for value in ordered if isinstance(value, Value))
+        return Value(outcome, "module", within[child], tensors)
+
+    try:
+        with torch.no_grad(), _calling(call):
+            output = module.forward(*given)
+    except NotStraight as reason:
+        raise UserError(f"{type(module).__name__} cannot be written as source: its forward {reason}") from None
+    return Line(tuple(value.target for value in given if isinstance(value, Value)), output, calls)
+
+
+@contextmanager
+def _calling(call: Callable[..., Any]) -> Iterator[None]:
+    """With another way to call modules."""
+    before = nn.Module.__call__
+    nn.Module.__call__ = call  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.__call__ = before  # type: ignore[method-assign]
+
+
+def _real(tree: Any) -> Any:
+    """Stand-ins replaced by what they stand for."""
+    if isinstance(tree, Value):
+        return tree.real
+    if isinstance(tree, dict):
+        return {key: _real(value) for key, value in tree.items()}
+    if isinstance(tree, slice):
+        return slice(_real(tree.start), _real(tree.stop), _real(tree.step))
+    return type(tree)(map(_real, tree)) if type(tree) in (tuple, list) else tree
+
+
+def _spelled(function: Callable[..., Any]) -> str:
+    """A function of torch as source has it."""
+    name = getattr(function, "__name__", str(function))
+    for prefix, module in (("F", F), ("torch", torch)):
+        if getattr(module, name, None) is function:
+            return f"{prefix}.{name}"
+    raise NotStraight(f"calls {name}, which is no function of torch")
+
+
+def _is_default(function: Callable[..., Any], name: str, value: Any) -> bool:
+    """Whether an argument is what the function takes anyway; torch's own ones pass all of them on."""
+    try:
+        default = inspect.signature(function).parameters[name].default
+    except (ValueError, TypeError, KeyError):
+        return False
+    return type(default) is type(value) and bool(default == value)

@@ -1,0 +1,145 @@
+"""A network as source: it computes the same, needs torch alone, and has nothing in it that the network does not do."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import ARCH, ToySpace
+from torch import nn
+
+from nas import UserError
+from nas.core import Task
+from nas.export.source import source
+from search_spaces.darts import DARTS
+from search_spaces.nasbench201 import NASBench201
+from search_spaces.nasnet import NASNet
+
+TASK = Task(3, 16, 16, 10)
+HEAD = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n\n\n"
+CELLS = [
+    (NASBench201(4, 2), ARCH),
+    (NASBench201(4, 1), "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"),
+    (DARTS(4, 6), "DARTS_V2"),
+    (NASNet(4, 6), "NASNet-A"),
+    (NASNet(4, 6), "AmoebaNet-A"),
+]
+
+
+def network(space, text, task=TASK):
+    torch.manual_seed(0)
+    built = space.build(space.from_text(text), task)
+    built(torch.randn(8, task.channels, task.height, task.width))  # so that statistics are not those of the start
+    return built.eval()
+
+
+def made(text, names, weights):
+    space = {}
+    exec(compile(HEAD + text, "network", "exec"), space)
+    found = space["Network"]()
+    found.load_state_dict({names[name]: tensor for name, tensor in weights.items() if name in names})
+    return found.eval()
+
+
+@pytest.mark.parametrize(("space", "text"), CELLS)
+def test_it_computes_what_the_network_computes(space, text):
+    built = network(space, text)
+    written = source(built, torch.randn(2, 3, 16, 16))
+    images = torch.randn(5, 3, 16, 16)
+    assert torch.equal(made(written.text, written.names, built.state_dict())(images), built(images))
+    assert all(len(line) <= 100 for line in written.text.splitlines())
+
+
+def test_nothing_is_in_it_that_the_cell_does_not_use():
+    """Node 1 goes nowhere, so its convolution is gone; identities and `none` have no line."""
+    built = network(
+        NASBench201(4, 1), "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+|skip_connect~0|none~1|avg_pool_3x3~2|"
+    )
+    text = source(built, torch.randn(2, 3, 16, 16)).text
+    assert "edge_0_2_nor_conv_1x1" in text
+    for gone in ("edge_0_1", "Identity", "none", "skip", "ConvBN3x3"):
+        assert gone not in text
+    assert "node_2 = self.edge_0_2_nor_conv_1x1(x)" in text
+    assert "x + self.edge_2_3_avg_pool_3x3(node_2)" in text
+
+
+def test_it_is_trained_on_like_any_network():
+    built = network(NASBench201(4, 1), ARCH)
+    written = source(built, torch.randn(2, 3, 16, 16))
+    found = made(written.text, written.names, built.state_dict()).train()
+    found(torch.randn(4, 3, 16, 16)).sum().backward()
+    assert all(parameter.grad is not None for parameter in found.parameters())
+
+
+def test_modules_that_differ_in_sizes_are_one_class():
+    text = source(network(NASBench201(4, 2), ARCH), torch.randn(2, 3, 16, 16)).text
+    assert text.count("class Cell") == 1
+    assert "self.body_0 = Cell(4)" in text
+    assert "self.body_6 = Cell(16)" in text
+
+
+class Odd(nn.Module):
+    """Sizes, loops, a parameter of its own, tuples, indices and a module called twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((3, 1, 1), 0.5))
+        self.mix = nn.Conv2d(3, 3, 3, padding=1)
+        self.last = nn.Linear(27, 2)
+
+    def forward(self, x):
+        for _ in range(2):
+            x = F.gelu(self.mix(x)) + x
+        if x.shape[2] > 3:
+            x = F.adaptive_avg_pool2d(x * self.scale, 3)
+        first, rest = x.split([1, 2], dim=1)
+        return self.last(torch.cat((rest, -first), 1).view(x.shape[0], -1)[:, :27])
+
+
+def test_a_forward_of_ones_own_is_written_too():
+    built = Odd().eval()
+    written = source(built, torch.randn(2, 3, 8, 8))
+    images = torch.randn(7, 3, 8, 8)
+    weights = built.state_dict()
+    assert torch.equal(made(written.text, written.names, weights)(images), built(images))
+
+
+def test_a_users_toy_space_is_written():
+    task = Task(1, 8, 8, 10)
+    built = ToySpace().build((0,) * 6, task).eval()
+    written = source(built, torch.randn(2, 1, 8, 8))
+    assert torch.allclose(made(written.text, written.names, built.state_dict())(torch.ones(3, 1, 8, 8)),
+                          built(torch.ones(3, 1, 8, 8)))  # fmt: skip
+
+
+class Deciding(nn.Module):
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+
+def test_a_forward_that_depends_on_values_is_refused():
+    with pytest.raises(UserError, match="Deciding cannot be written as source: its forward decides by a value"):
+        source(Deciding(), torch.randn(2, 3))
+
+
+def test_tracing_leaves_modules_as_they_were():
+    before = nn.Module.__call__
+    with pytest.raises(UserError):
+        source(Deciding(), torch.randn(2, 3))
+    source(network(NASBench201(4, 1), ARCH), torch.randn(2, 3, 16, 16))
+    assert nn.Module.__call__ is before
+
+
+def test_the_file_needs_torch_alone(tmp_path):
+    built = network(DARTS(4, 3), "DARTS_V2")
+    (tmp_path / "network.py").write_text(HEAD + source(built, torch.randn(2, 3, 16, 16)).text)
+    code = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(('nas', 'search_spaces', 'hydra', 'torchvision')))\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import torch, network\n"
+        "print(tuple(network.Network().eval()(torch.zeros(2, 3, 16, 16)).shape))\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "(2, 10)", done.stderr
