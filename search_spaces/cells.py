@@ -118,6 +118,14 @@ class Cell(nn.Module):
         return outcome
 
 
+class NormalCell(Cell):
+    """A cell that keeps the size of the images."""
+
+
+class ReductionCell(Cell):
+    """A cell that halves it."""
+
+
 class AuxiliaryHead(nn.Module):
     """A second classifier, used in training alone: pooled to 2x2, 1x1 convolution, 2x2 convolution, linear."""
 
@@ -171,7 +179,7 @@ class Network(nn.Module):
             edges, concat = (
                 (genotype.reduce, genotype.reduce_concat) if reduction else (genotype.normal, genotype.normal_concat)
             )
-            cell = Cell(
+            cell = (ReductionCell if reduction else NormalCell)(
                 edges,
                 concat,
                 before=before,
