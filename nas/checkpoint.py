@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from nas.core import UsageError, UserError
 from nas.files import replacing
 
 FORMAT = 1
+UNFIT = (KeyError, IndexError, AttributeError, ValueError, RuntimeError, TypeError)
+"""What taking up a state raises that is not what it should be."""
+LITTLE = 2**20
+"""Bytes below which a disk is called full: torch names the line of its own source instead."""
 
 
 def save_checkpoint(path: Path, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
@@ -31,8 +36,17 @@ def save_checkpoint(path: Path, identity: Mapping[str, Any], state: Mapping[str,
         with replacing(path) as temporary:
             torch.save({"format": FORMAT, "identity": json.dumps(identity, sort_keys=True), **state}, temporary)
     except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UserError(f"the checkpoint {path} cannot be written ({reason}); free space, or set dir=") from None
+        full = shutil.disk_usage(path.parent).free < LITTLE if path.parent.is_dir() else False
+        reason = "no space left" if full else getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(
+            f"the checkpoint {path} cannot be written ({reason}); free space, or choose another folder"
+        ) from None
+
+
+def misfit(path: Path | None, error: Exception) -> UserError:
+    """What is told of a state that a training cannot take up."""
+    reason = " ".join(str(error).split())[:200]
+    return UserError(f"the checkpoint {path} does not fit this training ({reason}); remove it to begin anew")
 
 
 def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -48,20 +62,22 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] |
         found = torch.load(path, map_location="cpu", weights_only=True)
         written = json.loads(found["identity"])
         version = found["format"]
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError):
+        if not isinstance(written, dict):
+            raise TypeError(written)
+    except (OSError, EOFError, pickle.UnpicklingError, *UNFIT):
         raise UsageError(f"the checkpoint {path} is damaged; {advice}") from None
     if version != FORMAT:
         raise UsageError(f"the checkpoint {path} is of format {version}, this cellnas reads {FORMAT}; {advice}")
-    differing = [key for key in sorted({*written, *identity}) if written.get(key) != _plain(identity).get(key)]
+    old, new = _flat(written), _flat(json.loads(json.dumps(identity)))
+    differing = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     if differing:
-        key = differing[0]
-        raise UsageError(
-            f"the checkpoint {path} is of another training ({key} is {written.get(key)}, here it is "
-            f"{_plain(identity).get(key)}); {advice}"
-        )
+        shown = "; ".join(f"{key} is {old.get(key)}, here it is {new.get(key)}" for key in differing[:3])
+        raise UsageError(f"the checkpoint {path} is of another training ({shown}); {advice}")
     return dict(found)
 
 
-def _plain(identity: Mapping[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(identity))
-    return plain
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat

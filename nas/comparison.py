@@ -14,13 +14,28 @@ from pathlib import Path
 from typing import Any
 
 from nas.analysis.results import Column, RunResult, Step
-from nas.core import Comparable, Evaluator, Objective, Reports, StrategyFactory, Trial, UsageError, UserError
+from nas.core import (
+    Comparable,
+    Evaluator,
+    Learns,
+    Metrics,
+    Objective,
+    Reports,
+    StrategyFactory,
+    Trial,
+    UsageError,
+    UserError,
+)
+from nas.data.lock import locked_test_set
 from nas.environment import environment
 from nas.executors.base import Died, Executor, each
+from nas.executors.inline import Inline
 from nas.journal import journal
+from nas.plan import check_learner
 from nas.search import Budget, search
 from nas.space import SearchSpace
 from nas.store.base import Store
+from nas.supernet import GradientStrategy
 
 
 @dataclass(frozen=True)
@@ -120,6 +135,7 @@ def compare(
     executor: Executor,
     about: Mapping[str, Any],
     report: Callable[[int, int], None],
+    trained: Callable[[int, Sequence[Metrics]], None] = lambda _epochs, _curve: None,
 ) -> list[RunResult]:
     """All runs of all contenders, by contender and then by seed.
 
@@ -130,6 +146,7 @@ def compare(
         executor: where runs run, one a worker.
         about: JSON-safe settings that a continued comparison must share; the evaluator's protocol is added.
         report: called with the number of runs done and planned.
+        trained: called after each epoch of weights that the evaluator trains, with their number and the curve so far.
 
     Raises:
         UsageError: the journal is of another comparison, or two contenders have one label.
@@ -149,6 +166,8 @@ def compare(
         "duplicates": match.duplicates,
     }
     needed = ("strategy", "settings", "seed", "queries", "seconds", "architecture", "steps")
+    for contender in contenders:
+        _check_contender(contender, match)
     with journal(path, identity, {"environment": environment()}, needed) as opened:
         done = {(line["strategy"], line["seed"]): line for line in opened.lines}
         for contender in contenders:
@@ -156,6 +175,9 @@ def compare(
         plan = [(contender, seed) for seed in range(seeds) for contender in contenders]
         todo = deque(task for task in plan if (task[0].label, task[1]) not in done)
         finished = len(plan) - len(todo)
+        if todo and isinstance(match.evaluator, Learns):
+            with locked_test_set():  # once, before any of the workers would
+                match.evaluator.begin(match.device, (), trained)
         report(finished, len(plan))
         for batch in each(executor, match.ready, todo):
             lost = None
@@ -172,6 +194,25 @@ def compare(
                 raise UserError(f"{lost}. The finished runs are kept; run it again to go on")
             report(finished, len(plan))
     return [_result(done[label, seed], path) for label in labels for seed in range(seeds)]
+
+
+def _check_contender(contender: Contender, match: Match) -> None:
+    """What every run of it would meet is told before the first."""
+    agent = contender.make(space=match.space, objective=match.objective)
+    if isinstance(agent, GradientStrategy):
+        raise UsageError(
+            f"strategies has {contender.label!r}, which learns on a supernet; a comparison runs strategies that "
+            "propose, so search with it by nas search, once a seed"
+        )
+    if isinstance(match.evaluator, Learns):
+        if match.evaluator.sequential:
+            raise UsageError(
+                "evaluator.train=on_proposal: each run would go on with the weights of the run before; compare with "
+                "evaluator.train=before, or run nas search once a seed"
+            )
+        limits = match.budget
+        costless = limits.simulated_seconds is not None and limits.trials is None and limits.hours is None
+        check_learner(match.evaluator, agent, Inline(), match.objective, costless=costless)
 
 
 def _check_settings(contender: Contender, lines: Sequence[Mapping[str, Any]], path: Path) -> None:

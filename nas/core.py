@@ -291,10 +291,14 @@ class Learns(Protocol):
     """An evaluator that scores with weights which it trains itself: before the first trial, or trial by trial.
 
     Attributes:
-        sequential: whether a score depends on the proposals before it, so that one worker evaluates them in order.
+        sequential: whether a score depends on the proposals before it, so that this process evaluates them in order.
+        metric_names: of its metrics, so that another objective is refused before the training.
+        at_hand: whether the weights are trained, or kept in a checkpoint.
     """
 
     sequential: bool
+    metric_names: Sequence[str]
+    at_hand: bool
 
     def keep_in(self, folder: Path) -> None:
         """Keep checkpoints in a folder from now on."""
@@ -360,13 +364,14 @@ class Listener(Protocol):
 
 @runtime_checkable
 class WatchesEpochs(Protocol):
-    """A listener that also watches the search on a supernet which a trial's architecture comes from."""
+    """A listener that also watches the training of a supernet: of a search that a trial's architecture comes from, or
+    of the weights that an evaluator scores with."""
 
-    def epoch(self, number: int, epochs: int, curve: Sequence[Metrics]) -> None:
-        """Called at the start of such a search and after each of its epochs.
+    def epoch(self, number: int | None, epochs: int, curve: Sequence[Metrics]) -> None:
+        """Called at the start of such a training and after each of its epochs.
 
         Args:
-            number: of the trial.
+            number: of the trial; None: of the evaluator.
             epochs: planned.
             curve: metrics of the epochs so far, those of earlier sessions included.
         """

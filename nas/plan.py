@@ -8,9 +8,10 @@ from itertools import zip_longest
 from types import MappingProxyType
 from typing import NamedTuple
 
-from nas.core import Learns, Listener, Metrics, Proposal, Strategy, Trial, UsageError, WatchesEpochs
+from nas.core import Learns, Listener, Metrics, Objective, Proposal, Strategy, Trial, UsageError, WatchesEpochs
 from nas.evaluation import Outcome
 from nas.executors.base import Died, Executor
+from nas.executors.inline import Inline
 from nas.supernet import GradientStrategy, SearchesSupernets, SupernetSearch
 
 EMPTY: Mapping[str, float] = MappingProxyType({})
@@ -55,26 +56,42 @@ def with_search(trial: Trial, search: SupernetSearch) -> Trial:
     )
 
 
-def check_learner(evaluator: Learns, agent: Strategy, executor: Executor) -> None:
-    """Raise `UsageError` where an evaluator cannot train the weights that it scores with."""
+def check_learner(
+    evaluator: Learns, agent: Strategy, executor: Executor, objective: Objective, *, costless: bool
+) -> None:
+    """Raise `UsageError`, before the training, where a search cannot be scored by weights that an evaluator trains.
+
+    Args:
+        costless: whether simulated seconds are the search's only limit.
+    """
     name = type(evaluator).__name__
     if isinstance(agent, GradientStrategy):
         raise UsageError(
             f"strategy {type(agent).__name__} trains a supernet of its own, and {name} would score its cell by "
             "another; set evaluator=training, or evaluator=table"
         )
-    if evaluator.sequential and executor.workers > 1:
+    if evaluator.sequential and not isinstance(executor, Inline):
         raise UsageError(
-            f"workers={executor.workers}: {name} learns from one proposal after the other; leave workers out, or set "
+            f"{name} learns from one proposal after the other, which workers cannot share; set executor=inline, or "
             "evaluator.train=before"
+        )
+    if objective.metric not in evaluator.metric_names:
+        raise UsageError(
+            f"objective.metric must be one of the evaluator's metrics ({', '.join(sorted(evaluator.metric_names))}), "
+            f"got {objective.metric!r}"
+        )
+    if costless:
+        raise UsageError(
+            f"budget.simulated_seconds is the only limit and would never be reached, since {name} has no such cost; "
+            "set budget.trials or budget.hours"
         )
 
 
-def to_watchers(listeners: Sequence[Listener], number: int) -> Callable[[int, Sequence[Metrics]], None]:
-    """What a training on a supernet reports its epochs to.
+def to_watchers(listeners: Sequence[Listener], number: int | None) -> Callable[[int, Sequence[Metrics]], None]:
+    """What a training of a supernet reports its epochs to.
 
     Args:
-        number: of the trial that it belongs to.
+        number: of the trial that it belongs to; None: it is the evaluator's.
     """
     watching = [listener for listener in listeners if isinstance(listener, WatchesEpochs)]
 

@@ -97,7 +97,8 @@ def retrain(
     earlier = _earlier(store, target, key)
     if earlier is not None:
         return _linked(store, earlier, subject), False
-    keeper = _Keeper(target.with_name(f"{target.name}.partial.pt"), {"training": key, "device": place.type})
+    about = {"arch": text, "seed": seed, **protocol, "device": place.type}
+    keeper = _Keeper(target.parent / f"{target.name}.partial.pt", about)
     with _workplace(target) as workplace:
         test = data.read_test()
         keeper.begin()
@@ -112,7 +113,8 @@ def retrain(
         except TrainingFailed as failure:
             if failure.kind == "not_finite":
                 keeper.path.unlink(missing_ok=True)  # it leads nowhere else
-            raise UserError(f"retraining failed: {failure.message}") from None
+            kept = ". The same command goes on from the last epoch that was kept" if keeper.path.exists() else ""
+            raise UserError(f"retraining failed: {failure.message}{kept}") from None
         seconds = keeper.seconds()
         if not math.isfinite(metrics["test_loss"]):
             keeper.path.unlink(missing_ok=True)
@@ -160,7 +162,7 @@ class _Keeper:
         self.started = self.saved = time.perf_counter()
         self.found = load_checkpoint(self.path, self.identity)
         if self.found is not None:
-            self.earlier = self.found["seconds"]
+            self.earlier = float(self.found.get("seconds", 0.0))
 
     def seconds(self) -> float:
         """Wall time so far, that of earlier sessions included."""

@@ -152,10 +152,13 @@ def search(
     agent.reset(random.start())
     executor = executor or Inline()
     if isinstance(evaluator, Learns):
-        check_learner(evaluator, agent, executor)
+        costless = budget.simulated_seconds is not None and budget.trials is None and budget.hours is None
+        check_learner(evaluator, agent, executor, objective, costless=costless)
     check_supernets(agent, supernets, executor)
     with locked_test_set(), ExitStack() as stack:
         protocol = evaluator.protocol() if isinstance(evaluator, Comparable) else {}
+        if isinstance(evaluator, Learns) and evaluator.sequential:
+            protocol = {**protocol, "learnt_in": run}  # from its proposals, which are no other run's
         if config is None:
             config = {"space": describe(space), "strategy": describe(strategy), "evaluator": describe(evaluator)}
         config = {"objective": describe(objective), "duplicates": duplicates} | dict(config)
@@ -168,8 +171,8 @@ def search(
         for listener in listeners:
             listener.start(run, sorted(record.trials, key=_number), budget.trials, objective)
             stack.callback(listener.close)
-        if isinstance(evaluator, Learns):
-            evaluator.begin(device, sorted(record.trials, key=_number), to_watchers(listeners, len(record.trials)))
+        if isinstance(evaluator, Learns) and (budget.trials is None or len(record.trials) < budget.trials):
+            evaluator.begin(device, sorted(record.trials, key=_number), to_watchers(listeners, None))
         session = _Session(
             space,
             agent,

@@ -189,6 +189,8 @@ def settings(
         _compose(command, [f"{group}={option}" for group, option in chosen.items()], config_dir) if chosen else plain
     )
     final = _choices(config)
+    _refuse_nulls(arguments, groups, final)
+    _refuse_unused_supernet(command, chosen, config_dir)
     config = config.copy()
     OmegaConf.set_struct(config, False)
     del config["hydra"]
@@ -219,6 +221,26 @@ def _without_experiment(command: str, config: DictConfig, chosen: Mapping[str, s
         plain = _compose(command, [f"{group}={option}" for group, option in others.items()], config_dir)
         for group in replaced:
             config[group] = plain[group]
+
+
+def _refuse_nulls(arguments: Sequence[str], groups: Mapping[str, str | None], final: Mapping[str, str | None]) -> None:
+    """`supernet=null` where another choice brings one would be ignored without a word."""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key in groups and value == "null" and final.get(key) is not None:
+            raise UsageError(f"{key}=null: the other parts need one and chose {key}={final[key]}; leave {key} out")
+
+
+def _refuse_unused_supernet(command: str, chosen: Mapping[str, str], config_dir: Path | None) -> None:
+    """Parts that train a supernet choose one; where none did, another one would be ignored without a word."""
+    if "supernet" not in chosen:
+        return
+    others = [f"{group}={option}" for group, option in chosen.items() if group != "supernet"]
+    if _choices(_compose(command, others, config_dir)).get("supernet") is None:
+        raise UsageError(
+            f"supernet={chosen['supernet']} has no effect, since neither strategy nor evaluator trains one; leave it "
+            "out"
+        )
 
 
 def _refuse_overruled(config: DictConfig, values: Sequence[tuple[str, str]]) -> None:
@@ -338,7 +360,7 @@ def _resolved(value: Any, config: DictConfig, key: str) -> Any:
     if isinstance(value, dict):
         return {name: _resolved(inner, config, f"{key}.{name}") for name, inner in value.items()}
     if isinstance(value, str) and "${" in value:
-        if value[2:-1] in config:
+        if value[2:-1].removeprefix("oc.select:").removesuffix(",null") in config:
             return value  # a reference to a part that stands in its own place
         found = OmegaConf.select(config, key)
         return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found

@@ -84,24 +84,27 @@ class SearchSpace(ABC):
         """Whether an architecture of the product meets the constraints of the space."""
         return True
 
-    def known_sizes(self, network: Mapping[str, Any], nulls: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def known_sizes(
+        self, network: Mapping[str, Any], nulls: Mapping[str, Any] | None = None, key: str = "trainer.network"
+    ) -> dict[str, Any]:
         """Those of `trainer.network` that this space has.
 
         Every trainer speaks of `channels` and `cells`, which a space of other networks leaves aside.
 
         Args:
             nulls: what a size of null stands for; `small_network` unless given.
+            key: what the sizes stand under, for messages.
 
         Raises:
             UsageError: another size is not among `network_sizes`.
         """
         nulls = self.small_network if nulls is None else nulls
-        for key in network:
-            if key not in (*self.network_sizes, "channels", "cells"):
+        for name in network:
+            if name not in (*self.network_sizes, "channels", "cells"):
                 there = ", ".join(self.network_sizes) or "none"
-                raise UsageError(f"trainer.network.{key} is not a size of {type(self).__name__}; it has {there}")
-        known = {key: value for key, value in network.items() if key in self.network_sizes}
-        return {key: nulls.get(key) if value is None else value for key, value in known.items()}
+                raise UsageError(f"{key}.{name} is not a size of {type(self).__name__}; it has {there}")
+        known = {name: value for name, value in network.items() if name in self.network_sizes}
+        return {name: nulls.get(name) if value is None else value for name, value in known.items()}
 
     # --- derived -------------------------------------------------------------------------------------------------
 

@@ -94,9 +94,9 @@ class DARTS(SearchSpace):
     def _own(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in SIZES}
 
-    def _sizes(self, network: Mapping[str, Any]) -> dict[str, Any]:
-        sizes = self._own() | self.known_sizes(network)
-        check_sizes("trainer.network", sizes)
+    def _sizes(self, network: Mapping[str, Any], key: str = "trainer.network") -> dict[str, Any]:
+        sizes = self._own() | self.known_sizes(network, key=key)
+        check_sizes(key, sizes)
         return sizes
 
     def to_text(self, architecture: Architecture) -> str:
@@ -142,9 +142,9 @@ class DARTS(SearchSpace):
         """
         from search_spaces.darts_supernet import Supernet
 
-        sizes = self._sizes(network or {})
+        sizes = self._sizes(network or {}, "supernet.network")
         if sizes.pop("auxiliary"):
-            raise UsageError("trainer.network.auxiliary=true: a supernet has no auxiliary head; set it to false")
+            raise UsageError("supernet.network.auxiliary=true: a supernet has no auxiliary head; set it to false")
         return Supernet(task, **sizes, partial_channels=partial_channels)
 
     def relax(self, architecture: Architecture) -> dict[str, Tensor]:

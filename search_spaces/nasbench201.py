@@ -68,10 +68,10 @@ class NASBench201(SearchSpace):
         self.validate(architecture)
         return Network(architecture, task, **self._sizes(network or {}), operations=operations)
 
-    def _sizes(self, network: Mapping[str, Any]) -> dict[str, Any]:
-        sizes = {"channels": self.channels, "cells": self.cells} | self.known_sizes(network)
-        for key, value in sizes.items():
-            whole_number(f"trainer.network.{key}", value)
+    def _sizes(self, network: Mapping[str, Any], key: str = "trainer.network") -> dict[str, Any]:
+        sizes = {"channels": self.channels, "cells": self.cells} | self.known_sizes(network, key=key)
+        for name, value in sizes.items():
+            whole_number(f"{key}.{name}", value)
         return sizes
 
     def to_text(self, architecture: Architecture) -> str:
@@ -115,7 +115,7 @@ class NASBench201(SearchSpace):
         """
         from search_spaces.nasbench201_supernet import Supernet
 
-        return Supernet(task, **self._sizes(network or {}), partial_channels=partial_channels)
+        return Supernet(task, **self._sizes(network or {}, "supernet.network"), partial_channels=partial_channels)
 
     def relax(self, architecture: Architecture) -> dict[str, Tensor]:
         """Probabilities of an architecture: 1 for the operation of each edge."""

@@ -20,6 +20,7 @@ def test_every_setting_is_an_argument_and_every_argument_with_a_default_a_settin
         "evaluator=table": ["table=nasbench201"],
         "table": ["evaluator=table"],
         "discretization": ["strategy=darts"],
+        "supernet": ["strategy=darts"],
     }
     more = chosen.get(f"{group}={option}") or chosen.get(group) or []
     node = settings("search", [f"{group}={option}", *more]).config[group]
@@ -57,6 +58,9 @@ def test_the_benchmarks_recipe_is_the_published_one():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["supernet=darts"], "supernet=darts has no effect, since neither strategy nor evaluator trains one"),
+        (["strategy=darts", "supernet=null"], "supernet=null: the other parts need one and chose supernet=darts"),
+        (["experiment=spo"], "unknown experiment 'spo' (did you mean 'spos'?)"),
         (["strategy=regularised_evolution"], "unknown strategy 'regularised_evolution' (did you mean"),
         (["space=nasbench"], "unknown space 'nasbench' (did you mean 'nasbench201'?); there are darts, nasbench201,"),
         (["stratgy=random"], "unknown key 'stratgy' (did you mean 'strategy'?)"),

@@ -50,10 +50,13 @@ ALLOWED = {
         *SPACE,
         "nas.analysis",
         "nas.environment",
+        "nas.data",
         "nas.executors",
         "nas.journal",
+        "nas.plan",
         "nas.search",
         "nas.store",
+        "nas.supernet",
     },
     "nas.tabulation": {
         *SPACE,

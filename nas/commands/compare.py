@@ -10,7 +10,6 @@ import json
 import shlex
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ from nas.analysis.results import RunResult
 from nas.commands.search import budget_of
 from nas.comparison import Contender, Match, columns, compare
 from nas.core import Learns, Objective, Reports, UsageError, one_of, whole_number
-from nas.data.lock import locked_test_set
 from nas.output import Bar, print_json, print_table
 from nas.overrides import words
 from nas.settings import Settings
@@ -62,9 +60,10 @@ def main(settings: Settings) -> int:
     executor = in_order(settings)
     started = time.perf_counter()
     bar = Bar(settings.get("progress"), "run")
+    epochs = Bar(settings.get("progress"), "supernet epoch")
+    if isinstance(evaluator, Learns):
+        evaluator.keep_in(out / CHECKPOINTS)
     try:
-        if isinstance(evaluator, Learns):
-            _train_once(evaluator, str(device), out, Bar(settings.get("progress"), "supernet epoch"))
         results = compare(
             match,
             contenders,
@@ -73,11 +72,13 @@ def main(settings: Settings) -> int:
             executor=executor,
             about=about,
             report=bar.report,
+            trained=lambda length, curve: epochs.report(len(curve), length),
         )
     except KeyboardInterrupt:
         print(f"\ninterrupted; every finished run is kept. Go on with:\n  {command(settings, out)}", file=sys.stderr)
         return 130
     finally:
+        epochs.close()
         bar.close()
     shown = columns(evaluator, objective, results)
     report = write_report(out, results, shown, remarks(settings, match, results, time.perf_counter() - started))
@@ -88,18 +89,6 @@ def main(settings: Settings) -> int:
     print_table(report.headline, head, rows, text=("strategy",))
     print(f"\nIn {out}/: summary.md (statistics), anytime.png (curves), runs.csv, summary.json")
     return 0
-
-
-def _train_once(evaluator: Learns, device: str, out: Path, bar: Bar) -> None:
-    """Train the weights that all runs score with, before any of them begins."""
-    if evaluator.sequential:
-        raise UsageError(
-            "evaluator.train=on_proposal: each run would go on with the weights of the run before; compare with "
-            "evaluator.train=before, or run nas search once a seed"
-        )
-    evaluator.keep_in(out / CHECKPOINTS)
-    with locked_test_set(), closing(bar):
-        evaluator.begin(device, (), lambda epochs, curve: bar.report(len(curve), epochs))
 
 
 def in_order(settings: Settings) -> Executor:
@@ -142,7 +131,7 @@ def folder(settings: Settings, about: dict[str, Any]) -> Path:
         out = Path(settings.get("out")).expanduser()
         if out.exists() and not out.is_dir():
             raise UsageError(f"out={out} is a file; expected a folder")
-        if out.is_dir() and {path.name for path in out.iterdir()} - {CHECKPOINTS} and not (out / JOURNAL).exists():
+        if out.is_dir() and any(out.iterdir()) and not (out / JOURNAL).exists():
             raise UsageError(f"out={out} holds something else than a comparison; choose another folder")
         return out
     about = about | {"duplicates": settings.get("duplicates")}

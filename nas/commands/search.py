@@ -42,6 +42,10 @@ def main(settings: Settings) -> int:
     objective = Objective(**settings.get("objective"))
     device = resolve_device(settings.get("device"))
     config = settings.tree() | {"device": device.type, "choices": dict(settings.choices)}
+    del config["choices"]["experiment"]  # only a shorter way to say the rest
+    if settings.choices["evaluator"] != "table":  # another one only holds its scores against a table, afterwards
+        config.pop("table", None)
+        del config["choices"]["table"]
     run = automatic_name(config) if settings.get("run") is None else settings.get("run")
     check_run_name(run)
     space = settings.make("space")
@@ -146,10 +150,12 @@ def _summary(result: SearchResult, objective: Objective, evaluator: Any) -> dict
 
 def _agreement(settings: Settings, result: SearchResult, evaluator: Any, store: Store) -> Agreement | None:
     """How an evaluator with weights of its own ranks the architectures of the run."""
-    if not isinstance(evaluator, Learns):
+    if not isinstance(evaluator, Learns) or not evaluator.at_hand:
         return None
+    device = settings.get("device")
+    evaluator.begin(device, result.trials, lambda _epochs, _curve: None)
     entries = [entry for group in leaderboard(store, result.run, top=0) for entry in group]
-    return agreement(evaluator, entries, settings.get("device"))
+    return agreement(evaluator, entries, device)
 
 
 def _report(settings: Settings, result: SearchResult, space: SearchSpace, evaluator: Any, store: Store) -> None:

@@ -8,7 +8,8 @@ Architecture Search via Parameter Sharing", ICML 2018, https://arxiv.org/abs/180
 
 Differs from the papers: normalisation takes the statistics of each batch, in training and in scoring, so none have to
 be measured anew for each architecture; ENAS takes turns proposal by proposal, not an epoch of weights and then 2,000
-steps of the controller, and scores on all validation images instead of one batch.
+steps of the controller, scores on all validation images instead of one batch, and does not score anew at the end: a
+trial's score is that of its time, so early ones of weights that knew little.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from nas.core import (
     Trial,
     UsageError,
     UserError,
+    located,
     one_of,
     whole_number,
 )
@@ -36,6 +38,7 @@ from nas.description import describe
 from nas.evaluators.table import TableEvaluator
 from nas.space import SearchSpace
 from nas.supernets.paths import SAMPLERS
+from nas.supernets.recipe import check_recipe
 from nas.supernets.shared import TrainedBefore, TrainedOnProposals
 from nas.supernets.weights import Weights, relaxable, sizes
 from nas.tables.table import Table
@@ -89,6 +92,13 @@ class SharedWeights:
             one_of("evaluator.sampling", sampling, tuple(SAMPLERS))
         if steps is not None:
             whole_number("evaluator.steps", steps)
+        whole_number("evaluator.seed", seed, least=0)
+        check_recipe(supernet)
+        for key, usual in (("validate_every", 1), ("graphs", True)):
+            if getattr(supernet, key, usual) != usual:
+                raise UsageError(
+                    f"supernet.{key}={getattr(supernet, key)} has no effect with evaluator=shared_weights; leave it out"
+                )
         self.space = space
         self.data = data
         self.supernet = supernet
@@ -106,6 +116,14 @@ class SharedWeights:
     def sequential(self) -> bool:
         return self.train == "on_proposal"
 
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        return ("valid_accuracy", "valid_loss", *(("train_loss",) if self.sequential else ()))
+
+    @property
+    def at_hand(self) -> bool:
+        return self._shared is not None or (self.folder is not None and (self.folder / FILE).exists())
+
     def protocol(self) -> Mapping[str, Any]:
         """Data split, recipe, and all that decides the weights: scores of two supernets are never ranked together."""
         if self._split is None:
@@ -120,14 +138,16 @@ class SharedWeights:
 
     def begin(self, device: str, trials: Sequence[Trial], report: Callable[[int, Sequence[Metrics]], None]) -> None:
         place = resolve_device(device)
-        if isinstance(self._shared, TrainedBefore) and self._shared.weights.place == place:
-            return  # the same weights for every search
+        known = self._shared if self._shared is not None and self._shared.weights.place == place else None
+        proposals = [trial.proposal.architecture for trial in trials]
+        if isinstance(known, TrainedBefore) or (known is not None and known.learnt == proposals):
+            return  # the same weights for every search, or what they would come to
         if self._truth is not None:
             self._truth.prepare(device)  # what is wrong with the table is told before the hours of training
         protocol = self.protocol()
         assert self._split is not None
         path = None if self.folder is None else self.folder / FILE
-        identity = {"space": describe(self.space), **protocol}
+        identity = {"space": describe(self.space), **protocol, "device": place.type}
         with self._working(place):
             weights = Weights(
                 self.space,
@@ -141,7 +161,7 @@ class SharedWeights:
             )
             if self.sequential:
                 along = TrainedOnProposals(self.space, weights, path, identity, steps=self.steps or 1)
-                along.resume([trial.proposal.architecture for trial in trials])
+                along.resume(proposals)
                 self._shared = along
             else:
                 sampler = SAMPLERS[self.sampling or "uniform"]
@@ -194,16 +214,25 @@ class SharedWeights:
                 yield
         except TrainingFailed as failure:
             raise UserError(f"the training of the shared weights failed: {failure.message}") from None
+        except UserError:
+            raise
+        except Exception as error:
+            if not self.sequential:
+                raise
+            # a step that broke off has left weights that no other session would come to
+            raise UserError(f"the shared weights could not learn from a proposal: {located(error)}") from error
 
     # --- the benchmark, for after a search ------------------------------------------------------------------------
 
     def reported(self, architecture: Architecture) -> Metrics:
-        """The table's columns of an architecture; nothing without a table.
+        """The table's columns of an architecture; nothing where it has none.
 
         Raises:
             TestSetLocked: a search is running.
         """
-        return {} if self._truth is None else self._truth.reported(architecture)
+        if self._truth is None or not self._truth.rows.has(architecture):
+            return {}  # the space may be larger than its table
+        return self._truth.reported(architecture)
 
     def optimum(self, column: str) -> float | None:
         """See `TableEvaluator.optimum`."""

@@ -45,19 +45,18 @@ class Progress:
             self.last_line = time.monotonic()
             self._say(f"{self.done}{f'/{self.total}' if self.total else ''} trials, {self._incumbent()}")
 
-    def epoch(self, number: int, epochs: int, curve: Sequence[Metrics]) -> None:
+    def epoch(self, number: int | None, epochs: int, curve: Sequence[Metrics]) -> None:
         """Progress on a supernet: losses, and of a search what alpha has decided and the share of skip connections."""
         if not curve:
             return
         now = curve[-1]
         losses = [name for name in ("train", "valid") if f"supernet_{name}_loss" in now]
         health = [f"{name} loss {now[f'supernet_{name}_loss']:.3f}" for name in losses]
-        who = "supernet"
         if "alpha_entropy" in now:
-            who = f"trial {number}"
             health += [f"entropy {now['alpha_entropy']:.3f}", f"{now['skip_share']:.0%} skip"]
         if "alpha_eigenvalue" in now:
             health.append(f"eigenvalue {now['alpha_eigenvalue']:.3g}")
+        who = "supernet" if number is None else f"trial {number}"
         words = f"{who}, epoch {len(curve)}/{epochs}: {', '.join(health)}"
         self.bar.set_postfix_str(words)
         last = len(curve) == epochs

@@ -1,7 +1,7 @@
 """TensorBoard events of a search: objective of every trial, the incumbent, and the curve of each trial.
 
 The events are a view of the store. A continued run draws them anew from its stored trials, so that nothing is
-missing or doubled after a kill.
+missing or doubled after a kill; the curve of an evaluator's supernet comes with its checkpoint.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from nas.core import Metrics, Objective, Trial, UserError
 
 
 class TensorBoard:
-    """Writes events into a folder: `search` for the run, `trial-0007` for each trial that has a curve.
+    """Writes events into a folder: `search` for the run, `trial-0007` for each trial that has a curve, `supernet` for
+    the weights that the evaluator scores with.
 
     Args:
         folder: of this run alone; its event files are replaced.
@@ -61,15 +62,15 @@ class TensorBoard:
         if trial.curve and (trial.reused_from is None or "search_seconds" in trial.cost):
             self._draw(trial.number, trial.curve)
 
-    def epoch(self, number: int, epochs: int, curve: Sequence[Metrics]) -> None:
-        """The curve so far of a search on a supernet."""
+    def epoch(self, number: int | None, epochs: int, curve: Sequence[Metrics]) -> None:
+        """The curve so far of a search on a supernet, or of the supernet that scores."""
         if curve:
             self.seen = True
             self._draw(number, curve)
 
-    def _draw(self, number: int, curve: Sequence[Metrics]) -> None:
+    def _draw(self, number: int | None, curve: Sequence[Metrics]) -> None:
         """Draw a curve anew, in place of what was drawn of it before."""
-        folder = self.folder / f"trial-{number:04d}"
+        folder = self.folder / ("supernet" if number is None else f"trial-{number:04d}")
         for path in folder.glob("events.out.tfevents.*"):
             path.unlink()
         with self._new_writer(str(folder)) as writer:

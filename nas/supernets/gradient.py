@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nas.checkpoint import load_checkpoint, save_checkpoint
+from nas.checkpoint import UNFIT, load_checkpoint, misfit, save_checkpoint
 from nas.core import Architecture, Metrics, UsageError, UserError
 from nas.data.dataset import DataSet
 from nas.space import SearchSpace
@@ -90,12 +90,13 @@ class GradientSearch:
     def _path(self, number: int) -> Path | None:
         return None if self.folder is None else self.folder / f"search-{number:04d}.pt"
 
-    def identity(self, strategy: GradientStrategy, seed: int, split: str) -> dict[str, Any]:
+    def identity(self, strategy: GradientStrategy, seed: int, split: str, device: str) -> dict[str, Any]:
         """All that decides the course of a search."""
         return {
             "space": type(self.space).__name__,
             "strategy": type(strategy).__name__,
             "seed": seed,
+            "device": device,
             "split": split,
             "recipe": self.recipe.protocol() | {"epochs": strategy.epochs},
             "settings": dict(self.settings),
@@ -115,7 +116,7 @@ class _Run:
         self.path = path
         self.place = place
         split = search.data.split()
-        self.identity = search.identity(strategy, seed, split.hash)
+        self.identity = search.identity(strategy, seed, split.hash, place.type)
         self.task = search.data.task
         self.weights = Weights(
             search.space,
@@ -285,9 +286,8 @@ class _Run:
             self.weights.load_state_dict(state)
             self.strategy.load_state_dict(state["strategy"])
             self.curve, self.history, self.seconds = state["curve"], state["history"], state["seconds"]
-        except (KeyError, ValueError, RuntimeError, TypeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"the checkpoint {self.path} does not fit this search ({reason}); remove it") from None
+        except UNFIT as error:
+            raise misfit(self.path, error) from None
 
 
 def replays(place: torch.device, recipe: Recipe) -> bool:

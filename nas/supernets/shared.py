@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from nas.checkpoint import load_checkpoint, save_checkpoint
-from nas.core import Architecture, Metrics, UsageError, UserError
+from nas.checkpoint import UNFIT, load_checkpoint, misfit, save_checkpoint
+from nas.core import Architecture, Metrics, UsageError
 from nas.space import SearchSpace
 from nas.supernets.paths import Sampler
 from nas.supernets.weights import Batch, Weights, relaxable
@@ -62,12 +62,11 @@ class Shared:
         if state is None:
             return None
         try:
-            found = [state[name] for name in names]
-            self.seconds = state["seconds"]
+            found = [list(state[name]) for name in names]
+            self.seconds = float(state["seconds"])
             self.weights.load_state_dict(state)
-        except (KeyError, ValueError, RuntimeError, TypeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"the checkpoint {self.path} does not fit this search ({reason}); remove it") from None
+        except UNFIT as error:
+            raise misfit(self.path, error) from None
         return found
 
 
@@ -164,6 +163,7 @@ class TrainedOnProposals(Shared):
         for number in range(first, first + self.steps):
             weights.set_lr(weights.recipe.learning_rate(min(1.0, number / (weights.recipe.epochs * length))))
             total += weights.step(self._batch(*divmod(number, length)), [probs]).item()
+            weights.check_time(f"at proposal {len(self.learnt)}")
         loss = total / self.steps
         weights.check_finite({"train_loss": loss}, f"at proposal {len(self.learnt)}")
         self.learnt.append(tuple(architecture))

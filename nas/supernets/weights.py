@@ -123,7 +123,7 @@ class Weights:
         for batch in self.training_batches(epoch):
             total += step(batch) * len(batch[1])
             images += len(batch[1])
-            self.check_time(epoch, epochs)
+            self.check_time(f"in epoch {epoch} of {epochs}")
         return total.item() / images
 
     def step(self, batch: Batch, paths: Sequence[Mapping[str, Tensor]]) -> Tensor:
@@ -135,13 +135,12 @@ class Weights:
         on_device = {name: rows.to(self.place) for name, rows in probs.items()}
         return measure(self.supernet, on_device, self.held_out, self.recipe)
 
-    def check_time(self, epoch: int, epochs: int) -> None:
+    def check_time(self, when: str) -> None:
         limit = self.recipe.time_limit
         if limit is not None and time.monotonic() - self.begun > limit:
             raise TrainingFailed(
                 "time_limit",
-                f"it passed supernet.time_limit={limit:g} s in epoch {epoch} of {epochs}; the same command goes on "
-                "after the last whole epoch",
+                f"it passed supernet.time_limit={limit:g} s {when}; the same command goes on from what is kept",
             )
 
     def check_finite(self, metrics: Mapping[str, float], when: str) -> None:
@@ -172,4 +171,4 @@ def relaxable(space: SearchSpace) -> Relaxable:
 
 def sizes(space: SearchSpace, recipe: Recipe) -> dict[str, Any]:
     """Sizes of the supernet: the published ones where the recipe has null."""
-    return space.known_sizes(recipe.network, relaxable(space).search_network)
+    return space.known_sizes(recipe.network, relaxable(space).search_network, "supernet.network")

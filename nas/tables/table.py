@@ -206,6 +206,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.values)
 
+    def has(self, architecture: Architecture) -> bool:
+        """Whether there is a row of an architecture."""
+        return (self.space.canonical(architecture) if self.by_class else architecture) in self.positions
+
     def position(self, architecture: Architecture) -> int:
         """The row of an architecture.
 

@@ -169,7 +169,7 @@ class _Progress:
             if self.device.type == "cuda":
                 torch.cuda.set_rng_state(state["random_cuda"], self.device)
             self.curve = list(state["curve"])
-        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        except (KeyError, AttributeError, ValueError, RuntimeError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"what was kept of this training does not fit it ({reason}); remove its file") from None
         return list(self.curve)

@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -8,9 +9,11 @@ from conftest import ToySpace, rows
 from relaxed import Planted, Signs
 
 from nas import Budget, UsageError, UserError, search
-from nas.core import Context, Proposal
+from nas.core import Context, Objective, Proposal
 from nas.evaluators.shared_weights import FILE, SharedWeights
 from nas.executors.processes import Processes
+from nas.store.leaderboard import leaderboard
+from nas.store.memory import MemoryStore
 from nas.store.sqlite import SQLiteStore
 from nas.strategies.darts import DARTS
 from nas.strategies.evolution import RegularizedEvolution
@@ -19,6 +22,7 @@ from nas.strategies.reinforce import Reinforce
 from nas.supernets import shared
 from nas.supernets.gradient import GradientSearch
 from nas.supernets.paths import fair, uniform
+from nas.tables.table import Table
 from nas.training.recipe import Recipe
 from search_spaces.darts import DARTS as DARTSSpace
 from search_spaces.nasbench201 import NASBench201
@@ -178,13 +182,59 @@ def test_what_cannot_be_is_refused():
         evaluator(steps=2)
     with pytest.raises(UsageError, match=r"evaluator\.sampling=fair has no effect"):
         evaluator(train="on_proposal", sampling="fair")
-    with pytest.raises(UsageError, match="workers=2: SharedWeights learns from one proposal after the other"):
-        run(evaluator(train="on_proposal"), 4, executor=Processes(workers=2))
+    for workers in (1, 2):
+        with pytest.raises(UsageError, match=r"learns from one proposal after the other, .* set executor=inline"):
+            run(evaluator(train="on_proposal"), 4, executor=Processes(workers=workers))
+    with pytest.raises(UsageError, match=r"objective\.metric must be one of .*valid_accuracy, valid_loss"):
+        run(evaluator(), 4, objective=Objective("parameters"))
+    with pytest.raises(UsageError, match="would never be reached"):
+        search(Planted(), RandomSearch, evaluator(), budget=Budget(simulated_seconds=5.0))
+    with pytest.raises(UsageError, match=r"evaluator\.seed must be a whole number"):
+        evaluator(seed=-1)
+    with pytest.raises(UsageError, match=r"supernet\.validate_every=None has no effect"):
+        SharedWeights(Planted(), Signs(), replace(RECIPE, validate_every=None))
     with pytest.raises(UsageError, match="DARTS trains a supernet of its own"):
         run(evaluator(), 1, DARTS, supernets=GradientSearch(Planted(), Signs(), RECIPE))
     made = evaluator()
     with pytest.raises(UsageError, match="asks for 3 epochs"):
         made(Proposal((1, 1), fidelity=3), Context(0, "cpu", print, print))
+
+
+def test_scores_of_weights_that_learnt_from_other_proposals_are_never_ranked_together():
+    store = MemoryStore()
+    for name, seed in (("one", 0), ("two", 1)):
+        run(evaluator(train="on_proposal"), 3, store=store, run=name, seed=seed)
+    assert len(leaderboard(store)) == 2
+    for name, seed in (("one", 0), ("two", 1)):
+        run(evaluator(), 3, store=(same := MemoryStore()) if name == "one" else same, run=name, seed=seed)
+    assert len(leaderboard(same)) == 1
+
+
+def test_the_time_limit_holds_for_weights_that_learn_from_proposals():
+    made = SharedWeights(Planted(), Signs(), replace(RECIPE, time_limit=1e-6), train="on_proposal")
+    with pytest.raises(UserError, match=r"passed supernet\.time_limit=1e-06 s at proposal 0; the same command goes on"):
+        run(made, 4)
+
+
+def test_a_step_that_breaks_off_ends_the_search_where_others_would_build_on_it(monkeypatch):
+    made = evaluator(train="on_proposal")
+    made.begin("cpu", (), lambda _epochs, _curve: None)
+
+    def breaks(*_):
+        raise RuntimeError("CUDNN_STATUS_EXECUTION_FAILED")
+
+    monkeypatch.setattr(made._shared.weights, "step", breaks)
+    with pytest.raises(UserError, match="could not learn from a proposal: RuntimeError: CUDNN"):
+        made(Proposal((1, 1)), Context(0, "cpu", print, print))
+
+
+def test_a_finished_run_without_its_checkpoint_is_not_trained_again(tmp_path):
+    store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
+    run(evaluator(tmp_path), 3, store=store)
+    (tmp_path / FILE).unlink()
+    made = evaluator(tmp_path)
+    assert len(run(made, 3, store=store)) == 3
+    assert not made.at_hand
 
 
 def test_weights_that_explode_end_the_search_with_advice():
@@ -205,14 +255,20 @@ def test_the_presets_run_end_to_end(nas, preset):
     assert [trial["metrics"] for trial in rows(nas, "run=one")][:12] == [trial["metrics"] for trial in trials]
 
 
-def test_strategies_are_compared_on_one_supernet(nas):
+def test_strategies_are_compared_on_one_supernet(nas, tmp_path):
     words = ["compare", "strategies=[random,local_search]", "evaluator=shared_weights", *SMALL, "seeds=2", "out=made"]
     done = nas(*words, "budget.trials=4", "workers=1")
     assert done.returncode == 0, done.stderr
     assert "local_search" in done.stdout
-    refused = nas(*words[:-1], "evaluator.train=on_proposal", "budget.trials=4")
-    assert refused.returncode == 2
-    assert "evaluator.train=on_proposal" in refused.stderr
+    for more, told in (
+        ("evaluator.train=on_proposal", "evaluator.train=on_proposal: each run would go on with the weights"),
+        ("strategies=[darts]", "learns on a supernet"),
+        ("objective.metric=foo", "objective.metric must be one of"),
+    ):
+        refused = nas(*words[:-1], more, "budget.trials=4", "out=other")
+        assert refused.returncode == 2
+        assert told in refused.stderr
+        assert not (tmp_path / "other").exists()
 
 
 def test_scores_are_held_against_a_table(nas, table):
@@ -221,6 +277,16 @@ def test_scores_are_held_against_a_table(nas, table):
     assert found["against"] == "c10_test_acc_200"
     assert found["n"] == 12
     assert -1 <= found["tau"] <= 1
+
+
+def test_a_table_may_be_smaller_than_its_space(monkeypatch, tmp_path):
+    """As one of the DARTS space, which is too large to be checked for holding all of it."""
+    monkeypatch.setattr("nas.tables.table.COUNTABLE", 3)
+    (tmp_path / "few.csv").write_text("arch,seen,told\n" + "".join(f"{Planted().to_text(a)},1,{n}\n" for n, a in
+                                                                  enumerate([(0, 0), (1, 1)])))  # fmt: skip
+    made = evaluator(table=Table(str(tmp_path / "few.csv"), "planted", "seen", reported=["told"]))
+    assert made.reported((1, 1)) == {"told": 1.0}
+    assert made.reported((2, 3)) == {}
 
 
 def test_scores_are_held_against_retrainings(nas):
