@@ -42,20 +42,48 @@ def incumbents(strategy, words=(), seeds=SEEDS, queries=300):
     return best, tested
 
 
-def margin(strategy, queries, words=(), seeds=SEEDS):
+def margin(strategy, queries, words=(), seeds=SEEDS, most=300):
     """Mean difference of the search metric to random search's after so many queries (points), and Wilcoxon's p."""
-    found = incumbents(strategy, words, seeds)[0][:, queries - 1]
+    found = incumbents(strategy, words, seeds, most)[0][:, queries - 1]
     difference = found - incumbents("random")[0][:seeds, queries - 1]
     return difference.mean(), scipy.stats.wilcoxon(difference).pvalue
 
 
 @pytest.mark.parametrize(
-    ("strategy", "words", "queries", "least"),
+    ("strategy", "words", "queries", "measured"),
     [
-        ("regularized_evolution", (), 100, 0.0),
+        ("regularized_evolution", (), 100, 0.34),
+        ("regularized_evolution", (), 300, 0.25),
+        ("local_search", (), 100, 0.27),
+        ("local_search", (), 300, 0.24),
+        ("reinforce", (), 300, 0.12),
+        ("reinforce", ("strategy.lr=0.05",), 100, 0.32),
+        ("reinforce", ("strategy.lr=0.05",), 300, 0.26),
     ],
 )
-def test_it_is_above_random_search(strategy, words, queries, least):
+def test_it_is_above_random_search(strategy, words, queries, measured):
+    """By about what 100 seeds gave, in points of validation accuracy; two seeds of one cell differ by 0.9."""
     mean, p_value = margin(strategy, queries, words)
-    assert mean > least
-    assert p_value < 0.001
+    assert measured / 2 < mean < 2 * measured
+    assert p_value < 0.01
+
+
+def test_the_lstm_controller_is_above_random_search():
+    """20 seeds, since it takes five milliseconds a query. Measured: 0.43 with p = 0.0012; at its default rate, meant for
+    12,800 architectures, 0.19 after 300 queries; at 0.01 it settles too early and stays 0.5 behind."""
+    mean, p_value = margin("lstm_controller", 100, ("strategy.lr=0.002",), seeds=20, most=100)
+    assert mean > 0.2
+    assert p_value < 0.01
+
+
+def test_what_evolution_finds_is_better_where_the_search_did_not_look():
+    """In test accuracy, the mean over the seeds of a cell."""
+    found, random = incumbents("regularized_evolution")[1][:, 299], incumbents("random")[1][:, 299]
+    assert (found - random).mean() > 0.05
+    assert scipy.stats.wilcoxon(found - random).pvalue < 0.05
+
+
+def test_before_it_has_seen_a_neighbourhood_local_search_is_behind():
+    """24 neighbours of its first cell, good or bad, come first: at 20 queries it is below random search."""
+    found, random = incumbents("local_search")[0][:, 19], incumbents("random")[0][:, 19]
+    assert (found - random).mean() < -0.1
