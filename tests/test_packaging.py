@@ -30,6 +30,7 @@ def test_an_installed_wheel_searches_without_the_repository(tmp_path):
         archive.extractall(tmp_path / "site")
     wanted = {f"nas/configs/{path.relative_to(ROOT / 'configs')}" for path in (ROOT / "configs").rglob("*.yaml")}
     wanted |= {str(path.relative_to(ROOT)) for part in ("nas", "search_spaces") for path in (ROOT / part).rglob("*.py")}
+    wanted |= {"nas/tables/nasbench201_cifar10_8x8.csv.gz"}
     assert wanted <= names
     assert not any(name.startswith(("tests", "scripts", "configs", "experiments")) for name in names)
 
