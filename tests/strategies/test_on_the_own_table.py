@@ -69,8 +69,9 @@ def test_it_is_above_random_search(strategy, words, queries, measured):
 
 
 def test_the_lstm_controller_is_above_random_search():
-    """20 seeds, since it takes five milliseconds a query. Measured: 0.43 with p = 0.0012; at its default rate, meant for
-    12,800 architectures, 0.19 after 300 queries; at 0.01 it settles too early and stays 0.5 behind."""
+    """20 seeds, since it takes five milliseconds a query. Measured: 0.43 with p = 0.0012; at its default rate,
+    meant for 12,800 architectures, 0.19 after 300 queries; at 0.01 it settles too early and stays 0.5 behind.
+    """
     mean, p_value = margin("lstm_controller", 100, ("strategy.lr=0.002",), seeds=20, most=100)
     assert mean > 0.2
     assert p_value < 0.01
