@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from nas.space import SearchSpace
 
 BASELINE = "random"
-DEFAULT_TRIALS = 100
+DEFAULT_TRIALS = 300
 LONGEST_LABEL = 90
 JOURNAL = "runs.journal"
 CHECKPOINTS = "checkpoints"

@@ -69,6 +69,8 @@ class Table:
     ) -> None:
         one_of("table.rows", rows, ("architecture", "class"))
         number_in("table.scale", scale, -math.inf, math.inf)
+        if scale == 0:
+            raise UsageError("table.scale must not be 0, which makes all architectures equal")
         number_in("table.cost_scale", cost_scale, 0.0, math.inf, above=True)
         unknown = [name for name in (*minimized, *(labels or {})) if name not in reported]
         if unknown:

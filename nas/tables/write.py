@@ -125,11 +125,10 @@ def _yaml(found: Mapping[str, Any], out: Path, classes: int, data: str, data_set
         "  scale: 1.0",
         "  cost: seconds",
         "  cost_scale: 1.0",
-        "  reported: [test_accuracy, valid_accuracy]",
+        "  reported: [test_accuracy]",
         "  minimized: []",
         "  labels:",
         f"    test_accuracy: test accuracy on {found['data']} (fraction)",
-        f"    valid_accuracy: validation accuracy on {found['data']} (fraction)",
         *_settings("space", found["space"]["settings"]),
         *_settings("data", data_settings),
     )

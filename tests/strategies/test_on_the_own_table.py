@@ -62,7 +62,7 @@ def margin(strategy, queries, words=(), seeds=SEEDS, most=300):
     ],
 )
 def test_it_is_above_random_search(strategy, words, queries, measured):
-    """By about what 100 seeds gave, in points of validation accuracy; two seeds of one cell differ by 0.9."""
+    """By about what 100 seeds gave, in points of validation accuracy; one training is 0.9 off its cell's mean."""
     mean, p_value = margin(strategy, queries, words)
     assert measured / 2 < mean < 2 * measured
     assert p_value < 0.01
@@ -70,7 +70,7 @@ def test_it_is_above_random_search(strategy, words, queries, measured):
 
 def test_the_lstm_controller_is_above_random_search():
     """20 seeds, since it takes five milliseconds a query. Measured: 0.43 with p = 0.0012; at its default rate,
-    meant for 12,800 architectures, 0.19 after 300 queries; at 0.01 it settles too early and stays 0.5 behind.
+    meant for 12,800 architectures, 0.19 after 300 queries; at 0.01 it settles too early and falls behind.
     """
     mean, p_value = margin("lstm_controller", 100, ("strategy.lr=0.002",), seeds=20, most=100)
     assert mean > 0.2
