@@ -284,9 +284,9 @@ class _Session:
                 self.finished = {number: self.stored.pop(number), **self.finished}
 
     def _ask(self, number: int) -> Proposal | None:
-        if not isinstance(self.agent, GradientStrategy):
+        if self.supernets is None:  # asking for the type of a protocol at each trial would cost more than the trial
             return self.agent.ask(self.random.trial(number), tuple(self.untold.values()))
-        assert self.supernets is not None
+        assert isinstance(self.agent, GradientStrategy)
         seed = training_seed(self.seed, "supernet", number)
         found = self.supernets(self.agent, number, seed, self.device, to_watchers(self.listeners, number))
         self.searched[number] = found
