@@ -210,9 +210,7 @@ def _check_contender(contender: Contender, match: Match) -> None:
                 "evaluator.train=on_proposal: each run would go on with the weights of the run before; compare with "
                 "evaluator.train=before, or run nas search once a seed"
             )
-        limits = match.budget
-        costless = limits.simulated_seconds is not None and limits.trials is None and limits.hours is None
-        check_learner(match.evaluator, agent, Inline(), match.objective, costless=costless)
+        check_learner(match.evaluator, agent, Inline(), match.objective, costless=match.budget.simulated_alone)
 
 
 def _check_settings(contender: Contender, lines: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -79,6 +79,11 @@ class Budget:
                 "budget.trials, budget.hours and budget.simulated_seconds are all null; expected at least one of them"
             )
 
+    @property
+    def simulated_alone(self) -> bool:
+        """Whether simulated seconds are the only limit, which evaluations without such a cost never reach."""
+        return self.simulated_seconds is not None and self.trials is None and self.hours is None
+
 
 @dataclass(frozen=True)
 class SearchResult:
@@ -152,8 +157,7 @@ def search(
     agent.reset(random.start())
     executor = executor or Inline()
     if isinstance(evaluator, Learns):
-        costless = budget.simulated_seconds is not None and budget.trials is None and budget.hours is None
-        check_learner(evaluator, agent, executor, objective, costless=costless)
+        check_learner(evaluator, agent, executor, objective, costless=budget.simulated_alone)
     check_supernets(agent, supernets, executor)
     with locked_test_set(), ExitStack() as stack:
         protocol = evaluator.protocol() if isinstance(evaluator, Comparable) else {}
@@ -334,8 +338,7 @@ class _Session:
             self.ended = "finished"
 
     def _endless(self, trial: Trial) -> bool:
-        budget = self.budget
-        if budget.simulated_seconds is None or budget.trials is not None or budget.hours is not None:
+        if not self.budget.simulated_alone:
             return False
         costless = trial.completed and "simulated_seconds" not in trial.metrics
         return costless or (self.simulated == 0.0 and len(self.trials) >= EXHAUSTED)
