@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,12 +60,15 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] |
         return None
     advice = "remove it to begin anew"
     try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:  # torch takes up flipped bits without a word
+                raise ValueError(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
         written = json.loads(found["identity"])
         version = found["format"]
         if not isinstance(written, dict):
             raise TypeError(written)
-    except (OSError, EOFError, pickle.UnpicklingError, *UNFIT):
+    except (OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, *UNFIT):
         raise UsageError(f"the checkpoint {path} is damaged; {advice}") from None
     if version != FORMAT:
         raise UsageError(f"the checkpoint {path} is of format {version}, this cellnas reads {FORMAT}; {advice}")

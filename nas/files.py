@@ -1,11 +1,15 @@
-"""Files that are there whole or not at all."""
+"""Files and folders that are there whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from nas.core import UserError
 
 
 @contextmanager
@@ -17,3 +21,59 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_folder(target: Path) -> None:
+    """Refuse a folder that could not be filled, before work is done for it.
+
+    Raises:
+        UserError: it holds something, or nothing can be written there.
+    """
+    _check_empty(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _beside(target).rmdir()
+    except OSError as error:
+        raise _unwritable(target, error) from None
+
+
+@contextmanager
+def filling(target: Path) -> Iterator[Path]:
+    """A folder beside the target to write into; it becomes the target at the end, after an error it is removed.
+
+    Raises:
+        UserError: the target holds something, or it cannot be written.
+    """
+    _check_empty(target)
+    workplace = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        workplace = _beside(target)
+        yield workplace
+        _check_empty(target)
+        if target.exists():
+            target.rmdir()
+        workplace.chmod(0o755)  # a temporary folder is its owner's alone
+        workplace.rename(target)
+    except OSError as error:
+        raise _unwritable(target, error) from None
+    finally:
+        if workplace is not None:
+            shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _beside(target: Path) -> Path:
+    return Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+
+
+def _check_empty(target: Path) -> None:
+    try:
+        free = not target.is_symlink() and (not target.exists() or (target.is_dir() and not any(target.iterdir())))
+    except OSError as error:
+        raise _unwritable(target, error) from None
+    if not free:
+        raise UserError(f"{target} holds something else, which was left as it is; give an empty folder with out=")
+
+
+def _unwritable(target: Path, error: OSError) -> UserError:
+    return UserError(f"{target} cannot be written ({error.strerror or error}); free space, or set out=")

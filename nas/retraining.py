@@ -9,11 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from torch import nn
 from nas.checkpoint import load_checkpoint, save_checkpoint
 from nas.core import Architecture, UserError
 from nas.data.dataset import DataSet
+from nas.files import check_folder, filling
 from nas.space import SearchSpace
 from nas.store.base import Retraining, Store
 from nas.training import count
@@ -99,40 +97,39 @@ def retrain(
         return _linked(store, earlier, subject), False
     about = {"arch": text, "seed": seed, **protocol, "device": place.type}
     keeper = _Keeper(target.parent / f"{target.name}.partial.pt", about)
-    with _workplace(target) as workplace:
-        test = data.read_test()
-        keeper.begin()
-        try:
-            with configured(place, recipe), memory_guard():
-                torch.manual_seed(seed)
-                network = space.build(subject.architecture, data.task, network_sizes)
-                counts = {"parameters": count.parameters(network), "flops": count.flops(network, data.task)}
-                train = split.whole().first(recipe.train_images).to(place)
-                metrics = fit(network.to(place), train, None, recipe, seed=seed, report=report, keeper=keeper)
-                metrics["test_accuracy"], metrics["test_loss"] = evaluate(network, test.to(place), recipe)
-        except TrainingFailed as failure:
-            if failure.kind == "not_finite":
-                keeper.path.unlink(missing_ok=True)  # it leads nowhere else
-            kept = ". The same command goes on from the last epoch that was kept" if keeper.path.exists() else ""
-            raise UserError(f"retraining failed: {failure.message}{kept}") from None
-        seconds = keeper.seconds()
-        if not math.isfinite(metrics["test_loss"]):
-            keeper.path.unlink(missing_ok=True)
-            raise UserError(
-                f"retraining failed: test loss is {metrics['test_loss']}. Try trainer.lr={recipe.lr / 10:g}"
-            )
-        retraining = Retraining(
-            run=subject.run,
-            trial=subject.trial,
-            space=subject.space_name,
-            text=text,
-            canonical=space.canonical(subject.architecture),
-            seed=seed,
-            protocol=protocol,
-            metrics=metrics | counts,
-            seconds=seconds,
-            folder=str(target),
-        )
+    check_folder(target)
+    test = data.read_test()
+    keeper.begin()
+    try:
+        with configured(place, recipe), memory_guard():
+            torch.manual_seed(seed)
+            network = space.build(subject.architecture, data.task, network_sizes)
+            counts = {"parameters": count.parameters(network), "flops": count.flops(network, data.task)}
+            train = split.whole().first(recipe.train_images).to(place)
+            metrics = fit(network.to(place), train, None, recipe, seed=seed, report=report, keeper=keeper)
+            metrics["test_accuracy"], metrics["test_loss"] = evaluate(network, test.to(place), recipe)
+    except TrainingFailed as failure:
+        if failure.kind == "not_finite":
+            keeper.path.unlink(missing_ok=True)  # it leads nowhere else
+        kept = ". The same command goes on from the last epoch that was kept" if keeper.path.exists() else ""
+        raise UserError(f"retraining failed: {failure.message}{kept}") from None
+    seconds = keeper.seconds()
+    if not math.isfinite(metrics["test_loss"]):
+        keeper.path.unlink(missing_ok=True)
+        raise UserError(f"retraining failed: test loss is {metrics['test_loss']}. Try trainer.lr={recipe.lr / 10:g}")
+    retraining = Retraining(
+        run=subject.run,
+        trial=subject.trial,
+        space=subject.space_name,
+        text=text,
+        canonical=space.canonical(subject.architecture),
+        seed=seed,
+        protocol=protocol,
+        metrics=metrics | counts,
+        seconds=seconds,
+        folder=str(target),
+    )
+    with filling(target) as workplace:
         _write(network, retraining, asdict(data.task), workplace)
     store.add_retraining(retraining)
     keeper.path.unlink(missing_ok=True)
@@ -207,35 +204,8 @@ def _linked(store: Store, earlier: Retraining, subject: Subject) -> Retraining:
     return mine
 
 
-@contextmanager
-def _workplace(target: Path) -> Iterator[Path]:
-    """A folder beside the target to write into; it becomes the target at the end, or is gone.
-
-    Raises:
-        UserError: the target holds something, or nothing can be written there.
-    """
-    from safetensors import SafetensorError
-
-    workplace = None
-    try:
-        if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
-            raise UserError(f"{target} holds something else, which was left as it is; give an empty folder with out=")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        workplace = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        yield workplace
-        if target.exists():
-            target.rmdir()  # empty, as was checked
-        workplace.chmod(0o755)  # a temporary folder is its owner's alone
-        workplace.rename(target)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{target} cannot be written ({reason}); free space, or set out=") from None
-    finally:
-        if workplace is not None:
-            shutil.rmtree(workplace, ignore_errors=True)
-
-
 def _write(network: nn.Module, retraining: Retraining, task: Mapping[str, int], workplace: Path) -> None:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
@@ -245,5 +215,8 @@ def _write(network: nn.Module, retraining: Retraining, task: Mapping[str, int], 
         "network": json.dumps(retraining.protocol["recipe"]["network"]),
         "task": json.dumps(task),
     }
-    save_file(tensors, str(workplace / CHECKPOINT), metadata=about)
+    try:
+        save_file(tensors, str(workplace / CHECKPOINT), metadata=about)
+    except SafetensorError as error:
+        raise OSError(str(error)) from None
     (workplace / RESULT).write_text(json.dumps(asdict(retraining), indent=2) + "\n")

@@ -207,7 +207,8 @@ class _Run:
             step = self.replayed
             self.replayed.start_epoch()
         loss = weights.epoch(epoch, strategy.epochs, lambda train: step(train, next(valid)))
-        self._finish(epoch, loss, time.perf_counter() - started)
+        self._finish(epoch, loss)
+        self.seconds += time.perf_counter() - started
 
     def _step(self, train: Batch, valid: Batch) -> Tensor:
         """One step of alpha and one of the weights."""
@@ -218,7 +219,8 @@ class _Run:
             probs = strategy.probs(self.rng)
         return weights.step(train, [probs])
 
-    def _finish(self, epoch: int, train_loss: float, seconds: float) -> None:
+    def _finish(self, epoch: int, train_loss: float) -> None:
+        """Measure how the search stands."""
         probs = {name: rows.cpu() for name, rows in self.strategy.expected().items()}
         metrics = {"supernet_train_loss": train_loss}
         if self.recipe.validates_after(epoch):
@@ -231,7 +233,6 @@ class _Run:
             metrics["alpha_eigenvalue"] = self._eigenvalue(epoch)
         self.history.append(probs)
         self.curve.append(metrics)
-        self.seconds += seconds
 
     def _measured(self) -> Mapping[str, Tensor]:
         """Probabilities that the supernet is validated at: of the likeliest cell for a method that samples cells."""

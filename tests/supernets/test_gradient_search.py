@@ -1,4 +1,7 @@
+import io
 import json
+import time
+import zipfile
 
 import pytest
 import torch
@@ -11,6 +14,7 @@ from nas.store.sqlite import SQLiteStore
 from nas.strategies.darts import DARTS
 from nas.supernets.gradient import GradientSearch
 from nas.supernets.memory import check_fits
+from nas.supernets.weights import Weights
 from nas.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=1, batch_size=64, lr=0.1, nesterov=False, crop=0.0, flip=False, threads=1)
@@ -55,16 +59,36 @@ def test_a_killed_search_goes_on_to_the_same_cell_and_the_same_curve(tmp_path):
     assert again.info == whole.info
 
 
-@pytest.mark.parametrize("damage", [b"", b"not a checkpoint", None])
-def test_a_checkpoint_that_cannot_be_used_is_told_and_left_as_it_is(tmp_path, damage):
+def flipped(raw):
+    """One bit of a weight."""
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+        place = raw.index(archive.read(largest)) + largest.file_size // 2
+    return raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :]
+
+
+@pytest.mark.parametrize("damaged", [lambda _: b"", lambda _: b"not a checkpoint", lambda raw: raw[:1000], flipped])
+def test_a_checkpoint_that_cannot_be_used_is_told_and_left_as_it_is(tmp_path, damaged):
     run = GradientSearch(Planted(), Signs(), RECIPE, tmp_path)
     run(strategy(), 0, 5, "cpu", lambda *_: None)
     (path,) = tmp_path.iterdir()
-    path.write_bytes(path.read_bytes()[:1000] if damage is None else damage)
+    path.write_bytes(damaged(path.read_bytes()))
     before = path.read_bytes()
     with pytest.raises(UsageError, match="damaged; remove it"):
         run(strategy(), 0, 5, "cpu", lambda *_: None)
     assert path.read_bytes() == before
+
+
+def test_the_seconds_of_a_search_hold_its_validation(monkeypatch):
+    real = Weights.measure
+
+    def slow(weights, probs):
+        time.sleep(0.1)
+        return real(weights, probs)
+
+    monkeypatch.setattr(Weights, "measure", slow)
+    found = GradientSearch(Planted(), Signs(), RECIPE)(strategy(), 0, 5, "cpu", lambda *_: None)
+    assert found.seconds > 0.1 * len(found.curve)
 
 
 def test_a_checkpoint_of_another_search_is_refused(tmp_path):

@@ -1,0 +1,51 @@
+"""Files and folders that are there whole or not at all."""
+
+import pytest
+
+from nas import UserError
+from nas.files import check_folder, filling
+
+
+def fill(target, then):
+    with filling(target) as folder:
+        (folder / "file").write_text("ours")
+        then()
+
+
+def failing():
+    raise RuntimeError
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "deep" / "out"
+    with pytest.raises(RuntimeError):
+        fill(target, failing)
+    assert list(target.parent.iterdir()) == []
+    target.mkdir()
+    fill(target, lambda: None)
+    assert [path.name for path in target.iterdir()] == ["file"]
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_what_comes_into_the_folder_meanwhile_is_left_as_it_is(tmp_path):
+    target = tmp_path / "out"
+
+    def meanwhile():
+        target.mkdir()
+        (target / "theirs").write_text("theirs")
+
+    with pytest.raises(UserError, match="out holds something else"):
+        fill(target, meanwhile)
+    assert [path.name for path in target.iterdir()] == ["theirs"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_is_checked_without_a_trace(tmp_path):
+    check_folder(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    for name in ("file", "."):
+        with pytest.raises(UserError, match="holds something else"):
+            check_folder(tmp_path / name)
+    with pytest.raises(UserError, match="cannot be written"):
+        check_folder(tmp_path / "file" / "below")
