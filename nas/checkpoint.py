@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import zipfile
@@ -39,9 +40,11 @@ def save_checkpoint(path: Path, identity: Mapping[str, Any], state: Mapping[str,
     except (OSError, RuntimeError) as error:
         full = shutil.disk_usage(path.parent).free < LITTLE if path.parent.is_dir() else False
         reason = "no space left" if full else getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UserError(
-            f"the checkpoint {path} cannot be written ({reason}); free space, or choose another folder"
-        ) from None
+        raise _unwritable(path, reason) from None
+
+
+def _unwritable(path: Path, reason: str) -> UserError:
+    return UserError(f"the checkpoint {path} cannot be written ({reason}); free space, or choose another folder")
 
 
 def misfit(path: Path | None, error: Exception) -> UserError:
@@ -55,8 +58,14 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] |
 
     Raises:
         UsageError: the file is damaged, or of another training; it is left as it is.
+        UserError: there is none, and none could be written, which is told before hours of training.
     """
     if not path.exists():
+        above = next(folder for folder in path.parents if folder.exists())
+        if not above.is_dir():
+            raise _unwritable(path, f"{above} is a file")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise _unwritable(path, f"{above} is not writable")
         return None
     advice = "remove it to begin anew"
     try:

@@ -8,7 +8,7 @@ import torch
 from conftest import rows
 from relaxed import Planted, Signs
 
-from nas import Budget, UsageError, search
+from nas import Budget, UsageError, UserError, search
 from nas.core import Objective
 from nas.store.sqlite import SQLiteStore
 from nas.strategies.darts import DARTS
@@ -77,6 +77,16 @@ def test_a_checkpoint_that_cannot_be_used_is_told_and_left_as_it_is(tmp_path, da
     with pytest.raises(UsageError, match="damaged; remove it"):
         run(strategy(), 0, 5, "cpu", lambda *_: None)
     assert path.read_bytes() == before
+
+
+def test_a_place_that_takes_no_checkpoint_is_told_before_the_search(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    epochs = []
+    with pytest.raises(UserError, match=r"search-0000\.pt cannot be written .*file is a file"):
+        GradientSearch(Planted(), Signs(), RECIPE, tmp_path / "file" / "checkpoints")(
+            strategy(), 0, 5, "cpu", lambda _epochs, curve: epochs.append(curve)
+        )
+    assert epochs == []
 
 
 def test_the_seconds_of_a_search_hold_its_validation(monkeypatch):
