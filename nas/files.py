@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 import tempfile
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nas.core import UserError
+from nas.core import UsageError, UserError
 
 
 @contextmanager
@@ -27,7 +28,8 @@ def check_folder(target: Path) -> None:
     """Refuse a folder that could not be filled, before work is done for it.
 
     Raises:
-        UserError: it holds something, or nothing can be written there.
+        UsageError: it holds something.
+        UserError: nothing can be written there.
     """
     _check_empty(target)
     try:
@@ -39,27 +41,37 @@ def check_folder(target: Path) -> None:
 
 @contextmanager
 def filling(target: Path) -> Iterator[Path]:
-    """A folder beside the target to write into; it becomes the target at the end, after an error it is removed.
+    """A folder beside the target to write files into; it becomes the target at the end, after an error it is removed.
+
+    A target that holds the very same files is left as it is.
 
     Raises:
-        UserError: the target holds something, or it cannot be written.
+        UsageError: the target holds something else.
+        UserError: it cannot be written.
     """
-    _check_empty(target)
     workplace = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         workplace = _beside(target)
         yield workplace
-        _check_empty(target)
-        if target.exists():
-            target.rmdir()
-        workplace.chmod(0o755)  # a temporary folder is its owner's alone
-        workplace.rename(target)
+        if not _same(workplace, target):
+            _check_empty(target)
+            if target.exists():
+                target.rmdir()
+            workplace.chmod(0o755)  # a temporary folder is its owner's alone
+            workplace.rename(target)
     except OSError as error:
         raise _unwritable(target, error) from None
     finally:
         if workplace is not None:
             shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _same(made: Path, there: Path) -> bool:
+    names = sorted(path.name for path in made.iterdir())
+    if not there.is_dir() or names != sorted(path.name for path in there.iterdir()):
+        return False
+    return filecmp.cmpfiles(made, there, names, shallow=False)[0] == names
 
 
 def _beside(target: Path) -> Path:
@@ -72,7 +84,7 @@ def _check_empty(target: Path) -> None:
     except OSError as error:
         raise _unwritable(target, error) from None
     if not free:
-        raise UserError(f"{target} holds something else, which was left as it is; give an empty folder with out=")
+        raise UsageError(f"{target} holds something else, which was left as it is; give an empty folder with out=")
 
 
 def _unwritable(target: Path, error: OSError) -> UserError:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.core import Architecture, Task, UsageError, UserError
+from nas.graph import Graph
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -79,6 +80,10 @@ class SearchSpace(ABC):
     def canonical(self, architecture: Architecture) -> str:
         """A key that is equal only for architectures that compute the same function."""
         return self.to_text(architecture)
+
+    def graphs(self, architecture: Architecture) -> Mapping[str, Graph]:
+        """Name -> cell, for pictures; empty where the space declares none."""
+        return {}
 
     def is_valid(self, architecture: Architecture) -> bool:
         """Whether an architecture of the product meets the constraints of the space."""

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from nas.core import Architecture, Task, UsageError
+from nas.graph import Graph
 from nas.space import SearchSpace
 from search_spaces.cells import SIZES, SMALL, Network, Operations, check_sizes
 from search_spaces.genotype import (
@@ -25,6 +26,7 @@ from search_spaces.genotype import (
     Genotype,
     canonical_cell,
     edges_of,
+    graphs,
     read,
 )
 
@@ -102,6 +104,9 @@ class DARTS(SearchSpace):
     def to_text(self, architecture: Architecture) -> str:
         """The published text, `Genotype(normal=[('sep_conv_3x3', 0), …], …)`, with the sources of a node in order."""
         return str(genotype(architecture))
+
+    def graphs(self, architecture: Architecture) -> dict[str, Graph]:
+        return graphs(genotype(architecture))
 
     def from_text(self, text: str) -> Architecture:
         """Read a genotype, or the name of a published one: `DARTS_V1`, `DARTS_V2`.

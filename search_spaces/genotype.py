@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
 from typing import Any, NamedTuple, TypeAlias
 
+from nas import graph as pictures
 from nas.core import UsageError
 
 Edge: TypeAlias = tuple[str, int]
@@ -98,6 +99,23 @@ def check(genotype: Genotype, name: str = "arch") -> None:
             raise UsageError(
                 f"{name}: the {cell} cell concatenates {list(concat)}; expected different states of 0 to {states - 1}"
             )
+
+
+def graphs(genotype: Genotype) -> dict[str, pictures.Graph]:
+    """Its cells for pictures: inputs c(k-2) and c(k-1), the nodes by their number, and the concatenation c(k)."""
+    cells = {}
+    for name, edges, concat in (
+        ("normal", genotype.normal, genotype.normal_concat),
+        ("reduction", genotype.reduce, genotype.reduce_concat),
+    ):
+        states = ["c(k-2)", "c(k-1)", *(str(node) for node in range(2, 2 + len(edges) // 2))]
+        drawn = [
+            pictures.Edge(states[source], states[2 + place // 2], operation)
+            for place, (operation, source) in enumerate(edges)
+        ]
+        drawn += [pictures.Edge(states[state], "c(k)") for state in concat]
+        cells[name] = pictures.Graph([*states, "c(k)"], drawn, inputs=states[:2], outputs=["c(k)"])
+    return cells
 
 
 def looks_like(text: str) -> str | None:

@@ -10,9 +10,9 @@ its incoming edges: 15,625 cells. The skeleton is a 3x3 stem, three stages of `c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from itertools import permutations, product
+from itertools import combinations, pairwise, permutations, product
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.core import Architecture, Task, UsageError, whole_number
+from nas.graph import Edge, Graph
 from nas.naming import named
 from nas.space import SearchSpace
 from search_spaces.cells import Operations, edge_name
@@ -34,6 +35,12 @@ NODES = 4
 CELL = "cell"
 """Name of the one set of probabilities."""
 CONVOLUTIONS = {OPERATIONS.index("nor_conv_1x1"): 1, OPERATIONS.index("nor_conv_3x3"): 3}
+WAYS = tuple(
+    tuple(EDGES.index(step) for step in pairwise((0, *between, NODES - 1)))
+    for count in range(NODES - 1)
+    for between in combinations(range(1, NODES - 1), count)
+)
+"""The ways from a cell's input to its output, as places of their edges."""
 
 
 class NASBench201(SearchSpace):
@@ -77,6 +84,14 @@ class NASBench201(SearchSpace):
     def to_text(self, architecture: Architecture) -> str:
         """The official string, `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`."""
         return _text(architecture)
+
+    def graphs(self, architecture: Architecture) -> dict[str, Graph]:
+        names = [str(node) for node in range(NODES)]
+        edges = [
+            Edge(names[source], names[target], OPERATIONS[value])
+            for value, (source, target) in zip(architecture, EDGES, strict=True)
+        ]
+        return {CELL: Graph(names, edges, inputs=names[:1], outputs=names[-1:])}
 
     def from_text(self, text: str) -> Architecture:
         """Read the official string.
@@ -123,8 +138,31 @@ class NASBench201(SearchSpace):
         return {CELL: F.one_hot(torch.tensor(architecture), len(OPERATIONS)).float()}
 
     def derive(self, probs: Mapping[str, Tensor]) -> Architecture:
-        """The likeliest operation of each edge, `none` included, as the benchmark's authors do; the first of equals."""
-        return tuple(probs[CELL].detach().cpu().argmax(1).tolist())
+        """The likeliest cell that hands something of its input on; the first of equals.
+
+        Differs from the benchmark's authors, who take the likeliest operation of each edge whatever comes of it: a
+        normalisation behind `none` keeps a supernet from learning what `none` costs (Liu et al., section 2.4), so a
+        search may favour it on every way through the cell. Where theirs is connected, the two are the same.
+        """
+        rows = probs[CELL].detach().cpu().double()
+        likeliest = rows.argmax(1)
+        if _connected(likeliest.tolist()):
+            return tuple(likeliest.tolist())
+        best = rows.clone()
+        best[:, OPERATIONS.index("none")] = 0.0
+        cells = []
+        for way in WAYS:
+            cell = likeliest.clone()
+            for edge in way:
+                cell[edge] = best[edge].argmax()
+            cells.append(cell)
+        chances = torch.stack([rows.gather(1, cell[:, None]).prod() for cell in cells])
+        return tuple(cells[int(chances.argmax())].tolist()) if chances.max() > 0 else tuple(likeliest.tolist())
+
+
+def _connected(architecture: Sequence[int]) -> bool:
+    """Whether a cell hands something of its input on."""
+    return any(all(OPERATIONS[architecture[edge]] != "none" for edge in way) for way in WAYS)
 
 
 @lru_cache(maxsize=5**6)

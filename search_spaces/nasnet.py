@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from nas.core import Architecture, Task, UsageError
+from nas.graph import Graph
 from nas.space import SearchSpace
 from search_spaces.cells import SIZES, SMALL, Network, check_sizes
 from search_spaces.darts import OPERATIONS as DARTS_OPERATIONS
@@ -28,6 +29,7 @@ from search_spaces.genotype import (
     Genotype,
     canonical_cell,
     edges_of,
+    graphs,
     loose_ends,
     read,
 )
@@ -81,6 +83,9 @@ class NASNet(SearchSpace):
     def to_text(self, architecture: Architecture) -> str:
         """The text of DARTS, `Genotype(normal=[('sep_conv_5x5', 1), …], …)`."""
         return str(genotype(architecture))
+
+    def graphs(self, architecture: Architecture) -> dict[str, Graph]:
+        return graphs(genotype(architecture))
 
     def from_text(self, text: str) -> Architecture:
         """Read a genotype, or the name of a published one: `NASNet-A`, `AmoebaNet-A`.

@@ -24,6 +24,7 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
     target.mkdir()
     fill(target, lambda: None)
     assert [path.name for path in target.iterdir()] == ["file"]
+    fill(target, lambda: None)  # the very same
     assert list(target.parent.iterdir()) == [target]
 
 

@@ -9,7 +9,9 @@ from conftest import ROOT
 CORE, SPACE = {"nas.core"}, {"nas.core", "nas.space"}
 ALLOWED = {
     "nas.core": set(),
-    "nas.space": CORE,
+    "nas.graph": set(),
+    "nas.space": {*CORE, "nas.graph"},
+    "nas.drawing": {*CORE, "nas.files", "nas.graph"},
     "nas.randomness": CORE,
     "nas.environment": set(),
     "nas.output": set(),
@@ -33,6 +35,7 @@ ALLOWED = {
     "nas.store": CORE,
     "nas.agreement": {*CORE, "nas.store"},
     "nas.export": {*CORE, "nas.files"},
+    "nas.selection": {*SPACE, "nas.export", "nas.output", "nas.settings", "nas.store"},
     "nas.listeners": CORE,
     "nas.search": {
         *SPACE,
@@ -71,7 +74,7 @@ ALLOWED = {
     "nas.testing": {*SPACE, "nas.data", "nas.executors", "nas.randomness", "nas.supernet"},
     "nas.overrides": CORE,
     "nas.settings": {*CORE, "nas.configs", "nas.overrides"},
-    "search_spaces": {*SPACE, "nas.naming"},
+    "search_spaces": {*SPACE, "nas.graph", "nas.naming"},
 }
 OUTERMOST = {"nas", "nas.cli", "nas.commands", "nas.__main__"}
 

@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
 
-from nas.commands.describe import with_architecture
-from nas.core import UsageError, one_of, whole_number
+from nas.core import one_of, whole_number
 from nas.output import amount, counted, print_json, run_folder
 from nas.retraining import CHECKPOINT, Subject, retrain
-from nas.settings import recorded_parts
-from nas.store.leaderboard import find_trial
+from nas.selection import selected
 
 if TYPE_CHECKING:
     from nas.settings import Settings
@@ -30,26 +28,12 @@ INHERITS = ("space", "data")
 def main(settings: Settings) -> int:
     one_of("format", settings.get("format"), ("table", "json"))
     whole_number("seed", settings.get("seed"), least=0)
-    run, arch = settings.get("run"), settings.get("arch")
-    if (run is None) == (arch is None):
-        raise UsageError(f"run={run or 'null'} and arch={arch or 'null'}; expected exactly one of them")
-    store = settings.make("store")
-    number = None
-    if run is not None:
-        found, trial = find_trial(store, run, settings.get("trial"))
-        number, text = trial.number, trial.text
-        parts = recorded_parts(found.config)
-        if "space" not in parts:
-            raise UsageError(f"run {run!r} was made in Python and names no space of configs/; give arch= and space=")
-        settings = settings.inheriting(parts)
-    else:
-        settings, given = with_architecture(settings, arch, INHERITS)
-        text = given or ""
-    space, data, recipe = settings.make("space"), settings.make("data"), settings.make("trainer")
-    architecture = space.from_text(text)
-    space.validate(architecture)
-    name, own = str(settings.choices["space"]), settings.node("space")
-    subject = Subject(space, name, architecture, own, run, number)
+    chosen = selected(settings, INHERITS)
+    settings = chosen.settings
+    store, data, recipe = settings.make("store"), settings.make("data"), settings.make("trainer")
+    run = None if chosen.run is None else chosen.run.name
+    number = None if chosen.trial is None else chosen.trial.number
+    subject = Subject(chosen.space, chosen.space_name, chosen.architecture, chosen.space_settings, run, number)
 
     def folder(digits: str) -> Path:
         if settings.get("out"):

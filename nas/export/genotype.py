@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nas.core import UsageError, UserError
-from nas.files import replacing
+from nas.core import UsageError
+from nas.files import filling
 
 VERSION = 1
 NAME = "genotype.json"
@@ -95,17 +95,6 @@ def write_genotype(genotype: Genotype, folder: Path) -> Path:
         UsageError: the folder holds something else, which is left as it is.
         UserError: it cannot be written.
     """
-    text, path = genotype.to_json(), folder / NAME
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"out={folder} is a file; expected a folder")
-    if folder.exists() and any(folder.iterdir()):
-        if [path] == list(folder.iterdir()) and path.is_file() and path.read_bytes() == text.encode():
-            return path
-        raise UsageError(f"out={folder} is not empty; choose another folder, nothing was changed")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(text)
-    except OSError as error:
-        raise UserError(f"out={folder} cannot be written ({error.strerror})") from None
-    return path
+    with filling(folder) as workplace:
+        (workplace / NAME).write_text(genotype.to_json())
+    return folder / NAME

@@ -169,7 +169,7 @@ class _Run:
         }
         if ended < len(self.curve):
             info["stopped_early_at"] = ended
-        warning = collapse(skip_share(self._whole(), architecture))
+        warning = collapse(self._whole(), architecture)
         if warning is not None:
             info["collapse"] = warning
         seconds = self.seconds + time.perf_counter() - started

@@ -37,8 +37,15 @@ def entropy(probs: Mapping[str, Tensor]) -> float:
     return float(torch.stack([-(row * row.clamp_min(1e-12).log()).sum() for row in rows]).mean())
 
 
-def collapse(share: float) -> str | None:
+def collapse(space: SearchSpace, architecture: Architecture) -> str | None:
     """A collapse in plain words, with what to try; None where there is none."""
+    for name, cell in space.graphs(architecture).items():
+        if not any(cell.live()):
+            return (
+                f"nothing of the {name}'s input reaches its output: the search has favoured none. Try more "
+                "strategy.epochs, or strategy=gdas, pc_darts or drnas"
+            )
+    share = skip_share(space, architecture)
     if share <= COLLAPSED:
         return None
     return (

@@ -159,3 +159,28 @@ def test_images_of_other_sizes_pass(space, side):
     task = Task(channels=1, height=side, width=side, classes=3)
     network = space.build((3, 1, 4, 2, 0, 1), task, {"channels": 4, "cells": 1})
     assert network(torch.zeros(2, 1, side, side)).shape == (2, 3)
+
+
+def test_derived_is_the_likeliest_cell_that_hands_something_on():
+    space = NASBench201()
+    none = OPERATIONS.index("none")
+    cells = torch.tensor(list(space.architectures()))
+    carries = torch.tensor(["x" in space.canonical(cell) for cell in space.architectures()])
+    for seed in range(40):
+        rng = torch.Generator().manual_seed(seed)
+        rows = torch.randn(6, 5, generator=rng)
+        rows[:, none] += 2.0 * (seed % 3)
+        probs = rows.softmax(1)
+        chances = probs.double().gather(1, cells.T).prod(0) * carries
+        assert space.derive({"cell": probs}) == tuple(cells[int(chances.argmax())].tolist())
+
+
+def test_its_graph_knows_what_is_dead():
+    space = NASBench201()
+    for cell in list(space.architectures())[::7]:
+        (graph,) = space.graphs(cell).values()
+        assert any(graph.live()) == ("x" in space.canonical(cell))
+    (graph,) = space.graphs(
+        space.from_text("|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|nor_conv_3x3~2|")
+    ).values()
+    assert graph.live() == [False, False, False, True, False, False]

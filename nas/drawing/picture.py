@@ -1,0 +1,234 @@
+"""A cell's graph and a network's stages as figures, for paper and screen: black on white, legible at 600 pixels.
+
+Everything is drawn through the object-oriented interface of matplotlib: no pyplot, no global state. Equal inputs give
+equal bytes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.drawing.layout import Layout, Part, arranged
+from nas.drawing.stages import Stage
+from nas.files import replacing
+from nas.graph import Graph
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 200
+FONT, SIZE = "DejaVu Sans", 9.0
+"""Of all text; points."""
+LINE = 1.22 * SIZE
+"""Height of a line of text, points."""
+NODE = 1.7 * LINE
+"""Height of a node, and its least width."""
+SHORT = 9
+"""Letters of a label that are not broken into lines."""
+GAP = 16.0
+"""Points between columns, in which edges bend."""
+FAMILIES = (
+    ("conv", "#dbe9f6"),
+    ("pool", "#fde7cf"),
+    ("skip", "#e3f1dd"),
+)
+"""Colours of labels by a part of the operation's name; they only repeat what the name says."""
+OTHER, DEAD, INK = "#f0f0f0", "#b0b0b0", "#202020"
+REPEATED = FAMILIES[0][1]
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Centre and size of a part, points from the top left corner."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def cell_figure(graph: Graph) -> Figure:
+    """Nodes from left to right with the operations on the edges between them; what changes nothing is grey."""
+    from matplotlib.figure import Figure
+
+    labels = [_lines(edge.operation) for edge in graph.edges]
+    label_height = max((len(label) for label in labels), default=1) * LINE + 4
+    sizes = {"node": NODE + 8, "label": label_height + 5, "pass": 0.9 * LINE}
+    layout = arranged(graph, sizes)
+    with _style():
+        figure = Figure(dpi=DPI)
+        spots = _spots(layout, labels, label_height)
+        width = max(spot.x + spot.width / 2 for spot in spots.values()) + GAP / 2
+        height = max(spot.y + sizes[part.kind] / 2 for part, spot in spots.items())
+        axes = _canvas(figure, width, height)
+        live = graph.live()
+        # the grey ones first, so that what counts lies above them
+        for number in sorted(range(len(live)), key=lambda number: live[number]):
+            _draw_edge(axes, [spots[part] for part in layout.routes[number]], INK if live[number] else DEAD)
+        alive = {*graph.inputs, *graph.outputs}
+        for edge, lives in zip(graph.edges, live, strict=True):
+            alive |= {edge.source, edge.target} if lives else set()
+        for part, spot in spots.items():
+            if part.kind == "node":
+                ink = INK if part.name in alive else DEAD
+                _box(axes, spot, [part.name], fill="white", ink=ink, edge=ink)
+            elif part.kind == "label":
+                lives, operation = live[part.edge], graph.edges[part.edge].operation
+                fill, ink, border = (_colour(operation), INK, "none") if lives else ("white", DEAD, DEAD)
+                _box(axes, spot, labels[part.edge], fill=fill, ink=ink, edge=border)
+    return figure
+
+
+def network_figure(stages: Sequence[Stage]) -> Figure:
+    """A network as a row of its stages, with what comes out of each."""
+    from matplotlib.figure import Figure
+
+    texts = [_stage_lines(stage) for stage in stages]
+    rows = max(len(text) for text in texts)
+    with _style():
+        figure = Figure(dpi=DPI)
+        widths = [_text_width(text) + 10 for text in texts]
+        tall = rows * LINE + 10
+        axes = _canvas(figure, sum(widths) + GAP * len(widths), tall + 8)
+        left, middle = GAP / 2, tall / 2 + 4
+        for number, (text, own) in enumerate(zip(texts, widths, strict=True)):
+            if number:
+                _arrow(axes, (left - GAP, middle), (left, middle), INK)
+            fill = REPEATED if stages[number].times > 1 else "white"
+            _box(axes, Spot(left + own / 2, middle, own, tall), text, fill=fill, ink=INK, edge=INK)
+            left += own + GAP
+    return figure
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write a figure as NAME.svg and NAME.png; equal figures give equal bytes."""
+    paths = []
+    with _style():
+        for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
+            path = folder / f"{name}.{kind}"
+            with replacing(path) as temporary:
+                figure.savefig(temporary, format=kind, metadata=metadata, facecolor="white")
+            paths.append(path)
+    return paths
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    import matplotlib as mpl
+
+    style: Any = {
+        "font.family": FONT,
+        "font.size": SIZE,
+        "svg.fonttype": "path",
+        "svg.hashsalt": "cellnas",
+    }
+    with mpl.rc_context(style):
+        yield
+
+
+def _canvas(figure: Figure, width: float, height: float) -> Axes:
+    """Axes in points from the top left corner."""
+    figure.set_size_inches(width / 72, height / 72)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    return axes
+
+
+def _lines(operation: str) -> list[str]:
+    """A label in lines: the size of a kernel stands below its operation."""
+    if not operation:
+        return []
+    spelled = re.sub(r"(?<=\d)x(?=\d)", "×", operation)
+    head, _, tail = spelled.rpartition("_")
+    if head and "×" in tail:
+        return [head.replace("_", " "), tail]
+    return spelled.split("_", 1) if len(spelled) > SHORT else [spelled]
+
+
+def _stage_lines(stage: Stage) -> list[str]:
+    name = stage.name if stage.times == 1 else f"{stage.times} × {stage.name}"
+    return [*name.replace("_", " ").split("\n"), "×".join(map(str, stage.shape))]
+
+
+def _colour(operation: str) -> str:
+    return next((colour for word, colour in FAMILIES if word in operation), OTHER)
+
+
+def _text_width(lines: Sequence[str]) -> float:
+    """Points."""
+    return max((_line_width(line) for line in lines if line.strip()), default=0.0)
+
+
+@lru_cache(maxsize=1000)
+def _line_width(line: str) -> float:
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    width: float = TextPath((0, 0), line, prop=FontProperties(family=FONT, size=SIZE)).get_extents().x1
+    return width
+
+
+def _spots(layout: Layout, labels: Sequence[Sequence[str]], label_height: float) -> dict[Part, Spot]:
+    """Where every part stands, columns as wide as their widest part."""
+    spots, left = {}, GAP / 2
+    for column in layout.columns:
+        sizes: list[tuple[float, float]] = []
+        for part in column:
+            if part.kind == "label":
+                sizes.append((_text_width(labels[part.edge]) + 6, label_height))
+            elif part.kind == "node":
+                sizes.append((max(_text_width([part.name]) + 8, NODE), NODE))
+            else:
+                sizes.append((0.0, 0.0))
+        wide = max(width for width, _ in sizes)
+        for part, (width, height) in zip(column, sizes, strict=True):
+            own = wide if part.kind == "pass" else width
+            spots[part] = Spot(left + wide / 2, layout.heights[part], own, height)
+        left += wide + GAP
+    return spots
+
+
+def _draw_edge(axes: Axes, route: Sequence[Spot], ink: str) -> None:
+    """Straight through the columns, and in an S between them."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path as Outline
+
+    points, codes = [(route[0].x, route[0].y)], [Outline.MOVETO]
+    for here, there in itertools.pairwise(route):
+        start, end = here.x + here.width / 2, there.x - there.width / 2
+        middle = (start + end) / 2
+        points += [(start, here.y), (middle, here.y), (middle, there.y), (end, there.y)]
+        codes += [Outline.LINETO, *[Outline.CURVE4] * 3]
+    axes.add_patch(PathPatch(Outline(points, codes), fill=False, edgecolor=ink, linewidth=1.0, zorder=1))
+    tip = points[-1]
+    _arrow(axes, (tip[0] - 2, tip[1]), tip, ink)
+
+
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], ink: str) -> None:
+    style = {"arrowstyle": "-|>", "color": ink, "linewidth": 1.0, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 8}
+    axes.annotate("", end, start, arrowprops=style, zorder=3)
+
+
+def _box(axes: Axes, spot: Spot, lines: Sequence[str], *, fill: str, ink: str, edge: str) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    corner = (spot.x - spot.width / 2 + 2, spot.y - spot.height / 2 + 2)
+    shape = "round,pad=2,rounding_size=3"
+    axes.add_patch(
+        FancyBboxPatch(
+            corner, spot.width - 4, spot.height - 4, shape, facecolor=fill, edgecolor=edge, linewidth=0.9, zorder=4
+        )
+    )
+    for number, line in enumerate(lines):
+        y = spot.y + (number - (len(lines) - 1) / 2) * LINE
+        axes.text(spot.x, y, line, ha="center", va="center_baseline", color=ink, zorder=5)

@@ -1,0 +1,109 @@
+"""Pictures of cells: nothing overlaps, edges lead where they should, equal cells give equal bytes."""
+
+from itertools import combinations, pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nas.core import Task
+from nas.drawing.layout import arranged
+from nas.drawing.picture import SIZE, _line_width, cell_figure, network_figure, save
+from nas.drawing.stages import Stage, stages
+from nas.graph import Edge, Graph
+from search_spaces.darts import DARTS
+from search_spaces.nasbench201 import NASBench201
+from search_spaces.nasnet import NASNet
+
+TASK = Task(3, 32, 32, 10)
+SPACES = [NASBench201(), DARTS(), NASNet()]
+SIZES = {"node": 20.0, "label": 30.0, "pass": 10.0}
+
+
+def graphs(space, count):
+    rng = np.random.default_rng(0)
+    texts = [space.from_text(text) for text in space.published.values()]
+    for architecture in [*texts, *(space.sample(rng) for _ in range(count))]:
+        yield from space.graphs(architecture).values()
+
+
+@pytest.mark.parametrize("space", SPACES, ids=lambda space: type(space).__name__)
+def test_parts_of_a_column_are_apart_and_edges_pass_every_column(space):
+    for graph in graphs(space, 15):
+        layout = arranged(graph, SIZES)
+        for column in layout.columns:
+            for above, below in pairwise(column):
+                apart = (SIZES[above.kind] + SIZES[below.kind]) / 2
+                assert layout.heights[below] - layout.heights[above] >= apart - 1e-6
+        for edge, route in zip(graph.edges, layout.routes, strict=True):
+            assert (route[0].name, route[-1].name) == (edge.source, edge.target)
+            assert [part.column for part in route] == list(range(route[0].column, route[-1].column + 1))
+            assert sum(part.kind == "label" for part in route) == bool(edge.operation)
+
+
+@pytest.mark.parametrize("space", SPACES, ids=lambda space: type(space).__name__)
+def test_text_of_a_cell_is_legible_at_600_pixels_and_apart(space):
+    for graph in graphs(space, 3):
+        figure = cell_figure(graph)
+        width, height = figure.get_size_inches() * 72
+        assert SIZE * 600 / max(width, 600) >= 8.5  # pixels of the font, where a point is a pixel at most
+        texts = figure.axes[0].texts
+        boxes = []
+        for text in texts:
+            if text.get_text():
+                x, y = text.get_position()
+                half = _line_width(text.get_text()) / 2
+                assert x - half >= 0
+                assert x + half <= width
+                assert 0 < y < height
+                boxes.append((x - half, x + half, y - SIZE / 2, y + SIZE / 2))
+        for a, b in combinations(boxes, 2):
+            assert a[1] <= b[0] or b[1] <= a[0] or a[3] <= b[2] or b[3] <= a[2]
+
+
+def test_every_operation_and_node_is_named(tmp_path):
+    space = SPACES[0]
+    (graph,) = space.graphs(space.from_text("|nor_conv_3x3~0|+|none~0|none~1|+|avg_pool_3x3~0|none~1|none~2|")).values()
+    words = [text.get_text() for text in cell_figure(graph).axes[0].texts]
+    assert [words.count(word) for word in ("none", "nor conv", "avg pool", "3×3", "0", "3")] == [4, 1, 1, 2, 1, 1]
+    first = [path.read_bytes() for path in save(cell_figure(graph), tmp_path, "cell")]
+    again = [path.read_bytes() for path in save(cell_figure(graph), tmp_path, "cell")]
+    assert first == again
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cell.png", "cell.svg"]
+
+
+def test_a_graph_is_checked():
+    with pytest.raises(ValueError, match="later one"):
+        Graph(["a", "b"], [Edge("b", "a")], ["a"], ["b"])
+    with pytest.raises(ValueError, match="'c' is not a node"):
+        Graph(["a", "b"], [Edge("a", "b")], ["a"], ["c"])
+
+
+def test_stages_are_read_off_the_network():
+    space = SPACES[0]
+    network = space.build((3,) * 6, TASK, {"channels": 4, "cells": 2})
+    assert stages(network, TASK) == [
+        Stage("images", 1, (3, 32, 32)),
+        Stage("stem", 1, (4, 32, 32)),
+        Stage("cell", 2, (4, 32, 32)),
+        Stage("residual\nreduction", 1, (8, 16, 16)),
+        Stage("cell", 2, (8, 16, 16)),
+        Stage("residual\nreduction", 1, (16, 8, 8)),
+        Stage("cell", 2, (16, 8, 8)),
+        Stage("norm", 1, (16, 8, 8)),
+        Stage("classifier", 1, (10,)),
+    ]
+    assert network.training
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10), nn.ReLU(), nn.Linear(10, 10))
+    assert [stage.name for stage in stages(plain, TASK)] == ["images", "flatten", "linear", "relu", "linear"]
+    network_figure(stages(plain, TASK))
+
+
+def test_an_auxiliary_head_is_no_stage_and_statistics_stay():
+    space = SPACES[1]
+    network = space.build(space.from_text("DARTS_V2"), TASK, {"channels": 4, "cells": 5, "auxiliary": True})
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    names = [stage.name for stage in stages(network, TASK)]
+    assert not any("auxiliary" in name for name in names)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
