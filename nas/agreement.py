@@ -6,7 +6,7 @@ What they are held against may be test accuracies, so this is for after a search
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
@@ -39,12 +39,15 @@ class Agreement:
     n: int
 
 
-def agreement(evaluator: Learns, entries: Sequence[Entry], device: str) -> Agreement | None:
+def agreement(
+    evaluator: Learns, entries: Sequence[Entry], device: str, begin: Callable[[], None]
+) -> Agreement | None:  # fmt: skip
     """Score the architectures of a run anew, and hold that against what is known of them.
 
     Args:
         entries: of the run's leaderboard, best first.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        begin: brings the weights to where the run left them; called only where there is something to hold them against.
 
     Returns:
         None where too little is known.
@@ -57,6 +60,7 @@ def agreement(evaluator: Learns, entries: Sequence[Entry], device: str) -> Agree
     expected = [truth[architecture] for architecture in chosen]
     if len(chosen) < LEAST or np.ptp(expected) == 0:
         return None
+    begin()
     scores = evaluator.scores(chosen, device)
     if np.ptp(scores) == 0:
         return None

@@ -82,7 +82,9 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] |
     if version != FORMAT:
         raise UsageError(f"the checkpoint {path} is of format {version}, this cellnas reads {FORMAT}; {advice}")
     old, new = _flat(written), _flat(json.loads(json.dumps(identity)))
-    differing = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    # what a person would call it by comes first
+    order = sorted({*old, *new}, key=lambda key: (key not in ("space", "strategy", "arch"), key))
+    differing = [key for key in order if old.get(key) != new.get(key)]
     if differing:
         shown = "; ".join(f"{key} is {old.get(key)}, here it is {new.get(key)}" for key in differing[:3])
         raise UsageError(f"the checkpoint {path} is of another training ({shown}); {advice}")

@@ -33,8 +33,10 @@ def check_folder(target: Path) -> None:
     """
     _check_empty(target)
     try:
+        made = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
-        _beside(target).rmdir()
+        for folder in (_beside(target), *made):
+            folder.rmdir()
     except OSError as error:
         raise _unwritable(target, error) from None
 
@@ -58,7 +60,8 @@ def filling(target: Path) -> Iterator[Path]:
             _check_empty(target)
             if target.exists():
                 target.rmdir()
-            workplace.chmod(0o755)  # a temporary folder is its owner's alone
+            for path in (workplace, *workplace.iterdir()):  # what is made as temporary is its owner's alone
+                path.chmod(0o755 if path.is_dir() else 0o644)
             workplace.rename(target)
     except OSError as error:
         raise _unwritable(target, error) from None

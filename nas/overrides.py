@@ -71,7 +71,7 @@ def _parse(key: str, value: str, default: Any) -> Any:
     """A value as Hydra reads it; text that is not of its grammar as it stands."""
     if key in RAW_KEYS:
         return None if value == "null" else _text(value)
-    if key in LISTS_OF_TEXT:
+    if key in LISTS_OF_TEXT or OmegaConf.is_list(default):
         return words(_text(value))
     try:
         parsed = OverridesParser.create().parse_override(f"{key}={value}")

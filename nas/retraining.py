@@ -13,23 +13,25 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nas.checkpoint import load_checkpoint, save_checkpoint
-from nas.core import Architecture, UserError
+from nas.core import Architecture, UsageError, UserError
 from nas.data.dataset import DataSet
 from nas.files import check_folder, filling
 from nas.space import SearchSpace
 from nas.store.base import Retraining, Store
 from nas.training import count
 from nas.training.device import configured, resolve_device
-from nas.training.fit import TrainingFailed, evaluate, fit, memory_guard
+from nas.training.fit import Best, TrainingFailed, evaluate, fit, memory_guard
 from nas.training.recipe import Recipe
 
 CHECKPOINT, RESULT = "model.safetensors", "result.json"
+OTHER = {"last": "best.safetensors", "best": "last.safetensors"}
+"""Where the weights go that were not tested, by those that were."""
 SAVING = 0.05
 """Largest share of a training's time that goes into keeping it."""
 
@@ -61,6 +63,8 @@ def retrain(
     *,
     seed: int = 0,
     device: str = "auto",
+    validate: bool = False,
+    tested: Literal["last", "best"] = "last",
     report: Callable[[Mapping[str, float]], None],
 ) -> tuple[Retraining, bool]:
     """Train, test once, and keep checkpoint and result.
@@ -70,7 +74,10 @@ def retrain(
 
     Args:
         folder: makes the checkpoint's folder from eight digits that stand for architecture, data, recipe and seed.
-        report: called after each epoch with `train_loss`.
+        validate: train on the training images alone and validate on the others after each epoch; the weights of the
+            best epoch are kept beside the last.
+        tested: which of the two is tested and is the model; `best` needs `validate`.
+        report: called after each epoch with `train_loss` and, with `validate`, `valid_accuracy` and `valid_loss`.
 
     Returns:
         The retraining, and whether it is new (False: it was done before, and nothing was trained or tested).
@@ -78,6 +85,8 @@ def retrain(
     Raises:
         UserError: data are missing, training failed, or something cannot be written.
     """
+    if tested == "best" and not validate:
+        raise UsageError("tested=best needs validate=true: the best epoch is told by validation images")
     place = resolve_device(device)
     space, text = subject.space, subject.space.to_text(subject.architecture)
     network_sizes = space.known_sizes(recipe.network)
@@ -86,8 +95,9 @@ def retrain(
         "space": {"name": subject.space_name, "settings": dict(subject.space_settings)},
         "data": data.name,
         "split": split.hash,
-        "part": "train+valid",
+        "part": "train" if validate else "train+valid",
         "recipe": recipe.protocol() | {"network": network_sizes},
+        **({"tested": tested} if tested != "last" else {}),
     }
     store.prepare()
     key = json.dumps([text, seed, protocol], sort_keys=True)
@@ -105,8 +115,14 @@ def retrain(
             torch.manual_seed(seed)
             network = space.build(subject.architecture, data.task, network_sizes)
             counts = {"parameters": count.parameters(network), "flops": count.flops(network, data.task)}
-            train = split.whole().first(recipe.train_images).to(place)
-            metrics = fit(network.to(place), train, None, recipe, seed=seed, report=report, keeper=keeper)
+            train = (split.train if validate else split.whole()).first(recipe.train_images).to(place)
+            valid = split.valid.first(recipe.valid_images).to(place) if validate else None
+            best = Best() if validate else None
+            metrics = fit(network.to(place), train, valid, recipe, seed=seed, report=report, keeper=keeper, best=best)
+            states = {"last": _tensors(network)} | ({"best": dict(best.state)} if best is not None else {})
+            if best is not None and tested == "best":
+                network.load_state_dict(best.state)
+                metrics = dict(best.metrics) | {"best_epoch": best.epoch}
             metrics["test_accuracy"], metrics["test_loss"] = evaluate(network, test.to(place), recipe)
     except TrainingFailed as failure:
         if failure.kind == "not_finite":
@@ -130,7 +146,7 @@ def retrain(
         folder=str(target),
     )
     with filling(target) as workplace:
-        _write(network, retraining, asdict(data.task), workplace)
+        _write(states, tested, retraining, asdict(data.task), workplace)
     store.add_retraining(retraining)
     keeper.path.unlink(missing_ok=True)
     return retraining, True
@@ -185,15 +201,20 @@ def _earlier(store: Store, target: Path, key: str) -> Retraining | None:
     for retraining in store.retrainings():
         if _key(retraining) == key and (Path(retraining.folder) / CHECKPOINT).is_file():
             return retraining
+    found = read_result(target)
+    if found is None or _key(found) != key or not (target / CHECKPOINT).is_file():
+        return None
+    store.add_retraining(found)
+    return found
+
+
+def read_result(folder: Path) -> Retraining | None:
+    """The retraining that a folder says it holds; None where it says nothing sound."""
     try:
-        written = json.loads((target / RESULT).read_text())
-        retraining = Retraining(**{f.name: written[f.name] for f in fields(Retraining)})
+        written = json.loads((folder / RESULT).read_text())
+        return Retraining(**{f.name: written[f.name] for f in fields(Retraining)})
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if _key(retraining) != key or not (target / CHECKPOINT).is_file():
-        return None
-    store.add_retraining(retraining)
-    return retraining
 
 
 def _linked(store: Store, earlier: Retraining, subject: Subject) -> Retraining:
@@ -204,11 +225,16 @@ def _linked(store: Store, earlier: Retraining, subject: Subject) -> Retraining:
     return mine
 
 
-def _write(network: nn.Module, retraining: Retraining, task: Mapping[str, int], workplace: Path) -> None:
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().contiguous().cpu() for name, tensor in network.state_dict().items()}
+
+
+def _write(
+    states: Mapping[str, dict[str, Tensor]], tested: str, retraining: Retraining, task: Mapping[str, int], folder: Path
+) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    tensors = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
     about = {
         "arch": retraining.text,
         "space": json.dumps(retraining.protocol["space"]),
@@ -216,7 +242,9 @@ def _write(network: nn.Module, retraining: Retraining, task: Mapping[str, int], 
         "task": json.dumps(task),
     }
     try:
-        save_file(tensors, str(workplace / CHECKPOINT), metadata=about)
+        for which, tensors in states.items():
+            name = CHECKPOINT if which == tested else OTHER[tested]
+            save_file({key: value.contiguous() for key, value in tensors.items()}, str(folder / name), metadata=about)
     except SafetensorError as error:
         raise OSError(str(error)) from None
-    (workplace / RESULT).write_text(json.dumps(asdict(retraining), indent=2) + "\n")
+    (folder / RESULT).write_text(json.dumps(asdict(retraining), indent=2) + "\n")

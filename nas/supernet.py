@@ -48,7 +48,7 @@ class Relaxable(Protocol):
         """The probabilities, 0 and 1, at which the supernet computes an architecture."""
 
     def derive(self, probs: Mapping[str, Tensor]) -> Architecture:
-        """The architecture of given probabilities, by the paper's rule."""
+        """The architecture of given probabilities, and of weights of edges where there are any, by the paper's rule."""
 
 
 @runtime_checkable
@@ -85,7 +85,8 @@ class GradientStrategy(Protocol):
         """Probabilities to compute the supernet with, as a function of alpha; drawn anew where the method draws."""
 
     def expected(self) -> Mapping[str, Tensor]:
-        """Probabilities without randomness and without a gradient: what an architecture is derived from."""
+        """Probabilities without randomness and without a gradient, weights of edges included: what the supernet is
+        validated at, and an architecture derived from."""
 
     def alpha_step(
         self,
@@ -116,7 +117,10 @@ class TrainedSupernet(Protocol):
         """Accuracy (fraction 0-1) on validation images at given probabilities."""
 
     def tune(self, probs: Mapping[str, Tensor], epochs: int) -> None:
-        """Train its weights on at given probabilities."""
+        """Train its weights on at given probabilities; what was tuned before a kill is not tuned again."""
+
+    def decide(self, decision: Callable[[], Sequence[int]]) -> Sequence[int]:
+        """What a decision comes to. It is kept, so that after a kill it is not taken again."""
 
 
 class Discretization(Protocol):

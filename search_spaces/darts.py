@@ -170,10 +170,12 @@ class DARTS(SearchSpace):
 
     def derive(self, probs: Mapping[str, Tensor]) -> Architecture:
         """The paper's rule (section 2.4): of each edge the likeliest operation but `none`, of each node the two edges
-        whose operation is likeliest; the first among equals."""
+        whose operation is likeliest, times the weight of the edge where there is one; the first among equals."""
+        from search_spaces.mixed import weighted_edges
+
         values: list[int] = []
         for cell in CELLS:
-            strengths, best = probs[cell][:, 1:].detach().cpu().max(1)
+            strengths, best = weighted_edges(probs, cell)[:, 1:].detach().cpu().max(1)
             for node in range(NODES):
                 rows = [row for row, (_, target) in enumerate(EDGES) if target == 2 + node]
                 kept = sorted(sorted(rows, key=lambda row: -strengths[row].item())[:2])

@@ -95,7 +95,6 @@ class _Same(torch.autograd.Function):
         return F.conv2d(x, weight, padding=weight.shape[-1] // 2, groups=len(weight))
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)

@@ -42,7 +42,7 @@ def test_what_comes_into_the_folder_meanwhile_is_left_as_it_is(tmp_path):
 
 
 def test_a_folder_is_checked_without_a_trace(tmp_path):
-    check_folder(tmp_path / "out")
+    check_folder(tmp_path / "deep" / "deeper" / "out")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
     for name in ("file", "."):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from PIL import Image
 
 from nas import cli
 
@@ -34,6 +35,8 @@ def test_every_command_runs_in_the_order_of_the_readme(nas, tmp_path):
     (tmp_path / "my_space.py").write_text(next(block for block in blocks("python") if "class MySpace" in block))
     (tmp_path / "conf" / "space").mkdir(parents=True)
     (tmp_path / "conf" / "space" / "mine.yaml").write_text(blocks("yaml")[0])
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (64, 48), "navy").save(tmp_path / "photos" / "sea.jpg")
     ran = 0
     for command in commands():
         program, *words = shlex.split(command)

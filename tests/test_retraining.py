@@ -20,8 +20,10 @@ def test_export_and_retrain_go_round(searched, tmp_path):
     assert exported.returncode == 0
     genotype = json.loads((tmp_path / "won" / "genotype.json").read_text())
     assert (genotype["arch"], genotype["found"]["trial"]) == (best["arch"], best["number"])
-    assert searched("export", "run=one", "trial=best", "out=won").returncode == 0  # the same again changes nothing
-    refused = searched("export", "run=one", "trial=0" if best["number"] else "trial=1", "out=won")
+    assert (
+        searched("export", "run=one", "trial=best", "format=genotype", "out=won").returncode == 0
+    )  # the same again changes nothing
+    refused = searched("export", "run=one", "trial=0" if best["number"] else "trial=1", "format=[genotype]", "out=won")
     assert (refused.returncode, "won holds something else" in refused.stderr) == (2, True)
 
     quick = ["trainer.epochs=2", "trainer.network={channels: 4, cells: 1}", "format=json"]

@@ -39,7 +39,7 @@ def test_it_is_searched_retrained_and_exported_like_our_own(shell, tmp_path):
     assert found.returncode == 0, found.stderr
     best = json.loads(found.stdout)["best"]
     assert best["valid_accuracy"] > 0.3
-    export = shell("export", "run=mine", "out=won")
+    export = shell("export", "run=mine", "format=genotype", "out=won")
     assert export.returncode == 0, export.stderr
     genotype = json.loads((tmp_path / "won" / "genotype.json").read_text())
     assert genotype["space"] == {"name": "mine", "settings": {"dropout": 0.1}}

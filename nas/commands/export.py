@@ -1,48 +1,229 @@
-"""Write what was found in a form that others can use.
+"""Write a network in the forms that others use, each checked in a fresh process.
 
-format=genotype is a JSON file with the architecture's text, for `nas retrain arch=FILE`.
+Give run= and trial=, or arch= with a genotype file, the text of an architecture or a published name. The weights are
+those of its last retraining; without one it is written untrained, and says so.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import pkgutil
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nas.core import UsageError, one_of
-from nas.export.genotype import Genotype, write_genotype
-from nas.output import run_folder
+import torch
+
+import nas.export.formats
+from nas.core import UsageError, one_of, whole_number
+from nas.drawing.picture import cell_figure, save
+from nas.export import card
+from nas.export.check import Checked, check, original
+from nas.export.genotype import NAME, Genotype, write_genotype
+from nas.export.model import Model, loaded, repeats_of, trained, weights_of
+from nas.files import check_folder, filling
+from nas.output import counted, print_table, run_folder
+from nas.reproduction import place, retrain_command, search_command
+from nas.retraining import CHECKPOINT
+from nas.selection import Selection, folder_of, selected
 from nas.settings import recorded_parts
 from nas.store.leaderboard import find_trial
 
 if TYPE_CHECKING:
-    from nas.output import run_folder
-from nas.settings import Settings
+    from nas.core import Trial
+    from nas.settings import Settings
+    from nas.store.base import Retraining, Run
+
+    Part: TypeAlias = tuple[str, Mapping[str, Any]]
+    """Option of a configuration group, and its settings."""
+
+INHERITS = ("space", "data")
+"""Parts that the run or the genotype file names."""
+GENOTYPE = "genotype"
+
+
+def forms() -> dict[str, ModuleType]:
+    """Format -> its module, those of `nas.export.formats`."""
+    found = pkgutil.iter_modules(nas.export.formats.__path__)
+    return {info.name: importlib.import_module(f"nas.export.formats.{info.name}") for info in found}
 
 
 def main(settings: Settings) -> int:
-    one_of("format", settings.get("format"), ("genotype",))
+    asked = _formats(settings.get("format"))
+    whole_number("images", settings.get("images"))
+    if asked == [GENOTYPE] and settings.get("run") is not None and settings.get("arch") is None:
+        return _recorded(settings)
+    chosen = selected(settings, INHERITS)
+    target = Path(chosen.settings.get("out") or folder_of(chosen, "exports")).expanduser().absolute()
+    if asked == [GENOTYPE]:
+        path = write_genotype(_selected_genotype(chosen), target)
+        print(f"{path}: {chosen.text}")
+        return 0
+    check_folder(target)
+    model, repeats = modelled(chosen)
+    expected, plain = original(model)
+    commands = _commands(chosen, model)
+    modules = forms()
+    checked: dict[str, Checked] = {}
+    with filling(target) as folder:
+        card.write(folder, card.about(model, plain, checked, repeats, commands), [])
+        for name in asked:
+            if name == GENOTYPE:
+                (folder / NAME).write_text(_selected_genotype(chosen).to_json())
+                continue
+            modules[name].write(model, folder)
+            checked[name] = check(model, name, modules[name].FILES, folder, expected)
+        cells = model.space.graphs(model.architecture)
+        pictures = [path for name, cell in cells.items() for path in save(cell_figure(cell), folder, name)]
+        shown = [path.name for path in pictures if path.suffix == ".png"]
+        card.write(folder, card.about(model, plain, checked, repeats, commands), shown)
+    _report(model, plain, checked, target)
+    return 0
+
+
+def _formats(given: object) -> list[str]:
+    """The formats asked for, in a fixed order.
+
+    Raises:
+        UsageError: one is unknown, or what it needs is not installed.
+    """
+    modules = forms()
+    asked = [given] if isinstance(given, str) else given
+    if not isinstance(asked, list) or not asked:
+        raise UsageError(f"format must be a list of {', '.join([GENOTYPE, *modules])}, got {given!r}")
+    for name in asked:
+        one_of("format", name, (GENOTYPE, *modules))
+    for name in asked:
+        needs = modules[name].NEEDS if name in modules else {}
+        for module, extra in needs.items():
+            if importlib.util.find_spec(module) is None:
+                raise UsageError(
+                    f"format={name} needs {module}, which is not installed: pip install 'cellnas[{extra}]'"
+                )
+    return [name for name in (GENOTYPE, *modules) if name in asked]
+
+
+def _recorded(settings: Settings) -> int:
+    """The genotype of a trial, which needs nothing but what was recorded of it."""
     run, trial = find_trial(settings.make("store"), settings.get("run"), settings.get("trial"))
     parts = recorded_parts(run.config)
     if "space" not in parts:
         raise UsageError(f"run {run.name!r} was made in Python and names no space of configs/; write its text instead")
-    space, data = parts["space"], parts.get("data")
-    genotype = Genotype(
-        space=space[0],
-        space_settings=space[1],
-        arch=trial.text,
-        canonical=trial.canonical,
-        data=data[0] if data else None,
-        data_settings=data[1] if data else {},
-        found={
-            "run": run.name,
-            "trial": trial.number,
-            "metrics": dict(trial.metrics),
-            "seed": trial.seed,
-            "protocol": dict(run.protocol),
-            "environment": dict(run.environment),
-        },
-    )
-    folder = settings.get("out") or str(run_folder("exports", run.name)) + f"-trial-{trial.number}"
-    path = write_genotype(genotype, Path(folder).expanduser())
-    print(f"{path}: {trial.text}")
+    found = genotype(parts["space"], parts.get("data"), trial.text, trial.canonical, _found(run, trial))
+    target = settings.get("out") or f"{run_folder('exports', run.name)}-trial-{trial.number}"
+    print(f"{write_genotype(found, Path(target).expanduser())}: {trial.text}")
     return 0
+
+
+def _selected_genotype(chosen: Selection) -> Genotype:
+    option = chosen.settings.choices.get("data")
+    data = (option, _settings_of_data(chosen.settings)) if option else None
+    space = chosen.space_name, chosen.space_settings
+    canonical = chosen.space.canonical(chosen.architecture)
+    return genotype(space, data, chosen.text, canonical, _found(chosen.run, chosen.trial))
+
+
+def genotype(space: Part, data: Part | None, text: str, canonical: str, found: Mapping[str, Any]) -> Genotype:
+    """An architecture with where it was found."""
+    name, settings = data or (None, {})
+    return Genotype(*space, text, canonical, name, settings, found)
+
+
+def _found(run: Run | None, trial: Trial | None) -> dict[str, Any]:
+    if run is None or trial is None:
+        return {}
+    return {
+        "run": run.name,
+        "trial": trial.number,
+        "metrics": dict(trial.metrics),
+        "seed": trial.seed,
+        "protocol": dict(run.protocol),
+        "environment": dict(run.environment),
+    }
+
+
+def _settings_of_data(settings: Settings) -> dict[str, Any]:
+    """Without the folder of this machine."""
+    return {key: value for key, value in settings.node("data").items() if key != "root"}
+
+
+def modelled(chosen: Selection) -> tuple[Model, list[Retraining]]:
+    """The network with its weights, and all retrainings that differ from its own in the seed alone.
+
+    Raises:
+        UserError: data are missing, or weights do not fit.
+    """
+    settings, space = chosen.settings, chosen.space
+    option = settings.choices.get("data")
+    if not option:
+        raise UsageError("data=null: a network is checked on images; set data= to the data set it is for")
+    store, data = settings.make("store"), settings.make("data")
+    run, trial = (chosen.run.name if chosen.run else None), (chosen.trial.number if chosen.trial else None)
+    if settings.get("weights"):
+        retraining: Retraining | None = weights_of(Path(settings.get("weights")).expanduser())
+    else:
+        retraining = trained(store, chosen.space_name, chosen.text, run, trial)
+    if retraining is not None:
+        sizes = retraining.protocol["recipe"]["network"]
+    else:
+        recipe = (chosen.run.protocol.get("recipe") if chosen.run else None) or {}
+        sizes = recipe.get("network") or {}
+    split = data.split()
+    torch.manual_seed(0)
+    network = space.build(chosen.architecture, data.task, space.known_sizes(sizes)).eval()
+    if retraining is not None:
+        network = loaded(network, Path(retraining.folder) / CHECKPOINT, chosen.text)
+    names = tuple(data.class_names) or tuple(map(str, range(data.task.classes)))
+    model = Model(
+        network=network,
+        space=space,
+        space_name=chosen.space_name,
+        space_settings=chosen.space_settings,
+        architecture=chosen.architecture,
+        sizes=sizes,
+        task=data.task,
+        class_names=names,
+        images=split.valid.first(settings.get("images")),
+        split=split.hash,
+        data=(option, _settings_of_data(settings)),
+        retraining=retraining,
+        command=_command(settings),
+        config_dir=settings.config_dir,
+    )
+    return model, [] if retraining is None else repeats_of(store, retraining)
+
+
+def _command(settings: Settings) -> str:
+    return shlex.join(["nas", *place(settings.config_dir), "export", *settings.arguments])
+
+
+def _commands(chosen: Selection, model: Model) -> dict[str, str]:
+    """What finds, trains and exports it again, as far as that is known."""
+    found = {}
+    if chosen.run is not None and (search := search_command(chosen.run, model.config_dir)) is not None:
+        found["search"] = search
+    if model.retraining is not None:
+        found["retrain"] = retrain_command(model.retraining, model.data[0], model.config_dir)
+    return found | {"export": model.command}
+
+
+def _report(model: Model, plain: Checked, checked: dict[str, Checked], target: Path) -> None:
+    head = ["format", "files", "difference", "accuracy", "ms, 1 image", "ms, 64 images"]
+    rows = [["(the network)", "", "", f"{plain.accuracy:.4f}", *_timed(plain)]]
+    for name, form in checked.items():
+        rows.append([name, " ".join(form.files), f"{form.difference:.1e}", f"{form.accuracy:.4f}", *_timed(form)])
+    title = f"{model.text}\nchecked in fresh processes on {counted(len(model.images), 'validation image')}"
+    print_table(title, head, rows, text=("format", "files"))
+    if model.retraining is None:
+        print("\nIt was never retrained: its weights are random (nas retrain trains it).")
+    else:
+        tested = model.retraining.metrics["test_accuracy"]
+        print(f"\nWeights of {model.retraining.folder}, test accuracy {tested:.4f}.")
+    print(f"In {target}/: {card.CARD} and model.json say what it is.")
+
+
+def _timed(form: Checked) -> list[str]:
+    return [f"{form.latency[size]:.3g}" if size in form.latency else "" for size in ("1", "64")]

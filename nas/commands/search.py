@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.agreement import Agreement, agreement
 from nas.commands.leaderboard import show
-from nas.core import Learns, Objective, Reports, Trial, UsageError, one_of
+from nas.core import Learns, Objective, Reports, Trial, UsageError, UserError, one_of
 from nas.listeners.progress import Progress
 from nas.listeners.tensorboard import TensorBoard
 from nas.output import counted, print_json, run_folder
@@ -143,6 +143,7 @@ def _summary(result: SearchResult, objective: Objective, evaluator: Any) -> dict
             "arch": best.text,
             objective.metric: best.metrics[objective.metric],
             "metrics": dict(best.metrics),
+            "notes": notes(best),
             **reported,
         },
     }
@@ -153,9 +154,16 @@ def _agreement(settings: Settings, result: SearchResult, evaluator: Any, store: 
     if not isinstance(evaluator, Learns) or not evaluator.at_hand:
         return None
     device = settings.get("device")
-    evaluator.begin(device, result.trials, lambda _epochs, _curve: None)
     entries = [entry for group in leaderboard(store, result.run, top=0) for entry in group]
-    return agreement(evaluator, entries, device)
+
+    def begin() -> None:
+        evaluator.begin(device, result.trials, lambda _epochs, _curve: None)
+
+    try:
+        return agreement(evaluator, entries, device, begin)
+    except UserError as error:  # the search itself is whole
+        print(f"nas: no Kendall's tau: {error}", file=sys.stderr)
+        return None
 
 
 def _report(settings: Settings, result: SearchResult, space: SearchSpace, evaluator: Any, store: Store) -> None:
@@ -167,8 +175,9 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, evalua
     if result.best is not None:
         print(f"best cell (trial {result.best.number}):")
         print(cell_text(space, result.best))
-        if "collapse" in result.best.proposal.info:
-            print(f"warning: {result.best.proposal.info['collapse']}")
+        for trial in result.trials:
+            for note in notes(trial):
+                print(f"trial {trial.number}: {note}")
         found = evaluator.reported(result.best.proposal.architecture) if isinstance(evaluator, Reports) else {}
         if found:
             values = "; ".join(f"{name} {value:.6g}" for name, value in found.items())
@@ -198,6 +207,14 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, evalua
         ("take the winner along", ["nas", "export", run, "trial=best", *where]),
     ):
         print(f"  {shlex.join(words)}   # {note}")
+
+
+def notes(trial: Trial) -> list[str]:
+    """What a search on a supernet has to say of its outcome."""
+    info = trial.proposal.info
+    stopped = info.get("stopped_early_at")
+    early = [] if stopped is None else [f"the search ended early and took the cell of epoch {stopped}"]
+    return [*early, *([f"warning: {info['collapse']}"] if "collapse" in info else [])]
 
 
 def cell_text(space: SearchSpace, trial: Trial) -> str:

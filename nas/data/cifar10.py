@@ -49,6 +49,7 @@ class Cifar10(DataSet):
 
     name = "cifar10"
     task = Task(channels=3, height=32, width=32, classes=10)
+    class_names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
     def __init__(
         self, root: str | None = None, valid_fraction: float = 0.5, split_seed: int = 0, pool: int = 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -81,6 +82,8 @@ class DataSet(ABC):
 
     name: str
     task: Task
+    class_names: Sequence[str] = ()
+    """What the labels stand for; empty: their numbers."""
 
     def __init__(self, valid_fraction: float, split_seed: int = 0) -> None:
         number_in("data.valid_fraction", valid_fraction, 0.0, 0.95, above=True)

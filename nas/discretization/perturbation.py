@@ -4,17 +4,19 @@ Wang, Cheng, Chen, Tang & Hsieh, "Rethinking Architecture Selection in Different
 https://arxiv.org/abs/2108.04392, algorithm 1.
 
 Edge after edge in random order, each operation is taken out by itself, and the one without which the validation
-accuracy is lowest is kept; the supernet is trained on a little before the next edge. Then of each node with more
-inputs than its cells have, each edge is taken out by itself, and those that are missed most are kept.
+accuracy is lowest is kept; the supernet is trained on a little before the next edge. Then node after node in random
+order, each edge into it is taken out by itself, those that are missed most are kept, the others are gone, and the
+supernet is trained on again.
 
 Differs from the paper: where a node keeps all its edges (NAS-Bench-201), the second part has nothing to decide and is
-left out.
+left out. From the published code: that goes on training alpha too, and tunes at a learning rate of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nas.core import Architecture, whole_number
@@ -44,25 +46,39 @@ class Perturbation:
         self, space: SearchSpace, probs: Mapping[str, Tensor], trained: TrainedSupernet, rng: Generator
     ) -> Architecture:
         assert isinstance(space, Relaxable)
-        relaxed = {name: probs[name].clone() for name in space.alphas}
+        relaxed = {name: rows.clone() for name, rows in probs.items()}
         places = [(name, row) for name, shape in space.alphas.items() for row in range(shape[0])]
         for place in rng.permutation(len(places)).tolist():
             name, row = places[place]
-            kept = min(
-                _candidates(space, name),
-                key=lambda column: trained.score(_without(relaxed, name, row, [column])),
-            )
+            (kept,) = trained.decide(partial(_operation, space, relaxed, name, row, trained))
             relaxed[name][row] = 0.0
             relaxed[name][row, kept] = 1.0
             trained.tune(relaxed, self.tune_epochs)
-        for name, rows in _crowded(space, relaxed):
-            whole = trained.score(relaxed)
-            every = range(space.alphas[name][1])
-            # an edge counts for what is lost without it; the rule of the space then picks the edges that count most
-            losses = [whole - trained.score(_without(relaxed, name, row, every)) for row in rows]
-            for row, loss in zip(rows, losses, strict=True):
-                relaxed[name][row] *= 2.0 + loss
-        return space.derive(relaxed)
+        crowded = list(_crowded(space, relaxed))
+        for place in rng.permutation(len(crowded)).tolist():
+            name, rows, count = crowded[place]
+            kept_rows = trained.decide(partial(_edges, relaxed, name, rows, count, trained))
+            for row in rows:
+                relaxed[name][row] *= float(row in kept_rows)
+            trained.tune(relaxed, self.tune_epochs)
+        return space.derive({name: rows for name, rows in relaxed.items() if name in space.alphas})
+
+
+def _operation(
+    space: SearchSpace, relaxed: Mapping[str, Tensor], name: str, row: int, trained: TrainedSupernet
+) -> list[int]:  # fmt: skip
+    """The operation of an edge that is missed most, the first of equals."""
+    candidates = _candidates(space, name)
+    return [min(candidates, key=lambda column: trained.score(_without(relaxed, name, row, [column])))]
+
+
+def _edges(
+    relaxed: Mapping[str, Tensor], name: str, rows: Sequence[int], count: int, trained: TrainedSupernet
+) -> list[int]:
+    """Those edges of a node that are missed most, the first of equals."""
+    every = range(relaxed[name].shape[1])
+    left = {row: trained.score(_without(relaxed, name, row, every)) for row in rows}
+    return sorted(rows, key=left.__getitem__)[:count]
 
 
 def _candidates(space: SearchSpace, name: str) -> list[int]:
@@ -78,12 +94,13 @@ def _without(probs: Mapping[str, Tensor], name: str, row: int, columns: Sequence
     return changed
 
 
-def _crowded(space: SearchSpace, relaxed: Mapping[str, Tensor]) -> Iterator[tuple[str, list[int]]]:
-    """The edges into each node that the derived architecture leaves some of out."""
+def _crowded(space: SearchSpace, relaxed: Mapping[str, Tensor]) -> Iterator[tuple[str, list[int], int]]:
+    """Nodes that more edges lead to than an architecture has: the edges, and how many it has."""
     assert isinstance(space, Relaxable)
     final = space.relax(space.derive(relaxed))
     for name, targets in space.targets.items():
         for node in sorted(set(targets)):
             rows = [row for row, end in enumerate(targets) if end == node]
-            if any(not final[name][row].equal(relaxed[name][row].cpu()) for row in rows):
-                yield name, rows
+            kept = sum(final[name][row].equal(relaxed[name][row].cpu()) for row in rows)
+            if kept < len(rows):
+                yield name, rows, kept

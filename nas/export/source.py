@@ -70,12 +70,14 @@ class Source:
     names: Mapping[str, str]
 
 
-def source(network: nn.Module, images: Tensor) -> Source:
+def source(network: nn.Module, images: Tensor, weights: str | None = None) -> Source:
     """Write a network.
 
     Args:
         network: in evaluation mode.
         images: (B, C, H, W), two or more, of the size that it is for.
+        weights: an expression for a state of the file's network; with it `Network()` takes up that state and is in
+            evaluation mode, and `Network(trained=False)` is fresh.
 
     Raises:
         UserError: a forward depends on values, or calls what is not of torch.
@@ -83,7 +85,7 @@ def source(network: nn.Module, images: Tensor) -> Source:
     sequence = type(network).forward is nn.Sequential.forward
     root = _sequence(network, (images,), own=True) if sequence else _part(network, (images,))
     classes = _classes(root)
-    written = {key: _written(found, classes) for key, found in classes.items()}
+    written = {key: _written(found, classes, weights if key == root.key else None) for key, found in classes.items()}
     return Source("\n\n\n".join(written.values()) + "\n", dict(_renamed(root, network)))
 
 
@@ -224,22 +226,25 @@ def _parameters(made: Class, classes: Mapping[Any, Class]) -> dict[str, list[str
     return found
 
 
-def _written(made: Class, classes: Mapping[Any, Class]) -> str:
+def _written(made: Class, classes: Mapping[Any, Class], weights: str | None) -> str:
     """A class in source."""
     member = made.members[0]
     given = {slot: name for name, slots in made.parameters.items() for slot in slots}
     sequence = not member.body
     lines = [f"class {made.name}(nn.{'Sequential' if sequence else 'Module'}):"]
-    lines.append(f"    def __init__(self{''.join(f', {name}' for name in made.parameters)}):")
+    words = ["self", *made.parameters, *(["trained=True"] if weights else [])]
+    lines.append(f"    def __init__({', '.join(words)}):")
+    trained = ["        if trained:", f"            self.load_state_dict({weights})", "            self.eval()"]
     built = [(name, _construction(part, classes, f"{name}.", given)) for name, part in member.parts.items()]
     if sequence:
         lines += wrapped(f"super().__init__({', '.join(text for _, text in built)})", 8)
-        return "\n".join(lines)
+        return "\n".join(lines + (trained if weights else []))
     lines.append("        super().__init__()")
     for name, text in built:
         buffer = member.parts[name].kind == "buffer"
         lines += wrapped(f'self.register_buffer("{name}", {text})' if buffer else f"self.{name} = {text}", 8)
-    if not built:
+    lines += trained if weights else []
+    if not built and not weights:
         lines = lines[:1]
     else:
         lines.append("")

@@ -6,7 +6,7 @@ missing or doubled after a kill; the curve of an evaluator's supernet comes with
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -36,7 +36,6 @@ class TensorBoard:
                 self.folder.rename(_free_name(self.folder))
             for path in old if trials else []:
                 path.unlink()
-            self._new_writer = SummaryWriter
             self.writer = SummaryWriter(str(self.folder / "search"))
         except OSError as error:
             raise UserError(
@@ -70,19 +69,32 @@ class TensorBoard:
 
     def _draw(self, number: int | None, curve: Sequence[Metrics]) -> None:
         """Draw a curve anew, in place of what was drawn of it before."""
-        folder = self.folder / ("supernet" if number is None else f"trial-{number:04d}")
-        for path in folder.glob("events.out.tfevents.*"):
-            path.unlink()
-        with self._new_writer(str(folder)) as writer:
-            for epoch, metrics in enumerate(curve, start=1):
-                for name, value in metrics.items():
-                    writer.add_scalar(f"curve/{name}", value, epoch)
+        draw_curve(self.folder / ("supernet" if number is None else f"trial-{number:04d}"), curve)
 
     def close(self) -> None:
         self.writer.close()
         if not self.seen:  # a start that came to nothing leaves no events
             for path in (self.folder / "search").glob("events.out.tfevents.*"):
                 path.unlink()
+
+
+def draw_curve(folder: Path, curve: Sequence[Mapping[str, float]]) -> None:
+    """Events of one training, epoch by epoch, in place of those that the folder has.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    try:
+        for path in folder.glob("events.out.tfevents.*"):
+            path.unlink()
+        with SummaryWriter(str(folder)) as writer:
+            for epoch, metrics in enumerate(curve, start=1):
+                for name, value in metrics.items():
+                    writer.add_scalar(f"curve/{name}", value, epoch)
+    except OSError as error:
+        raise UserError(f"TensorBoard events cannot be written to {folder} ({error.strerror or error})") from None
 
 
 def _free_name(folder: Path) -> Path:

@@ -16,6 +16,10 @@ FREE_KEYS = ("budget", "store", "dir", "run", "progress", "format", "data.root",
 How many workers there are does alter trials; `search()` keeps that as `scheduling`, where there are several."""
 
 
+class NoStore(UsageError):
+    """There is nothing yet where the store should be."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One search.

@@ -23,7 +23,7 @@ from sqlalchemy.schema import CreateTable
 
 from nas.core import Proposal, Trial, UsageError, UserError
 from nas.store import schema
-from nas.store.base import Retraining, Run, RunRecord, check_same_run
+from nas.store.base import NoStore, Retraining, Run, RunRecord, check_same_run
 
 PREFIX = "sqlite:///"
 BUSY_SECONDS = 60
@@ -137,9 +137,7 @@ class SQLiteStore:
         """A connection to a store that is there, and that cannot change it, not even by opening it."""
         self._check_file()
         if not self.path.exists():
-            raise UsageError(
-                f"there is no store {self.path}; run nas search first, or set store.url to an existing file"
-            )
+            raise NoStore(f"there is no store {self.path}; run nas search first, or set store.url to an existing file")
         with self._read_only() as connection:
             if not self._check_version(connection):
                 raise UsageError(f"store {self.path} is empty; run nas search first, or set store.url to another file")

@@ -56,5 +56,5 @@ class GDAS(Relaxation):
         gumbel = -torch.log(-torch.log(uniform).clamp_max(-TINY)).to(alpha.device)
         soft = ((alpha.log_softmax(-1) + gumbel) / self.tau).softmax(-1)
         chosen = torch.zeros_like(soft).scatter_(-1, soft.argmax(-1, keepdim=True), 1.0)
-        # exactly 0 and 1 in value: `chosen + soft - soft` would leave dust that has to be computed
-        return chosen * (1.0 + soft - soft.detach())
+        # exactly 0 and 1 in value, which `chosen + soft - soft` is not: dust would have to be computed
+        return chosen * (1.0 + (soft - soft.detach()))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nas.core import Objective, Proposal, Trial, UsageError, number_in, whole_number
 from nas.space import SearchSpace
-from nas.strategies.weights import frozen
+from nas.strategies.weights import frozen, gradients
 from nas.supernet import Discretization, Relaxable
 
 
@@ -115,8 +115,8 @@ class Relaxation:
             return None
         with frozen(supernet):
             loss = self.loss(supernet, valid, rng) + self.penalty()
-            gradients = torch.autograd.grad(loss, self.alphas())
-        self.step(gradients)
+            found = gradients(loss, self.alphas())
+        self.step(found)
         return loss.detach()
 
     def loss(self, supernet: nn.Module, batch: tuple[Tensor, Tensor], rng: torch.Generator) -> Tensor:

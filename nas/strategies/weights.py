@@ -1,11 +1,12 @@
-"""The weights of a supernet while something else is learnt."""
+"""Gradients in alpha alone, while the weights of a supernet rest."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -19,3 +20,10 @@ def frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for weight in weights:
             weight.requires_grad_(True)
+
+
+def gradients(loss: Tensor, alphas: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Gradients of a loss; zeros where it does not depend on alpha, as in a sampled cell that hands nothing on."""
+    if not loss.requires_grad:
+        return [torch.zeros_like(alpha) for alpha in alphas]
+    return torch.autograd.grad(loss, alphas, allow_unused=True, materialize_grads=True)

@@ -27,8 +27,7 @@ from nas.data.dataset import DataSet
 from nas.space import SearchSpace
 from nas.supernet import GradientStrategy, SupernetSearch
 from nas.supernets.graphs import Replayed, Step
-from nas.supernets.health import collapse, dominant_eigenvalue, entropy, skip_share, stops_at
-from nas.supernets.memory import check_fits, free_memory, need
+from nas.supernets.health import WINDOW, collapse, dominant_eigenvalue, entropy, skip_share, stops_at
 from nas.supernets.recipe import SupernetRecipe, check_recipe
 from nas.supernets.steps import autocast, generator
 from nas.supernets.weights import Batch, Weights, relaxable
@@ -84,7 +83,10 @@ class GradientSearch:
                 found = run.search(report)
         except TrainingFailed as failure:
             # nothing is derived yet, so there is no trial to keep; a checkpoint of the last sound epoch is
-            raise UserError(f"the search on the supernet failed: {failure.message}") from None
+            kept = self._path(number)
+            goes_on = failure.kind != "not_finite" and kept is not None and kept.exists()
+            more = "; the same command goes on after the last epoch that was kept" if goes_on else ""
+            raise UserError(f"the search on the supernet failed: {failure.message}{more}") from None
         return replace(found, cost={"supernet_memory_mb": round(memory.mebibytes(), 1)})
 
     def _path(self, number: int) -> Path | None:
@@ -128,13 +130,16 @@ class _Run:
             options=self._options(),
             every=not strategy.sampling,
         )
+        check_fit(strategy, recipe, len(self.weights.held_out))
         strategy.begin(np.random.default_rng(seed), place)
         self.curve: list[Metrics] = []
         self.history: list[Mapping[str, Tensor]] = []  # probabilities after each epoch, for an early stop
         self.seconds = 0.0
         replayed = replays(place, recipe) and not strategy.draws
         self.replayed = Replayed(self._step, recipe.batch_size) if replayed else None
-        self.tuned = 0  # epochs that a discretization has asked for
+        # decisions of a discretization, and after how many of them the weights were trained on
+        self.asked = self.tuned = 0
+        self.decided: list[list[int]] = []
 
     def _options(self) -> dict[str, Any]:
         options = dict(self.strategy.supernet_options)
@@ -151,9 +156,7 @@ class _Run:
         self._load()
         with torch.no_grad():
             probs = self.strategy.probs(generator(self.seed, 0, 0))
-        if not self.strategy.sampling:
-            fixed, each = need(self.weights.supernet, probs, self.task)
-            check_fits(fixed, each, self.recipe.batch_size, "supernet.batch_size", free_memory(self.place))
+        self.weights.check_fits(probs if not self.strategy.sampling else self._measured())
         report(self.strategy.epochs, tuple(self.curve))
         ended = self._ended()
         while ended is None:
@@ -162,18 +165,16 @@ class _Run:
             report(self.strategy.epochs, tuple(self.curve))
             ended = self._ended()
         probs = self.history[ended - 1]
-        started = time.perf_counter()
         architecture = self._derived(probs)
         info: dict[str, Any] = {
-            "probs": {name: [[round(p, 5) for p in row] for row in rows.tolist()] for name, rows in probs.items()},
+            "probs": {name: (rows.double() * 1e5).round().div(1e5).tolist() for name, rows in probs.items()},
         }
         if ended < len(self.curve):
             info["stopped_early_at"] = ended
         warning = collapse(self._whole(), architecture)
         if warning is not None:
             info["collapse"] = warning
-        seconds = self.seconds + time.perf_counter() - started
-        return SupernetSearch(architecture, tuple(self.curve), seconds, info=info)
+        return SupernetSearch(architecture, tuple(self.curve), self.seconds, info=info)
 
     def _whole(self) -> SearchSpace:
         assert isinstance(self.space, SearchSpace)
@@ -241,29 +242,41 @@ class _Run:
         return self.space.relax(self.space.derive(self.strategy.expected()))
 
     def _eigenvalue(self, epoch: int) -> float:
-        batch = next(self.weights.batches(self.weights.valid, epoch, 3))
-        alphas = self.strategy.alphas()
-
-        def gradient() -> tuple[Tensor, ...]:
-            with autocast(self.place, self.recipe):
-                # the same draws each time, or the differences would be between samples
-                probs = self.strategy.probs(generator(self.seed, epoch, 4))
-                logits = self.weights.supernet(batch[0], probs, every=self.weights.every).float()
-            return torch.autograd.grad(nn.functional.cross_entropy(logits, batch[1]), alphas)
-
-        return dominant_eigenvalue(gradient, alphas, generator(self.seed, epoch, 5))
+        """In single precision at least: products with a Hessian of rounded numbers would be noise."""
+        images, labels = next(self.weights.batches(self.weights.valid, epoch, 3))
+        probs = self.strategy.probs(generator(self.seed, epoch, 4))
+        logits = self.weights.supernet(images, probs, every=self.weights.every)
+        loss = nn.functional.cross_entropy(logits, labels)
+        return dominant_eigenvalue(loss, self.strategy.alphas(), generator(self.seed, epoch, 5))
 
     # --- for a discretization that looks at the supernet ----------------------------------------------------------
 
     def score(self, probs: Mapping[str, Tensor]) -> float:
         return self.weights.measure(probs)[0]
 
+    def decide(self, decision: Callable[[], Sequence[int]]) -> Sequence[int]:
+        self.asked += 1
+        if self.asked > len(self.decided):
+            started = time.perf_counter()
+            self.decided.append(list(decision()))
+            self.seconds += time.perf_counter() - started
+        return self.decided[self.asked - 1]
+
     def tune(self, probs: Mapping[str, Tensor], epochs: int) -> None:
+        """Train on, and keep the outcome with all that was decided."""
+        if self.asked <= self.tuned:
+            return  # before a kill
+        started = time.perf_counter()
         self.weights.set_lr(self.recipe.lr_min or self.recipe.lr / 10)
-        for _ in range(epochs):
-            self.tuned += 1
-            for batch in self.weights.training_batches(self.strategy.epochs + self.tuned):
-                self.weights.step(batch, [probs])
+        self.weights.supernet.train()
+        for turn in range(epochs):
+            number = self.strategy.epochs + 1 + self.tuned * epochs + turn
+            losses = [self.weights.step(batch, [probs]) for batch in self.weights.training_batches(number)]
+            self.weights.check_finite({"loss": float(torch.stack(losses).mean())}, "while a cell was read off")
+            self.weights.check_time("while a cell was read off")
+        self.tuned = self.asked
+        self.seconds += time.perf_counter() - started
+        self._save()
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
@@ -276,6 +289,8 @@ class _Run:
             "curve": [dict(metrics) for metrics in self.curve],
             "history": [dict(probs) for probs in self.history],
             "seconds": self.seconds,
+            "decided": self.decided[: self.asked],
+            "tuned": self.tuned,
         }
         save_checkpoint(self.path, self.identity, state)
 
@@ -287,8 +302,34 @@ class _Run:
             self.weights.load_state_dict(state)
             self.strategy.load_state_dict(state["strategy"])
             self.curve, self.history, self.seconds = state["curve"], state["history"], state["seconds"]
+            self.decided, self.tuned = state["decided"], state["tuned"]
         except UNFIT as error:
             raise misfit(self.path, error) from None
+
+
+def check_fit(strategy: GradientStrategy, recipe: Recipe, valid_images: int) -> None:
+    """Raise `UsageError` where a strategy and a recipe ask for what means nothing together."""
+    for key in ("eigenvalue", "early_stopping"):
+        if getattr(strategy, key) and strategy.draws:
+            raise UsageError(
+                f"strategy.{key}=true: {type(strategy).__name__} draws its probabilities anew at each step, so there "
+                "is no one loss to take the curvature of; leave it out"
+            )
+    if strategy.early_stopping and strategy.epochs < 2 * WINDOW:
+        raise UsageError(
+            f"strategy.early_stopping=true has no effect in {strategy.epochs} epochs, since it compares means over "
+            f"{WINDOW}; set strategy.epochs to {2 * WINDOW} or more"
+        )
+    if getattr(strategy, "order", "first") == "second" and recipe.precision == "bf16":
+        raise UsageError(
+            "supernet.precision=bf16 with strategy.order=second: it takes differences of gradients, which would be "
+            "rounding for the most part; set fp32 or tf32"
+        )
+    if valid_images < 2:
+        raise UsageError(
+            f"supernet.valid_images={recipe.valid_images}: alpha is learnt on batches of validation images, and one "
+            "image has no variance to normalise by; expected 2 or more"
+        )
 
 
 def replays(place: torch.device, recipe: Recipe) -> bool:

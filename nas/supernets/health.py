@@ -8,7 +8,7 @@ cell (section 5.1).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -33,7 +33,8 @@ def skip_share(space: SearchSpace, architecture: Architecture) -> float:
 def entropy(probs: Mapping[str, Tensor]) -> float:
     """Mean entropy of the edges' distributions (nats): the logarithm of the number of operations where nothing is
     decided, 0 where all is."""
-    rows = [edge / edge.sum().clamp_min(1e-12) for matrix in probs.values() for edge in matrix]
+    matrices = [matrix for matrix in probs.values() if matrix.dim() == 2]  # the others are weights of edges
+    rows = [edge / edge.sum().clamp_min(1e-12) for matrix in matrices for edge in matrix]
     return float(torch.stack([-(row * row.clamp_min(1e-12).log()).sum() for row in rows]).mean())
 
 
@@ -55,47 +56,25 @@ def collapse(space: SearchSpace, architecture: Architecture) -> str | None:
     )
 
 
-def dominant_eigenvalue(
-    gradient: Callable[[], Sequence[Tensor]], alphas: Sequence[Tensor], rng: torch.Generator, iterations: int = 10
-) -> float:
-    """The eigenvalue of largest magnitude of a Hessian, by power iteration.
+def dominant_eigenvalue(loss: Tensor, alphas: Sequence[Tensor], rng: torch.Generator, iterations: int = 20) -> float:
+    """The eigenvalue of largest magnitude of a loss's Hessian, by power iteration on exact products.
 
     Args:
-        gradient: of the loss in the alphas at their present values.
-        alphas: are moved and moved back.
+        loss: with its graph, twice differentiable in the alphas.
         rng: of the first direction.
-
-    Products with the Hessian are central differences of gradients, so that nothing needs a second derivative.
     """
-    start = [alpha.detach().clone() for alpha in alphas]
-    direction = [torch.randn(alpha.shape, generator=rng).to(alpha) for alpha in alphas]
+    gradients = torch.autograd.grad(loss, alphas, create_graph=True)
+    direction: Sequence[Tensor] = [torch.randn(alpha.shape, generator=rng).to(alpha) for alpha in alphas]
     value = 0.0
-    try:
-        for _ in range(iterations):
-            norm = torch.sqrt(sum((part.square().sum() for part in direction), start=start[0].new_zeros(())))
-            if not norm > 0:
-                return 0.0
-            direction = [part / norm for part in direction]
-            sides = []
-            for sign in (1, -1):
-                _move(alphas, start, direction, sign * STEP)
-                sides.append([part.detach().clone() for part in gradient()])
-            product = [(above - below) / (2 * STEP) for above, below in zip(*sides, strict=True)]
-            value = float(sum((a * b).sum() for a, b in zip(direction, product, strict=True)))
-            direction = product
-    finally:
-        _move(alphas, start, direction, 0.0)
+    for _ in range(iterations):
+        norm = torch.sqrt(torch.stack([part.square().sum() for part in direction]).sum())
+        if not norm > 0:
+            return 0.0
+        direction = [part / norm for part in direction]
+        product = torch.autograd.grad(gradients, alphas, direction, retain_graph=True)
+        value = float(torch.stack([(a * b).sum() for a, b in zip(direction, product, strict=True)]).sum())
+        direction = product
     return value
-
-
-STEP = 1e-2
-"""Of the central differences, in the direction of norm 1."""
-
-
-@torch.no_grad()
-def _move(alphas: Sequence[Tensor], start: Sequence[Tensor], direction: Sequence[Tensor], step: float) -> None:
-    for alpha, place, part in zip(alphas, start, direction, strict=True):
-        alpha.copy_(place + step * part if step else place)
 
 
 def stops_at(eigenvalues: Sequence[float]) -> int | None:

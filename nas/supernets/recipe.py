@@ -33,6 +33,6 @@ class SupernetRecipe(Recipe):
 
 def check_recipe(recipe: Recipe) -> None:
     """Raise `UsageError` where a recipe asks for what a supernet has not."""
-    for key in ("drop_path", "auxiliary_weight"):
+    for key in ("drop_path", "auxiliary_weight", "label_smoothing", "ema"):
         if getattr(recipe, key):
             raise UsageError(f"supernet.{key}={getattr(recipe, key):g}: a supernet has none; set it to 0")

@@ -93,6 +93,7 @@ class TrainedBefore(Shared):
         epochs = self.weights.recipe.epochs
         (self.curve,) = self.load("curve") or ([],)
         report(epochs, tuple(self.curve))
+        self.weights.check_fits(self.relaxed(self.space.sample(np.random.default_rng(self.weights.seed))))
         while len(self.curve) < epochs:
             self._epoch(len(self.curve) + 1, epochs)
             report(epochs, tuple(self.curve))
@@ -132,6 +133,7 @@ class TrainedOnProposals(Shared):
         (learnt,) = self.load("learnt") or ([],)
         self.learnt = [tuple(architecture) for architecture in learnt]
         self.saved = time.monotonic()
+        self.weights.check_fits(self.relaxed(self.space.sample(np.random.default_rng(self.weights.seed))))
         known = len(self.learnt)
         if self.learnt != list(proposals[:known]):
             raise UsageError(

@@ -19,6 +19,7 @@ from nas.core import Task, UsageError
 from nas.data.dataset import Images, Split
 from nas.space import SearchSpace
 from nas.supernet import Relaxable
+from nas.supernets.memory import check_fits, free_memory, need
 from nas.supernets.recipe import check_recipe
 from nas.supernets.steps import generator, measure, weight_optimizer, weight_step
 from nas.training.augment import Augmenter
@@ -61,6 +62,7 @@ class Weights:
     ) -> None:
         check_recipe(recipe)
         self.recipe = recipe
+        self.task = task
         self.seed = seed
         self.place = place
         self.every = every
@@ -135,12 +137,21 @@ class Weights:
         on_device = {name: rows.to(self.place) for name, rows in probs.items()}
         return measure(self.supernet, on_device, self.held_out, self.recipe)
 
+    def check_fits(self, probs: Mapping[str, Tensor]) -> None:
+        """Raise `UserError`, with the largest batch that fits, where a step at these probabilities would not.
+
+        An estimate, taken before the first step.
+        """
+        fixed, each = need(self.supernet, probs, self.task)
+        batch = min(self.recipe.batch_size, len(self.train))
+        check_fits(fixed, each, batch, "supernet.batch_size", free_memory(self.place))
+
     def check_time(self, when: str) -> None:
         limit = self.recipe.time_limit
         if limit is not None and time.monotonic() - self.begun > limit:
             raise TrainingFailed(
                 "time_limit",
-                f"it passed supernet.time_limit={limit:g} s {when}; the same command goes on from what is kept",
+                f"it passed supernet.time_limit={limit:g} s {when}; raise it",
             )
 
     def check_finite(self, metrics: Mapping[str, float], when: str) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nas.core import UsageError, UserError
 from nas.data.dataset import Images
 from nas.training.augment import Augmenter, Draws, plain_batch
+from nas.training.average import Average
 from nas.training.recipe import Recipe
 
 EVALUATION_BATCH = 500
@@ -46,6 +47,7 @@ def fit(
     seed: int,
     report: Callable[[Mapping[str, float]], None],
     keeper: Keeper | None = None,
+    best: Best | None = None,
 ) -> dict[str, float]:
     """Train a network, and validate it after every epoch, or as the recipe says.
 
@@ -59,6 +61,7 @@ def fit(
             `valid_accuracy` (fraction 0-1) and `valid_loss` (mean cross-entropy, nats).
         keeper: keeps the state after each epoch, so that a killed training goes on to the same network; the epochs of
             earlier sessions are reported again.
+        best: filled with the best epoch by validation.
 
     Returns:
         The metrics of the last epoch: the choice of a best epoch would flatter them.
@@ -90,7 +93,9 @@ def fit(
 
     metrics: dict[str, float] = {}
     _check_parts(network, recipe)
-    progress = _Progress(network, optimizer, generator, augmenter.device)
+    average = Average(network, recipe.ema) if recipe.ema else None
+    progress = _Progress(network, optimizer, generator, augmenter.device, average, best)
+    final = network if average is None else average.network
     with memory_guard():
         kept = None if keeper is None else keeper.load()
         for metrics in progress.restored(kept):
@@ -101,11 +106,11 @@ def fit(
             draws = augmenter.draw(generator)
             metrics = {
                 "train_loss": _train_epoch(
-                    network, optimizer, augmenter, draws, recipe, epoch=epoch, check_time=check_time
+                    network, optimizer, augmenter, draws, recipe, epoch=epoch, check_time=check_time, average=average
                 )
             }
             if valid is not None and recipe.validates_after(epoch):
-                metrics["valid_accuracy"], metrics["valid_loss"] = evaluate(network, valid, recipe)
+                metrics["valid_accuracy"], metrics["valid_loss"] = evaluate(final, valid, recipe)
             check_time(epoch)  # by now the device has done all that was asked of it
             for name, value in metrics.items():
                 if not math.isfinite(value):
@@ -115,10 +120,36 @@ def fit(
                         f"(learning rate {recipe.lr:g}). Try trainer.lr={recipe.lr / 10:g}",
                     )
             progress.curve.append(metrics)
+            if best is not None:
+                best.take(epoch, metrics, final)
             if keeper is not None:
                 keeper.save(progress.state)
             report(metrics)
+        if average is not None:
+            network.load_state_dict(average.network.state_dict())
     return metrics
+
+
+@dataclass
+class Best:
+    """The network after the epoch of the highest validation accuracy, the first of equals.
+
+    Args:
+        epoch: from 1; 0 before the first.
+        metrics: of that epoch.
+        state: of the network.
+    """
+
+    epoch: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    state: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def take(self, epoch: int, metrics: Mapping[str, float], network: nn.Module) -> None:
+        """See whether this epoch is better."""
+        accuracy = metrics.get("valid_accuracy")
+        if accuracy is not None and accuracy > self.metrics.get("valid_accuracy", -1.0):
+            self.epoch, self.metrics = epoch, dict(metrics)
+            self.state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
 
 
 class Keeper(Protocol):
@@ -139,6 +170,8 @@ class _Progress:
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     device: torch.device
+    average: Average | None
+    best: Best | None
     curve: list[dict[str, float]] = field(default_factory=list)
 
     def state(self) -> dict[str, Any]:
@@ -151,6 +184,10 @@ class _Progress:
         }
         if self.device.type == "cuda":
             found["random_cuda"] = torch.cuda.get_rng_state(self.device)
+        if self.average is not None:
+            found["average"] = self.average.state_dict()
+        if self.best is not None:
+            found["best"] = vars(self.best)
         return found
 
     def restored(self, state: Mapping[str, Any] | None) -> list[dict[str, float]]:
@@ -168,6 +205,10 @@ class _Progress:
             torch.set_rng_state(state["random"])
             if self.device.type == "cuda":
                 torch.cuda.set_rng_state(state["random_cuda"], self.device)
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+            if self.best is not None:
+                vars(self.best).update(state["best"])
             self.curve = list(state["curve"])
         except (KeyError, AttributeError, ValueError, RuntimeError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
@@ -184,6 +225,7 @@ def _train_epoch(
     *,
     epoch: int,
     check_time: Callable[[int], None],
+    average: Average | None,
 ) -> float:
     """One pass over the images; the mean loss of its steps, weighted by their images."""
     network.train()
@@ -199,6 +241,8 @@ def _train_epoch(
         if recipe.grad_clip is not None:
             nn.utils.clip_grad_norm_(network.parameters(), recipe.grad_clip)
         optimizer.step()
+        if average is not None:
+            average.update(network)
         total += loss.detach() * (stop - start)
         check_time(epoch)
     return total.item() / bounds[-1][1]  # read once an epoch: reading it every step would hold the device up
@@ -251,8 +295,11 @@ def _check_parts(network: nn.Module, recipe: Recipe) -> None:
 def _loss(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
     """Mean cross-entropy of a batch, that of an auxiliary head included."""
     logits, second = _logits(network, images, recipe)
-    loss = F.cross_entropy(logits, labels)
-    return loss if second is None else loss + recipe.auxiliary_weight * F.cross_entropy(second, labels)
+    smoothing = recipe.label_smoothing
+    loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    if second is None:
+        return loss
+    return loss + recipe.auxiliary_weight * F.cross_entropy(second, labels, label_smoothing=smoothing)
 
 
 def _logits(network: nn.Module, images: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor | None]:

@@ -10,7 +10,13 @@ from typing import Any, ClassVar, Literal
 from nas.core import UsageError, number_in, one_of, whole_number
 
 HUGE = 2**63 - 1
-LATER: Mapping[str, Any] = {"grad_clip": None, "drop_path": 0.0, "auxiliary_weight": 0.0}
+LATER: Mapping[str, Any] = {
+    "grad_clip": None,
+    "drop_path": 0.0,
+    "auxiliary_weight": 0.0,
+    "label_smoothing": 0.0,
+    "ema": 0.0,
+}
 """Settings that came after the first results were stored, at the values that change nothing."""
 
 
@@ -32,6 +38,10 @@ class Recipe:
         drop_path: probability that an edge of a cell is dropped for an image, 0 to below 1; rises to it linearly over
             the epochs (Zoph et al., CVPR 2018; DARTS: 0.2). For networks that have it.
         auxiliary_weight: of the loss of an auxiliary head, from 0 (DARTS: 0.4). For networks that have one.
+        label_smoothing: share of a label that is spread over all classes, 0 to below 1 (Szegedy et al., CVPR 2016,
+            section 7). The reported losses of validation and test are without it.
+        ema: decay of the exponential moving average of the weights that is validated and kept in their place, 0 to
+            below 1; 0: none. It begins lower and rises to it, as (1 + step) / (10 + step).
         cutout: side of the square that is blanked, as a fraction of the image's side (16 of 32 pixels: 0.5); 0: none.
         train_images, valid_images: train and validate on at most so many, the first of the split; None: all.
         validate_every: validate after every so many epochs and after the last; None: after the last alone. The final
@@ -60,6 +70,8 @@ class Recipe:
     cutout: float = 0.0
     drop_path: float = 0.0
     auxiliary_weight: float = 0.0
+    label_smoothing: float = 0.0
+    ema: float = 0.0
     train_images: int | None = None
     valid_images: int | None = None
     validate_every: int | None = 1
@@ -82,6 +94,8 @@ class Recipe:
         number_in(f"{self.part}.cutout", self.cutout, 0.0, 1.0)
         number_in(f"{self.part}.drop_path", self.drop_path, 0.0, 0.999)
         number_in(f"{self.part}.auxiliary_weight", self.auxiliary_weight, 0.0, math.inf)
+        number_in(f"{self.part}.label_smoothing", self.label_smoothing, 0.0, 0.999)
+        number_in(f"{self.part}.ema", self.ema, 0.0, 0.999999)
         number_in(f"{self.part}.time_limit", self.time_limit, 0.0, math.inf, above=True, null=True)
         one_of(f"{self.part}.precision", self.precision, ("fp32", "tf32", "bf16"))
         for key, least, most in (

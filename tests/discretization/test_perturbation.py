@@ -20,8 +20,14 @@ class Missing:
     def __init__(self, worth):
         self.worth = worth
         self.tuned = []
+        self.decisions = 0
+
+    def decide(self, decision):
+        self.decisions += 1
+        return decision()
 
     def score(self, probs):
+        assert all(float(rows.min()) >= 0 and float(rows.max()) <= 1 for rows in probs.values())
         return sum(float((self.worth[name] * (rows != 0)).sum()) for name, rows in probs.items())
 
     def tune(self, probs, epochs):

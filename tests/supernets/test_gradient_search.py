@@ -115,7 +115,7 @@ def test_the_largest_batch_that_fits_is_named():
 
 
 def test_a_batch_that_does_not_fit_is_refused_before_the_search(monkeypatch):
-    monkeypatch.setattr("nas.supernets.gradient.free_memory", lambda _device: 500.0)
+    monkeypatch.setattr("nas.supernets.weights.free_memory", lambda _device: 500.0)
     with pytest.raises(Exception, match=r"needs about .* free; "):
         GradientSearch(Planted(), Signs(), RECIPE)(strategy(), 0, 5, "cpu", lambda *_: None)
 
@@ -165,3 +165,58 @@ def test_settings_that_a_supernet_has_no_use_for_are_refused(nas, word):
     done = nas("search", *SMALL, "run=relaxed", word)
     assert done.returncode == 2
     assert word.split("=")[0] in done.stderr
+
+
+def test_pc_darts_is_validated_on_the_network_that_it_trains(monkeypatch):
+    """With weights of edges and the channels that bypass the operations: validation follows training."""
+    from nas.data.digits import Digits
+    from nas.strategies.pc_darts import PCDARTS
+    from search_spaces.darts import DARTS as Space
+
+    space = Space()
+    made = PCDARTS(space=space, objective=Objective(), epochs=3, warmup=0)
+    recipe = Recipe(epochs=3, batch_size=32, lr=0.05, nesterov=False, crop=0.0, flip=False, threads=1,
+                    train_images=320, valid_images=320, network={"channels": 8, "cells": 3})  # fmt: skip
+    seen = []
+    real = Weights.measure
+    monkeypatch.setattr(Weights, "measure", lambda weights, probs: seen.append(set(probs)) or real(weights, probs))
+    found = GradientSearch(space, Digits(), recipe)(made, 0, 5, "cpu", lambda *_: None)
+    assert seen[0] == {"normal", "reduce", "normal_edges", "reduce_edges"}
+    for metrics in found.curve:
+        assert metrics["supernet_valid_loss"] < metrics["supernet_train_loss"] + 0.3
+    assert len(found.info["probs"]["normal_edges"]) == 14
+
+
+def test_one_validation_image_is_refused():
+    single = Recipe(epochs=1, batch_size=64, lr=0.1, nesterov=False, crop=0.0, flip=False, threads=1, valid_images=1)
+    with pytest.raises(UsageError, match=r"supernet.valid_images=1: .* expected 2 or more"):
+        GradientSearch(Planted(), Signs(), single)(strategy(), 0, 5, "cpu", lambda *_: None)
+
+
+def test_a_cell_that_is_read_off_for_long_is_not_read_off_twice(tmp_path):
+    from nas.discretization.perturbation import Perturbation
+
+    def search_in(folder):
+        made = strategy(epochs=2, discretization=Perturbation(tune_epochs=1))
+        return GradientSearch(Planted(), Signs(), RECIPE, folder)(made, 0, 5, "cpu", lambda *_: None)
+
+    whole = search_in(tmp_path / "whole")
+    tunes = []
+    real = Weights.step
+
+    def dying(weights, *args):
+        tunes.append(1)
+        if len(tunes) > 2 * 4 + 4:  # two epochs and the first decision
+            raise Killed
+        return real(weights, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Weights, "step", dying)
+        with pytest.raises(Killed):
+            search_in(tmp_path / "parts")
+    with pytest.MonkeyPatch.context() as patch:
+        again = []
+        patch.setattr(Weights, "step", lambda weights, *args: again.append(1) or real(weights, *args))
+        found = search_in(tmp_path / "parts")
+    assert (found.architecture, found.curve) == (whole.architecture, whole.curve)
+    assert len(again) == 4  # the second decision alone

@@ -1,0 +1,117 @@
+"""Whether an exported form is the network: it is loaded again in a fresh process and compared on real images."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nas.core import UserError
+from nas.export import replay
+from nas.export.model import Model
+
+ALONE = ("python", "torch_export", "onnx")
+"""Forms that need nothing of cellnas, so that the process that runs them has none of it."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """How a form compares with the network that it was made from.
+
+    Args:
+        files: that it consists of.
+        difference: largest absolute one of the logits.
+        tolerance: what it may be.
+        accuracy: on the images, fraction 0-1.
+        latency: batch size -> median milliseconds.
+    """
+
+    files: Sequence[str]
+    difference: float
+    tolerance: float
+    accuracy: float
+    latency: Mapping[str, float]
+
+
+def original(model: Model) -> tuple[Tensor, Checked]:
+    """Logits of the network itself, and how it does."""
+    images = model.inputs()
+    with torch.inference_mode():
+        logits = model.network(images).clone()
+        timed = replay.latencies(model.network, images)
+    return logits, Checked((), 0.0, _tolerance(logits), _accuracy(logits, model), timed)
+
+
+def check(model: Model, form: str, files: Sequence[str], folder: Path, expected: Tensor) -> Checked:
+    """Run a form and compare it.
+
+    Args:
+        form: name of a module of `nas.export.formats`, which wrote the files.
+        expected: logits of the network.
+
+    Raises:
+        UserError: it does not run, or computes something else.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        images = model.inputs()
+        if form == "onnx":
+            np.save(work / "images.npy", images.numpy())
+        else:
+            torch.save(images, work / "images.pt")
+        alone = ["-I"] if form in ALONE else []
+        # a space of the user's own is importable there from wherever it is here
+        environment = os.environ | ({} if alone else {"PYTHONPATH": os.pathsep.join(sys.path)})
+        own = [str(model.config_dir.absolute())] if model.config_dir else []
+        words = [sys.executable, "-B", *alone, replay.__file__, form, str(folder), str(work), *own]
+        done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+        if done.returncode != 0:
+            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise UserError(
+                f"format={form}: what was written does not run in a fresh process ({last}); nothing was kept"
+            )
+        if form == "onnx":
+            logits = torch.from_numpy(np.load(work / "logits.npy"))
+        else:
+            logits = torch.load(work / "logits.pt", weights_only=True)
+        timed = json.loads((work / "latency.json").read_text())
+    tolerance = _tolerance(expected)
+    found = Checked(tuple(files), _difference(logits, expected), tolerance, _accuracy(logits, model), timed)
+    changed = _changed_labels(logits, expected, tolerance)
+    if not found.difference <= tolerance or changed:
+        labels = f", and {changed} of {len(expected)} labels" if changed else ""
+        raise UserError(
+            f"format={form}: what was written differs from the network by {found.difference:.1e} (at most "
+            f"{tolerance:.1e} is rounding){labels}; nothing was kept"
+        )
+    return found
+
+
+def _tolerance(logits: Tensor) -> float:
+    return 1e-4 * max(1.0, float(logits.abs().max()))
+
+
+def _difference(logits: Tensor, expected: Tensor) -> float:
+    return float((logits - expected).abs().max()) if logits.shape == expected.shape else float("inf")
+
+
+def _changed_labels(logits: Tensor, expected: Tensor, tolerance: float) -> int:
+    """Images whose label is another one although it was clear."""
+    if logits.shape != expected.shape:
+        return len(expected)
+    best = expected.topk(min(2, expected.shape[1]), 1).values
+    clear = (best[:, 0] - best[:, -1] > tolerance) | (expected.shape[1] == 1)
+    return int((clear & (logits.argmax(1) != expected.argmax(1))).sum())
+
+
+def _accuracy(logits: Tensor, model: Model) -> float:
+    return float((logits.argmax(1) == model.images.labels).float().mean())

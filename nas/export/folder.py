@@ -1,0 +1,96 @@
+"""A folder of `nas export`: what `model.json` says, and the network that it can be built from again.
+
+Nothing in such a folder is run or unpickled: it may come from elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from nas.core import Task, UsageError
+from nas.settings import Settings, settings
+
+NAME, VERSION = "model.json", 1
+
+
+@dataclass(frozen=True)
+class Folder:
+    """An exported model.
+
+    Args:
+        path: of the folder.
+        about: its `model.json`.
+    """
+
+    path: Path
+    about: Mapping[str, Any]
+
+    @property
+    def task(self) -> Task:
+        return Task(**self.about["task"])
+
+    @property
+    def formats(self) -> Mapping[str, Any]:
+        formats: Mapping[str, Any] = self.about["formats"]
+        return formats
+
+    def network(self, config_dir: Path | None = None) -> nn.Module:
+        """The network with the exported weights, from an installed space or one of the user's.
+
+        Raises:
+            UsageError: the space is not there, or the weights are missing, damaged or of another network.
+        """
+        from nas.export.model import loaded
+
+        name, own = self.about["space"]["name"], self.about["space"]["settings"]
+        made: Settings = settings("describe", [], config_dir, {"space": (name, own)})
+        space = made.make("space")
+        architecture = space.from_text(self.about["arch"])
+        space.validate(architecture)
+        network = space.build(architecture, self.task, space.known_sizes(self.about["network"]))
+        return loaded(network, self.path / "model.safetensors", self.about["arch"])
+
+
+def read(path: Path) -> Folder:
+    """Read `model.json` of a folder.
+
+    Raises:
+        UsageError: it is missing or damaged, or of another version.
+    """
+    file = path / NAME
+    try:
+        about = json.loads(file.read_text())
+    except OSError as error:
+        raise UsageError(f"model={path} is no folder of nas export: {NAME} cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError):
+        raise UsageError(f"model={path} is no folder of nas export: {NAME} is no JSON") from None
+    version = about.get("cellnas_model") if isinstance(about, dict) else None
+    if version != VERSION:
+        raise UsageError(f"model={path}: {NAME} has cellnas_model={version}; this cellnas reads {VERSION}")
+    try:
+        _check(about)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"model={path}: {NAME} is damaged ({type(error).__name__} {error})") from None
+    return Folder(path, about)
+
+
+def _check(about: Mapping[str, Any]) -> None:
+    task = Task(**about["task"])
+    shape = (task.channels, task.height, task.width, task.classes)
+    if not all(isinstance(size, int) and 0 < size <= 2**16 for size in shape):
+        raise ValueError(f"task {shape}")
+    given = about["preprocessing"]
+    for key in ("mean", "std"):
+        if len(given[key]) != task.channels or not all(isinstance(value, (int, float)) for value in given[key]):
+            raise ValueError(f"preprocessing.{key}")
+    if len(about["classes"]) != task.classes or not all(isinstance(name, str) for name in about["classes"]):
+        raise ValueError("classes")
+    if not isinstance(about["arch"], str) or not isinstance(about["space"]["name"], str):
+        raise TypeError("arch and space")
+    dict(about["space"]["settings"]), dict(about["network"]), dict(about["formats"])

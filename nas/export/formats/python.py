@@ -1,0 +1,82 @@
+"""One readable file that needs torch alone, with its weights beside it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from nas.environment import environment
+from nas.export.formats.state import tensors
+from nas.export.model import Model
+from nas.export.source import source
+
+FILES = ("network.py", "network.safetensors", "network.pt")
+NEEDS: Mapping[str, str] = {}
+WIDTH = 98
+
+HELPERS = '''
+CLASSES = {classes}
+MEAN, STD = {mean}, {std}
+
+
+def prepared(pixels):
+    """What the network takes, from uint8 images (B, {shape}) with values 0 to 255."""
+    mean, std = (torch.tensor(values, device=pixels.device).view(-1, 1, 1) for values in (MEAN, STD))
+    return (pixels.float() / 255 - mean) / std
+
+
+def weights():
+    """The exported weights, which lie beside this file."""
+    folder = Path(__file__).parent
+    try:
+        from safetensors.torch import load_file
+    except ImportError:
+        return torch.load(folder / "network.pt", weights_only=True)
+    return load_file(folder / "network.safetensors")
+'''
+
+
+def write(model: Model, folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    written = source(model.network, torch.zeros(2, *model.shape), weights="weights()")
+    state = model.network.state_dict()
+    renamed = tensors({new: state[old] for old, new in written.names.items()})
+    shape = ", ".join(map(str, model.shape))
+    helpers = HELPERS.format(
+        classes=_wrapped(tuple(model.class_names)), mean=model.images.mean, std=model.images.std, shape=shape
+    )
+    functional = "import torch.nn.functional as F\n" if "F." in written.text else ""
+    imports = f"from pathlib import Path\n\nimport torch\n{functional}from torch import nn\n"
+    (folder / FILES[0]).write_text(f"{_head(model, shape)}\n{imports}{helpers}\n\n{written.text}")
+    save_file(renamed, str(folder / FILES[1]))
+    torch.save(renamed, folder / FILES[2])
+
+
+def _head(model: Model, shape: str) -> str:
+    retraining = model.retraining
+    how = (
+        "It is untrained: its weights are random."
+        if retraining is None
+        else f"Test accuracy {retraining.metrics['test_accuracy']:.4f}, measured once after training."
+    )
+    paragraphs = [
+        f"A network of the search space {model.space_name}, written by cellnas {environment()['cellnas']}.",
+        model.text,
+        f"{how} Network() has the exported weights and is in evaluation mode; Network(trained=False) is a fresh one to "
+        f"change and train. Both map normalised images (B, {shape}) to logits (B, {model.task.classes}).",
+    ]
+    lines = [line for text in paragraphs for line in (*textwrap.wrap(text, WIDTH), "")]
+    return "\n".join(['"""' + lines[0], *lines[1:], "Made by:", "", f"    {model.command}", '"""', ""])
+
+
+def _wrapped(names: tuple[str, ...]) -> str:
+    """A tuple in lines."""
+    plain = repr(names)
+    if len(plain) < WIDTH - 10:
+        return plain
+    lines = textwrap.wrap(", ".join(map(repr, names)), WIDTH - 6, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(["(", *(f"    {line}" for line in lines), ")"])

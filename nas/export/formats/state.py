@@ -1,0 +1,30 @@
+"""The weights alone, under the names of the framework's own network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from nas.export.model import Model
+
+FILES = ("model.safetensors",)
+NEEDS: Mapping[str, str] = {}
+
+
+def write(model: Model, folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    about = {
+        "arch": model.text,
+        "space": json.dumps({"name": model.space_name, "settings": dict(model.space_settings)}),
+        "network": json.dumps(dict(model.sizes)),
+    }
+    save_file(tensors(model.network.state_dict()), str(folder / FILES[0]), metadata=about)
+
+
+def tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """As safetensors takes them."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}

@@ -1,0 +1,23 @@
+"""`torch.export`'s program: the graph with its weights, for any PyTorch without the source."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from nas.export.model import Model
+
+FILES = ("model.pt2",)
+NEEDS: Mapping[str, str] = {}
+
+
+def write(model: Model, folder: Path) -> None:
+    batch = torch.export.Dim("batch", min=1)
+    example = torch.zeros(2, *model.shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's own future
+        program = torch.export.export(model.network, (example,), dynamic_shapes=({0: batch},))
+        torch.export.save(program, folder / FILES[0])

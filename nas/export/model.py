@@ -1,0 +1,133 @@
+"""A network as it leaves the house: with its weights, what it was found and trained with, and images to check it on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from nas.core import Architecture, Task, UsageError
+from nas.data.dataset import Images
+from nas.retraining import CHECKPOINT, read_result
+from nas.space import SearchSpace
+from nas.store.base import NoStore, Retraining, Store
+from nas.training.augment import plain_batch
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is exported.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        space, space_name, space_settings, architecture: what it is built from.
+        sizes: of the network, such as `channels` and `cells`; those that the space has.
+        task, class_names: of the images, and what the logits stand for.
+        images: validation images with their normalisation.
+        split: hash of the data's split.
+        data: option of the data set and its settings.
+        retraining: where its weights come from; None: it is untrained.
+        command: that exports it.
+        config_dir: with the user's own space.
+    """
+
+    network: nn.Module
+    space: SearchSpace
+    space_name: str
+    space_settings: Mapping[str, Any]
+    architecture: Architecture
+    sizes: Mapping[str, Any]
+    task: Task
+    class_names: Sequence[str]
+    images: Images
+    split: str
+    data: tuple[str, Mapping[str, Any]]
+    retraining: Retraining | None
+    command: str
+    config_dir: Path | None = None
+
+    @property
+    def text(self) -> str:
+        return self.space.to_text(self.architecture)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.task.channels, self.task.height, self.task.width
+
+    def inputs(self) -> Tensor:
+        """The images normalised, (N, C, H, W)."""
+        return plain_batch(self.images, 0, len(self.images)).contiguous()
+
+
+def trained(store: Store, space: str, text: str, run: str | None, trial: int | None) -> Retraining | None:
+    """The last retraining of an architecture whose checkpoint is there; None where it has none.
+
+    Those of the trial itself come before those of the same architecture from elsewhere.
+    """
+    there = [
+        retraining
+        for retraining in _retrainings(store)
+        if (retraining.protocol["space"]["name"], retraining.text) == (space, text)
+        and (Path(retraining.folder) / CHECKPOINT).is_file()
+    ]
+    own = [retraining for retraining in there if (retraining.run, retraining.trial) == (run, trial)]
+    return next(reversed(own or there), None)
+
+
+def _retrainings(store: Store) -> Sequence[Retraining]:
+    """All of them; none where there is no store yet."""
+    try:
+        return store.retrainings()
+    except NoStore:
+        return ()
+
+
+def repeats_of(store: Store, retraining: Retraining) -> list[Retraining]:
+    """Retrainings that differ from this one in the seed alone, itself included, each seed once."""
+    alike = {
+        other.seed: other
+        for other in _retrainings(store)
+        if (other.text, other.protocol) == (retraining.text, retraining.protocol)
+    }
+    return list((alike | {retraining.seed: retraining}).values())
+
+
+def weights_of(folder: Path) -> Retraining:
+    """What a folder of `nas retrain` says of itself.
+
+    Raises:
+        UsageError: it is none.
+    """
+    retraining = read_result(folder)
+    if retraining is None or not (folder / CHECKPOINT).is_file():
+        raise UsageError(f"weights={folder} is no folder of nas retrain: it has no sound result.json and {CHECKPOINT}")
+    return retraining
+
+
+def loaded(network: nn.Module, checkpoint: Path, text: str) -> nn.Module:
+    """A network in evaluation mode with the weights of a checkpoint.
+
+    Args:
+        text: the architecture that they must be of.
+
+    Raises:
+        UsageError: they cannot be read, or do not fit.
+    """
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
+
+    try:
+        with safe_open(str(checkpoint), "pt") as opened:
+            own = (opened.metadata() or {}).get("arch", text)
+        if own != text:
+            raise UsageError(f"the weights {checkpoint} are of arch={own}, not of {text}")
+        network.load_state_dict(load_file(checkpoint))
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"the weights {checkpoint} cannot be read ({' '.join(str(error).split())[:200]})") from None
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"the weights {checkpoint} do not fit the network of {text} ({reason})") from None
+    return network.eval()

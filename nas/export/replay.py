@@ -1,0 +1,107 @@
+"""Runs one exported form on images, in a process of its own: `python replay.py FORM FOLDER WORK [CONFIG_DIR]`.
+
+It reads the images of WORK and writes logits and latencies there. Nothing but what the form itself needs is imported.
+"""
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+BUDGET = 1.0
+"""Seconds that the timing of a batch size takes, unless three rounds take longer."""
+ROUNDS = 3, 200
+"""Fewest and most of them."""
+BATCHES = (1, 64)
+"""Sizes that are timed."""
+
+Run = Callable[[Any], Any]
+Form = tuple[Callable[[Path], Any], Run, Callable[[Path, Any], None]]
+"""Reads the images, computes their logits, writes those."""
+
+
+def python(folder: Path, _config_dir: Path | None) -> Form:
+    """`network.py`."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("network", folder / "network.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return in_torch(module.Network())
+
+
+def torch_export(folder: Path, _config_dir: Path | None) -> Form:
+    """`model.pt2`."""
+    import torch
+
+    return in_torch(torch.export.load(folder / "model.pt2").module())
+
+
+def state(folder: Path, config_dir: Path | None) -> Form:
+    """`model.safetensors` in the network of its space."""
+    from nas.export.folder import read
+
+    return in_torch(read(folder).network(config_dir))
+
+
+def onnx(folder: Path, _config_dir: Path | None) -> Form:
+    """`model.onnx` in ONNX Runtime."""
+    import numpy as np
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    return (
+        lambda work: np.load(work / "images.npy"),
+        lambda images: session.run(["logits"], {"images": images})[0],
+        lambda work, logits: np.save(work / "logits.npy", logits),
+    )
+
+
+def in_torch(network: Run) -> Form:
+    """A network of torch as a form."""
+    import torch
+
+    def run(images: Any) -> Any:
+        with torch.inference_mode():
+            return network(images)
+
+    return (
+        lambda work: torch.load(work / "images.pt", weights_only=True),
+        run,
+        lambda work, logits: torch.save(logits.clone(), work / "logits.pt"),
+    )
+
+
+def latency(run: Run, images: Any) -> float:
+    """Median milliseconds of a batch."""
+    run(images)
+    seconds: list[float] = []
+    start = time.perf_counter()
+    while len(seconds) < ROUNDS[0] or (time.perf_counter() - start < BUDGET and len(seconds) < ROUNDS[1]):
+        begun = time.perf_counter()
+        run(images)
+        seconds.append(time.perf_counter() - begun)
+    return 1000 * statistics.median(seconds)
+
+
+def latencies(run: Run, images: Any) -> dict[str, float]:
+    """Batch size -> milliseconds, for those sizes that there are images for."""
+    return {str(size): latency(run, images[:size]) for size in BATCHES if len(images) >= size}
+
+
+def main(form: str, folder: Path, work: Path, config_dir: Path | None) -> None:
+    """Run a form by its name."""
+    forms = {"python": python, "torch_export": torch_export, "state": state, "onnx": onnx}
+    read, run, write = forms[form](folder, config_dir)
+    images = read(work)
+    write(work, run(images))
+    (work / "latency.json").write_text(json.dumps(latencies(run, images)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]) if len(sys.argv) > 4 else None)

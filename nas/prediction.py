@@ -1,0 +1,124 @@
+"""Labels and probabilities of images by an exported model.
+
+The folder may come from elsewhere: weights are read as safetensors or by ONNX Runtime, and nothing in it is run.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nas.core import UsageError, UserError
+from nas.export.folder import Folder
+
+BATCH = 64
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Of one image.
+
+    Args:
+        file: path as it was found.
+        label: the likeliest class.
+        probabilities: of all classes in their order.
+    """
+
+    file: str
+    label: str
+    probabilities: Sequence[float]
+
+
+def predict(folder: Folder, files: Sequence[Path], config_dir: Path | None = None) -> Iterator[Prediction]:
+    """Predict files batch by batch.
+
+    Raises:
+        UsageError: the folder has nothing that can be run safely, or a file is no image.
+    """
+    logits_of = runner(folder, config_dir)
+    classes = folder.about["classes"]
+    for start in range(0, len(files), BATCH):
+        part = files[start : start + BATCH]
+        logits = logits_of(torch.stack([prepared(folder, path) for path in part]))
+        for path, probabilities in zip(part, logits.softmax(1).tolist(), strict=True):
+            best = max(range(len(classes)), key=probabilities.__getitem__)
+            yield Prediction(str(path), classes[best], probabilities)
+
+
+def runner(folder: Folder, config_dir: Path | None = None) -> Callable[[Tensor], Tensor]:
+    """Images (B, C, H, W), normalised, to logits (B, classes), by the weights or else by ONNX Runtime."""
+    if (folder.path / "model.safetensors").is_file():
+        network = folder.network(config_dir)
+
+        def in_torch(images: Tensor) -> Tensor:
+            with torch.inference_mode():
+                found: Tensor = network(images)
+            return found
+
+        return in_torch
+    if (folder.path / "model.onnx").is_file():
+        if importlib.util.find_spec("onnxruntime") is None:
+            raise UsageError("model.onnx needs onnxruntime, which is not installed: pip install 'cellnas[onnx]'")
+        return _in_onnx(folder.path / "model.onnx")
+    raise UsageError(
+        f"model={folder.path} has neither model.safetensors nor model.onnx, and nothing else in it is run; export it "
+        "with format=[state] or format=[onnx]"
+    )
+
+
+def _in_onnx(path: Path) -> Callable[[Tensor], Tensor]:
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 (ONNX Runtime's errors have no common base)
+        raise UsageError(f"{path} is no sound ONNX model ({' '.join(str(error).split())[:150]})") from None
+    return lambda images: torch.from_numpy(session.run(None, {session.get_inputs()[0].name: images.numpy()})[0])
+
+
+def images_of(place: Path) -> list[Path]:
+    """A file, or all images below a folder in the order of their names.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if place.is_dir():
+        found = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        if not found:
+            raise UsageError(f"images={place} holds no image ({', '.join(SUFFIXES)})")
+        return found
+    if not place.is_file():
+        raise UsageError(f"images={place} is not there; expected an image or a folder of images")
+    return [place]
+
+
+def prepared(folder: Folder, path: Path) -> Tensor:
+    """An image as the network takes it, (C, H, W): resized where it has another size, grey or RGB as it was trained.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    task, given = folder.task, folder.about["preprocessing"]
+    if task.channels not in (1, 3):
+        raise UsageError(f"the model takes images of {task.channels} channels; only grey and RGB files can be read")
+    try:
+        with Image.open(path) as opened:
+            image = opened.convert("L" if task.channels == 1 else "RGB")
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
+        raise UserError(f"{path} cannot be read ({reason})") from None
+    if image.size != (task.width, task.height):
+        image = image.resize((task.width, task.height), Image.Resampling.BILINEAR)
+    pixels = torch.from_numpy(np.array(image)).view(task.height, task.width, task.channels).float()
+    mean, std = torch.tensor(given["mean"]), torch.tensor(given["std"])
+    # the very sums of training, so that rounding is the same
+    return (pixels * (1.0 / (255.0 * std)) + -mean / std).permute(2, 0, 1)
