@@ -13,6 +13,7 @@ from nas.core import Architecture, Trial, UsageError
 from nas.export.genotype import read_genotype
 from nas.output import run_folder
 from nas.settings import Settings, group_options, recorded_parts
+from nas.settings import settings as composed
 from nas.space import SearchSpace
 from nas.store.base import Run
 from nas.store.leaderboard import find_trial
@@ -96,14 +97,25 @@ def named_architecture(settings: Settings, arch: str, inherits: Sequence[str]) -
 
 
 def _of_published_name(settings: Settings, arch: str) -> Settings:
-    """With the space that publishes an architecture of this name, unless the user named one."""
-    plain = settings.inheriting({})
-    if not re.fullmatch(r"\s*[\w.-]+\s*", arch):
+    """With the space that publishes an architecture of this name, unless the user named one.
+
+    Raises:
+        UsageError: the user named another, or it is no architecture of the space and no such name.
+    """
+    plain, name = settings.inheriting({}), arch.strip()
+    if not re.fullmatch(r"[\w.-]+", name):
         return plain
+    names: dict[str, str] = {}
     for option in group_options(settings.config_dir)["space"]:
-        candidate = settings.inheriting({"space": (option, {})})
-        if candidate.choices["space"] != option:
-            return plain
-        if arch.strip() in candidate.make("space").published:
-            return candidate
+        space = composed(settings.command, [f"space={option}"], settings.config_dir).make("space")
+        names |= dict.fromkeys(space.published, option)
+    if name in names:
+        found = settings.inheriting({"space": (names[name], {})})
+        if found.choices["space"] == names[name]:
+            return found
+        raise UsageError(f"arch={name} is a cell of space={names[name]}, not of space={found.choices['space']}")
+    try:
+        plain.make("space").from_text(arch)
+    except UsageError as error:
+        raise UsageError(f"{error}; published names are {', '.join(names)}") from None
     return plain

@@ -4,8 +4,8 @@ Chen, Wang, Cheng, Tang & Hsieh, "DrNAS: Dirichlet Neural Architecture Search", 
 https://arxiv.org/abs/2006.10355, eq. 3 and 4.
 
 The concentration is elu(alpha) + 1, gradients go through the samples, and the distance of the concentration from 1 is
-penalised. Differs from the paper: the progressive shrinking of the space (its section 3.4) is not part of this; partial
-channels may be set.
+penalised, by its Euclidean norm for each kind of cell; the published code decays alpha in its place. Differs from the
+paper: the progressive shrinking of the space (its section 3.4) is not part of this; partial channels may be set.
 """
 
 from __future__ import annotations
@@ -67,6 +67,6 @@ class DrNAS(Relaxation):
         return {name: beta / beta.sum(-1, keepdim=True) for name, beta in self.concentrations().items()}
 
     def penalty(self) -> Tensor | float:
-        """λ ‖β - 1‖₂ over all edges (eq. 4)."""
+        """λ ‖β - 1‖₂ of all edges of a kind of cell, added up (eq. 4)."""
         distances = [torch.linalg.vector_norm(beta - 1.0) for beta in self.concentrations().values()]
         return self.anchor_weight * torch.stack(distances).sum()

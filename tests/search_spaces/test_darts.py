@@ -116,8 +116,6 @@ def test_derive_keeps_the_two_likeliest_edges_of_a_node_and_never_none():
 def test_canonical_joins_cells_that_differ_in_the_numbers_of_their_nodes():
     space = DARTS()
     text = str(DARTS_V1)
-    # nodes 3 and 4 of the normal cell of DARTS_V1 are equal; node 5 uses neither
-    assert space.canonical(space.from_text(text)) == space.canonical(space.from_text(str(DARTS_V1)))
     first = "[('sep_conv_3x3', 0), ('skip_connect', 1), ('skip_connect', 0), ('max_pool_3x3', 1), "
     other = "[('skip_connect', 0), ('max_pool_3x3', 1), ('sep_conv_3x3', 0), ('skip_connect', 1), "
     rest = "('sep_conv_5x5', 0), ('skip_connect', 1), ('dil_conv_3x3', 0), ('skip_connect', {})]"

@@ -88,3 +88,14 @@ def test_the_key_tells_one_node_used_twice_from_two_equal_nodes():
 def test_the_key_tells_which_states_are_put_out():
     edges = ((CONV, 0), (SKIP, 1), (POOL, 0), (SKIP, 1))
     assert canonical_cell(edges, (2, 3)) != canonical_cell(edges, (2,))
+
+
+def test_the_second_cell_of_darts_is_the_published_one():
+    text = (
+        "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1), "
+        "('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), ('dil_conv_3x3', 2)], "
+        "normal_concat=[2, 3, 4, 5], reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), "
+        "('max_pool_3x3', 1), ('max_pool_3x3', 0), ('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)], "
+        "reduce_concat=[2, 3, 4, 5])"
+    )
+    assert parse(text) == DARTS_V2
