@@ -226,7 +226,7 @@ def _linked(store: Store, earlier: Retraining, subject: Subject) -> Retraining:
 
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().contiguous().cpu() for name, tensor in network.state_dict().items()}
+    return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
 
 
 def _write(

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -136,3 +137,38 @@ def test_a_killed_retraining_goes_on_to_the_same_test_accuracy(nas, tmp_path):
     networks = [load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed")]
     assert all(torch.equal(tensor, networks[1][name]) for name, tensor in networks[0].items())
     assert not kept.exists()
+
+
+def test_several_seeds_are_told_with_their_spread_and_stand_on_the_leaderboard(searched):
+    words = ["retrain", "run=one", "trial=0", *SMALL[:-1], "trainer.threads=1", "seeds=3"]
+    told = searched(*words)
+    assert told.returncode == 0, told.stderr
+    found = json.loads(searched(*words, "format=json").stdout)
+    tests = [entry["metrics"]["test_accuracy"] for entry in found["retrainings"]]
+    assert [entry["seed"] for entry in found["retrainings"]] == [0, 1, 2]
+    assert not any(entry["new"] for entry in found["retrainings"])
+    spread = found["test_accuracy"]
+    assert (spread["mean"], spread["std"], spread["n"]) == (statistics.fmean(tests), statistics.stdev(tests), 3)
+    assert f"{spread['mean']:.4f} ± {spread['std']:.4f} (n = 3)" in told.stdout
+    assert f"{spread['mean']:.4f} ± {spread['std']:.4f}" in searched("leaderboard", "run=one").stdout
+
+
+def test_validation_keeps_the_best_epoch_and_tests_once(nas, tmp_path):
+    words = ["retrain", f"arch={ARCH}", "trainer.epochs=5", *SMALL[1:], "trainer.threads=1", "validate=true"]
+    last = json.loads(nas(*words, "out=last").stdout)
+    best = json.loads(nas(*words, "tested=best", "out=best").stdout)
+    assert last["protocol"]["part"] == best["protocol"]["part"] == "train"
+    assert {path.name for path in (tmp_path / "last").iterdir()} == {
+        "model.safetensors",
+        "best.safetensors",
+        "result.json",
+    }
+    files = [load_file(tmp_path / name) for name in ("last/model.safetensors", "best/last.safetensors")]
+    assert all(torch.equal(tensor, files[1][name]) for name, tensor in files[0].items())
+    files = [load_file(tmp_path / name) for name in ("last/best.safetensors", "best/model.safetensors")]
+    assert all(torch.equal(tensor, files[1][name]) for name, tensor in files[0].items())
+    assert best["metrics"]["valid_accuracy"] >= last["metrics"]["valid_accuracy"]
+    assert 1 <= best["metrics"]["best_epoch"] <= 5
+    refused = nas("retrain", f"arch={ARCH}", *SMALL, "tested=best")
+    assert (refused.returncode, "tested=best needs validate=true" in refused.stderr) == (2, True)
+    assert list((tmp_path / "runs" / "retrained" / "tensorboard").iterdir())

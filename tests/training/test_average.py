@@ -1,0 +1,114 @@
+"""The moving average of weights, label smoothing, and the best epoch."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from test_fit import Kept, linear
+from torch import nn
+
+from nas.core import UsageError
+from nas.data.digits import Digits
+from nas.supernets.recipe import SupernetRecipe
+from nas.training.average import Average
+from nas.training.fit import Best, evaluate, fit
+from nas.training.recipe import Recipe
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return Digits().split()
+
+
+def test_the_average_is_the_sum_of_its_decays():
+    network = nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1))
+    average = Average(network, 0.9)
+    expected, start = network[0].weight.detach().clone(), network[0].weight.detach().clone()
+    for step in range(1, 200):
+        with torch.no_grad():
+            network[0].weight.copy_(start + step)
+            network[1].num_batches_tracked.fill_(step)
+        average.update(network)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * network[0].weight.detach()
+    assert torch.allclose(average.network[0].weight, expected)
+    assert average.network[1].num_batches_tracked == 199
+    assert not average.network[0].weight.requires_grad
+
+
+def test_the_average_is_what_is_validated_and_kept(digits):
+    recipe = Recipe(epochs=2, batch_size=32, lr=0.05, crop=0.0, ema=0.95)
+    network, plain = linear(), linear()
+    metrics = fit(network, digits.train, digits.valid, recipe, seed=0, report=lambda _: None)
+    assert evaluate(network, digits.valid, recipe)[0] == metrics["valid_accuracy"]
+    without = fit(plain, digits.train, digits.valid, Recipe(epochs=2, batch_size=32, lr=0.05, crop=0.0), seed=0,
+                  report=lambda _: None)  # fmt: skip
+    assert without["train_loss"] == metrics["train_loss"]  # the training itself is the same
+    assert not torch.equal(network[1].weight, plain[1].weight)
+
+
+def test_smoothed_labels_are_those_of_the_formula(digits):
+    """One step from zero weights: the gradient is that of (1 - e) y + e / 10."""
+    plain = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "crop": 0.0, "flip": False}
+    part, recipe = digits.train.first(8), Recipe(epochs=1, batch_size=8, lr=0.1, label_smoothing=0.3, **plain)
+    network = linear()
+    before = copy.deepcopy(network)
+    metrics = fit(network, part, None, recipe, seed=0, report=lambda _: None)
+    from nas.training.augment import plain_batch
+
+    labels = 0.7 * F.one_hot(part.labels, 10).float() + 0.03
+    loss = -(labels * before(plain_batch(part, 0, 8)).log_softmax(1)).sum(1).mean()
+    loss.backward()
+    assert metrics["train_loss"] == pytest.approx(float(loss), rel=1e-5)
+    assert torch.allclose(network[1].weight, before[1].weight - 0.1 * before[1].weight.grad, atol=1e-6)
+
+
+def test_the_best_epoch_is_kept_with_its_weights(digits):
+    recipe, best, curve = Recipe(epochs=6, batch_size=32, lr=0.3, lr_min=0.3, crop=0.0), Best(), []
+    network = linear()
+    fit(network, digits.train.first(200), digits.valid, recipe, seed=0, report=curve.append, best=best)
+    accuracies = [metrics["valid_accuracy"] for metrics in curve]
+    assert best.epoch == 1 + accuracies.index(max(accuracies))
+    network.load_state_dict(best.state)
+    assert evaluate(network, digits.valid, recipe)[0] == max(accuracies)
+
+
+def test_average_and_best_epoch_outlive_the_process(digits):
+    recipe = Recipe(epochs=4, batch_size=32, lr=0.1, crop=0.0, ema=0.9)
+
+    def run(keeper):
+        network, best = linear(), Best()
+        metrics = fit(
+            network, digits.train, digits.valid, recipe, seed=0, report=lambda _: None, keeper=keeper, best=best
+        )
+        return network, best, metrics
+
+    whole, best, metrics = run(Kept())
+    killed = Kept(killed_after=2)
+    with pytest.raises(KeyboardInterrupt):
+        run(killed)
+    for _ in range(2):  # the second time nothing is left to train
+        again, same, found = run(killed)
+        assert found == metrics
+        assert torch.equal(whole[1].weight, again[1].weight)
+        assert (best.epoch, best.metrics) == (same.epoch, same.metrics)
+        assert all(torch.equal(tensor, same.state[name]) for name, tensor in best.state.items())
+
+
+@pytest.mark.parametrize(("settings", "said"), [
+    ({"ema": 1.0}, r"trainer\.ema must be a number"),
+    ({"ema": -0.1}, r"trainer\.ema must be a number"),
+    ({"label_smoothing": 1.0}, r"trainer\.label_smoothing must be a number"),
+])  # fmt: skip
+def test_values_that_make_no_sense_are_refused(settings, said):
+    with pytest.raises(UsageError, match=said):
+        Recipe(epochs=1, **settings)
+    with pytest.raises(UsageError, match=r"supernet\.ema=0\.9: a supernet has none"):
+        SupernetRecipe(epochs=1, ema=0.9)
+
+
+def test_neutral_values_change_no_protocol():
+    assert Recipe(epochs=1).protocol() == Recipe(epochs=1, ema=0.0, label_smoothing=0.0).protocol()
+    assert "ema" in Recipe(epochs=1, ema=0.5).protocol()
+    assert "ema" not in Recipe(epochs=1).protocol()
