@@ -213,7 +213,9 @@ class SharedWeights:
             with configured(place, self.supernet), memory_guard("supernet"):
                 yield
         except TrainingFailed as failure:
-            raise UserError(f"the training of the shared weights failed: {failure.message}") from None
+            kept = self.folder is not None and (self.folder / FILE).exists() and failure.kind != "not_finite"
+            more = "; the same command goes on from what is kept" if kept else ""
+            raise UserError(f"the training of the shared weights failed: {failure.message}{more}") from None
         except UserError:
             raise
         except Exception as error:

@@ -67,6 +67,7 @@ def _trained(retraining: Retraining, repeats: Sequence[Retraining]) -> dict[str,
         "over_seeds": {"mean": statistics.fmean(tests), "std": spread, "n": len(tests)},
         "recipe": dict(retraining.protocol["recipe"]),
         "split": retraining.protocol["split"],
+        "part": retraining.protocol["part"],
         "seconds": retraining.seconds,
     }
 
@@ -112,7 +113,8 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
         "",
         "## The files, checked",
         "",
-        f"Each was loaded in a fresh process and compared with the network on {facts['images']} validation images. "
+        f"Each was loaded in a fresh process and compared with the network on {facts['images']} validation images"
+        f"{_seen(facts['trained'])}. "
         f"Milliseconds on this machine's CPU with {counted(facts['threads'], 'thread')}, median.",
         "",
         "| format | files | largest difference of a logit | allowed | accuracy on these | 1 image | 64 images |",
@@ -137,14 +139,22 @@ def _headline(facts: Mapping[str, Any]) -> str:
     return f"A cell of {facts['space']['name']}: test accuracy {over['mean']:.4f}{spread} on {facts['data']['name']}"
 
 
+def _seen(trained: Mapping[str, Any] | None) -> str:
+    """A remark where an accuracy flatters."""
+    if trained is None or trained["part"] == "train":
+        return ""
+    return ", which are among those that it was trained on: how good it is, only the test accuracy says"
+
+
 def _training(trained: Mapping[str, Any] | None) -> list[str]:
     if trained is None:
         return ["| trained | not at all: its weights are random |"]
     recipe = trained["recipe"]
     told = {key: value for key, value in recipe.items() if key != "network" and value is not None}
+    images = "training" if trained["part"] == "train" else "training and validation"
     return [
         f"| test accuracy | {trained['test_accuracy']:.4f} of these weights, measured once (seed {trained['seed']}) |",
-        f"| trained | {trained['seconds']:,.0f} s on training and validation images: {_listed(told)} |",
+        f"| trained | {trained['seconds']:,.0f} s on {images} images: {_listed(told)} |",
     ]
 
 
