@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from nas.settings import settings
-from nas.store.base import FREE_KEYS, Retraining, Run
+from nas.store.base import Retraining, Run
 
 RECIPE = "nasbench201"
 """The trainer that a retraining's settings are told apart from."""
-NOT_TOLD = {"store", "dir", "progress", "format", "choices"} & {*FREE_KEYS, "choices"}
+NOT_TOLD = ("store", "dir", "progress", "format", "choices")
+"""What a run is kept with that says nothing of its course."""
 
 
 def search_command(run: Run, config_dir: Path | None) -> str | None:

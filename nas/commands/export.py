@@ -223,9 +223,7 @@ def _report(model: Model, plain: Checked, checked: dict[str, Checked], target: P
         tested = model.retraining.metrics["test_accuracy"]
         print(f"\nWeights of {model.retraining.folder}, test accuracy {tested:.4f}.")
         if model.retraining.protocol["part"] != "train":
-            print(
-                "They were trained on the validation images too, so the accuracies above say only that all forms agree."
-            )
+            print("They may have been trained on these images too: the accuracies above say only that all forms agree.")
     print(f"In {target}/: {card.CARD} and model.json say what it is.")
 
 

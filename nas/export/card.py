@@ -143,7 +143,7 @@ def _seen(trained: Mapping[str, Any] | None) -> str:
     """A remark where an accuracy flatters."""
     if trained is None or trained["part"] == "train":
         return ""
-    return ", which are among those that it was trained on: how good it is, only the test accuracy says"
+    return ", which may be among those that it was trained on: how good it is, only the test accuracy says"
 
 
 def _training(trained: Mapping[str, Any] | None) -> list[str]:
