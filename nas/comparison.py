@@ -37,6 +37,11 @@ from nas.space import SearchSpace
 from nas.store.base import Store
 from nas.supernet import GradientStrategy
 
+JOURNAL = "runs.journal"
+"""The file of a comparison's folder that has its finished runs."""
+NEEDED = ("strategy", "settings", "seed", "queries", "seconds", "architecture", "steps")
+"""Keys of each of its lines."""
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -76,7 +81,7 @@ class Match:
         return self
 
     def __call__(self, task: tuple[Contender, int]) -> dict[str, Any]:
-        """One run: `queries`, `simulated_seconds`, `seconds`, `architecture` and `steps`, or `failed`."""
+        """One run: `queries`, `simulated_seconds`, `seconds`, `architecture`, `searched`, `steps`, or `failed`."""
         contender, seed = task
         started = time.perf_counter()
         result = search(
@@ -101,6 +106,7 @@ class Match:
             "simulated_seconds": sum(simulated) if simulated else None,
             "seconds": time.perf_counter() - started,
             "architecture": result.best.text,
+            "searched": result.best.metrics[self.objective.metric],
             "steps": [asdict(step) for step in self._steps(result.trials)],
         }
 
@@ -134,6 +140,7 @@ def compare(
     path: Path,
     executor: Executor,
     about: Mapping[str, Any],
+    remarks: Mapping[str, Any],
     report: Callable[[int, int], None],
     trained: Callable[[int, Sequence[Metrics]], None] = lambda _epochs, _curve: None,
 ) -> list[RunResult]:
@@ -145,6 +152,7 @@ def compare(
         path: of the journal; runs that it has are not repeated.
         executor: where runs run, one a worker.
         about: JSON-safe settings that a continued comparison must share; the evaluator's protocol is added.
+        remarks: JSON-safe, kept when it begins and not compared; the environment is added.
         report: called with the number of runs done and planned.
         trained: called after each epoch of weights that the evaluator trains, with their number and the curve so far.
 
@@ -165,10 +173,9 @@ def compare(
         "budget": asdict(match.budget),
         "duplicates": match.duplicates,
     }
-    needed = ("strategy", "settings", "seed", "queries", "seconds", "architecture", "steps")
     for contender in contenders:
         _check_contender(contender, match)
-    with journal(path, identity, {"environment": environment()}, needed) as opened:
+    with journal(path, identity, {"environment": environment(), **remarks}, NEEDED) as opened:
         done = {(line["strategy"], line["seed"]): line for line in opened.lines}
         for contender in contenders:
             _check_settings(contender, opened.lines, path)

@@ -68,10 +68,10 @@ def journal(
         raise _unwritable(path, error) from None
     try:
         identity = json.loads(json.dumps(identity))
-        lines = _read(path, needed)
+        lines = _mended(path, needed)
         if not lines:
             _append(path, {**identity, **remarks})
-            lines = _read(path, needed)
+            lines = _mended(path, needed)
         head, *rest = lines
         differing = [
             f"{key}={shown(there)}, now it is {shown(value)}"
@@ -96,19 +96,36 @@ def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, 
         yield key, old, new
 
 
-def _read(path: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
-    """The lines of a journal; one that was being written when the process died is taken off, and done again."""
+def read(path: Path, needed: Sequence[str], advice: str = "restore it") -> list[dict[str, Any]]:
+    """The whole lines of a journal, the head first; a last one that is being written is left out.
+
+    Args:
+        path: of the file; without one there are no lines.
+        needed: keys that every line but the head has.
+        advice: what to do about a damaged one.
+
+    Raises:
+        UserError: it is damaged.
+        OSError: it cannot be read.
+    """
+    raw = path.read_bytes() if path.exists() else b""
     try:
-        raw = path.read_bytes() if path.exists() else b""
-        whole = raw[: raw.rfind(b"\n") + 1]
-        lines = [json.loads(line) for line in whole.splitlines()]
-        for number, line in enumerate(lines, start=1):
-            if not isinstance(line, dict) or (number > 1 and not set(needed) <= line.keys()):
-                raise UserError(f"{path} is damaged (line {number}); restore it or choose another out=")
-        if len(whole) < len(raw):
-            os.truncate(path, len(whole))
+        lines = [json.loads(line) for line in raw[: raw.rfind(b"\n") + 1].splitlines()]
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); restore it or choose another out=") from None
+        raise UserError(f"{path} is damaged ({error}); {advice}") from None
+    for number, line in enumerate(lines, start=1):
+        if not isinstance(line, dict) or (number > 1 and not set(needed) <= line.keys()):
+            raise UserError(f"{path} is damaged (line {number}); {advice}")
+    return lines
+
+
+def _mended(path: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
+    """The lines; one that was being written when the process died is taken off, and done again."""
+    try:
+        lines = read(path, needed, "restore it or choose another out=")
+        raw = path.read_bytes() if path.exists() else b""
+        if not raw.endswith(b"\n") and raw:
+            os.truncate(path, raw.rfind(b"\n") + 1)
     except OSError as error:
         raise _unwritable(path, error) from None
     return lines

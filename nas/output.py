@@ -86,6 +86,13 @@ def amount(value: float | None) -> str:
     return f"{value:.4g}"
 
 
+def milliseconds(value: float | None) -> str:
+    """Three digits, as far as there is nothing before them: 2,480 and 3.21."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _strict(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None

@@ -1,4 +1,6 @@
-"""The architecture that a command is about: a trial of a run, a genotype file, a text, or a published name."""
+"""The architecture that a command is about: a trial of a run, the winner of a comparison, a genotype file, a text, or a
+published name.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,7 @@ from nas.settings import settings as composed
 from nas.space import SearchSpace
 from nas.store.base import Run
 from nas.store.leaderboard import find_trial
+from nas.winner import Winner, winner
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,10 @@ class Selection:
     """What was asked for.
 
     Args:
-        settings: of the command, with the parts that the run or the genotype file names.
+        settings: of the command, with the parts that the run, the comparison or the genotype file names.
         space: of the architecture.
         run, trial: where it was found; None for one from elsewhere.
+        winner: of which comparison it is; None for one from elsewhere.
     """
 
     settings: Settings
@@ -34,6 +38,22 @@ class Selection:
     architecture: Architecture
     run: Run | None = None
     trial: Trial | None = None
+    winner: Winner | None = None
+
+    @property
+    def protocol(self) -> Mapping[str, Any]:
+        """How it was evaluated in its search; empty for one from elsewhere."""
+        if self.winner is not None:
+            found: Mapping[str, Any] = self.winner.head["protocol"]
+            return found
+        return {} if self.run is None else self.run.protocol
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Where it was found, JSON-safe; empty for one from elsewhere."""
+        if self.winner is not None:
+            return self.winner.facts
+        return {} if self.run is None or self.trial is None else facts_of(self.run, self.trial)
 
     @property
     def text(self) -> str:
@@ -48,20 +68,39 @@ class Selection:
         return self.settings.node("space")
 
 
+def facts_of(run: Run, trial: Trial) -> dict[str, Any]:
+    """Where a trial was found, JSON-safe."""
+    return {
+        "run": run.name,
+        "trial": trial.number,
+        "metrics": dict(trial.metrics),
+        "seed": trial.seed,
+        "protocol": dict(run.protocol),
+        "environment": dict(run.environment),
+    }
+
+
 def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
-    """Read `run=` with `trial=`, or `arch=`.
+    """Read `run=` with `trial=`, `comparison=` with `run=`, or `arch=`.
 
     Args:
-        inherits: parts that the run or the genotype file names where the user does not.
+        inherits: parts that the run, the comparison or the genotype file names where the user does not.
 
     Raises:
-        UsageError: both or neither are given, or what they name is not there or not of the space.
+        UsageError: none or too many are given, or what they name is not there or not of the space.
     """
-    name, arch = settings.get("run"), settings.get("arch")
-    if (name is None) == (arch is None):
-        raise UsageError(f"run={name or 'null'} and arch={arch or 'null'}; expected exactly one of them")
-    run = trial = None
-    if name is not None:
+    name, arch, comparison = settings.get("run"), settings.get("arch"), settings.get("comparison")
+    if (name is None and comparison is None) == (arch is None):
+        given = f"run={name or 'null'}, comparison={comparison or 'null'} and arch={arch or 'null'}"
+        raise UsageError(f"{given}; expected a run, a comparison, or an architecture")
+    run = trial = won = None
+    if comparison is not None:
+        if settings.get("trial") != "best":
+            raise UsageError(f"trial={settings.get('trial')}: a run of a comparison has its winner alone; leave it out")
+        won = winner(Path(comparison).expanduser(), name)
+        settings = settings.inheriting({part: found for part, found in won.parts.items() if part in inherits})
+        text = won.text
+    elif name is not None:
         run, trial = find_trial(settings.make("store"), name, settings.get("trial"))
         parts = recorded_parts(run.config)
         if "space" not in parts:
@@ -73,13 +112,15 @@ def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
     space = settings.make("space")
     architecture = space.from_text(text)
     space.validate(architecture)
-    return Selection(settings, space, architecture, run, trial)
+    return Selection(settings, space, architecture, run, trial, won)
 
 
 def folder_of(chosen: Selection, base: str) -> Path:
     """A folder of its own below `base`."""
     if chosen.run is not None and chosen.trial is not None:
         return Path(f"{run_folder(base, chosen.run.name)}-trial-{chosen.trial.number}")
+    if chosen.winner is not None:
+        return run_folder(base, f"{chosen.winner.folder.absolute().name}-{chosen.winner.run.replace(' ', '-')}")
     digits = hashlib.blake2b(f"{chosen.space_name} {chosen.text}".encode(), digest_size=4).hexdigest()
     return Path(base).expanduser() / digits
 

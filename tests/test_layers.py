@@ -46,8 +46,9 @@ ALLOWED = {
         "nas.training",
     },
     "nas.reproduction": {"nas.settings", "nas.store"},
+    "nas.winner": {*CORE, "nas.comparison", "nas.journal"},
     "nas.prediction": {*CORE, "nas.export"},
-    "nas.selection": {*SPACE, "nas.export", "nas.output", "nas.settings", "nas.store"},
+    "nas.selection": {*SPACE, "nas.export", "nas.output", "nas.settings", "nas.store", "nas.winner"},
     "nas.listeners": CORE,
     "nas.search": {
         *SPACE,

@@ -10,17 +10,19 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.analysis.report import terminal_table, write_report
 from nas.analysis.results import RunResult
 from nas.commands.search import budget_of
-from nas.comparison import Contender, Match, columns, compare
+from nas.comparison import JOURNAL, Contender, Match, columns, compare
 from nas.core import Learns, Objective, Reports, UsageError, one_of, whole_number
 from nas.output import Bar, print_json, print_table
 from nas.overrides import words
-from nas.settings import Settings
+from nas.reproduction import place
+from nas.settings import Settings, recorded_parts
 from nas.settings import settings as composed
 from nas.store.sqlite import SQLiteStore
 from nas.training.device import resolve_device
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 BASELINE = "random"
 DEFAULT_TRIALS = 300
 LONGEST_LABEL = 90
-JOURNAL = "runs.journal"
 CHECKPOINTS = "checkpoints"
 MOST_SEEDS = 10_000
 """Far beyond what any test needs; a larger number is a slip of the finger."""
@@ -71,6 +72,7 @@ def main(settings: Settings) -> int:
             path=out / JOURNAL,
             executor=executor,
             about=about,
+            remarks={"parts": _parts(settings, about), "command": command(settings)},
             report=bar.report,
             trained=lambda length, curve: epochs.report(len(curve), length),
         )
@@ -87,7 +89,7 @@ def main(settings: Settings) -> int:
         return 0
     head, rows = terminal_table(report)
     print_table(report.headline, head, rows, text=("strategy",))
-    print(f"\nIn {out}/: summary.md (statistics), anytime.png (curves), runs.csv, summary.json")
+    print(f"In {out}/: summary.md (statistics), anytime.png (curves), runs.csv, summary.json")
     return 0
 
 
@@ -142,9 +144,14 @@ def folder(settings: Settings, about: dict[str, Any]) -> Path:
 
 def command(settings: Settings, out: Path | None = None) -> str:
     """The command as it can be pasted into a shell."""
-    place = ["--config-dir", str(settings.config_dir)] if settings.config_dir else []
     asked = [word for word in settings.arguments if out is None or not word.startswith("out=")]
-    return shlex.join(["nas", *place, "compare", *asked, *([f"out={out}"] if out else [])])
+    return shlex.join(["nas", *place(settings.config_dir), "compare", *asked, *([f"out={out}"] if out else [])])
+
+
+def _parts(settings: Settings, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What a command on a winner inherits: the space, and the data set where the evaluator reads one."""
+    parts = recorded_parts({**settings.tree(), "choices": settings.choices})
+    return {part: found for part, found in parts.items() if part in about}
 
 
 def remarks(settings: Settings, match: Match, results: list[RunResult], wall: float) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Draw an architecture: its cells, and the stages of its network.
 
-Give run= and trial=, or arch= with a genotype file, the text of an architecture or a published name.
+Give run= and trial=, comparison= with the folder of nas compare, or arch= with a genotype file, the text of an
+architecture or a published name.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Write a network in the forms that others use, each checked in a fresh process.
 
-Give run= and trial=, or arch= with a genotype file, the text of an architecture or a published name. The weights are
+Give run= and trial=, comparison= with the folder of nas compare, or arch= with a genotype file, the text of an
+architecture or a published name. The weights are
 those of its last retraining; without one it is written untrained, and says so.
 """
 
@@ -19,23 +20,23 @@ import torch
 
 import nas.export.formats
 from nas.core import UsageError, one_of, whole_number
-from nas.drawing.picture import cell_figure, save
+from nas.drawing.picture import cell_figure, network_figure, save
+from nas.drawing.stages import stages
 from nas.export import card
 from nas.export.check import Checked, check, original
 from nas.export.genotype import NAME, Genotype, write_genotype
 from nas.export.model import Model, loaded, repeats_of, trained, weights_of
 from nas.files import check_folder, filling
-from nas.output import counted, print_table, run_folder
+from nas.output import counted, milliseconds, print_table, run_folder
 from nas.reproduction import place, retrain_command, search_command
 from nas.retraining import CHECKPOINT
-from nas.selection import Selection, folder_of, selected
+from nas.selection import Selection, facts_of, folder_of, selected
 from nas.settings import recorded_parts
 from nas.store.leaderboard import find_trial
 
 if TYPE_CHECKING:
-    from nas.core import Trial
     from nas.settings import Settings
-    from nas.store.base import Retraining, Run
+    from nas.store.base import Retraining
 
     Part: TypeAlias = tuple[str, Mapping[str, Any]]
     """Option of a configuration group, and its settings."""
@@ -54,7 +55,7 @@ def forms() -> dict[str, ModuleType]:
 def main(settings: Settings) -> int:
     asked = _formats(settings.get("format"))
     whole_number("images", settings.get("images"))
-    if asked == [GENOTYPE] and settings.get("run") is not None and settings.get("arch") is None:
+    if asked == [GENOTYPE] and (settings.get("arch"), settings.get("comparison")) == (None, None):
         return _recorded(settings)
     chosen = selected(settings, INHERITS)
     target = Path(chosen.settings.get("out") or folder_of(chosen, "exports")).expanduser().absolute()
@@ -76,12 +77,18 @@ def main(settings: Settings) -> int:
                 continue
             modules[name].write(model, folder)
             checked[name] = check(model, name, modules[name].FILES, folder, expected)
-        cells = model.space.graphs(model.architecture)
-        pictures = [path for name, cell in cells.items() for path in save(cell_figure(cell), folder, name)]
-        shown = [path.name for path in pictures if path.suffix == ".png"]
-        card.write(folder, card.about(model, plain, checked, repeats, commands), shown)
+        card.write(folder, card.about(model, plain, checked, repeats, commands), _pictures(model, folder))
     _report(model, plain, checked, target)
     return 0
+
+
+def _pictures(model: Model, folder: Path) -> list[str]:
+    """Draw the cells and the network; the names of the PNGs."""
+    figures = {name: cell_figure(cell) for name, cell in model.space.graphs(model.architecture).items()}
+    figures["network"] = network_figure(stages(model.network, model.task))
+    for name, figure in figures.items():
+        save(figure, folder, name)
+    return [f"{name}.png" for name in figures]
 
 
 def _formats(given: object) -> list[str]:
@@ -112,7 +119,7 @@ def _recorded(settings: Settings) -> int:
     parts = recorded_parts(run.config)
     if "space" not in parts:
         raise UsageError(f"run {run.name!r} was made in Python and names no space of configs/; write its text instead")
-    found = genotype(parts["space"], parts.get("data"), trial.text, trial.canonical, _found(run, trial))
+    found = genotype(parts["space"], parts.get("data"), trial.text, trial.canonical, facts_of(run, trial))
     target = settings.get("out") or f"{run_folder('exports', run.name)}-trial-{trial.number}"
     print(f"{write_genotype(found, Path(target).expanduser())}: {trial.text}")
     return 0
@@ -123,26 +130,13 @@ def _selected_genotype(chosen: Selection) -> Genotype:
     data = (option, _settings_of_data(chosen.settings)) if option else None
     space = chosen.space_name, chosen.space_settings
     canonical = chosen.space.canonical(chosen.architecture)
-    return genotype(space, data, chosen.text, canonical, _found(chosen.run, chosen.trial))
+    return genotype(space, data, chosen.text, canonical, chosen.facts)
 
 
 def genotype(space: Part, data: Part | None, text: str, canonical: str, found: Mapping[str, Any]) -> Genotype:
     """An architecture with where it was found."""
     name, settings = data or (None, {})
     return Genotype(*space, text, canonical, name, settings, found)
-
-
-def _found(run: Run | None, trial: Trial | None) -> dict[str, Any]:
-    if run is None or trial is None:
-        return {}
-    return {
-        "run": run.name,
-        "trial": trial.number,
-        "metrics": dict(trial.metrics),
-        "seed": trial.seed,
-        "protocol": dict(run.protocol),
-        "environment": dict(run.environment),
-    }
 
 
 def _settings_of_data(settings: Settings) -> dict[str, Any]:
@@ -169,7 +163,7 @@ def modelled(chosen: Selection) -> tuple[Model, list[Retraining]]:
     if retraining is not None:
         sizes = retraining.protocol["recipe"]["network"]
     else:
-        recipe = (chosen.run.protocol.get("recipe") if chosen.run else None) or {}
+        recipe = chosen.protocol.get("recipe") or {}
         sizes = recipe.get("network") or {}
     split = data.split()
     torch.manual_seed(0)
@@ -202,8 +196,11 @@ def _command(settings: Settings) -> str:
 
 def _commands(chosen: Selection, model: Model) -> dict[str, str]:
     """What finds, trains and exports it again, as far as that is known."""
-    found = {}
-    if chosen.run is not None and (search := search_command(chosen.run, model.config_dir)) is not None:
+    found: dict[str, str] = {}
+    if chosen.winner is not None:
+        if command := chosen.winner.head.get("command"):
+            found["compare"] = command
+    elif chosen.run is not None and (search := search_command(chosen.run, model.config_dir)) is not None:
         found["search"] = search
     if model.retraining is not None:
         found["retrain"] = retrain_command(model.retraining, model.data[0], model.config_dir)
@@ -218,14 +215,14 @@ def _report(model: Model, plain: Checked, checked: dict[str, Checked], target: P
     title = f"{model.text}\nchecked in fresh processes on {counted(len(model.images), 'validation image')}"
     print_table(title, head, rows, text=("format", "files"))
     if model.retraining is None:
-        print("\nIt was never retrained: its weights are random (nas retrain trains it).")
+        print("It was never retrained: its weights are random (nas retrain trains it).")
     else:
         tested = model.retraining.metrics["test_accuracy"]
-        print(f"\nWeights of {model.retraining.folder}, test accuracy {tested:.4f}.")
+        print(f"Weights of {model.retraining.folder}, test accuracy {tested:.4f}.")
         if model.retraining.protocol["part"] != "train":
             print("They may have been trained on these images too: the accuracies above say only that all forms agree.")
     print(f"In {target}/: {card.CARD} and model.json say what it is.")
 
 
 def _timed(form: Checked) -> list[str]:
-    return [f"{form.latency[size]:.3g}" if size in form.latency else "" for size in ("1", "64")]
+    return [milliseconds(form.latency.get(size)) for size in ("1", "64")]

@@ -1,6 +1,7 @@
 """Train an architecture from scratch on training and validation images, and test it once.
 
-Give run= and trial=, or arch= with a genotype file, the text of an architecture or a published name.
+Give run= and trial=, comparison= with the folder of nas compare, or arch= with a genotype file, the text of an
+architecture or a published name.
 """
 
 from __future__ import annotations

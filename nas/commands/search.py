@@ -19,6 +19,7 @@ from nas.core import Learns, Objective, Reports, Trial, UsageError, UserError, o
 from nas.listeners.progress import Progress
 from nas.listeners.tensorboard import TensorBoard
 from nas.output import counted, print_json, run_folder
+from nas.reproduction import place
 from nas.search import Budget, SearchResult, search
 from nas.store.base import FREE_KEYS, check_run_name
 from nas.store.leaderboard import leaderboard
@@ -123,8 +124,7 @@ def automatic_name(config: dict[str, Any]) -> str:
 def resume_command(settings: Settings, run: str) -> str:
     """The command that continues a run, as it can be pasted into a shell."""
     words = [word for word in settings.arguments if not word.startswith("run=")]
-    place = ["--config-dir", str(settings.config_dir)] if settings.config_dir else []
-    return shlex.join(["nas", "search", *place, *words, f"run={run}"])
+    return shlex.join(["nas", "search", *place(settings.config_dir), *words, f"run={run}"])
 
 
 def _summary(result: SearchResult, objective: Objective, evaluator: Any) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, evalua
     url = settings.get("store.url")
     where = [] if url in (None, "sqlite:///nas.db") else [f"store.url={url}"]
     run = f"run={result.run}"
-    place = ["--config-dir", str(settings.config_dir)] if settings.config_dir else []
+    own = place(settings.config_dir)
     folder = run_folder(settings.get("dir"), result.run) / "tensorboard"
     # the whole recipe takes about a day on two CPU cores
     cpu = resolve_device(settings.get("device")).type == "cpu"
@@ -202,9 +202,9 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, evalua
         ("curves", ["tensorboard", "--logdir", str(folder)]),
         (
             f"train the winner{' a little' if cpu else ''} and test it",
-            ["nas", "retrain", *place, run, "trial=best", *where, *size],
+            ["nas", "retrain", *own, run, "trial=best", *where, *size],
         ),
-        ("take the winner along", ["nas", "export", run, "trial=best", *where]),
+        ("take the winner along", ["nas", "export", *own, run, "trial=best", *where]),
     ):
         print(f"  {shlex.join(words)}   # {note}")
 

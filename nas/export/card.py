@@ -15,7 +15,7 @@ from nas.environment import environment
 from nas.export import folder as exported
 from nas.export.check import Checked
 from nas.export.model import Model
-from nas.output import amount, counted
+from nas.output import amount, counted, milliseconds
 from nas.store.base import Retraining
 from nas.training import count
 
@@ -101,7 +101,7 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
     lines += [
         "| | |",
         "|---|---|",
-        f"| search space | {facts['space']['name']}, {_listed(facts['network'])} |",
+        f"| search space | {facts['space']['name']}: {_listed({**facts['space']['settings'], **facts['network']})} |",
         f"| parameters | {amount(facts['parameters'])} ({facts['parameters']:,}) |",
         f"| FLOPs (multiply-accumulates) | {amount(facts['flops'])} |",
         f"| images | {size}; pixel values 0-255 are divided by 255, less the mean ({_numbers(given['mean'])}), divided "
@@ -174,7 +174,7 @@ def _usage(facts: Mapping[str, Any]) -> list[str]:
 
 def _latencies(form: Mapping[str, Any]) -> str:
     timed = form["latency_ms"]
-    return " | ".join(f"{timed[size]:.3g}" if size in timed else "" for size in ("1", "64"))
+    return " | ".join(milliseconds(timed.get(size)) for size in ("1", "64"))
 
 
 def _numbers(values: Sequence[float]) -> str:

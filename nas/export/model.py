@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram, export
 
 from nas.core import Architecture, Task, UsageError
 from nas.data.dataset import Images
@@ -60,6 +64,13 @@ class Model:
     def inputs(self) -> Tensor:
         """The images normalised, (N, C, H, W)."""
         return plain_batch(self.images, 0, len(self.images)).contiguous()
+
+    @cached_property
+    def program(self) -> ExportedProgram:
+        """The network as `torch.export` takes it down, for batches of any size."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's own future
+            return export(self.network, (torch.zeros(2, *self.shape),), dynamic_shapes=({0: Dim("batch", min=1)},))
 
 
 def trained(store: Store, space: str, text: str, run: str | None, trial: int | None) -> Retraining | None:

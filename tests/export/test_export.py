@@ -76,7 +76,7 @@ def test_a_retrained_cell_leaves_in_every_form(nas, tmp_path, space, text, netwo
     done = nas("export", f"space={space}", f"arch={text}", ALL, "out=won", "images=80")
     assert done.returncode == 0, done.stderr
     won = tmp_path / "won"
-    pictures = {"cell"} if space == "nasbench201" else {"normal", "reduction"}
+    pictures = {"network", *(["cell"] if space == "nasbench201" else ["normal", "reduction"])}
     files = ["MODEL_CARD.md", "genotype.json", "model.json", "model.onnx", "model.pt2", "model.safetensors"]
     files += ["network.pt", "network.py", "network.safetensors"]
     files += [f"{name}.{kind}" for name in pictures for kind in ("png", "svg")]

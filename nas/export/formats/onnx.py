@@ -21,15 +21,13 @@ def write(model: Model, folder: Path) -> None:
     import onnx
 
     path = folder / FILES[0]
-    example = torch.zeros(2, *model.shape)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx", "onnxscript"):
         warnings.simplefilter("ignore")  # of torch's own future
         torch.onnx.export(
-            model.network,
-            (example,),
+            model.program,
+            (),
             str(path),
             dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
             input_names=["images"],
             output_names=["logits"],
             external_data=False,

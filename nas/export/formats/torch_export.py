@@ -15,9 +15,6 @@ NEEDS: Mapping[str, str] = {}
 
 
 def write(model: Model, folder: Path) -> None:
-    batch = torch.export.Dim("batch", min=1)
-    example = torch.zeros(2, *model.shape)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own future
-        program = torch.export.export(model.network, (example,), dynamic_shapes=({0: batch},))
-        torch.export.save(program, folder / FILES[0])
+        torch.export.save(model.program, folder / FILES[0])

@@ -1,0 +1,105 @@
+"""The winner of a comparison, as `nas export`, `nas draw` and `nas retrain` take it."""
+
+import json
+
+import pytest
+
+from nas.comparison import JOURNAL
+from nas.core import UsageError, UserError
+from nas.winner import winner
+
+HEAD = {
+    "format": 1,
+    "space": {"name": "nasbench201", "settings": {"channels": 4, "cells": 1}},
+    "objective": {"metric": "valid_accuracy", "direction": "maximize"},
+    "protocol": {"table": "c3"},
+    "environment": {"python": "3.11"},
+}
+
+
+def line(strategy, seed, searched, test):
+    steps = [{"query": 1, "simulated_seconds": None, "metrics": {"test_accuracy": test}}]
+    found = {"strategy": strategy, "settings": {}, "seed": seed, "queries": 1, "simulated_seconds": None}
+    found |= {"seconds": 0.1, "architecture": f"{strategy}-{seed}", "steps": steps}
+    return found if searched is None else found | {"searched": searched}
+
+
+def journal(folder, *lines, **head):
+    folder.mkdir(exist_ok=True)
+    text = "".join(json.dumps(one) + "\n" for one in (HEAD | head, *lines))
+    (folder / JOURNAL).write_text(text)
+    return folder
+
+
+LINES = [line("b", 1, 0.5, 0.1), line("a", 1, 0.5, 0.2), line("a", 0, 0.4, 0.9), line("c", 0, 0.3, 0.99)]
+
+
+def test_the_searched_metric_decides_and_never_a_reported_one(tmp_path):
+    folder = journal(tmp_path, *LINES)
+    assert winner(folder, None).text == "a-1"  # of equal ones the first by seed and name
+    assert winner(folder, "c").text == "c-0"
+    assert winner(folder, "a 0").text == "a-0"
+    assert (
+        winner(journal(tmp_path, *LINES, objective=HEAD["objective"] | {"direction": "minimize"}), None).text == "c-0"
+    )
+
+
+def test_a_comparison_that_still_runs_is_only_read(tmp_path):
+    folder = journal(tmp_path, *LINES)
+    with (folder / JOURNAL).open("a") as file:
+        file.write('{"strategy": "d", "se')
+    before = (folder / JOURNAL).read_bytes()
+    assert winner(folder, None).text == "a-1"
+    assert (folder / JOURNAL).read_bytes() == before
+    assert [path.name for path in folder.iterdir()] == [JOURNAL]
+
+
+def test_what_is_no_comparison_is_told(tmp_path):
+    def told(folder, run, words):
+        with pytest.raises(UserError, match=words):
+            winner(folder, run)
+
+    told(tmp_path / "nowhere", None, "is no folder of nas compare: its runs.journal is missing")
+    told(journal(tmp_path), None, "has no finished run yet")
+    told(journal(tmp_path, *LINES), "a 7", r"run=a 7 is no run of .*expected a strategy \(a, b, c\)")
+    old = [line("a", 0, None, 0.1), line("a", 1, None, 0.1)]
+    told(journal(tmp_path, *old), None, "an earlier cellnas, .* such as 'run=a 0'")
+    assert winner(tmp_path, "a 1").searched is None
+    (tmp_path / JOURNAL).write_text("{}\n")
+    told(tmp_path, None, "its runs.journal is damaged")
+    (tmp_path / JOURNAL).write_text("no json\n")
+    told(tmp_path, None, "is damaged")
+    assert issubclass(UsageError, UserError)
+
+
+def test_the_winner_of_a_comparison_is_drawn_retrained_and_exported(nas, tmp_path):
+    quick = ["trainer.epochs=1", "trainer.train_images=200", "trainer.network={channels: 4, cells: 1}"]
+    words = [
+        "strategies=[random]",
+        "seeds=2",
+        "budget.trials=3",
+        "executor=inline",
+        "evaluator=training",
+        "data=digits",
+    ]
+    compared = nas("compare", *words, *quick, "trainer.threads=1", "out=compared")
+    assert compared.returncode == 0, compared.stderr
+    from_it = ["comparison=compared", "run=random"]
+    drawn = nas("draw", *from_it)
+    assert drawn.returncode == 0, drawn.stderr
+    assert "pictures/compared-random-" in drawn.stdout
+    retrained = nas("retrain", *from_it, *quick)
+    assert retrained.returncode == 0, retrained.stderr
+    exported = nas("export", *from_it, "format=[genotype,state]", "out=model")
+    assert exported.returncode == 0, exported.stderr
+    facts = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert facts["arch"] == winner(tmp_path / "compared", None).text
+    assert facts["trained"]["test_accuracy"] > 0
+    assert facts["network"] == {"channels": 4, "cells": 1}
+    assert facts["commands"]["compare"].startswith("nas compare")
+    found = json.loads((tmp_path / "model" / "genotype.json").read_text())["found"]
+    assert found["comparison"] == "compared"
+    assert 0 < found["metrics"]["valid_accuracy"] < 1
+    wrong = nas("export", *from_it, "trial=2")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert "leave it out" in wrong.stderr
