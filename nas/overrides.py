@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nas.core import UsageError
 
-RAW_KEYS = ("run", "comparison", "arch", "weights", "out", "dir", "store.url", "data.root", "table.root")
+RAW_KEYS = ("run", "comparison", "arch", "weights", "model", "out", "dir", "store.url", "data.root", "table.root")
 """Keys whose value is taken as it stands: names, paths and architectures may look like numbers, lists or mappings."""
 LISTS_OF_TEXT = ("strategies",)
 """Keys whose value is a list of words that may have brackets and commas of their own, `[random,reinforce(lr=0.5)]`."""

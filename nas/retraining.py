@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nas.checkpoint import load_checkpoint, save_checkpoint
 from nas.core import Architecture, UsageError, UserError
-from nas.data.dataset import DataSet
+from nas.data.dataset import DataSet, Images, Split
 from nas.files import check_folder, filling
 from nas.space import SearchSpace
 from nas.store.base import Retraining, Store
@@ -87,43 +87,21 @@ def retrain(
     """
     if tested == "best" and not validate:
         raise UsageError("tested=best needs validate=true: the best epoch is told by validation images")
-    place = resolve_device(device)
-    space, text = subject.space, subject.space.to_text(subject.architecture)
-    network_sizes = space.known_sizes(recipe.network)
-    split = data.split()
-    protocol: dict[str, Any] = {
-        "space": {"name": subject.space_name, "settings": dict(subject.space_settings)},
-        "data": data.name,
-        "split": split.hash,
-        "part": "train" if validate else "train+valid",
-        "recipe": recipe.protocol() | {"network": network_sizes},
-        **({"tested": tested} if tested != "last" else {}),
-    }
+    order = _Order(subject, data, recipe, data.split(), resolve_device(device), seed, validate, tested)
+    text, protocol = subject.space.to_text(subject.architecture), order.protocol()
     store.prepare()
     key = json.dumps([text, seed, protocol], sort_keys=True)
     target = folder(hashlib.blake2b(key.encode(), digest_size=4).hexdigest()).absolute()
     earlier = _earlier(store, target, key)
     if earlier is not None:
         return _linked(store, earlier, subject), False
-    about = {"arch": text, "seed": seed, **protocol, "device": place.type}
+    about = {"arch": text, "seed": seed, **protocol, "device": order.device.type}
     keeper = _Keeper(target.parent / f"{target.name}.partial.pt", about)
     check_folder(target)
     test = data.read_test()
     keeper.begin()
     try:
-        with configured(place, recipe), memory_guard():
-            torch.manual_seed(seed)
-            network = space.build(subject.architecture, data.task, network_sizes)
-            counts = {"parameters": count.parameters(network), "flops": count.flops(network, data.task)}
-            train = (split.train if validate else split.whole()).first(recipe.train_images).to(place)
-            valid = split.valid.first(recipe.valid_images).to(place) if validate else None
-            best = Best() if validate else None
-            metrics = fit(network.to(place), train, valid, recipe, seed=seed, report=report, keeper=keeper, best=best)
-            states = {"last": _tensors(network)} | ({"best": dict(best.state)} if best is not None else {})
-            if best is not None and tested == "best":
-                network.load_state_dict(best.state)
-                metrics = dict(best.metrics) | {"best_epoch": best.epoch}
-            metrics["test_accuracy"], metrics["test_loss"] = evaluate(network, test.to(place), recipe)
+        states, metrics = order.train(test, keeper, report)
     except TrainingFailed as failure:
         if failure.kind == "not_finite":
             keeper.path.unlink(missing_ok=True)  # it leads nowhere else
@@ -138,10 +116,10 @@ def retrain(
         trial=subject.trial,
         space=subject.space_name,
         text=text,
-        canonical=space.canonical(subject.architecture),
+        canonical=subject.space.canonical(subject.architecture),
         seed=seed,
         protocol=protocol,
-        metrics=metrics | counts,
+        metrics=metrics,
         seconds=seconds,
         folder=str(target),
     )
@@ -150,6 +128,63 @@ def retrain(
     store.add_retraining(retraining)
     keeper.path.unlink(missing_ok=True)
     return retraining, True
+
+
+@dataclass(frozen=True)
+class _Order:
+    """One training: what is trained on what, and how. The fields are those of `retrain`."""
+
+    subject: Subject
+    data: DataSet
+    recipe: Recipe
+    split: Split
+    device: torch.device
+    seed: int
+    validate: bool
+    tested: Literal["last", "best"]
+
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        """Of the network."""
+        return self.subject.space.known_sizes(self.recipe.network)
+
+    def protocol(self) -> dict[str, Any]:
+        """What two trainings must share to be compared."""
+        return {
+            "space": {"name": self.subject.space_name, "settings": dict(self.subject.space_settings)},
+            "data": self.data.name,
+            "split": self.split.hash,
+            "part": "train" if self.validate else "train+valid",
+            "recipe": self.recipe.protocol() | {"network": self.sizes},
+            **({"tested": self.tested} if self.tested != "last" else {}),
+        }
+
+    def train(
+        self, test: Images, keeper: _Keeper, report: Callable[[Mapping[str, float]], None]
+    ) -> tuple[dict[str, dict[str, Tensor]], dict[str, float]]:
+        """Weights by `last` and, with validation, `best`; and metrics, those on the test images among them.
+
+        Raises:
+            TrainingFailed: it came to nothing.
+        """
+        recipe, split, task, device = self.recipe, self.split, self.data.task, self.device
+        with configured(device, recipe), memory_guard():
+            torch.manual_seed(self.seed)
+            network = self.subject.space.build(self.subject.architecture, task, self.sizes)
+            counts = {"parameters": count.parameters(network), "flops": count.flops(network, task)}
+            train = (split.train if self.validate else split.whole()).first(recipe.train_images).to(device)
+            valid = split.valid.first(recipe.valid_images).to(device) if self.validate else None
+            best = Best() if self.validate else None
+            network = network.to(device)
+            metrics = dict(fit(network, train, valid, recipe, seed=self.seed, report=report, keeper=keeper, best=best))
+            states = {"last": _tensors(network)}
+            if best is not None:
+                states["best"] = dict(best.state)
+            if best is not None and self.tested == "best":
+                network.load_state_dict(best.state)
+                metrics = dict(best.metrics) | {"best_epoch": best.epoch}
+            metrics["test_accuracy"], metrics["test_loss"] = evaluate(network, test.to(device), recipe)
+        return states, metrics | counts
 
 
 @dataclass

@@ -55,7 +55,8 @@ def forms() -> dict[str, ModuleType]:
 def main(settings: Settings) -> int:
     asked = _formats(settings.get("format"))
     whole_number("images", settings.get("images"))
-    if asked == [GENOTYPE] and (settings.get("arch"), settings.get("comparison")) == (None, None):
+    given = [key for key in ("run", "comparison", "arch") if settings.get(key) is not None]
+    if asked == [GENOTYPE] and given == ["run"]:
         return _recorded(settings)
     chosen = selected(settings, INHERITS)
     target = Path(chosen.settings.get("out") or folder_of(chosen, "exports")).expanduser().absolute()
@@ -66,18 +67,17 @@ def main(settings: Settings) -> int:
     check_folder(target)
     model, repeats = modelled(chosen)
     expected, plain = original(model)
-    commands = _commands(chosen, model)
     modules = forms()
     checked: dict[str, Checked] = {}
     with filling(target) as folder:
-        card.write(folder, card.about(model, plain, checked, repeats, commands), [])
+        card.write(folder, card.about(model, plain, checked, repeats), [])
         for name in asked:
             if name == GENOTYPE:
                 (folder / NAME).write_text(_selected_genotype(chosen).to_json())
                 continue
             modules[name].write(model, folder)
             checked[name] = check(model, name, modules[name].FILES, folder, expected)
-        card.write(folder, card.about(model, plain, checked, repeats, commands), _pictures(model, folder))
+        card.write(folder, card.about(model, plain, checked, repeats), _pictures(model, folder))
     _report(model, plain, checked, target)
     return 0
 
@@ -184,27 +184,24 @@ def modelled(chosen: Selection) -> tuple[Model, list[Retraining]]:
         split=split.hash,
         data=(option, _settings_of_data(settings)),
         retraining=retraining,
-        command=_command(settings),
+        commands=_commands(chosen, retraining, option),
         config_dir=settings.config_dir,
     )
     return model, [] if retraining is None else repeats_of(store, retraining)
 
 
-def _command(settings: Settings) -> str:
-    return shlex.join(["nas", *place(settings.config_dir), "export", *settings.arguments])
-
-
-def _commands(chosen: Selection, model: Model) -> dict[str, str]:
+def _commands(chosen: Selection, retraining: Retraining | None, data: str) -> dict[str, str]:
     """What finds, trains and exports it again, as far as that is known."""
+    settings = chosen.settings
     found: dict[str, str] = {}
     if chosen.winner is not None:
         if command := chosen.winner.head.get("command"):
             found["compare"] = command
-    elif chosen.run is not None and (search := search_command(chosen.run, model.config_dir)) is not None:
+    elif chosen.run is not None and (search := search_command(chosen.run, settings.config_dir)) is not None:
         found["search"] = search
-    if model.retraining is not None:
-        found["retrain"] = retrain_command(model.retraining, model.data[0], model.config_dir)
-    return found | {"export": model.command}
+    if retraining is not None:
+        found["retrain"] = retrain_command(retraining, data, settings.config_dir)
+    return found | {"export": shlex.join(["nas", *place(settings.config_dir), "export", *settings.arguments])}
 
 
 def _report(model: Model, plain: Checked, checked: dict[str, Checked], target: Path) -> None:

@@ -22,13 +22,12 @@ if TYPE_CHECKING:
 def main(settings: Settings) -> int:
     one_of("format", settings.get("format"), ("table", "csv", "json"))
     whole_number("top", settings.get("top"))
-    for key in ("model", "images"):
-        if not settings.get(key):
-            raise UsageError(
-                f"{key}=null; expected {'a folder of nas export' if key == 'model' else 'an image or a folder'}"
-            )
+    if not settings.get("model"):
+        raise UsageError("model=null; expected a folder of nas export")
+    if not settings.get("images"):
+        raise UsageError("images=[]; expected an image, a folder of images, or a list of them")
     folder = read(Path(settings.get("model")).expanduser())
-    files = images_of(Path(settings.get("images")).expanduser())
+    files = [file for place in settings.get("images") for file in images_of(Path(place).expanduser())]
     found = list(predict(folder, files, settings.config_dir))
     classes = folder.about["classes"]
     if settings.get("format") == "json":

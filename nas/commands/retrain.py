@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 INHERITS = ("space", "data")
 """Parts that the run or the genotype file names."""
+DRAWN_EVERY = 10.0
+"""Seconds between drawings of the curves of a training that runs."""
 MOST_SEEDS = 1000
 """More is a slip of the finger."""
 
@@ -77,7 +80,7 @@ def main(settings: Settings) -> int:
 
 
 class _Shown:
-    """One training: where it goes, its epochs on a bar, and when it ends its curves for TensorBoard."""
+    """One training: where it goes, its epochs on a bar, and its curves for TensorBoard while it runs."""
 
     def __init__(self, chosen: Selection, epochs: int, seed: int) -> None:
         self.settings = settings = chosen.settings
@@ -85,6 +88,7 @@ class _Shown:
         self.seed = seed
         self.several = settings.get("seeds") > 1
         self.curve: list[Mapping[str, float]] = []
+        self.drawn = time.monotonic()
         self.bar: tqdm[NoReturn] = tqdm(
             total=epochs,
             unit="epoch",
@@ -108,6 +112,9 @@ class _Shown:
         self.curve.append(metrics)
         self.bar.set_postfix({name: f"{value:.4f}" for name, value in metrics.items()})
         self.bar.update()
+        if time.monotonic() - self.drawn >= DRAWN_EVERY:
+            draw_curve(self.events, self.curve)
+            self.drawn = time.monotonic()
 
     def __enter__(self) -> _Shown:
         return self

@@ -27,13 +27,11 @@ def about(
     original: Checked,
     forms: Mapping[str, Checked],
     repeats: Sequence[Retraining],
-    commands: Mapping[str, str],
 ) -> dict[str, Any]:
     """What `model.json` holds.
 
     Args:
         repeats: retrainings of the same architecture with the same recipe and other seeds, its own among them.
-        commands: `search`, `retrain`, `export`, as far as they are known.
     """
     name, settings = model.data
     return {
@@ -54,7 +52,7 @@ def about(
         "formats": {form: _form(checked) for form, checked in forms.items()},
         "threads": torch.get_num_threads(),
         "environment": environment(),
-        "commands": dict(commands),
+        "commands": dict(model.commands),
     }
 
 

@@ -34,7 +34,8 @@ class Model:
         split: hash of the data's split.
         data: option of the data set and its settings.
         retraining: where its weights come from; None: it is untrained.
-        command: that exports it.
+        commands: that find, train and export it again, as far as they are known: `search` or `compare`, `retrain`,
+            `export`.
         config_dir: with the user's own space.
     """
 
@@ -50,7 +51,7 @@ class Model:
     split: str
     data: tuple[str, Mapping[str, Any]]
     retraining: Retraining | None
-    command: str
+    commands: Mapping[str, str]
     config_dir: Path | None = None
 
     @property

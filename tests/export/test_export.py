@@ -145,8 +145,10 @@ def test_predictions_as_csv_and_of_images_of_another_size(nas, tmp_path):
     assert nas("retrain", f"arch={ARCH}", *QUICK, network).returncode == 0
     assert nas("export", f"arch={ARCH}", "format=state", "images=8", "out=won").returncode == 0
     Image.new("RGB", (31, 20), "white").save(tmp_path / "white.jpg")
-    found = list(csv.DictReader(io.StringIO(nas("predict", "model=won", "images=white.jpg", "format=csv").stdout)))
-    assert [row["file"] for row in found] == ["white.jpg"]
+    found = list(
+        csv.DictReader(io.StringIO(nas("predict", "model=won", "images=[white.jpg,white.jpg]", "format=csv").stdout))
+    )
+    assert [row["file"] for row in found] == ["white.jpg", "white.jpg"]
     assert sum(float(found[0][str(digit)]) for digit in range(10)) == pytest.approx(1, abs=1e-4)
     assert nas("predict", "model=won", "images=white.jpg").stdout.count("white.jpg") == 1
 
@@ -228,6 +230,7 @@ def test_mistakes_of_a_prediction_are_told_and_nothing_foreign_is_run(exported, 
         (["model=won", "images=foreign"], "images=foreign holds no image"),
         (["model=foreign", "images=a.png"], "model=foreign is no folder of nas export"),
         (["images=a.png"], "model=null; expected a folder of nas export"),
+        (["model=won"], "images=[]; expected an image, a folder of images, or a list of them"),
     ):
         result = exported("predict", *words)
         assert (result.returncode in (1, 2), said in result.stderr, result.stderr.count("\n")) == (True, True, 1)

@@ -70,7 +70,17 @@ def _head(model: Model, shape: str) -> str:
         f"change and train. Both map normalised images (B, {shape}) to logits (B, {model.task.classes}).",
     ]
     lines = [line for text in paragraphs for line in (*textwrap.wrap(text, WIDTH), "")]
-    return "\n".join(['"""' + lines[0], *lines[1:], "Made by:", "", f"    {model.command}", '"""', ""])
+    return "\n".join(
+        [
+            '"""' + lines[0],
+            *lines[1:],
+            "Made by:",
+            "",
+            *(f"    {command}" for command in model.commands.values()),
+            '"""',
+            "",
+        ]
+    )
 
 
 def _wrapped(names: tuple[str, ...]) -> str:
