@@ -10,11 +10,14 @@ import pytest
 import torch
 from conftest import ARCH
 from PIL import Image
+from safetensors.torch import load_file
 from test_user_space import write as write_space
 
+from nas.data.cifar10 import Cifar10
 from nas.data.digits import Digits
 from nas.export.check import _changed_labels
 from nas.training.augment import plain_batch
+from search_spaces.nasbench201 import NASBench201
 
 ALL = "format=[genotype,python,onnx,torch_export,state]"
 QUICK = ["data=digits", "trainer.epochs=1", "trainer.train_images=200"]
@@ -61,12 +64,13 @@ def alone(folder, pixels, tmp_path):
     return torch.load(tmp_path / "pixels.pt", weights_only=True)
 
 
-def written_images(folder):
-    """Some validation images as PNG files."""
-    images = Digits().split().valid.first(6)
+def written_images(folder, data=None, number=6):
+    """Some validation images as PNG files, by their names in order."""
+    images = (data or Digits()).split().valid.first(number)
     folder.mkdir()
     for place, pixels in enumerate(images.pixels):
-        Image.fromarray(pixels[0].numpy()).save(folder / f"{place}.png")
+        shown = pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)
+        Image.fromarray(shown.numpy()).save(folder / f"{place:03}.png")
     return images
 
 
@@ -111,6 +115,32 @@ def test_a_users_own_space_needs_no_exporter(shell, nas, tmp_path):
     assert [int(one["label"]) for one in found] == logits.argmax(1).tolist()
     told = nas("predict", "model=won", "images=pngs")
     assert (told.returncode, "unknown space 'mine'" in told.stderr) == (2, True)
+
+
+def test_a_winner_on_cifar10_predicts_on_files_what_the_framework_predicts(nas, cifar10_root, tmp_path):
+    """The network as it was tested, built here from its checkpoint, against what was exported."""
+    few = ["trainer.epochs=1", "trainer.train_images=256", "trainer.network={channels: 4, cells: 1}"]
+    searched = nas(
+        "search", "strategy=random", "data=cifar10", "trainer.valid_images=100", *few, "budget.trials=2", "run=c"
+    )
+    assert searched.returncode == 0, searched.stderr
+    found = json.loads(nas("retrain", "run=c", *few, "format=json").stdout)
+    done = nas("export", "run=c", "format=[state,onnx]", "images=64", "out=won")
+    assert done.returncode == 0, done.stderr
+    space = NASBench201(channels=4, cells=1)
+    network = space.build(space.from_text(found["text"]), Cifar10().task)
+    network.load_state_dict(load_file(f"{found['folder']}/model.safetensors"))
+    images = written_images(tmp_path / "pngs", Cifar10(root=cifar10_root.parent), 100)
+    with torch.inference_mode():
+        logits = network.eval()(plain_batch(images, 0, 100))
+    for form in ("model.safetensors", "model.onnx"):
+        predicted = json.loads(nas("predict", "model=won", "images=pngs", "format=json").stdout)
+        assert [one["label"] for one in predicted] == [
+            Cifar10.class_names[label] for label in logits.argmax(1).tolist()
+        ]
+        probabilities = torch.tensor([list(one["probabilities"].values()) for one in predicted])
+        assert torch.allclose(probabilities, logits.softmax(1), atol=1e-5)
+        (tmp_path / "won" / form).unlink()
 
 
 def test_what_was_never_trained_says_so(nas, tmp_path):
@@ -250,5 +280,5 @@ def test_images_are_prepared_as_in_training(tmp_path):
         "task": {"channels": 1, "height": 8, "width": 8, "classes": 10},
         "preprocessing": {"mean": images.mean, "std": images.std},
     }
-    found = torch.stack([prepared(Folder(tmp_path, about), tmp_path / "pngs" / f"{i}.png") for i in range(6)])
+    found = torch.stack([prepared(Folder(tmp_path, about), tmp_path / "pngs" / f"{i:03}.png") for i in range(6)])
     assert torch.equal(found, plain_batch(images, 0, 6).contiguous())
