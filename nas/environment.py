@@ -19,6 +19,16 @@ def environment() -> dict[str, str]:
     return found
 
 
+def processor() -> str:
+    """The name of the CPU, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
 @cache
 def _versions() -> dict[str, str]:
     found = {}

@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from nas.core import UsageError
+from nas.core import UsageError, shown
 
 RAW_KEYS = ("run", "comparison", "arch", "weights", "model", "out", "dir", "store.url", "data.root", "table.root")
 """Keys whose value is taken as it stands: names, paths and architectures may look like numbers, lists or mappings."""
@@ -52,13 +52,16 @@ def assign(config: DictConfig, base: DictConfig, key: str, value: str, groups: M
 
 
 def literal(value: Any, origin: str) -> Any:
-    """A value of a file or a store as plain data: text is never an interpolation, and no mapping names a target.
+    """A value of a file or a store as plain data: no text is an interpolation, and no mapping names a target.
 
     Raises:
-        UsageError: a mapping has a key such as `_target_`, which would run code of the file's choosing.
+        UsageError: a text has `${`, which would read this machine's environment, or a mapping has a key such as
+            `_target_`, which would run code of the file's choosing.
     """
     if isinstance(value, str):
-        return value.replace("${", "\\${")
+        if "${" in value:
+            raise UsageError(f"{origin} holds {shown(value)}, which refers to something else; it was not used")
+        return value
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str) or key.startswith("_"):

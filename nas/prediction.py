@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nas.core import UsageError, UserError
@@ -47,6 +48,10 @@ def predict(folder: Folder, files: Sequence[Path], config_dir: Path | None = Non
     for start in range(0, len(files), BATCH):
         part = files[start : start + BATCH]
         logits = logits_of(torch.stack([prepared(folder, path) for path in part]))
+        if logits.shape != (len(part), len(classes)) or not bool(logits.isfinite().all()):
+            raise UsageError(
+                f"model={folder.path} gives no {len(classes)} finite logits an image, as its model.json says"
+            )
         for path, probabilities in zip(part, logits.softmax(1).tolist(), strict=True):
             best = max(range(len(classes)), key=probabilities.__getitem__)
             yield Prediction(str(path), classes[best], probabilities)
@@ -80,7 +85,14 @@ def _in_onnx(path: Path) -> Callable[[Tensor], Tensor]:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 (ONNX Runtime's errors have no common base)
         raise UsageError(f"{path} is no sound ONNX model ({' '.join(str(error).split())[:150]})") from None
-    return lambda images: torch.from_numpy(session.run(None, {session.get_inputs()[0].name: images.numpy()})[0])
+
+    def run(images: Tensor) -> Tensor:
+        try:
+            return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: images.numpy()})[0])
+        except Exception as error:  # noqa: BLE001
+            raise UsageError(f"{path} does not take these images ({' '.join(str(error).split())[:150]})") from None
+
+    return run
 
 
 def images_of(place: Path) -> list[Path]:
@@ -100,7 +112,9 @@ def images_of(place: Path) -> list[Path]:
 
 
 def prepared(folder: Folder, path: Path) -> Tensor:
-    """An image as the network takes it, (C, H, W): resized where it has another size, grey or RGB as it was trained.
+    """An image as the network takes it, (C, H, W), grey or RGB as it was trained.
+
+    One that is a whole number of times as large is averaged, one of any other size resized bilinearly.
 
     Raises:
         UserError: it cannot be read.
@@ -116,9 +130,13 @@ def prepared(folder: Folder, path: Path) -> Tensor:
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
         raise UserError(f"{path} cannot be read ({reason})") from None
-    if image.size != (task.width, task.height):
+    times = image.width // task.width
+    whole = image.size == (times * task.width, times * task.height)
+    if not whole:
         image = image.resize((task.width, task.height), Image.Resampling.BILINEAR)
-    pixels = torch.from_numpy(np.array(image)).view(task.height, task.width, task.channels).float()
+    pixels = torch.from_numpy(np.array(image)).view(image.height, image.width, task.channels).float()
+    if whole and times > 1:  # as data.pool makes small images
+        pixels = F.avg_pool2d(pixels.permute(2, 0, 1), times).round().permute(1, 2, 0)
     mean, std = torch.tensor(given["mean"]), torch.tensor(given["std"])
     # the very sums of training, so that rounding is the same
     return (pixels * (1.0 / (255.0 * std)) + -mean / std).permute(2, 0, 1)

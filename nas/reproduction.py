@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ NOT_TOLD = ("store", "dir", "progress", "format", "choices")
 """What a run is kept with that says nothing of its course."""
 
 
-def search_command(run: Run, config_dir: Path | None) -> str | None:
-    """The `nas search` that makes a run; None for one that was made in Python.
+def search_command(run: Run, trial: int, config_dir: Path | None, more: Sequence[str] = ()) -> str | None:
+    """The `nas search` that makes a run as far as a trial at least; None for one that was made in Python.
 
     Args:
+        trial: its number. The budget that a run is kept with is that of its first session.
         config_dir: with the user's own options.
+        more: words at its end.
     """
     choices = run.config.get("choices")
     if not choices:
@@ -30,26 +32,46 @@ def search_command(run: Run, config_dir: Path | None) -> str | None:
     words = [f"{group}={option}" for group, option in parts.items()]
     usual = settings("search", words, config_dir).tree()
     mine = {key: value for key, value in run.config.items() if key not in NOT_TOLD}
+    budget = dict(mine["budget"])
+    limits = [budget[key] for key in ("hours", "simulated_seconds") if budget.get(key) is not None]
+    if trial >= (budget.get("trials") or 0) and not (limits and budget.get("trials") is None):
+        mine["budget"] = budget | {"trials": trial + 1}
     plain = settings("search", [], config_dir).choices
     chosen = [f"{group}={option}" for group, option in sorted(parts.items()) if plain.get(group) != option]
-    return shlex.join(["nas", *place(config_dir), "search", *chosen, *_differing(mine, usual)])
+    return shlex.join(["nas", *place(config_dir), "search", *chosen, *_differing(mine, usual), *more])
 
 
-def retrain_command(retraining: Retraining, data: str, config_dir: Path | None) -> str:
-    """The `nas retrain` that makes a retraining.
+def retrain_command(
+    retraining: Retraining,
+    seeds: Sequence[int],
+    data: tuple[str, Mapping[str, Any]],
+    config_dir: Path | None,
+    more: Sequence[str] = (),
+) -> str:
+    """The `nas retrain` that makes a retraining and, where one command can, its repeats.
 
     Args:
-        data: option of its data set.
+        seeds: of itself and its repeats.
+        data: option and settings of its data set.
         config_dir: with the user's own options.
+        more: words at its end.
     """
-    space, recipe = retraining.protocol["space"], retraining.protocol["recipe"]
-    base = settings("retrain", [f"space={space['name']}", f"data={data}", f"trainer={RECIPE}"], config_dir)
-    words = [f"arch={retraining.text}", f"space={space['name']}", f"data={data}", f"trainer={RECIPE}"]
+    its_space, recipe = retraining.protocol["space"], retraining.protocol["recipe"]
+    parts = [f"space={its_space['name']}", f"data={data[0]}", f"trainer={RECIPE}"]
+    base = settings("retrain", parts, config_dir)
     trained = {"trainer": {key: recipe[key] for key in recipe if key in base.node("trainer")}}
     protocol = retraining.protocol
-    asked = {"space": space["settings"], **trained, "seed": retraining.seed, "validate": protocol["part"] == "train"}
+    if "validate_every" in protocol:
+        trained["trainer"]["validate_every"] = protocol["validate_every"]
+    asked = {"space": its_space["settings"], "data": data[1], **trained, "validate": protocol["part"] == "train"}
     asked["tested"] = protocol.get("tested", "last")
-    return shlex.join(["nas", *place(config_dir), "retrain", *words, *_differing(asked, base.tree())])
+    first = min(seeds)
+    together = sorted(seeds) == list(range(first, retraining.seed + 1))  # its own is then the last, which is exported
+    asked |= {"seed": first, "seeds": len(seeds)} if together else {"seed": retraining.seed}
+    space = base.make("space")
+    known = {space.to_text(space.from_text(name)): name for name in space.published}
+    words = [f"arch={known.get(retraining.text, retraining.text)}", *parts, *_differing(asked, base.tree())]
+    return shlex.join(["nas", *place(config_dir), "retrain", *words, *more])
 
 
 def place(config_dir: Path | None) -> list[str]:
@@ -63,7 +85,14 @@ def _differing(mine: Mapping[str, Any], usual: Mapping[str, Any], prefix: str = 
         there = usual.get(key)
         if key.startswith("_") or value == there:
             continue
-        if isinstance(value, Mapping) and isinstance(there, Mapping):
+        if isinstance(value, Mapping) and isinstance(there, Mapping) and value.keys() <= there.keys():
             yield from _differing(value, there, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}={value if isinstance(value, str) else json.dumps(value)}"
+            yield f"{prefix}{key}={_spelled(value)}"
+
+
+def _spelled(value: Any) -> str:
+    """A value as the command line takes it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_spelled(inner)}" for key, inner in value.items()) + "}"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -156,7 +156,8 @@ class _Order:
             "split": self.split.hash,
             "part": "train" if self.validate else "train+valid",
             "recipe": self.recipe.protocol() | {"network": self.sizes},
-            **({"tested": self.tested} if self.tested != "last" else {}),
+            # which epoch is the best depends on which were validated
+            **({"tested": "best", "validate_every": self.recipe.validate_every} if self.tested == "best" else {}),
         }
 
     def train(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Selection:
         space: of the architecture.
         run, trial: where it was found; None for one from elsewhere.
         winner: of which comparison it is; None for one from elsewhere.
+        told: where it was found, as its genotype file says.
     """
 
     settings: Settings
@@ -39,6 +40,7 @@ class Selection:
     run: Run | None = None
     trial: Trial | None = None
     winner: Winner | None = None
+    told: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def protocol(self) -> Mapping[str, Any]:
@@ -53,7 +55,7 @@ class Selection:
         """Where it was found, JSON-safe; empty for one from elsewhere."""
         if self.winner is not None:
             return self.winner.facts
-        return {} if self.run is None or self.trial is None else facts_of(self.run, self.trial)
+        return dict(self.told) if self.run is None or self.trial is None else facts_of(self.run, self.trial)
 
     @property
     def text(self) -> str:
@@ -91,9 +93,11 @@ def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
     """
     name, arch, comparison = settings.get("run"), settings.get("arch"), settings.get("comparison")
     if (name is None and comparison is None) == (arch is None):
-        given = f"run={name or 'null'}, comparison={comparison or 'null'} and arch={arch or 'null'}"
-        raise UsageError(f"{given}; expected a run, a comparison, or an architecture")
+        values = {"run": name, "comparison": comparison, "arch": arch}
+        given = [f"{key}={value}" for key, value in values.items() if value is not None] or ["run=null", "arch=null"]
+        raise UsageError(f"{' and '.join(given)}; expected a run, a comparison or an architecture")
     run = trial = won = None
+    told: Mapping[str, Any] = {}
     if comparison is not None:
         if settings.get("trial") != "best":
             raise UsageError(f"trial={settings.get('trial')}: a run of a comparison has its winner alone; leave it out")
@@ -108,11 +112,11 @@ def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
         settings = settings.inheriting({part: parts[part] for part in inherits if part in parts})
         text = trial.text
     else:
-        settings, text = named_architecture(settings, arch, inherits)
+        settings, text, told = named_architecture(settings, arch, inherits)
     space = settings.make("space")
     architecture = space.from_text(text)
     space.validate(architecture)
-    return Selection(settings, space, architecture, run, trial, won)
+    return Selection(settings, space, architecture, run, trial, won, told)
 
 
 def folder_of(chosen: Selection, base: str) -> Path:
@@ -125,16 +129,18 @@ def folder_of(chosen: Selection, base: str) -> Path:
     return Path(base).expanduser() / digits
 
 
-def named_architecture(settings: Settings, arch: str, inherits: Sequence[str]) -> tuple[Settings, str]:
-    """The text of `arch=`; where that is a genotype file or a published name, the settings inherit what it implies."""
+def named_architecture(
+    settings: Settings, arch: str, inherits: Sequence[str]
+) -> tuple[Settings, str, Mapping[str, Any]]:
+    """Settings, text and origin of `arch=`; the settings inherit what a genotype file or a published name implies."""
     # A file is told from text by its being there; a name that ends like one is meant as one
     if not (arch.endswith(".json") or (len(arch) < 256 and Path(arch).is_file())):
-        return _of_published_name(settings, arch), arch
+        return _of_published_name(settings, arch), arch, {}
     genotype = read_genotype(Path(arch).expanduser())
     parts = {"space": (genotype.space, genotype.space_settings)}
     if genotype.data and "data" in inherits:
         parts["data"] = (genotype.data, genotype.data_settings)
-    return settings.inheriting(parts), genotype.arch
+    return settings.inheriting(parts), genotype.arch, genotype.found
 
 
 def _of_published_name(settings: Settings, arch: str) -> Settings:
@@ -143,9 +149,9 @@ def _of_published_name(settings: Settings, arch: str) -> Settings:
     Raises:
         UsageError: the user named another, or it is no architecture of the space and no such name.
     """
-    plain, name = settings.inheriting({}), arch.strip()
+    name = arch.strip()
     if not re.fullmatch(r"[\w.-]+", name):
-        return plain
+        return settings.inheriting({})
     names: dict[str, str] = {}
     for option in group_options(settings.config_dir)["space"]:
         space = composed(settings.command, [f"space={option}"], settings.config_dir).make("space")
@@ -156,6 +162,7 @@ def _of_published_name(settings: Settings, arch: str) -> Settings:
             return found
         raise UsageError(f"arch={name} is a cell of space={names[name]}, not of space={found.choices['space']}")
     try:
+        plain = settings.inheriting({})
         plain.make("space").from_text(arch)
     except UsageError as error:
         raise UsageError(f"{error}; published names are {', '.join(names)}") from None

@@ -27,7 +27,7 @@ from conftest import ARCH, QUICK, rows
         (["describe", "arch=|conv~0|+|a~0|b~1|+|c~0|d~1|e~2|"], "'conv~0' is not an edge of NAS-Bench-201"),
         (["describe", "arch=nothing"], "arch='nothing' is not a NAS-Bench-201 string"),
         (["describe", "format=xml"], "format must be one of table, json, got 'xml'"),
-        (["retrain"], "run=null and arch=null; expected exactly one of them"),
+        (["retrain"], "run=null and arch=null; expected a run, a comparison or an architecture"),
         (["retrain", "arch=none.json"], "arch=none.json cannot be read (No such file or directory)"),
         (["leaderboard"], "there is no store nas.db"),
         (["export", "run=x"], "there is no store nas.db"),
@@ -58,7 +58,7 @@ def test_wrong_usage_gets_one_sentence_and_starts_nothing(nas, tmp_path, words, 
             ["export", "run=one", "format=tflite"],
             "format must be one of genotype, onnx, python, state, torch_export, got 'tflite'",
         ),
-        (["retrain", "run=one", f"arch={ARCH}"], "expected exactly one of them"),
+        (["retrain", "run=one", f"arch={ARCH}"], "expected a run, a comparison or an architecture"),
         (["search", "run=one", "objective.metric=speed", *QUICK], "now it is speed"),
     ],
 )
@@ -86,6 +86,10 @@ def test_mistakes_about_a_store_leave_it_as_it_was(searched, words, said):
         (
             '{"cellnas_genotype": 1, "space": {"name": "nasbench201", "settings": {"_target_": "x"}}, "arch": "x"}',
             "_target_",
+        ),
+        (
+            '{"cellnas_genotype": 1, "space": {"name": "nasbench201", "settings": {"cells": "${a}"}}, "arch": "x"}',
+            "holds '${a}', which refers to something else; it was not used",
         ),
         ("[" * 100_000, "no valid JSON"),
         ('{"cellnas_genotype": 1, "space": {"name": "os.system"}, "arch": "x", "canonical": "x"}', "unknown space"),

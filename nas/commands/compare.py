@@ -149,9 +149,10 @@ def command(settings: Settings, out: Path | None = None) -> str:
 
 
 def _parts(settings: Settings, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What a command on a winner inherits: the space, and the data set where the evaluator reads one."""
+    """What a command on a winner inherits: the space, and the data set that the runs or the table are of."""
     parts = recorded_parts({**settings.tree(), "choices": settings.choices})
-    return {part: found for part, found in parts.items() if part in about}
+    known = "data" in about or settings.choices["evaluator"] == "table"
+    return {part: found for part, found in parts.items() if known or part != "data"}
 
 
 def remarks(settings: Settings, match: Match, results: list[RunResult], wall: float) -> dict[str, str]:

@@ -29,7 +29,7 @@ def main(settings: Settings) -> int:
     if arch is None:
         settings = settings.inheriting({})
     else:
-        settings, text = named_architecture(settings, arch, INHERITS)
+        settings, text, _ = named_architecture(settings, arch, INHERITS)
     space = settings.make("space")
     if text is None:
         facts = _space(settings, space)

@@ -11,7 +11,8 @@ import importlib
 import importlib.util
 import pkgutil
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -25,7 +26,7 @@ from nas.drawing.stages import stages
 from nas.export import card
 from nas.export.check import Checked, check, original
 from nas.export.genotype import NAME, Genotype, write_genotype
-from nas.export.model import Model, loaded, repeats_of, trained, weights_of
+from nas.export.model import Model, data_sets, loaded, repeats_of, trained, weights_of
 from nas.files import check_folder, filling
 from nas.output import counted, milliseconds, print_table, run_folder
 from nas.reproduction import place, retrain_command, search_command
@@ -35,6 +36,8 @@ from nas.settings import recorded_parts
 from nas.store.leaderboard import find_trial
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from nas.settings import Settings
     from nas.store.base import Retraining
 
@@ -43,7 +46,8 @@ if TYPE_CHECKING:
 
 INHERITS = ("space", "data")
 """Parts that the run or the genotype file names."""
-GENOTYPE = "genotype"
+GENOTYPE, STATE = "genotype", "state"
+"""The first is no network. The second is the network itself, so that it is also how fast that is."""
 
 
 def forms() -> dict[str, ModuleType]:
@@ -55,9 +59,12 @@ def forms() -> dict[str, ModuleType]:
 def main(settings: Settings) -> int:
     asked = _formats(settings.get("format"))
     whole_number("images", settings.get("images"))
-    given = [key for key in ("run", "comparison", "arch") if settings.get(key) is not None]
-    if asked == [GENOTYPE] and given == ["run"]:
-        return _recorded(settings)
+    if asked == [GENOTYPE]:
+        _refuse_unused(settings)
+        given = [key for key in ("run", "comparison", "arch") if settings.get(key) is not None]
+        parts = [word for word in settings.arguments if word.startswith(("space", "data"))]
+        if given == ["run"] and not parts:
+            return _recorded(settings)
     chosen = selected(settings, INHERITS)
     target = Path(chosen.settings.get("out") or folder_of(chosen, "exports")).expanduser().absolute()
     if asked == [GENOTYPE]:
@@ -67,19 +74,32 @@ def main(settings: Settings) -> int:
     check_folder(target)
     model, repeats = modelled(chosen)
     expected, plain = original(model)
-    modules = forms()
-    checked: dict[str, Checked] = {}
     with filling(target) as folder:
-        card.write(folder, card.about(model, plain, checked, repeats), [])
-        for name in asked:
-            if name == GENOTYPE:
-                (folder / NAME).write_text(_selected_genotype(chosen).to_json())
-                continue
-            modules[name].write(model, folder)
-            checked[name] = check(model, name, modules[name].FILES, folder, expected)
+        card.write(folder, card.about(model, plain, {}, repeats), [])  # which `state` is read with
+        if GENOTYPE in asked:
+            (folder / NAME).write_text(_selected_genotype(chosen).to_json())
+        checked = _written(model, [STATE, *asked], folder, expected)
+        plain = replace(plain, latency=checked[STATE].latency)
+        if STATE not in asked:
+            for file in checked.pop(STATE).files:
+                (folder / file).unlink()
         card.write(folder, card.about(model, plain, checked, repeats), _pictures(model, folder))
     _report(model, plain, checked, target)
+    if model.retraining is None:
+        others = data_sets(chosen.settings.make("store"), model.text)
+        where = f" on {chosen.settings.choices['data']}; it was on {', '.join(others)}, so set data=" if others else ""
+        print(f"It was never retrained{where}: its weights are random (nas retrain trains it).")
     return 0
+
+
+def _written(model: Model, asked: Sequence[str], folder: Path, expected: Tensor) -> dict[str, Checked]:
+    """Forms written and checked, each once."""
+    checked: dict[str, Checked] = {}
+    for name, module in forms().items():
+        if name in asked:
+            module.write(model, folder)
+            checked[name] = check(model, name, module, folder, expected)
+    return checked
 
 
 def _pictures(model: Model, folder: Path) -> list[str]:
@@ -111,6 +131,13 @@ def _formats(given: object) -> list[str]:
                     f"format={name} needs {module}, which is not installed: pip install 'cellnas[{extra}]'"
                 )
     return [name for name in (GENOTYPE, *modules) if name in asked]
+
+
+def _refuse_unused(settings: Settings) -> None:
+    """Settings of networks where only a genotype is written."""
+    for word in settings.arguments:
+        if word.startswith(("weights=", "images=")):
+            raise UsageError(f"{word} has no effect on format=genotype; leave it out, or add a format")
 
 
 def _recorded(settings: Settings) -> int:
@@ -152,19 +179,22 @@ def modelled(chosen: Selection) -> tuple[Model, list[Retraining]]:
     """
     settings, space = chosen.settings, chosen.space
     option = settings.choices.get("data")
-    if not option:
-        raise UsageError("data=null: a network is checked on images; set data= to the data set it is for")
+    assert option is not None  # it has a default that null cannot replace
     store, data = settings.make("store"), settings.make("data")
+    its_space = {"name": chosen.space_name, "settings": chosen.space_settings}
     run, trial = (chosen.run.name if chosen.run else None), (chosen.trial.number if chosen.trial else None)
     if settings.get("weights"):
-        retraining: Retraining | None = weights_of(Path(settings.get("weights")).expanduser())
+        folder = Path(settings.get("weights")).expanduser()
+        retraining: Retraining | None = weights_of(folder, its_space, chosen.text, data.name)
     else:
-        retraining = trained(store, chosen.space_name, chosen.text, run, trial)
+        retraining = trained(store, its_space, chosen.text, data.name, run=run, trial=trial)
     if retraining is not None:
         sizes = retraining.protocol["recipe"]["network"]
     else:
         recipe = chosen.protocol.get("recipe") or {}
         sizes = recipe.get("network") or {}
+    repeats = [] if retraining is None else repeats_of(store, retraining)
+    its_data = (option, _settings_of_data(settings))
     split = data.split()
     torch.manual_seed(0)
     network = space.build(chosen.architecture, data.task, space.known_sizes(sizes)).eval()
@@ -182,26 +212,32 @@ def modelled(chosen: Selection) -> tuple[Model, list[Retraining]]:
         class_names=names,
         images=split.valid.first(settings.get("images")),
         split=split.hash,
-        data=(option, _settings_of_data(settings)),
+        data=its_data,
         retraining=retraining,
-        commands=_commands(chosen, retraining, option),
+        commands=_commands(chosen, repeats, its_data),
         config_dir=settings.config_dir,
     )
-    return model, [] if retraining is None else repeats_of(store, retraining)
+    return model, repeats
 
 
-def _commands(chosen: Selection, retraining: Retraining | None, data: str) -> dict[str, str]:
-    """What finds, trains and exports it again, as far as that is known."""
+def _commands(chosen: Selection, repeats: Sequence[Retraining], data: Part) -> dict[str, str]:
+    """What finds, trains and exports it again, as far as that is known.
+
+    Args:
+        repeats: the retraining that its weights are of, and those of other seeds.
+    """
     settings = chosen.settings
-    found: dict[str, str] = {}
+    found: dict[str, str | None] = {}
+    where = [word for word in settings.arguments if word.startswith(("store=", "store."))]
     if chosen.winner is not None:
-        if command := chosen.winner.head.get("command"):
-            found["compare"] = command
-    elif chosen.run is not None and (search := search_command(chosen.run, settings.config_dir)) is not None:
-        found["search"] = search
-    if retraining is not None:
-        found["retrain"] = retrain_command(retraining, data, settings.config_dir)
-    return found | {"export": shlex.join(["nas", *place(settings.config_dir), "export", *settings.arguments])}
+        found["compare"] = chosen.winner.head.get("command")
+    elif chosen.run is not None and chosen.trial is not None:
+        found["search"] = search_command(chosen.run, chosen.trial.number, settings.config_dir, where)
+    if repeats:
+        seeds = [repeat.seed for repeat in repeats]
+        found["retrain"] = retrain_command(repeats[0], seeds, data, settings.config_dir, where)
+    found["export"] = shlex.join(["nas", *place(settings.config_dir), "export", *settings.arguments])
+    return {name: command for name, command in found.items() if command is not None}
 
 
 def _report(model: Model, plain: Checked, checked: dict[str, Checked], target: Path) -> None:
@@ -211,12 +247,10 @@ def _report(model: Model, plain: Checked, checked: dict[str, Checked], target: P
         rows.append([name, " ".join(form.files), f"{form.difference:.1e}", f"{form.accuracy:.4f}", *_timed(form)])
     title = f"{model.text}\nchecked in fresh processes on {counted(len(model.images), 'validation image')}"
     print_table(title, head, rows, text=("format", "files"))
-    if model.retraining is None:
-        print("It was never retrained: its weights are random (nas retrain trains it).")
-    else:
+    if model.retraining is not None:
         tested = model.retraining.metrics["test_accuracy"]
         print(f"Weights of {model.retraining.folder}, test accuracy {tested:.4f}.")
-        if model.retraining.protocol["part"] != "train":
+        if card.seen(model.retraining.protocol, model.split):
             print("They may have been trained on these images too: the accuracies above say only that all forms agree.")
     print(f"In {target}/: {card.CARD} and model.json say what it is.")
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nas.core import UsageError, one_of, whole_number
-from nas.output import amount, print_json, print_table
+from nas.output import amount, counted, print_json, print_table
 from nas.store.base import Retraining
-from nas.store.leaderboard import Entry, epochs, leaderboard, protocol_words, recipe_key
+from nas.store.leaderboard import Entry, epochs, leaderboard, protocol_words, recipe_key, retrained_row, without_trial
 
 if TYPE_CHECKING:
     from nas.settings import Settings
@@ -27,14 +27,23 @@ def main(settings: Settings) -> int:
         top=settings.get("top"),
         group=settings.get("group"),
     )
+    others = without_trial(settings.make("store")) if settings.get("run") is None else []
     if settings.get("format") == "json":
-        print_json([entry.row() for entries in sets for entry in entries])
+        rows = [entry.row() for entries in sets for entry in entries]
+        for group in others:
+            retrained = [retrained_row(one) for one in group]
+            rows.append({"run": None, "number": None, "arch": group[0].text, "retrained": retrained})
+        print_json(rows)
         return 0
-    if not sets:
+    if not sets and not others:
         print("no trials yet" if settings.get("run") is None else f"run {settings.get('run')!r} has no trials yet")
     for entries in sets:
         show(entries, several=settings.get("run") is None)
-    if len(sets) > 1:
+    recipes = sorted({recipe_key(other[0]) for other in others})
+    for recipe in recipes:
+        alike = [other for other in others if recipe_key(other[0]) == recipe]
+        _show_others(alike[: settings.get("top") or None])
+    if len(sets) + len(recipes) > 1:
         print("The tables differ in data, recipe, network, space or objective: do not rank one against another.")
     return 0
 
@@ -71,9 +80,26 @@ def show(entries: Sequence[Entry], *, several: bool) -> None:
     )
     for recipe in recipes:
         mark = f"@{recipe}" if len(recipes) > 1 else "test_accuracy"
-        print(f"{mark}: retrained on training and validation images, {_recipe_words(tests[recipe])}.")
+        print(f"{mark}: retrained on {_recipe_words(tests[recipe])}.")
     if any(entry.trial.reused_from is not None for entry in entries):
         print("reused N: the result of trial N, which computes the same function.")
+
+
+def _show_others(others: Sequence[Sequence[Retraining]]) -> None:
+    """Architectures that were retrained with one recipe and are of no trial."""
+    rows = []
+    for rank, group in enumerate(others, start=1):
+        first, tests = group[0], [one.metrics["test_accuracy"] for one in group]
+        rows.append([str(rank), _spread(tests), str(len(group)), amount(first.metrics.get("parameters")), first.text])
+    protocol = others[0][0].protocol
+    title = f"of no trial: {protocol['data']} (split {protocol['split']}), retrained on {_recipe_words(others[0][0])}"
+    columns = ["rank", "test_accuracy", "seeds", "params", "arch"]
+    print_table(title, columns, rows, text=("arch",), keys=("rank",))
+
+
+def _spread(values: Sequence[float]) -> str:
+    """`mean ± standard deviation`, the latter where there are several."""
+    return f"{statistics.fmean(values):.4f}" + (f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else "")
 
 
 def _score(entry: Entry) -> str:
@@ -89,12 +115,13 @@ def _test(entry: Entry, recipes: Sequence[str]) -> str:
     for recipe in recipes:
         values = [test.metrics["test_accuracy"] for test in entry.tested if recipe_key(test) == recipe]
         if values:
-            spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.fmean(values):.4f}{spread}{f' @{recipe}' if len(recipes) > 1 else ''}")
+            cells.append(f"{_spread(values)}{f' @{recipe}' if len(recipes) > 1 else ''}")
     return ", ".join(cells)
 
 
 def _recipe_words(test: Retraining) -> str:
     recipe = test.protocol["recipe"]
     sizes = [f"{key} {value}" for key, value in recipe["network"].items()]
-    return ", ".join([f"{recipe['epochs']} epochs", f"{recipe['train_images'] or 'all'} images", *sizes])
+    part = "training" if test.protocol["part"] == "train" else "training and validation"
+    images = f"{part} images, {recipe['train_images'] or 'all'} of them"
+    return ", ".join([images, counted(recipe["epochs"], "epoch"), *sizes])

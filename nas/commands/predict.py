@@ -27,7 +27,10 @@ def main(settings: Settings) -> int:
     if not settings.get("images"):
         raise UsageError("images=[]; expected an image, a folder of images, or a list of them")
     folder = read(Path(settings.get("model")).expanduser())
-    files = [file for place in settings.get("images") for file in images_of(Path(place).expanduser())]
+    places = settings.get("images")
+    if Path(",".join(places)).expanduser().exists():  # a name with a comma is one name
+        places = [",".join(places)]
+    files = [file for place in places for file in images_of(Path(place).expanduser())]
     found = list(predict(folder, files, settings.config_dir))
     classes = folder.about["classes"]
     if settings.get("format") == "json":

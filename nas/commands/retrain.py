@@ -73,7 +73,7 @@ def main(settings: Settings) -> int:
         documents = [asdict(retraining) | {"new": new} for retraining, new in done]
         print_json(documents[0] if count == 1 else {"retrainings": documents, "test_accuracy": _spread(done)})
     elif count == 1:
-        _report(*done[0], recipe.epochs)
+        _report(*done[0], recipe.epochs, settings.get("out"))
     else:
         _report_all(done)
     return 0
@@ -125,10 +125,12 @@ class _Shown:
             draw_curve(self.events, self.curve)
 
 
-def _report(retraining: Retraining, new: bool, epochs: int) -> None:
+def _report(retraining: Retraining, new: bool, epochs: int, out: str | None) -> None:
     metrics = retraining.metrics
     if not new:
         print("this training was done before; its stored result (seed=N trains a repeat):")
+        if out is not None and Path(out).expanduser().absolute() != Path(retraining.folder):
+            print(f"out={out} was not written: its folder is the one named below")
     when = (
         f"epoch {metrics['best_epoch']:.0f}, the best by validation"
         if "best_epoch" in metrics

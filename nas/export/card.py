@@ -6,12 +6,13 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from nas.environment import environment
+from nas.environment import environment, processor
 from nas.export import folder as exported
 from nas.export.check import Checked
 from nas.export.model import Model
@@ -50,8 +51,9 @@ def about(
         "images": len(model.images),
         "original": {"accuracy": original.accuracy, "latency_ms": dict(original.latency)},
         "formats": {form: _form(checked) for form, checked in forms.items()},
+        "processor": processor(),
         "threads": torch.get_num_threads(),
-        "environment": environment(),
+        "environment": environment() | ({"onnxruntime": version("onnxruntime")} if "onnx" in forms else {}),
         "commands": dict(model.commands),
     }
 
@@ -66,6 +68,7 @@ def _trained(retraining: Retraining, repeats: Sequence[Retraining]) -> dict[str,
         "recipe": dict(retraining.protocol["recipe"]),
         "split": retraining.protocol["split"],
         "part": retraining.protocol["part"],
+        "tested": retraining.protocol.get("tested", "last"),
         "seconds": retraining.seconds,
     }
 
@@ -103,7 +106,8 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
         f"| parameters | {amount(facts['parameters'])} ({facts['parameters']:,}) |",
         f"| FLOPs (multiply-accumulates) | {amount(facts['flops'])} |",
         f"| images | {size}; pixel values 0-255 are divided by 255, less the mean ({_numbers(given['mean'])}), divided "
-        f"by the standard deviation ({_numbers(given['std'])}) |",
+        f"by the standard deviation ({_numbers(given['std'])}); `nas predict` averages files that are a whole number "
+        "of times as large, and resizes others bilinearly |",
         f"| classes | {', '.join(facts['classes'])} |",
         f"| data | {data['name']}, split `{data['split']}` |",
         *_training(facts["trained"]),
@@ -112,8 +116,8 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
         "## The files, checked",
         "",
         f"Each was loaded in a fresh process and compared with the network on {facts['images']} validation images"
-        f"{_seen(facts['trained'])}. "
-        f"Milliseconds on this machine's CPU with {counted(facts['threads'], 'thread')}, median.",
+        f"{_caveat(facts)}. "
+        f"Milliseconds on {facts['processor']} with {counted(facts['threads'], 'thread')}, median.",
         "",
         "| format | files | largest difference of a logit | allowed | accuracy on these | 1 image | 64 images |",
         "|---|---|---|---|---|---|---|",
@@ -137,9 +141,14 @@ def _headline(facts: Mapping[str, Any]) -> str:
     return f"A cell of {facts['space']['name']}: test accuracy {over['mean']:.4f}{spread} on {facts['data']['name']}"
 
 
-def _seen(trained: Mapping[str, Any] | None) -> str:
+def seen(protocol: Mapping[str, Any], split: str) -> bool:
+    """Whether a retraining may have trained on validation images of a split."""
+    return bool(protocol["part"] != "train" or protocol["split"] != split)
+
+
+def _caveat(facts: Mapping[str, Any]) -> str:
     """A remark where an accuracy flatters."""
-    if trained is None or trained["part"] == "train":
+    if facts["trained"] is None or not seen(facts["trained"], facts["data"]["split"]):
         return ""
     return ", which may be among those that it was trained on: how good it is, only the test accuracy says"
 
@@ -149,9 +158,11 @@ def _training(trained: Mapping[str, Any] | None) -> list[str]:
         return ["| trained | not at all: its weights are random |"]
     recipe = trained["recipe"]
     told = {key: value for key, value in recipe.items() if key != "network" and value is not None}
+    best = ", the best epoch by validation" if trained["tested"] == "best" else ""
     images = "training" if trained["part"] == "train" else "training and validation"
     return [
-        f"| test accuracy | {trained['test_accuracy']:.4f} of these weights, measured once (seed {trained['seed']}) |",
+        f"| test accuracy | {trained['test_accuracy']:.4f} of these weights{best}, measured once "
+        f"(seed {trained['seed']}) |",
         f"| trained | {trained['seconds']:,.0f} s on {images} images: {_listed(told)} |",
     ]
 

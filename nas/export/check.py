@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -18,9 +19,6 @@ from torch import Tensor
 from nas.core import UserError
 from nas.export import replay
 from nas.export.model import Model
-
-ALONE = ("python", "torch_export", "onnx")
-"""Forms that need nothing of cellnas, so that the process that runs them has none of it."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +41,18 @@ class Checked:
 
 
 def original(model: Model) -> tuple[Tensor, Checked]:
-    """Logits of the network itself, and how it does."""
-    images = model.inputs()
+    """Logits of the network itself, and how it does; without latencies, which a process of this age would bias."""
     with torch.inference_mode():
-        logits = torch.cat(replay.logits(model.network, images)).clone()
-        timed = replay.latencies(model.network, images)
-    return logits, Checked((), 0.0, _tolerance(logits), _accuracy(logits, model), timed)
+        logits = torch.cat(replay.logits(model.network, model.inputs())).clone()
+    return logits, Checked((), 0.0, _tolerance(logits), _accuracy(logits, model), {})
 
 
-def check(model: Model, form: str, files: Sequence[str], folder: Path, expected: Tensor) -> Checked:
+def check(model: Model, form: str, written: ModuleType, folder: Path, expected: Tensor) -> Checked:
     """Run a form and compare it.
 
     Args:
-        form: name of a module of `nas.export.formats`, which wrote the files.
+        form: its name.
+        written: the module of `nas.export.formats` that wrote its files.
         expected: logits of the network.
 
     Raises:
@@ -68,11 +65,21 @@ def check(model: Model, form: str, files: Sequence[str], folder: Path, expected:
             np.save(work / "images.npy", images.numpy())
         else:
             torch.save(images, work / "images.pt")
-        alone = ["-I"] if form in ALONE else []
+        alone = ["-I"] if written.ALONE else []
         # a space of the user's own is importable there from wherever it is here
         environment = os.environ | ({} if alone else {"PYTHONPATH": os.pathsep.join(sys.path)})
         own = [str(model.config_dir.absolute())] if model.config_dir else []
-        words = [sys.executable, "-B", *alone, replay.__file__, form, str(folder), str(work), *own]
+        words = [
+            sys.executable,
+            "-B",
+            *alone,
+            replay.__file__,
+            form,
+            str(folder),
+            str(work),
+            str(torch.get_num_threads()),
+            *own,
+        ]
         done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
@@ -85,7 +92,7 @@ def check(model: Model, form: str, files: Sequence[str], folder: Path, expected:
             logits = torch.load(work / "logits.pt", weights_only=True)
         timed = json.loads((work / "latency.json").read_text())
     tolerance = _tolerance(expected)
-    found = Checked(tuple(files), _difference(logits, expected), tolerance, _accuracy(logits, model), timed)
+    found = Checked(tuple(written.FILES), _difference(logits, expected), tolerance, _accuracy(logits, model), timed)
     changed = _changed_labels(logits, expected, tolerance)
     if not found.difference <= tolerance or changed:
         labels = f", and {changed} of {len(expected)} labels" if changed else ""

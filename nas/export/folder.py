@@ -6,6 +6,7 @@ Nothing in such a folder is run or unpickled: it may come from elsewhere.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from nas.core import Task, UsageError
 from nas.settings import Settings, settings
 
 NAME, VERSION = "model.json", 1
+LARGEST = 2**24
+"""Values of an image, far beyond any that is trained on; a larger one would take the memory of the machine."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,14 @@ def read(path: Path) -> Folder:
 def _check(about: Mapping[str, Any]) -> None:
     task = Task(**about["task"])
     shape = (task.channels, task.height, task.width, task.classes)
-    if not all(isinstance(size, int) and 0 < size <= 2**16 for size in shape):
+    if not all(isinstance(size, int) and size > 0 for size in shape) or math.prod(shape[:3]) > LARGEST:
         raise ValueError(f"task {shape}")
     given = about["preprocessing"]
     for key in ("mean", "std"):
-        if len(given[key]) != task.channels or not all(isinstance(value, (int, float)) for value in given[key]):
+        if len(given[key]) != task.channels or not all(math.isfinite(value) for value in given[key]):
             raise ValueError(f"preprocessing.{key}")
+    if min(given["std"]) <= 0:
+        raise ValueError("preprocessing.std")
     if len(about["classes"]) != task.classes or not all(isinstance(name, str) for name in about["classes"]):
         raise ValueError("classes")
     if not isinstance(about["arch"], str) or not isinstance(about["space"]["name"], str):

@@ -72,6 +72,8 @@ class Body:
                 if name:
                     self.tensors[name] = None
                 continue
+            if value.kind == "own":
+                self.tensors[value.target] = None
             self.uses[value] = self.uses.get(value, 0) + 1
             if self.uses[value] == 1:
                 self.called |= {value.target} if value.kind == "module" else set()
@@ -98,8 +100,8 @@ class Body:
         return repr(tree)
 
     def _value(self, value: Value, depth: int) -> str:
-        if value.kind == "input":
-            return value.target
+        if value.kind in ("input", "own"):
+            return f"self.{value.target}" if value.kind == "own" else value.target
         if value in self.names:
             return self.names[value]
         alone = self.uses[value] == 1 and value.hint is None and depth < DEEPEST and not self._block(value)

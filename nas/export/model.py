@@ -66,6 +66,11 @@ class Model:
         """The images normalised, (N, C, H, W)."""
         return plain_batch(self.images, 0, len(self.images)).contiguous()
 
+    def fresh(self) -> nn.Module:
+        """The network before any training, in evaluation mode."""
+        torch.manual_seed(0)
+        return self.space.build(self.architecture, self.task, self.space.known_sizes(self.sizes)).eval()
+
     @cached_property
     def program(self) -> ExportedProgram:
         """The network as `torch.export` takes it down, for batches of any size."""
@@ -74,19 +79,37 @@ class Model:
             return export(self.network, (torch.zeros(2, *self.shape),), dynamic_shapes=({0: Dim("batch", min=1)},))
 
 
-def trained(store: Store, space: str, text: str, run: str | None, trial: int | None) -> Retraining | None:
-    """The last retraining of an architecture whose checkpoint is there; None where it has none.
+def trained(
+    store: Store, space: Mapping[str, Any], text: str, data: str, *, run: str | None, trial: int | None
+) -> Retraining | None:
+    """The last retraining of an architecture on a data set whose checkpoint is there; None where it has none.
 
     Those of the trial itself come before those of the same architecture from elsewhere.
+
+    Args:
+        space: `name` and `settings`, as a retraining's protocol has them.
     """
     there = [
         retraining
         for retraining in _retrainings(store)
-        if (retraining.protocol["space"]["name"], retraining.text) == (space, text)
+        if (retraining.text, retraining.protocol["data"]) == (text, data)
+        and alike(retraining.protocol, space)
         and (Path(retraining.folder) / CHECKPOINT).is_file()
     ]
     own = [retraining for retraining in there if (retraining.run, retraining.trial) == (run, trial)]
     return next(reversed(own or there), None)
+
+
+def alike(protocol: Mapping[str, Any], space: Mapping[str, Any]) -> bool:
+    """Whether a retraining's space is this one; the network's own size is the recipe's and may differ."""
+    theirs, sizes = protocol["space"], protocol["recipe"]["network"]
+    both = [{k: v for k, v in one["settings"].items() if k not in sizes} for one in (theirs, space)]
+    return bool(theirs["name"] == space["name"] and both[0] == both[1])
+
+
+def data_sets(store: Store, text: str) -> list[str]:
+    """Names of the data sets that an architecture was retrained on."""
+    return sorted({retraining.protocol["data"] for retraining in _retrainings(store) if retraining.text == text})
 
 
 def _retrainings(store: Store) -> Sequence[Retraining]:
@@ -98,24 +121,35 @@ def _retrainings(store: Store) -> Sequence[Retraining]:
 
 
 def repeats_of(store: Store, retraining: Retraining) -> list[Retraining]:
-    """Retrainings that differ from this one in the seed alone, itself included, each seed once."""
-    alike = {
+    """Retrainings that differ from this one in the seed alone, each seed once, itself first."""
+    same = {
         other.seed: other
         for other in _retrainings(store)
         if (other.text, other.protocol) == (retraining.text, retraining.protocol)
     }
-    return list((alike | {retraining.seed: retraining}).values())
+    return [retraining, *(other for seed, other in same.items() if seed != retraining.seed)]
 
 
-def weights_of(folder: Path) -> Retraining:
-    """What a folder of `nas retrain` says of itself.
+def weights_of(folder: Path, space: Mapping[str, Any], text: str, data: str) -> Retraining:
+    """What a folder of `nas retrain` says of itself, of this architecture on this data set.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is none, or of something else.
     """
     retraining = read_result(folder)
     if retraining is None or not (folder / CHECKPOINT).is_file():
         raise UsageError(f"weights={folder} is no folder of nas retrain: it has no sound result.json and {CHECKPOINT}")
+    if retraining.text != text:
+        raise UsageError(f"weights={folder} are of arch={retraining.text}, not of {text}")
+    try:
+        theirs, same = retraining.protocol["data"], alike(retraining.protocol, space)
+    except (KeyError, TypeError, AttributeError):
+        raise UsageError(f"weights={folder}: its result.json is damaged") from None
+    if not same:
+        name = retraining.protocol["space"]["name"]
+        raise UsageError(f"weights={folder} are of space={name} with other settings, or of another space; set space=")
+    if theirs != data:
+        raise UsageError(f"weights={folder} were trained on {theirs}, not on {data}; set data=")
     return retraining
 
 

@@ -1,4 +1,4 @@
-"""Runs one exported form on images, in a process of its own: `python replay.py FORM FOLDER WORK [CONFIG_DIR]`.
+"""Runs one exported form on images, in a process of its own: `python replay.py FORM FOLDER WORK THREADS [CONFIG_DIR]`.
 
 It reads the images of WORK and writes logits and latencies there. Nothing but what the form itself needs is imported.
 """
@@ -25,7 +25,7 @@ Form = tuple[Callable[[Path], Any], Run, Callable[[Path, list[Any]], None]]
 """Reads the images, computes the logits of a batch, writes those of all batches."""
 
 
-def python(folder: Path, _config_dir: Path | None) -> Form:
+def python(folder: Path, threads: int, _config_dir: Path | None) -> Form:
     """`network.py`."""
     import importlib.util
 
@@ -34,29 +34,31 @@ def python(folder: Path, _config_dir: Path | None) -> Form:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return in_torch(module.Network())
+    return in_torch(module.Network(), threads)
 
 
-def torch_export(folder: Path, _config_dir: Path | None) -> Form:
+def torch_export(folder: Path, threads: int, _config_dir: Path | None) -> Form:
     """`model.pt2`."""
     import torch
 
-    return in_torch(torch.export.load(folder / "model.pt2").module())
+    return in_torch(torch.export.load(folder / "model.pt2").module(), threads)
 
 
-def state(folder: Path, config_dir: Path | None) -> Form:
+def state(folder: Path, threads: int, config_dir: Path | None) -> Form:
     """`model.safetensors` in the network of its space."""
     from nas.export.folder import read
 
-    return in_torch(read(folder).network(config_dir))
+    return in_torch(read(folder).network(config_dir), threads)
 
 
-def onnx(folder: Path, _config_dir: Path | None) -> Form:
+def onnx(folder: Path, threads: int, _config_dir: Path | None) -> Form:
     """`model.onnx` in ONNX Runtime."""
     import numpy as np
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
     return (
         lambda work: np.load(work / "images.npy"),
         lambda images: session.run(["logits"], {"images": images})[0],
@@ -64,9 +66,11 @@ def onnx(folder: Path, _config_dir: Path | None) -> Form:
     )
 
 
-def in_torch(network: Run) -> Form:
+def in_torch(network: Run, threads: int) -> Form:
     """A network of torch as a form."""
     import torch
+
+    torch.set_num_threads(threads)
 
     def run(images: Any) -> Any:
         with torch.inference_mode():
@@ -101,14 +105,22 @@ def latencies(run: Run, images: Any) -> dict[str, float]:
     return {str(size): latency(run, images[:size]) for size in BATCHES if len(images) >= size}
 
 
-def main(form: str, folder: Path, work: Path, config_dir: Path | None) -> None:
+FORMS = {function.__name__: function for function in (python, torch_export, state, onnx)}
+
+
+def main(form: str, folder: Path, work: Path, threads: int, config_dir: Path | None) -> None:
     """Run a form by its name."""
-    forms = {"python": python, "torch_export": torch_export, "state": state, "onnx": onnx}
-    read, run, write = forms[form](folder, config_dir)
+    read, run, write = FORMS[form](folder, threads, config_dir)
     images = read(work)
     write(work, logits(run, images))
     (work / "latency.json").write_text(json.dumps(latencies(run, images)))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]) if len(sys.argv) > 4 else None)
+    main(
+        sys.argv[1],
+        Path(sys.argv[2]),
+        Path(sys.argv[3]),
+        int(sys.argv[4]),
+        Path(sys.argv[5]) if len(sys.argv) > 5 else None,
+    )

@@ -21,14 +21,17 @@ from nas.core import UserError
 from nas.export.forward import Body, wrapped
 from nas.export.trace import straight
 
+LITERAL = 1024
+"""Largest buffer whose values are written out."""
+
 
 @dataclass(eq=False)
 class Part:
     """A module of the network.
 
     Args:
-        kind: `leaf` of torch, `sequence` written in place, or `own` with a class of its own.
-        base: name of its class.
+        kind: `leaf` of torch, `sequence` written in place, `own` with a class of its own, `parameter` or `buffer`.
+        base: name of its class; of a tensor, how it begins: `full`, `randn` or `tensor`.
         key: equal for parts that one class can stand for.
         values: of a leaf, its constructor's arguments.
         parts: attribute -> module within.
@@ -74,7 +77,7 @@ def source(network: nn.Module, images: Tensor, weights: str | None = None) -> So
     """Write a network.
 
     Args:
-        network: in evaluation mode.
+        network: in evaluation mode, with the values that a fresh one begins with.
         images: (B, C, H, W), two or more, of the size that it is for.
         weights: an expression for a state of the file's network; with it `Network()` takes up that state and is in
             evaluation mode, and `Network(trained=False)` is fresh.
@@ -96,7 +99,7 @@ def _part(module: nn.Module, args: Sequence[Any]) -> Part:
     if type(module).forward is nn.Sequential.forward:
         return _sequence(module, args, own=type(module) is not nn.Sequential)
     base = next(kind for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn"))
-    if base is type(module) or (base is not nn.Module and not any(True for _ in module.children())):
+    if base is type(module) or _does_as(base, module, args):
         return Part("leaf", f"nn.{base.__name__}", base, values=_constructed(module, base))
     line = straight(module, args)
     attributes = {name: _attribute(name) for name in line.calls}
@@ -110,6 +113,17 @@ def _part(module: nn.Module, args: Sequence[Any]) -> Part:
     names = {attribute: name for name, attribute in attributes.items() if attribute in parts}
     key = (type(module).__name__, line.inputs, lines, tuple((name, part.key) for name, part in parts.items()))
     return Part("own", type(module).__name__, key, parts=parts, names=names, inputs=line.inputs, body=lines)
+
+
+def _does_as(base: type[nn.Module], module: nn.Module, args: Sequence[Any]) -> bool:
+    """Whether a module of one's own computes what torch's class that it derives from computes, faster perhaps."""
+    if base is nn.Module or any(True for _ in module.children()):
+        return False
+    with torch.no_grad():
+        try:
+            return bool(torch.allclose(base.forward(module, *args), module(*args), rtol=1e-4, atol=1e-5))
+        except (TypeError, RuntimeError):  # it takes something else
+            return False
 
 
 def _sequence(module: nn.Module, args: Sequence[Any], *, own: bool) -> Part:
@@ -128,9 +142,19 @@ def _sequence(module: nn.Module, args: Sequence[Any], *, own: bool) -> Part:
 
 
 def _tensor(module: nn.Module, name: str) -> Part:
-    """A parameter or buffer of the module itself."""
+    """A parameter or buffer of the module itself, with what it begins as."""
     kind = "parameter" if name in dict(module.named_parameters(recurse=False)) else "buffer"
-    return Part(kind, "", kind, values={"size": tuple(getattr(module, name).shape)})
+    tensor = getattr(module, name).detach().cpu()
+    dtype = "" if tensor.dtype == torch.float32 else f", dtype={tensor.dtype}"
+    flat, size = tensor.flatten(), tuple(tensor.shape)
+    if not len(flat) or bool((flat == flat[0]).all()):
+        value = flat[0].item() if len(flat) else 0
+        return Part(kind, "full", (kind, "full", dtype), values={"size": size, "value": value})
+    if kind == "buffer" and len(flat) <= LITERAL:
+        return Part(kind, "tensor", (kind, "tensor", dtype), values={"value": tensor.tolist()})
+    if not tensor.is_floating_point():
+        return Part(kind, "full", (kind, "full", dtype), values={"size": size, "value": 0})
+    return Part(kind, "randn", (kind, "randn", dtype), values={"size": size, "std": float(f"{tensor.std():.2g}")})
 
 
 def _constructed(module: nn.Module, base: type[nn.Module]) -> dict[str, Any]:
@@ -262,12 +286,11 @@ def _construction(part: Part, classes: Mapping[Any, Class], prefix: str, given: 
     slots = dict(_slots(part, classes, prefix))
     texts = {slot[len(prefix) :]: given.get(slot, repr(value)) for slot, value in slots.items()}
     if part.kind in ("parameter", "buffer"):
-        empty = f"torch.empty({texts['size']})"
-        return f"nn.Parameter({empty})" if part.kind == "parameter" else empty
+        made = _beginning(part, texts)
+        return f"nn.Parameter({made})" if part.kind == "parameter" else made
     if part.kind == "own":
-        made = classes[part.key]
-        single = len(texts) == 1
-        return f"{made.name}({', '.join(text if single else f'{name}={text}' for name, text in texts.items())})"
+        words = list(texts.values()) if len(texts) == 1 else [f"{name}={text}" for name, text in texts.items()]
+        return f"{classes[part.key].name}({', '.join(words)})"
     words = []
     for name, parameter in inspect.signature(part.key).parameters.items():
         if name not in texts:
@@ -277,6 +300,19 @@ def _construction(part: Part, classes: Mapping[Any, Class], prefix: str, given: 
         elif f"{prefix}{name}" in given or part.values[name] != parameter.default:
             words.append(f"{name}={texts[name]}")
     return f"{part.base}({', '.join(words)})"
+
+
+def _beginning(part: Part, texts: Mapping[str, str]) -> str:
+    """The expression of a tensor before any training."""
+    dtype = part.key[2]
+    if part.base == "tensor":
+        return f"torch.tensor({texts['value']}{dtype})"
+    if part.base == "randn":
+        return f"torch.randn({texts['size']}{dtype}) * {texts['std']}"
+    plain = {"0": "zeros", "0.0": "zeros", "1": "ones", "1.0": "ones"}.get(texts["value"])
+    if plain:
+        return f"torch.{plain}({texts['size']}{dtype})"
+    return f"torch.full({texts['size']}, {texts['value']}{dtype})"
 
 
 # --- names -------------------------------------------------------------------------------------------------------

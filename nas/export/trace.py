@@ -36,8 +36,10 @@ class Value:
 
     Args:
         real: what it stands for.
-        kind: `input`, `module`, `function`, `method`, `operator`, `item` or `attribute`.
-        target: its name: of the input, the module, the function as written (`F.relu`), the method, the operator's sign.
+        kind: `input`, `own` (a parameter or buffer of the traced module), `module`, `function`, `method`, `operator`,
+            `item` or `attribute`.
+        target: its name: of the input, the tensor, the module, the function as written (`F.relu`), the method, the
+            operator's sign.
         args, kwargs: what it is called with, other stand-ins among them.
         hint: what it should be called in source.
     """
@@ -72,12 +74,14 @@ class Value:
 
     @property
     def shape(self) -> Any:
-        return (self.size(0), *self.real.shape[1:])
+        return self.real.shape if self.kind == "own" else (self.size(0), *self.real.shape[1:])
 
     def size(self, dim: int | None = None) -> Any:
         if dim is None:
             return self.shape
         sizes = self.real.shape
+        if self.kind == "own":  # has no batch
+            return sizes[dim]
         return sizes[dim] if dim % len(sizes) else Value(sizes[0], "method", "size", (self, 0))
 
     def dim(self) -> int:
@@ -96,6 +100,8 @@ class Value:
         raise NotStraight("decides by a value what is done")
 
     def __len__(self) -> int:
+        if self.kind == "own":
+            return len(self.real)
         raise NotStraight("asks for the size of the batch")
 
 
@@ -160,7 +166,7 @@ def straight(module: nn.Module, args: Sequence[Any]) -> Line:
         return Value(outcome, "module", within[child], tensors)
 
     try:
-        with torch.no_grad(), _calling(call):
+        with torch.no_grad(), _calling(call), _standing_for(module):
             output = module.forward(*given)
     except NotStraight as reason:
         raise UserError(f"{type(module).__name__} cannot be written as source: its forward {reason}") from None
@@ -176,6 +182,25 @@ def _calling(call: Callable[..., Any]) -> Iterator[None]:
         yield
     finally:
         nn.Module.__call__ = before  # type: ignore[method-assign]
+
+
+@contextmanager
+def _standing_for(module: nn.Module) -> Iterator[None]:
+    """With stand-ins for the tensors that a module has itself, so that what is computed of them is written too."""
+    plain = nn.Module.__getattr__
+    made: dict[str, Value] = {}
+
+    def get(self: nn.Module, name: str) -> Any:
+        found = plain(self, name)
+        if self is module and isinstance(found, Tensor):
+            return made.setdefault(name, Value(found, "own", name))
+        return found
+
+    nn.Module.__getattr__ = get  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.__getattr__ = plain  # type: ignore[method-assign]
 
 
 def _real(tree: Any) -> Any:

@@ -57,16 +57,18 @@ class Entry:
             "spread": self.spread,
             "members": self.members,
             "protocol": protocol_key(self.run, trial),
-            "retrained": [
-                {
-                    "seed": test.seed,
-                    "metrics": dict(test.metrics),
-                    "protocol": dict(test.protocol),
-                    "folder": test.folder,
-                }
-                for test in self.tested
-            ],
+            "retrained": [retrained_row(test) for test in self.tested],
         }
+
+
+def retrained_row(test: Retraining) -> dict[str, Any]:
+    """What is known of a retraining, JSON-safe."""
+    return {
+        "seed": test.seed,
+        "metrics": dict(test.metrics),
+        "protocol": dict(test.protocol),
+        "folder": test.folder,
+    }
 
 
 def objective_of(run: Run) -> Objective:
@@ -169,6 +171,19 @@ def leaderboard(
         there = sorted({name for es in ordered for e in es for name in (*e.trial.metrics, *e.trial.cost)})
         raise UsageError(f"sort must be score, number or one of {', '.join(there)}, got {sort!r}")
     return [entries[: top or None] for entries in ordered]
+
+
+def without_trial(store: Store) -> list[list[Retraining]]:
+    """Retrainings of architectures that are of no trial, one list for each architecture and recipe.
+
+    Those of one recipe stand together, the best mean test accuracy first.
+    """
+    groups: dict[tuple[str, str], list[Retraining]] = {}
+    for retraining in store.retrainings():
+        if retraining.run is None:
+            groups.setdefault((recipe_key(retraining), retraining.text), []).append(retraining)
+    mean = {key: statistics.fmean(one.metrics["test_accuracy"] for one in group) for key, group in groups.items()}
+    return [groups[key] for key in sorted(groups, key=lambda key: (key[0], -mean[key], key[1]))]
 
 
 def find_trial(store: Store, run: str | None, trial: int | str) -> tuple[Run, Trial]:

@@ -118,6 +118,43 @@ class Deciding(nn.Module):
         return x if x.sum() > 0 else -x
 
 
+class Standardised(nn.Conv2d):
+    """A convolution with a forward of its own, which is none of torch's."""
+
+    def forward(self, x):
+        return F.conv2d(x, self.weight - self.weight.mean(), self.bias, self.stride, self.padding)
+
+
+class Kept(nn.Module):
+    """Tensors of its own: trained, fixed, whole numbers, and one that no state has."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4))
+        self.noise = nn.Parameter(0.3 * torch.randn(64, 4))
+        self.register_buffer("order", torch.tensor([3, 1, 2, 0]))
+        self.register_buffer("mask", torch.tensor([1.0, 0.0, 1.0, 0.5]), persistent=False)
+
+    def forward(self, x):
+        return (x.mean((2, 3)) * self.scale)[:, self.order] * self.mask + self.noise.mean(0)
+
+
+def test_modules_of_ones_own_keep_their_forward_and_their_tensors():
+    torch.manual_seed(0)
+    built = nn.Sequential(Standardised(3, 4, 3, padding=1), Kept()).eval()
+    written = source(built, torch.randn(2, 3, 8, 8))
+    images = torch.randn(5, 3, 8, 8)
+    state = {**dict(built.named_buffers()), **built.state_dict()}
+    assert torch.equal(made(written.text, written.names, state)(images), built(images))
+    space = {}
+    exec(compile(HEAD + written.text, "network", "exec"), space)
+    fresh = space["Network"]().state_dict()
+    assert fresh[written.names["1.order"]].tolist() == [3, 1, 2, 0]
+    assert fresh[written.names["1.mask"]].tolist() == [1.0, 0.0, 1.0, 0.5]
+    assert fresh[written.names["1.scale"]].tolist() == [1.0] * 4
+    assert 0.2 < float(fresh[written.names["1.noise"]].std()) < 0.4
+
+
 def test_a_forward_that_depends_on_values_is_refused():
     with pytest.raises(UserError, match="Deciding cannot be written as source: its forward decides by a value"):
         source(Deciding(), torch.randn(2, 3))

@@ -15,6 +15,7 @@ from nas.export.model import Model
 
 FILES = ("model.onnx",)
 NEEDS: Mapping[str, str] = {"onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx"}
+ALONE = True
 
 
 def write(model: Model, folder: Path) -> None:

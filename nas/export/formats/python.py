@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,16 +16,17 @@ from nas.export.source import source
 
 FILES = ("network.py", "network.safetensors", "network.pt")
 NEEDS: Mapping[str, str] = {}
-WIDTH = 98
+ALONE = True
+WIDTH = 100
 
 HELPERS = '''
-CLASSES = {classes}
+{classes}
 MEAN, STD = {mean}, {std}
 
 
 def prepared(pixels):
     """What the network takes, from uint8 images (B, {shape}) with values 0 to 255."""
-    mean, std = (torch.tensor(values, device=pixels.device).view(-1, 1, 1) for values in (MEAN, STD))
+    mean, std = (torch.tensor(v, device=pixels.device).view(-1, 1, 1) for v in (MEAN, STD))
     return (pixels.float() / 255 - mean) / std
 
 
@@ -42,13 +44,12 @@ def weights():
 def write(model: Model, folder: Path) -> None:
     from safetensors.torch import save_file
 
-    written = source(model.network, torch.zeros(2, *model.shape), weights="weights()")
-    state = model.network.state_dict()
+    written = source(model.fresh(), torch.zeros(2, *model.shape), weights="weights()")
+    state = {**dict(model.network.named_buffers()), **model.network.state_dict()}
     renamed = tensors({new: state[old] for old, new in written.names.items()})
     shape = ", ".join(map(str, model.shape))
-    helpers = HELPERS.format(
-        classes=_wrapped(tuple(model.class_names)), mean=model.images.mean, std=model.images.std, shape=shape
-    )
+    mean, std = model.images.mean, model.images.std
+    helpers = HELPERS.format(classes=_classes(model.class_names), mean=mean, std=std, shape=shape)
     functional = "import torch.nn.functional as F\n" if "F." in written.text else ""
     imports = f"from pathlib import Path\n\nimport torch\n{functional}from torch import nn\n"
     (folder / FILES[0]).write_text(f"{_head(model, shape)}\n{imports}{helpers}\n\n{written.text}")
@@ -67,26 +68,19 @@ def _head(model: Model, shape: str) -> str:
         f"A network of the search space {model.space_name}, written by cellnas {environment()['cellnas']}.",
         model.text,
         f"{how} Network() has the exported weights and is in evaluation mode; Network(trained=False) is a fresh one to "
-        f"change and train. Both map normalised images (B, {shape}) to logits (B, {model.task.classes}).",
+        f"change and train. Both map normalised images (B, {shape}) to logits (B, {model.task.classes}). What acts in "
+        "training alone, such as drop-path and an auxiliary head, is not part of it.",
     ]
     lines = [line for text in paragraphs for line in (*textwrap.wrap(text, WIDTH), "")]
-    return "\n".join(
-        [
-            '"""' + lines[0],
-            *lines[1:],
-            "Made by:",
-            "",
-            *(f"    {command}" for command in model.commands.values()),
-            '"""',
-            "",
-        ]
-    )
+    lines += ["Made by:", "", *(f"    {command}" for command in model.commands.values())]
+    text = "\n".join(lines).replace("\\", "\\\\").replace('"""', '\\"""')
+    return f'"""{text}\n"""\n'
 
 
-def _wrapped(names: tuple[str, ...]) -> str:
-    """A tuple in lines."""
-    plain = repr(names)
-    if len(plain) < WIDTH - 10:
-        return plain
-    lines = textwrap.wrap(", ".join(map(repr, names)), WIDTH - 6, break_long_words=False, break_on_hyphens=False)
-    return "\n".join(["(", *(f"    {line}" for line in lines), ")"])
+def _classes(names: Sequence[str]) -> str:
+    """The line that names the classes, broken where it is too long."""
+    texts = [json.dumps(name, ensure_ascii=False) for name in names]
+    line = f"CLASSES = ({', '.join(texts)}{',' if len(texts) == 1 else ''})"
+    if len(line) <= WIDTH:
+        return line
+    return "\n".join(["CLASSES = (", *(f"    {text}," for text in texts), ")"])

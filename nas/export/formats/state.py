@@ -12,6 +12,7 @@ from nas.export.model import Model
 
 FILES = ("model.safetensors",)
 NEEDS: Mapping[str, str] = {}
+ALONE = False
 
 
 def write(model: Model, folder: Path) -> None:

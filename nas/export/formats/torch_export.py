@@ -12,6 +12,7 @@ from nas.export.model import Model
 
 FILES = ("model.pt2",)
 NEEDS: Mapping[str, str] = {}
+ALONE = True
 
 
 def write(model: Model, folder: Path) -> None:
