@@ -174,7 +174,7 @@ def _usage(facts: Mapping[str, Any]) -> list[str]:
             "```python",
             "from network import CLASSES, Network, prepared",
             "",
-            "logits = Network()(prepared(pixels))   # uint8 pixels (B, channels, height, width)",
+            "logits = Network()(prepared(pixels))  # uint8 pixels (B, channels, height, width)",
             "```",
             "",
         ]

@@ -29,12 +29,21 @@ def python(folder: Path, threads: int, _config_dir: Path | None) -> Form:
     """`network.py`."""
     import importlib.util
 
+    import torch
+
     spec = importlib.util.spec_from_file_location("network", folder / "network.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return in_torch(module.Network(), threads)
+    network = module.Network()
+    # where safetensors is installed the file that others will read instead would go unread
+    other = torch.load(folder / "network.pt", weights_only=True)
+    if other.keys() != network.state_dict().keys() or not all(
+        map(torch.equal, other.values(), module.weights().values())
+    ):
+        raise ValueError("network.pt and network.safetensors differ")
+    return in_torch(network, threads)
 
 
 def torch_export(folder: Path, threads: int, _config_dir: Path | None) -> Form:

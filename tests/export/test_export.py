@@ -267,7 +267,15 @@ def test_mistakes_of_a_prediction_are_told_and_nothing_foreign_is_run(exported, 
         assert (result.returncode in (1, 2), said in result.stderr, result.stderr.count("\n")) == (True, True, 1)
     (tmp_path / "foreign" / "model.json").write_text(json.dumps(about))
     told(exported("predict", "model=foreign", "images=a.png"), 2, "has neither model.safetensors nor model.onnx")
-    for damage in (about | {"task": {"channels": 1}}, about | {"classes": ["a"]}, about | {"cellnas_model": 9}):
+    given = about["preprocessing"]
+    for damage in (
+        about | {"task": {"channels": 1}},
+        about | {"task": about["task"] | {"height": 60_000, "width": 60_000}},
+        about | {"classes": ["a"]},
+        about | {"cellnas_model": 9},
+        about | {"preprocessing": given | {"std": [0.0]}},
+        about | {"preprocessing": given | {"mean": [float("nan")]}},
+    ):
         (tmp_path / "foreign" / "model.json").write_text(json.dumps(damage))
         assert exported("predict", "model=foreign", "images=a.png").stderr.startswith("nas: model=foreign: model.json")
 
