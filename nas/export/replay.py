@@ -38,10 +38,8 @@ def python(folder: Path, threads: int, _config_dir: Path | None) -> Form:
     spec.loader.exec_module(module)
     network = module.Network()
     # where safetensors is installed the file that others will read instead would go unread
-    other = torch.load(folder / "network.pt", weights_only=True)
-    if other.keys() != network.state_dict().keys() or not all(
-        map(torch.equal, other.values(), module.weights().values())
-    ):
+    read, other = module.weights(), torch.load(folder / "network.pt", weights_only=True)
+    if read.keys() != other.keys() or not all(torch.equal(read[name], other[name]) for name in read):
         raise ValueError("network.pt and network.safetensors differ")
     return in_torch(network, threads)
 
