@@ -1,8 +1,8 @@
 """Write a network in the forms that others use, each checked in a fresh process.
 
 Give run= and trial=, comparison= with the folder of nas compare, or arch= with a genotype file, the text of an
-architecture or a published name. The weights are
-those of its last retraining; without one it is written untrained, and says so.
+architecture or a published name. The weights are those of its last retraining; without one it is written untrained,
+and says so.
 """
 
 from __future__ import annotations
@@ -86,10 +86,16 @@ def main(settings: Settings) -> int:
         card.write(folder, card.about(model, plain, checked, repeats), _pictures(model, folder))
     _report(model, plain, checked, target)
     if model.retraining is None:
-        others = data_sets(chosen.settings.make("store"), model.text)
-        where = f" on {chosen.settings.choices['data']}; it was on {', '.join(others)}, so set data=" if others else ""
-        print(f"It was never retrained{where}: its weights are random (nas retrain trains it).")
+        print(_untrained(chosen))
     return 0
+
+
+def _untrained(chosen: Selection) -> str:
+    """What is said of a network without weights."""
+    store, data = chosen.settings.make("store"), chosen.settings.make("data")
+    others = [name for name in data_sets(store, chosen.text) if name != data.name]
+    where = f" on {data.name}; it was on {', '.join(others)}, so set data=" if others else ""
+    return f"It was never retrained{where}: its weights are random (nas retrain trains it)."
 
 
 def _written(model: Model, asked: Sequence[str], folder: Path, expected: Tensor) -> dict[str, Checked]:
