@@ -133,8 +133,9 @@ def test_a_setting_that_no_argument_takes_is_told_plainly():
 def test_what_a_file_or_a_store_names_is_never_run(earlier):
     with pytest.raises(UsageError, match=r"holds the key '_target_', which no setting has; it was not used"):
         settings("describe", [], None, {"space": ("nasbench201", earlier)})
-    text = {"channels": "${oc.env:HOME}"}
-    assert settings("describe", [], None, {"space": ("nasbench201", text)}).get("space.channels") == "${oc.env:HOME}"
+    for text in ("${oc.env:HOME}", ["${space}"]):
+        with pytest.raises(UsageError, match=r"holds '\$\{.*\}', which refers to something else; it was not used"):
+            settings("describe", [], None, {"space": ("nasbench201", {"channels": text})})
 
 
 def test_a_users_yaml_is_told_what_is_wrong_with_it(tmp_path):
