@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import filecmp
+import glob
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -78,7 +80,23 @@ def _same(made: Path, there: Path) -> bool:
 
 
 def _beside(target: Path) -> Path:
-    return Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    """A new folder; those of processes of this machine that were killed are removed."""
+    mine = f".{target.name}.{platform.node()}-"
+    for left in target.parent.glob(f"{glob.escape(mine)}*"):
+        owner = left.name.removeprefix(mine).partition(".")[0]
+        if owner.isdigit() and not _runs(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{mine}{os.getpid()}.", dir=target.parent))
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _check_empty(target: Path) -> None:

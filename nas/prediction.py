@@ -6,6 +6,7 @@ The folder may come from elsewhere: weights are read as safetensors or by ONNX R
 from __future__ import annotations
 
 import importlib.util
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,8 +127,14 @@ def prepared(folder: Folder, path: Path) -> Tensor:
         raise UsageError(f"the model takes images of {task.channels} channels; only grey and RGB files can be read")
     try:
         with Image.open(path) as opened:
-            image = opened.convert("L" if task.channels == 1 else "RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            if opened.mode.startswith("I;16"):
+                image = Image.fromarray((np.asarray(opened).astype(np.float32) / 257).round().astype(np.uint8))
+            elif opened.mode in ("I", "F"):
+                raise UserError(f"{path} has pixels of mode {opened.mode}; expected 8 or 16 bits a channel")
+            else:
+                image = opened.copy()
+            image = image.convert("L" if task.channels == 1 else "RGB")
+    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
         raise UserError(f"{path} cannot be read ({reason})") from None
     times = image.width // task.width

@@ -5,6 +5,7 @@ Read from the journal alone. The columns that a comparison reports, test accurac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,17 @@ class Winner:
         }
 
 
+def _check(one: Winner) -> None:
+    """Raises what is wrong with a line or the head."""
+    facts = one.facts
+    texts = (one.strategy, one.text, *(name for name, _ in one.parts.values()))
+    mappings = (facts["protocol"], facts["environment"], *(settings for _, settings in one.parts.values()))
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(tree, dict) for tree in mappings):
+        raise TypeError("names must be text, and settings mappings")
+    if not isinstance(one.seed, int) or (one.searched is not None and not math.isfinite(one.searched)):
+        raise TypeError("seeds must be whole numbers, and values finite")
+
+
 def winner(folder: Path, run: str | None) -> Winner:
     """The winner of a comparison: of all its runs, of those of a strategy, or of a single one.
 
@@ -82,7 +94,7 @@ def winner(folder: Path, run: str | None) -> Winner:
             for line in lines
         ]
         for one in found:
-            _ = one.parts, one.facts
+            _check(one)
     except OSError as error:
         raise UsageError(f"comparison={folder} cannot be read ({error.strerror})") from None
     except (KeyError, TypeError, ValueError, AttributeError):

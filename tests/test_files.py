@@ -1,5 +1,10 @@
 """Files and folders that are there whole or not at all."""
 
+import os
+import platform
+import subprocess
+import sys
+
 import pytest
 
 from nas import UserError
@@ -50,3 +55,15 @@ def test_a_folder_is_checked_without_a_trace(tmp_path):
             check_folder(tmp_path / name)
     with pytest.raises(UserError, match="cannot be written"):
         check_folder(tmp_path / "file" / "below")
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = tmp_path / f".model.{platform.node()}-{dead.pid}.abc"
+    alive = tmp_path / f".model.{platform.node()}-{os.getpid()}.abc"
+    for folder in (left, alive):
+        folder.mkdir()
+    with filling(tmp_path / "model") as folder:
+        (folder / "a").write_text("a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([alive.name, "model"])

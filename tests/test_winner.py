@@ -67,6 +67,15 @@ def test_what_is_no_comparison_is_told(tmp_path):
     assert winner(tmp_path, "a 1").searched is None
     (tmp_path / JOURNAL).write_text("{}\n")
     told(tmp_path, None, "its runs.journal is damaged")
+    for damage in (
+        {"searched": "nan"},
+        {"searched": float("nan")},
+        {"architecture": 5},
+        {"strategy": 7},
+        {"seed": "a"},
+    ):
+        told(journal(tmp_path, line("a", 0, 0.5, 0.1) | damage), None, "its runs.journal is damaged")
+    told(journal(tmp_path, *LINES, environment=5), None, "its runs.journal is damaged")
     (tmp_path / JOURNAL).write_text("no json\n")
     told(tmp_path, None, "is damaged")
     assert issubclass(UsageError, UserError)

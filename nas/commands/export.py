@@ -242,7 +242,11 @@ def _commands(chosen: Selection, repeats: Sequence[Retraining], data: Part) -> d
     if repeats:
         seeds = [repeat.seed for repeat in repeats]
         found["retrain"] = retrain_command(repeats[0], seeds, data, settings.config_dir, where)
-    found["export"] = shlex.join(["nas", *place(settings.config_dir), "export", *settings.arguments])
+    # elsewhere the weights are those that the retraining before makes, and a comparison lies where it is made
+    words = [word for word in settings.arguments if not word.startswith("weights=")]
+    made = [word for word in shlex.split(found.get("compare") or "") if word.startswith("out=")]
+    words = [f"comparison={made[0][4:]}" if made and word.startswith("comparison=") else word for word in words]
+    found["export"] = shlex.join(["nas", *place(settings.config_dir), "export", *words])
     return {name: command for name, command in found.items() if command is not None}
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 def main(settings: Settings) -> int:
     one_of("format", settings.get("format"), ("table", "csv", "json"))
     whole_number("top", settings.get("top"))
+    if settings.get("format") != "table" and any(word.startswith("top=") for word in settings.arguments):
+        raise UsageError(f"top= has no effect on format={settings.get('format')}, which has all classes; leave it out")
     if not settings.get("model"):
         raise UsageError("model=null; expected a folder of nas export")
     if not settings.get("images"):

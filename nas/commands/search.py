@@ -206,7 +206,8 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, evalua
         ),
         ("take the winner along", ["nas", "export", *own, run, "trial=best", *where]),
     ):
-        print(f"  {shlex.join(words)}   # {note}")
+        if result.best is not None or "trial=best" not in words:
+            print(f"  {shlex.join(words)}   # {note}")
 
 
 def notes(trial: Trial) -> list[str]:

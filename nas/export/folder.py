@@ -90,11 +90,12 @@ def _check(about: Mapping[str, Any]) -> None:
         raise ValueError(f"task {shape}")
     given = about["preprocessing"]
     for key in ("mean", "std"):
-        if len(given[key]) != task.channels or not all(math.isfinite(value) for value in given[key]):
+        numbers = all(isinstance(value, float | int) and not isinstance(value, bool) for value in given[key])
+        if len(given[key]) != task.channels or not numbers or not all(map(math.isfinite, given[key])):
             raise ValueError(f"preprocessing.{key}")
     if min(given["std"]) <= 0:
         raise ValueError("preprocessing.std")
-    if len(about["classes"]) != task.classes or not all(isinstance(name, str) for name in about["classes"]):
+    if len(about["classes"]) != task.classes or not all(name.isprintable() for name in about["classes"]):
         raise ValueError("classes")
     if not isinstance(about["arch"], str) or not isinstance(about["space"]["name"], str):
         raise TypeError("arch and space")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -64,20 +65,22 @@ class Body:
         for value in self._within(tree):
             if isinstance(value, Tensor):
                 name = self.owned.get(id(value), "")
-                if "." in name:
-                    raise UserError(
-                        f"{type(self.module).__name__} cannot be written as source: its forward takes {name} out of "
-                        "another module"
-                    )
+                self._refuse_foreign(name)
                 if name:
                     self.tensors[name] = None
                 continue
             if value.kind == "own":
+                self._refuse_foreign(value.target)
                 self.tensors[value.target] = None
             self.uses[value] = self.uses.get(value, 0) + 1
             if self.uses[value] == 1:
                 self.called |= {value.target} if value.kind == "module" else set()
                 self._count((value.args, dict(value.kwargs)))
+
+    def _refuse_foreign(self, name: str) -> None:
+        if "." in name:
+            what = f"takes {name} out of another module"
+            raise UserError(f"{type(self.module).__name__} cannot be written as source: its forward {what}")
 
     def lines(self) -> Iterator[str]:
         self.made: list[str] = []
@@ -95,9 +98,11 @@ class Body:
             if isinstance(tree, list):
                 return f"[{inner}]"
             return f"({inner},)" if len(tree) == 1 else f"({inner})"
-        if isinstance(tree, torch.dtype | torch.memory_format | torch.device):
-            return repr(tree) if not isinstance(tree, torch.device) else repr(str(tree))
-        return repr(tree)
+        if isinstance(tree, dict):
+            raise UserError(f"{type(self.module).__name__} cannot be written as source: its forward hands on a dict")
+        if isinstance(tree, float) and not math.isfinite(tree):
+            return f'float("{tree}")'
+        return repr(str(tree) if isinstance(tree, torch.device) else tree)
 
     def _value(self, value: Value, depth: int) -> str:
         if value.kind in ("input", "own"):

@@ -99,6 +99,10 @@ def _part(module: nn.Module, args: Sequence[Any]) -> Part:
     if type(module).forward is nn.Sequential.forward:
         return _sequence(module, args, own=type(module) is not nn.Sequential)
     base = next(kind for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn"))
+    if module._forward_hooks or module._forward_pre_hooks:
+        raise UserError(f"{type(module).__name__} cannot be written as source: it has hooks")
+    if base is type(module) and getattr(nn, base.__name__, None) is not base:
+        raise UserError(f"{type(module).__name__} cannot be written as source: torch.nn has no class of that name")
     if base is type(module) or _does_as(base, module, args):
         return Part("leaf", f"nn.{base.__name__}", base, values=_constructed(module, base))
     line = straight(module, args)
@@ -130,8 +134,8 @@ def _sequence(module: nn.Module, args: Sequence[Any], *, own: bool) -> Part:
     (x,) = args
     parts: dict[str, Part] = {}
     names: dict[str, str] = {}
-    for name, child in module.named_children():
-        if isinstance(child, nn.Identity):
+    for name, child in module._modules.items():  # named_children() names one that stands twice only once
+        if child is None or isinstance(child, nn.Identity):
             continue
         place = str(len(parts))
         parts[place], names[place] = _part(child, (x,)), name
@@ -164,7 +168,10 @@ def _constructed(module: nn.Module, base: type[nn.Module]) -> dict[str, Any]:
         if name in ("device", "dtype", "inplace"):
             continue
         if name == "bias":
-            values[name] = getattr(module, name, None) is not None
+            own = "in_proj_bias" if hasattr(module, "in_proj_bias") else name  # of attention
+            values[name] = getattr(module, own, None) is not None
+        elif name == "normalized_shape":
+            values[name] = getattr(module, name)
         elif hasattr(module, name):
             values[name] = _simple(getattr(module, name))
         elif parameter.default is inspect.Parameter.empty:

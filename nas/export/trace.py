@@ -18,12 +18,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.core import UserError
+from nas.core import UserError, located
 
 OPERATORS = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**", "matmul": "@",
 }  # fmt: skip
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+
+
+SURPRISES = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+"""What a forward may raise because stand-ins are not tensors."""
 
 
 class NotStraight(Exception):
@@ -99,6 +103,11 @@ class Value:
     def __bool__(self) -> bool:
         raise NotStraight("decides by a value what is done")
 
+    __float__ = __int__ = __bool__
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise NotStraight("writes into a tensor")
+
     def __len__(self) -> int:
         if self.kind == "own":
             return len(self.real)
@@ -157,18 +166,23 @@ def straight(module: nn.Module, args: Sequence[Any]) -> Line:
     def call(child: nn.Module, *inner: Any, **more: Any) -> Any:
         if child not in within:
             raise NotStraight(f"calls a {type(child).__name__} that is none of its own modules")
-        parameters = inspect.signature(child.forward).bind(*inner, **more)
-        ordered = tuple(parameters.arguments.values())
-        with _calling(plain):
-            outcome = plain(child, *_real(ordered))
-        calls.setdefault(within[child], _real(ordered))
-        tensors = tuple(value for value in ordered if isinstance(value, Value))
+        bound = inspect.signature(child.forward).bind(*inner, **more)
+        bound.apply_defaults()
+        if bound.kwargs:
+            raise NotStraight(f"calls a {type(child).__name__} that takes arguments by keyword alone")
+        with _calling(plain), _standing_for(module, {}):
+            outcome = plain(child, *_real(bound.args))
+        calls.setdefault(within[child], _real(bound.args))
+        if type(child).__module__.startswith("torch.nn"):
+            return Value(outcome, "module", within[child], inner, more)
+        tensors = tuple(value for value in bound.args if isinstance(value, Value))  # the others are written within
         return Value(outcome, "module", within[child], tensors)
 
     try:
-        with torch.no_grad(), _calling(call), _standing_for(module):
+        with torch.no_grad(), _calling(call), _standing_for(module, {module: "", **within}):
             output = module.forward(*given)
-    except NotStraight as reason:
+    except (NotStraight, *SURPRISES) as error:
+        reason = error if isinstance(error, NotStraight) else f"cannot be followed ({located(error)})"
         raise UserError(f"{type(module).__name__} cannot be written as source: its forward {reason}") from None
     return Line(tuple(value.target for value in given if isinstance(value, Value)), output, calls)
 
@@ -184,23 +198,32 @@ def _calling(call: Callable[..., Any]) -> Iterator[None]:
         nn.Module.__call__ = before  # type: ignore[method-assign]
 
 
+GET = nn.Module.__getattr__
+
+
 @contextmanager
-def _standing_for(module: nn.Module) -> Iterator[None]:
-    """With stand-ins for the tensors that a module has itself, so that what is computed of them is written too."""
-    plain = nn.Module.__getattr__
+def _standing_for(module: nn.Module, names: Mapping[nn.Module, str]) -> Iterator[None]:
+    """With stand-ins for the tensors that modules have, so that what is computed of them is written too.
+
+    Args:
+        module: whose forward runs; tensors of the others are none of its own and will be refused.
+        names: of these modules within it; without any, tensors are what they are.
+    """
     made: dict[str, Value] = {}
 
     def get(self: nn.Module, name: str) -> Any:
-        found = plain(self, name)
-        if self is module and isinstance(found, Tensor):
-            return made.setdefault(name, Value(found, "own", name))
-        return found
+        found = GET(self, name)
+        if not isinstance(found, Tensor) or self not in names:
+            return found
+        full = name if self is module else f"{names[self]}.{name}"
+        return made.setdefault(full, Value(found, "own", full))
 
+    before = nn.Module.__getattr__
     nn.Module.__getattr__ = get  # type: ignore[method-assign]
     try:
         yield
     finally:
-        nn.Module.__getattr__ = plain  # type: ignore[method-assign]
+        nn.Module.__getattr__ = before  # type: ignore[method-assign]
 
 
 def _real(tree: Any) -> Any:

@@ -172,3 +172,18 @@ def test_images_of_a_whole_number_of_times_the_size_are_averaged(done, tmp_path)
     printed = done("predict", "model=won", "images=[small.png,large.png]", "format=csv")
     rows = [list(row.values())[1:] for row in csv.DictReader(printed.splitlines())]
     assert rows[0] == rows[1]
+
+
+def test_pixels_of_sixteen_bits_are_those_of_eight(nas, done, tmp_path):
+    done("export", f"arch={ARCH}", "space.channels=4", "space.cells=1", "format=state", "images=4", "out=won")
+    pixels = torch.randint(0, 256, (8, 8)).numpy()
+    Image.fromarray(pixels.astype("uint8")).save(tmp_path / "eight.png")
+    Image.fromarray((pixels * 257).astype("uint16")).save(tmp_path / "sixteen.png")
+    printed = done("predict", "model=won", "images=[eight.png,sixteen.png]", "format=csv")
+    rows = [list(row.values())[1:] for row in csv.DictReader(printed.splitlines())]
+    assert rows[0] == rows[1]
+    Image.fromarray(pixels.astype("float32")).save(tmp_path / "float.tiff")
+    refused = nas("predict", "model=won", "images=float.tiff")
+    assert (refused.returncode, "expected 8 or 16 bits" in refused.stderr) == (1, True)
+    unused = nas("predict", "model=won", "images=eight.png", "format=csv", "top=2")
+    assert (unused.returncode, "top= has no effect on format=csv" in unused.stderr) == (2, True)

@@ -155,6 +155,81 @@ def test_modules_of_ones_own_keep_their_forward_and_their_tensors():
     assert 0.2 < float(fresh[written.names["1.noise"]].std()) < 0.4
 
 
+class Attends(nn.Module):
+    """Attention, whose second outcome is dropped, and infinity as a number."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.norm = nn.LayerNorm([4, 4])
+
+    def forward(self, x):
+        x = x.flatten(2).transpose(1, 2)
+        found, _ = self.attention(x, x, x, need_weights=False)
+        return self.norm(found.masked_fill(found > float("inf"), float("-inf")))
+
+
+def test_torchs_own_modules_are_called_as_the_forward_calls_them():
+    torch.manual_seed(0)
+    built = nn.Sequential(nn.Conv2d(3, 4, 1), Attends()).eval()
+    written = source(built, torch.randn(2, 3, 2, 2))
+    images = torch.randn(5, 3, 2, 2)
+    assert torch.allclose(made(written.text, written.names, built.state_dict())(images), built(images), atol=1e-6)
+
+
+def test_a_module_that_stands_twice_is_written_twice():
+    torch.manual_seed(0)
+    twice, other = nn.Conv2d(3, 3, 1), nn.ReLU()
+    built = nn.Sequential(twice, other, twice, other, nn.Flatten()).eval()
+    written = source(built, torch.randn(2, 3, 4, 4))
+    images = torch.randn(5, 3, 4, 4)
+    assert torch.equal(made(written.text, written.names, built.state_dict())(images), built(images))
+
+
+class Listed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scales = nn.ParameterList([nn.Parameter(torch.randn(3))])
+
+    def forward(self, x):
+        return x * self.scales[0].view(1, -1, 1, 1)
+
+
+class Writes(nn.Module):
+    def forward(self, x):
+        x = x + 1
+        x[:, 0] = 0
+        return x
+
+
+class Converts(nn.Module):
+    def forward(self, x):
+        return x * float(x.mean())
+
+
+def hooked():
+    module = nn.Conv2d(3, 3, 1)
+    module.register_forward_hook(lambda _module, _args, outcome: outcome + 1)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (Listed(), "its forward takes scales.0 out of another module"),
+        (Writes(), "its forward writes into a tensor"),
+        (Converts(), "its forward decides by a value"),
+        (hooked(), "it has hooks"),
+        (nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 3, 1)), "torch.nn has no class of that name"),
+    ],
+)
+def test_what_has_no_source_is_refused_in_a_sentence(module, said):
+    with pytest.raises(UserError, match="cannot be written as source") as error:
+        source(nn.Sequential(module).eval(), torch.randn(2, 3, 4, 4))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 def test_a_forward_that_depends_on_values_is_refused():
     with pytest.raises(UserError, match="Deciding cannot be written as source: its forward decides by a value"):
         source(Deciding(), torch.randn(2, 3))

@@ -28,4 +28,4 @@ def write(model: Model, folder: Path) -> None:
 
 def tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """As safetensors takes them."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
