@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -188,21 +188,25 @@ def straight(module: nn.Module, args: Sequence[Any]) -> Line:
 
 
 @contextmanager
-def _calling(call: Callable[..., Any]) -> Iterator[None]:
-    """With another way to call modules."""
-    before = nn.Module.__call__
-    nn.Module.__call__ = call  # type: ignore[method-assign]
+def _replaced(name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """With another method of all modules."""
+    before = getattr(nn.Module, name)
+    setattr(nn.Module, name, function)
     try:
         yield
     finally:
-        nn.Module.__call__ = before  # type: ignore[method-assign]
+        setattr(nn.Module, name, before)
+
+
+def _calling(call: Callable[..., Any]) -> AbstractContextManager[None]:
+    """With another way to call modules."""
+    return _replaced("__call__", call)
 
 
 GET = nn.Module.__getattr__
 
 
-@contextmanager
-def _standing_for(module: nn.Module, names: Mapping[nn.Module, str]) -> Iterator[None]:
+def _standing_for(module: nn.Module, names: Mapping[nn.Module, str]) -> AbstractContextManager[None]:
     """With stand-ins for the tensors that modules have, so that what is computed of them is written too.
 
     Args:
@@ -218,12 +222,7 @@ def _standing_for(module: nn.Module, names: Mapping[nn.Module, str]) -> Iterator
         full = name if self is module else f"{names[self]}.{name}"
         return made.setdefault(full, Value(found, "own", full))
 
-    before = nn.Module.__getattr__
-    nn.Module.__getattr__ = get  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        nn.Module.__getattr__ = before  # type: ignore[method-assign]
+    return _replaced("__getattr__", get)
 
 
 def _real(tree: Any) -> Any:
