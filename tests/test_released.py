@@ -1,0 +1,124 @@
+"""What released versions wrote still opens, and their runs resume.
+
+`tests/released/VERSION.tar.xz` holds a folder as that version left it: a store with finished runs and their parts, two
+killed gradient searches, a supernet's checkpoint, a retraining and a killed one, a comparison, a tabulation that was
+killed, and an exported model.
+"""
+
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, rows
+
+QUICK = ["data=digits", "trainer.threads=1", "trainer.epochs=1", "trainer.train_images=200", "progress=false"]
+SMALL = "trainer.network={channels: 4, cells: 1}"
+LOOKED_UP = ["evaluator=table", "table=cifar10_8x8", "progress=false"]
+SUPERNET = ["data=digits", "supernet.train_images=64", "supernet.valid_images=64", "supernet.batch_size=32",
+            "supernet.network={channels: 4, cells: 1}"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("released")
+    with tarfile.open(ROOT / "tests" / "released" / "0.1.0.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "0.1.0"
+
+
+@pytest.fixture
+def released(nas, unpacked, tmp_path):
+    """A copy of the folder as the current one."""
+    shutil.copytree(unpacked, tmp_path, dirs_exist_ok=True)
+    return nas
+
+
+def texts(nas, run, *words):
+    return [row["arch"] for row in rows(nas, f"run={run}", *words)]
+
+
+def done(result):
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def test_every_run_is_on_the_leaderboard(released):
+    listed = {row["run"] for row in rows(released)}
+    assert listed == {"trained", "looked-up", "workers", "shared", "mine", "stopped"}
+
+
+def test_a_search_that_trains_resumes(released):
+    before = rows(released, "run=trained")
+    done(released("search", "strategy=random", *QUICK, SMALL, "budget.trials=4", "run=trained"))
+    after = rows(released, "run=trained")
+    assert [row["metrics"] for row in after[:3]] == [row["metrics"] for row in before]
+    assert len(after) == 4
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        ("looked-up", ["strategy=regularized_evolution", "strategy.population_size=5"]),
+        ("workers", ["strategy=reinforce", "executor=processes", "workers=2"]),
+    ],
+)
+def test_a_resumed_search_proposes_what_an_uninterrupted_one_does(released, run, words):
+    done(released("search", *words, *LOOKED_UP, "budget.trials=30", f"run={run}"))
+    done(released("search", *words, *LOOKED_UP, "budget.trials=30", "run=whole"))
+    assert texts(released, run) == texts(released, "whole")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nasbench201-random-cifar10_8x8-a4c35e", ["strategy=random", *LOOKED_UP]),
+        ("nasbench201-random-digits-236940", ["strategy=random", *QUICK, SMALL]),
+        ("nasbench201-darts-digits-3203d4", ["strategy=darts", "strategy.epochs=1", *SUPERNET, *LOOKED_UP]),
+    ],
+)
+def test_a_command_without_a_run_name_finds_its_run(released, name, words):
+    """The names that version 0.1.0 made of these settings; another one would leave the run behind."""
+    assert f"run {name!r}" in done(released("search", *words, "budget.trials=1")).stdout
+
+
+def test_scores_of_shared_weights_resume_from_their_checkpoint(released):
+    words = [*SUPERNET[:1], "supernet.epochs=1", "supernet.train_images=200", "supernet.valid_images=100", SUPERNET[-1]]
+    checkpoint = Path("runs/shared/checkpoints/shared-weights.pt").read_bytes()
+    done(released("search", "experiment=spos", *words, "budget.trials=12", "run=shared", "progress=false"))
+    assert Path("runs/shared/checkpoints/shared-weights.pt").read_bytes() == checkpoint
+    assert len(rows(released, "run=shared")) == 12
+
+
+def test_a_killed_gradient_search_resumes_from_its_checkpoint(released):
+    words = ["strategy=darts", "strategy.epochs=40", *SUPERNET, *LOOKED_UP]
+    result = done(released("search", *words, "run=relaxed"))
+    assert "run 'relaxed': 1 trial, 0 failed" in result.stdout
+
+
+def test_a_stored_retraining_is_given_again(released):
+    words = ["run=trained", "trial=best", "trainer=proxy", *QUICK[1:], SMALL]
+    assert "test accuracy  0.1003" in done(released("retrain", *words)).stdout
+    assert "this training was done before" in released("retrain", *words).stdout
+
+
+def test_a_comparison_takes_more_seeds(released):
+    words = ["strategies=[random,regularized_evolution]", "budget.trials=10", "out=comparison", "progress=false"]
+    before = Path("comparison/runs.journal").read_text()
+    done(released("compare", *words, "seeds=4"))
+    after = Path("comparison/runs.journal").read_text()
+    assert after.startswith(before)
+    assert after.count("\n") == before.count("\n") + 2
+
+
+def test_an_exported_model_predicts(released, tmp_path):
+    from PIL import Image
+
+    Image.new("L", (8, 8), 128).save(tmp_path / "grey.png")
+    result = done(released("predict", "model=exports/model", "images=grey.png", "format=csv"))
+    assert result.stdout.count("\n") == 2
+
+
+def test_a_run_of_a_users_space_resumes(released):
+    done(released("--config-dir", "conf", "search", "space=mine", *QUICK, "budget.trials=8", "run=mine"))
+    assert [row["status"] for row in rows(released, "run=mine")] == ["completed"] * 8
