@@ -42,6 +42,8 @@ IMAGES = 16
 QUICK_SUPERNET = ("supernet.epochs=1", "supernet.train_images=200")
 """Weights that are shared are looked at, not trained."""
 
+NEEDED = "it needs what broke above"
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -105,7 +107,7 @@ def _verdicts(part: str, promised: Callable[[Settings], Sequence[Promise]], sett
     except UserError as error:
         yield Verdict(part, "it can be made", kept=False, reason=str(error))
         return
-    except Exception as error:  # noqa: BLE001 - whatever the part raises is what is to be said
+    except Exception as error:  # noqa: BLE001 (whatever the part raises is what is to be said)
         yield Verdict(part, "it can be made", kept=False, reason=located(error))
         return
     yield Verdict(part, "it can be made", kept=True)
@@ -118,14 +120,15 @@ def _verdicts(part: str, promised: Callable[[Settings], Sequence[Promise]], sett
         broken = promise.broken()
         yield Verdict(part, promise.text, broken is None, broken or "")
         if broken is not None and promise.needed:
-            lacking = f"it needs: {promise.text}"
+            lacking = NEEDED
 
 
 def _line(verdict: Verdict) -> str:
     if verdict.kept:
         return f"  ✓ {verdict.promise}"
     if verdict.kept is None:
-        return f"  - {verdict.promise}: not checked ({verdict.reason})"
+        reason = "" if verdict.reason == NEEDED else f" ({verdict.reason})"
+        return f"  - {verdict.promise}: not checked{reason}"
     return f"  ✗ {verdict.promise}: {verdict.reason}"
 
 

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nas
 from nas.core import UserError, located
+
+PACKAGE = Path(nas.__file__).parent
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,23 @@ class Promise:
         try:
             self.check()
         except UserError as error:
-            return _with_place(str(error), self.source)
+            return self._placed(str(error))
         except AssertionError as error:
             # one of the part's own asserts is an ordinary exception of it
-            return _with_place(str(error), self.source) if _ours(error) else located(error)
-        except Exception as error:  # noqa: BLE001 - whatever the part raises is what is to be said
-            return located(error)
+            return self._placed(str(error)) if _raised_here(error) else self._located(error)
+        except Exception as error:  # noqa: BLE001 (whatever the part raises is what is to be said)
+            return self._located(error)
         return None
+
+    def _located(self, error: Exception) -> str:
+        """An exception with the last line of the part's own; that of its definition where none of it was running."""
+        if any(not path.is_relative_to(PACKAGE) and "site-packages" not in path.parts for path in _files(error)):
+            return located(error)
+        return self._placed(f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}")
+
+    def _placed(self, sentence: str) -> str:
+        place = place_of(self.source) if self.source is not None else ""
+        return f"{sentence} ({place})" if place else sentence
 
 
 def hold(promises: Iterable[Promise]) -> None:
@@ -68,11 +81,9 @@ def place_of(part: object) -> str:
     return f"{Path(str(file)).name}:{line}"
 
 
-def _with_place(sentence: str, source: object) -> str:
-    place = place_of(source) if source is not None else ""
-    return f"{sentence} ({place})" if place else sentence
+def _files(error: Exception) -> list[Path]:
+    return [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
 
 
-def _ours(error: AssertionError) -> bool:
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and Path(frames[-1].filename).parent == Path(__file__).parent
+def _raised_here(error: AssertionError) -> bool:
+    return _files(error)[-1].parent == Path(__file__).parent
