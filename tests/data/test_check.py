@@ -10,8 +10,12 @@ import torch
 
 from nas import Task, UserError
 from nas.data.dataset import DataSet, Images
+from nas.data.digits import Digits
 from nas.data.lock import TestSetLocked, locked_test_set
+from nas.retraining import Subject, retrain
+from nas.store.memory import MemoryStore
 from nas.testing import check_data
+from nas.training.recipe import Recipe
 
 
 def good(count=40, channels=3, size=4, classes=5, seed=0):
@@ -288,3 +292,42 @@ def test_the_conformance_check_is_the_same_check():
     seeds = iter(range(9))
     with pytest.raises(AssertionError, match=r"two splits differ: \w{16} and \w{16}; read_train must give the same"):
         check_data(lambda: Mine(good(seed=next(seeds))))
+
+
+def test_retraining_tests_with_the_statistics_of_the_training_part(toy_space, tmp_path):
+    """The images are those of `Digits`, and so is the result, whatever `read_test` computed of its own."""
+
+    class Own(Digits):
+        def read_test(self):
+            return replace(super().read_test(), mean=(0.1,), std=(0.9,))
+
+    recipe, subject = Recipe(epochs=2, batch_size=64), Subject(toy_space, "toy", (0,) * 6)
+
+    def result(data):
+        folder = tmp_path / type(data).__name__
+        return retrain(subject, data, recipe, MemoryStore(), folder.joinpath, device="cpu", report=lambda _: None)[0]
+
+    results = result(Digits()), result(Own())
+    assert results[0].metrics == results[1].metrics
+    assert results[0].metrics["test_accuracy"] > 0.5
+
+
+OWN = """
+from dataclasses import replace
+from nas.data.digits import Digits
+
+class FromOne(Digits):
+    def read_train(self):
+        images = super().read_train()
+        return replace(images, labels=images.labels + 1)
+"""
+
+
+def test_a_search_on_images_that_do_not_fit_ends_before_its_first_trial(nas, tmp_path):
+    (tmp_path / "own_digits.py").write_text(OWN)
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "own.yaml").write_text("_target_: own_digits.FromOne\n")
+    done = nas("--config-dir", "conf", "search", "data=own", "strategy=random", "budget.trials=1")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "own_digits.FromOne.read_train: labels are 1 to 10, but task.classes=10 needs 0 to 9" in done.stderr
+    assert not list(tmp_path.glob("nas.db*"))
