@@ -97,6 +97,9 @@ class DataSet(ABC):
     task: Task
     class_names: Sequence[str] = ()
     """What the labels stand for; empty: their numbers."""
+    restated: bool = False
+    """Whether `read_test` stated a mean and std of its own. Version 0.1.0 normalised by them, so that results on such
+    a data set are not comparable with those of later versions."""
     _seen: _Seen | None = None
     """The first split, which later ones must equal; it travels to worker processes with the data set."""
 
@@ -179,6 +182,8 @@ class DataSet(ABC):
         """Test images that fit, normalised like the images that a network was trained on."""
         train = self._seen or self._of(self.split())
         if isinstance(images, Images):  # whatever it states is of no use: a network knows the training part's only
+            own = (images.mean, images.std) != (train.mean, train.std)
+            self.__dict__["restated"] = own
             images = replace(images, mean=train.mean, std=train.std)
         return self._checked(images, "read_test")
 
