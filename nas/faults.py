@@ -33,6 +33,6 @@ def check_sound(run: str, trials: Iterable[Trial]) -> None:
         wrong = fault(trial)
         if wrong is not None:
             raise UsageError(
-                f"run {run!r} cannot be continued: trial {trial.number} is wrong, since {wrong}. Choose another run= to "
-                "search anew; nothing was changed."
+                f"run {run!r} cannot be continued: trial {trial.number} is wrong, since {wrong}. Choose another run= "
+                "to search anew; nothing was changed."
             )
