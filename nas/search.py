@@ -172,7 +172,7 @@ def search(
         spec = Run(run, seed, _jsonable(config), _jsonable(protocol), environment())
         record = stack.enter_context((store or MemoryStore()).open(spec))
         _warn_of_changes(record, spec.environment)
-        check_sound(run, record.trials)
+        check_sound(run, record.trials, record.run.config)
         asks_again = isinstance(evaluator, AnswersEveryQuery) and evaluator.answers_every_query
         for listener in listeners:
             listener.start(run, sorted(record.trials, key=_number), budget.trials, objective)

@@ -22,7 +22,7 @@ ALLOWED = {
     "nas.description": set(),
     "nas.supernet": CORE,
     "nas.strategies": {*SPACE, "nas.supernet"},
-    "nas.discretization": {*CORE, "nas.supernet"},
+    "nas.discretization": {*CORE, "nas.graph", "nas.supernet"},
     "nas.supernets": {*SPACE, "nas.checkpoint", "nas.data", "nas.supernet", "nas.training"},
     "nas.plan": {*CORE, "nas.evaluation", "nas.executors", "nas.supernet"},
     "nas.data": CORE,

@@ -20,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nas.core import Architecture, whole_number
+from nas.graph import NOTHING
 from nas.supernet import Relaxable, TrainedSupernet
 
 if TYPE_CHECKING:
@@ -53,13 +54,15 @@ class Perturbation:
             (kept,) = trained.decide(partial(_operation, space, relaxed, name, row, trained))
             relaxed[name][row] = 0.0
             relaxed[name][row, kept] = 1.0
+            if space.operations[name][kept] == NOTHING:
+                _stop_bypass(relaxed, name, row)
             trained.tune(relaxed, self.tune_epochs)
         crowded = list(_crowded(space, relaxed))
         for place in rng.permutation(len(crowded)).tolist():
             name, rows, count = crowded[place]
             kept_rows = trained.decide(partial(_edges, relaxed, name, rows, count, trained))
-            for row in rows:
-                relaxed[name][row] *= float(row in kept_rows)
+            for row in set(rows).difference(kept_rows):
+                _drop(relaxed, name, row)
             trained.tune(relaxed, self.tune_epochs)
         return space.derive({name: rows for name, rows in relaxed.items() if name in space.alphas})
 
@@ -76,9 +79,24 @@ def _edges(
     relaxed: Mapping[str, Tensor], name: str, rows: Sequence[int], count: int, trained: TrainedSupernet
 ) -> list[int]:
     """Those edges of a node that are missed most, the first of equals."""
-    every = range(relaxed[name].shape[1])
-    left = {row: trained.score(_without(relaxed, name, row, every)) for row in rows}
+    left = {}
+    for row in rows:
+        without = {key: values.clone() for key, values in relaxed.items()}
+        _drop(without, name, row)
+        left[row] = trained.score(without)
     return sorted(rows, key=left.__getitem__)[:count]
+
+
+def _drop(probs: Mapping[str, Tensor], name: str, row: int) -> None:
+    """Take a whole edge out: its operations, and the channels that pass them by."""
+    probs[name][row] = 0.0
+    _stop_bypass(probs, name, row)
+
+
+def _stop_bypass(probs: Mapping[str, Tensor], name: str, row: int) -> None:
+    """Let no channels pass an edge's operations by: their share is weighted by the edge alone."""
+    if f"{name}_edges" in probs:
+        probs[f"{name}_edges"][row] = 0.0
 
 
 def _candidates(space: SearchSpace, name: str) -> list[int]:
@@ -97,7 +115,7 @@ def _without(probs: Mapping[str, Tensor], name: str, row: int, columns: Sequence
 def _crowded(space: SearchSpace, relaxed: Mapping[str, Tensor]) -> Iterator[tuple[str, list[int], int]]:
     """Nodes that more edges lead to than an architecture has: the edges, and how many it has."""
     assert isinstance(space, Relaxable)
-    final = space.relax(space.derive(relaxed))
+    final = space.relax(space.derive({name: relaxed[name] for name in space.alphas}))
     for name, targets in space.targets.items():
         for node in sorted(set(targets)):
             rows = [row for row, end in enumerate(targets) if end == node]

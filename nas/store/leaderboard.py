@@ -39,7 +39,7 @@ class Entry:
     @property
     def fault(self) -> str | None:
         """What is known to be wrong with it; see `nas.faults`."""
-        return fault(self.trial)
+        return fault(self.trial, self.run.config)
 
     def row(self) -> dict[str, Any]:
         """All that is known of it, JSON-safe."""

@@ -44,6 +44,10 @@ from nas.training.device import PeakMemory, configured, resolve_device
 from nas.training.fit import TrainingFailed, memory_guard
 from nas.training.recipe import Recipe
 
+REMOVAL_RULE = 2
+"""Version of what a discretization takes out under partial channels, kept with what it decides; the first one (cellnas
+0.1.0) left the channels that pass an edge's operations by."""
+
 
 @dataclass
 class GradientSearch:
@@ -180,10 +184,16 @@ class _Run:
         }
         if ended < len(self.curve):
             info |= {"stopped_early_at": ended, "stopping_rule": STOPPING_RULE}
+        if self.asked and self._partial():
+            info["removal_rule"] = REMOVAL_RULE
         warning = collapse(self._whole(), architecture)
         if warning is not None:
             info["collapse"] = warning
         return SupernetSearch(architecture, tuple(self.curve), self.seconds, info=info)
+
+    def _partial(self) -> bool:
+        """Whether some channels pass the operations by."""
+        return bool(self.strategy.supernet_options.get("partial_channels", 1) > 1)
 
     def _whole(self) -> SearchSpace:
         assert isinstance(self.space, SearchSpace)
@@ -194,6 +204,10 @@ class _Run:
             return self.space.derive(probs)
         rng = np.random.default_rng((self.seed, 1))
         on_device = {name: rows.to(self.place) for name, rows in probs.items()}
+        if self._partial():
+            # the share of channels that passes the operations by is the edge's, and goes with it: its weight is told
+            for name, (edges, _) in self.space.alphas.items():
+                on_device.setdefault(f"{name}_edges", torch.ones(edges, device=self.place))
         return self.strategy.discretization(self._whole(), on_device, self, rng)
 
     def _ended(self) -> int | None:
@@ -303,6 +317,8 @@ class _Run:
         }
         if self.strategy.early_stopping:
             state["stopping_rule"] = STOPPING_RULE
+        if self._partial():
+            state["removal_rule"] = REMOVAL_RULE
         save_checkpoint(self.path, self.identity, state)
 
     def _load(self) -> None:
@@ -313,6 +329,11 @@ class _Run:
             raise UsageError(
                 f"the checkpoint {self.path} is of a search by an earlier cellnas, whose strategy.early_stopping=true "
                 "ended searches far too early; remove it to begin anew"
+            )
+        if self._partial() and state.get("decided") and state.get("removal_rule") != REMOVAL_RULE:
+            raise UsageError(
+                f"the checkpoint {self.path} is of a search by an earlier cellnas, which took out only a part of each "
+                "edge while it read the cell off; remove it to begin anew"
             )
         try:
             self.weights.load_state_dict(state)
