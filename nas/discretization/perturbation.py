@@ -8,8 +8,17 @@ accuracy is lowest is kept; the supernet is trained on a little before the next 
 order, each edge into it is taken out by itself, those that are missed most are kept, the others are gone, and the
 supernet is trained on again.
 
+Under partial channels an operation is taken out of the part that passes through the operations; an edge is taken out
+with the rest too, whose weight is the edge's alone (PC-DARTS eq. 1).
+
 Differs from the paper: where a node keeps all its edges (NAS-Bench-201), the second part has nothing to decide and is
-left out. From the published code: that goes on training alpha too, and tunes at a learning rate of its own.
+left out.
+
+Differs from the published code (https://github.com/ruocwang/darts-pt): that decides an edge of both cells of the DARTS
+space in one round and trains for 5 epochs between rounds, 81 in all; here each cell's edges have rounds of their own,
+28 for operations and 6 for edges, so that tune_epochs=5 trains for 170 epochs (NAS-Bench-201: 30, theirs 25). It
+continues to train alpha, at a learning rate that falls from a tenth of the search's to its lowest by a cosine; here
+alpha rests and the learning rate is the lowest one throughout (a tenth of the search's where that is 0).
 """
 
 from __future__ import annotations
@@ -35,7 +44,7 @@ class Perturbation:
     """Selection by what the trained supernet misses.
 
     Args:
-        tune_epochs: of training after each decision (paper: 5); 0: none.
+        tune_epochs: Training after each decision (paper: 5, for both cells of the DARTS space together); 0: none.
     """
 
     tune_epochs: int = 5

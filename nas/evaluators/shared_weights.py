@@ -9,7 +9,8 @@ Architecture Search via Parameter Sharing", ICML 2018, https://arxiv.org/abs/180
 Differs from the papers: normalisation takes the statistics of each batch, in training and in scoring, so none have to
 be measured anew for each architecture; ENAS takes turns proposal by proposal, not an epoch of weights and then 2,000
 steps of the controller, scores on all validation images instead of one batch, and does not score anew at the end: a
-trial's score is that of its time, so early ones of weights that knew little.
+trial's score is that of its time, so early ones of weights that knew little. The recipe of the weights is the caller's,
+not ENAS' (configs/experiment/enas.yaml names the constants).
 """
 
 from __future__ import annotations
