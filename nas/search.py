@@ -38,6 +38,7 @@ from nas.environment import environment
 from nas.evaluation import Evaluation
 from nas.executors.base import Executor, Jobs
 from nas.executors.inline import Inline
+from nas.faults import check_sound
 from nas.plan import Plan, check_learner, check_supernets, to_watchers, with_search
 from nas.randomness import TrialRandom, training_seed
 from nas.space import SearchSpace
@@ -171,6 +172,7 @@ def search(
         spec = Run(run, seed, _jsonable(config), _jsonable(protocol), environment())
         record = stack.enter_context((store or MemoryStore()).open(spec))
         _warn_of_changes(record, spec.environment)
+        check_sound(run, record.trials, record.run.config)
         asks_again = isinstance(evaluator, AnswersEveryQuery) and evaluator.answers_every_query
         for listener in listeners:
             listener.start(run, sorted(record.trials, key=_number), budget.trials, objective)

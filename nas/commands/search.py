@@ -184,9 +184,10 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, evalua
             print(f"of it the table reports, unseen by the search: {values}")
         agreed = _agreement(settings, result, evaluator, store)
         if agreed is not None:
+            part = "" if agreed.n == agreed.of else f" of {agreed.of}, evenly spread over their ranking"
             print(
                 f"Kendall's tau of the supernet's scores and {agreed.against}: {agreed.tau:.2f} "
-                f"(n = {agreed.n}, p = {agreed.p_value:.2g})"
+                f"(n = {agreed.n}{part}, p = {agreed.p_value:.2g})"
             )
     url = settings.get("store.url")
     where = [] if url in (None, "sqlite:///nas.db") else [f"store.url={url}"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import statistics
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nas.core import Objective, Trial, UsageError
+from nas.faults import fault
 from nas.store.base import Retraining, Run, Store
 
 
@@ -34,6 +36,11 @@ class Entry:
     members: int
     tested: tuple[Retraining, ...]
 
+    @property
+    def fault(self) -> str | None:
+        """What is known to be wrong with it; see `nas.faults`."""
+        return fault(self.trial, self.run.config)
+
     def row(self) -> dict[str, Any]:
         """All that is known of it, JSON-safe."""
         trial = self.trial
@@ -46,6 +53,7 @@ class Entry:
             "status": trial.status,
             "error_kind": trial.error_kind,
             "error": trial.error,
+            "fault": self.fault,
             "epochs": epochs(self.run, trial),
             "seed": trial.seed,
             "metrics": dict(trial.metrics),
@@ -131,8 +139,8 @@ def leaderboard(
     Args:
         store: where to look.
         run: only this run.
-        sort: `score` (best first, failures last), `number`, or a metric's or cost's name (accuracies from the highest,
-            all else from the lowest).
+        sort: `score` (best first, what is known to be wrong and failures last), `number`, or a metric's or cost's name
+            (accuracies from the highest, all else from the lowest).
         top: entries of each set; 0: all.
         group: join the trials of an architecture class; reused results count once.
 
@@ -196,12 +204,16 @@ def find_trial(store: Store, run: str | None, trial: int | str) -> tuple[Run, Tr
         raise UsageError("run=null; expected the name of a run of the store (nas leaderboard lists them)")
     entries = [entry for entries in leaderboard(store, run, sort="number", top=0) for entry in entries]
     if trial == "best":
-        found = objective_of(entries[0].run).best([entry.trial for entry in entries]) if entries else None
+        sound = [entry.trial for entry in entries if entry.fault is None]
+        found = objective_of(entries[0].run).best(sound) if entries else None
         if found is None:
-            raise UsageError(f"trial=best: run {run!r} has no completed trial")
+            wrong = next((f"; trial {e.trial.number} is wrong, since {e.fault}" for e in entries if e.fault), "")
+            raise UsageError(f"trial=best: run {run!r} has no completed trial{wrong}")
         return entries[0].run, found
     for entry in entries:
         if str(entry.trial.number) == str(trial):
+            if entry.fault is not None:
+                warnings.warn(f"trial {trial} of run {run!r} is wrong, since {entry.fault}", stacklevel=2)
             return entry.run, entry.trial
     last = max((entry.trial.number for entry in entries), default=None)
     there = "it has none" if last is None else f"expected best or 0 to {last}"
@@ -237,7 +249,7 @@ def _sort(entries: list[Entry], sort: str) -> None:
         entries.sort(key=lambda entry: (entry.run.name, entry.trial.number))
     elif sort == "score":
         # among equals the first found stays first: the sort is stable and trials come by number
-        entries.sort(key=lambda entry: (entry.score is None, -(entry.score or 0.0)))
+        entries.sort(key=lambda entry: (entry.score is None, entry.fault is not None, -(entry.score or 0.0)))
     else:
         sign = -1 if "acc" in sort else 1
         entries.sort(key=lambda entry: ((value := _value(entry, sort)) is None, sign * (value or 0.0)))
