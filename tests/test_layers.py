@@ -16,6 +16,7 @@ ALLOWED = {
     "nas.environment": set(),
     "nas.output": set(),
     "nas.naming": set(),
+    "nas.network": set(),
     "nas.files": CORE,
     "nas.checkpoint": {*CORE, "nas.files"},
     "nas.description": set(),
@@ -25,7 +26,7 @@ ALLOWED = {
     "nas.supernets": {*SPACE, "nas.checkpoint", "nas.data", "nas.supernet", "nas.training"},
     "nas.plan": {*CORE, "nas.evaluation", "nas.executors", "nas.supernet"},
     "nas.data": CORE,
-    "nas.training": {*CORE, "nas.data"},
+    "nas.training": {*CORE, "nas.data", "nas.network"},
     "nas.tables": {*SPACE, "nas.files"},
     "nas.evaluators": {*SPACE, "nas.data", "nas.description", "nas.supernets", "nas.tables", "nas.training"},
     "nas.evaluation": {*CORE, "nas.data"},
@@ -87,7 +88,7 @@ ALLOWED = {
     "nas.testing": {*SPACE, "nas.data", "nas.executors", "nas.randomness", "nas.supernet"},
     "nas.overrides": CORE,
     "nas.settings": {*CORE, "nas.configs", "nas.overrides"},
-    "search_spaces": {*SPACE, "nas.graph", "nas.naming"},
+    "search_spaces": {*SPACE, "nas.graph", "nas.naming", "nas.network"},
 }
 OUTERMOST = {"nas", "nas.cli", "nas.commands", "nas.__main__"}
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nas.core import UsageError, UserError
 from nas.data.dataset import Images
+from nas.network import SupportsDropPath, auxiliary_head
 from nas.training.augment import Augmenter, Draws, plain_batch
 from nas.training.average import Average
 from nas.training.recipe import Recipe
@@ -101,7 +102,7 @@ def fit(
         for metrics in progress.restored(kept):
             report(metrics)
         for epoch in range(len(progress.curve) + 1, recipe.epochs + 1):
-            if isinstance(network, DropsPaths):
+            if isinstance(network, SupportsDropPath):
                 network.drop_path = recipe.drop_path * (epoch - 1) / recipe.epochs
             draws = augmenter.draw(generator)
             metrics = {
@@ -270,25 +271,25 @@ def batches(count: int, size: int) -> Iterator[tuple[int, int]]:
             yield start, stop
 
 
-@runtime_checkable
-class DropsPaths(Protocol):
-    """A network whose edges are dropped in training with the probability that `drop_path` holds."""
-
-    drop_path: float
-
-
 def _check_parts(network: nn.Module, recipe: Recipe) -> None:
     """Raise `UsageError` where a recipe asks for what the network does not have."""
-    if recipe.drop_path and not isinstance(network, DropsPaths):
+    drops = isinstance(network, SupportsDropPath)
+    if recipe.drop_path and not drops:
         raise UsageError(
-            f"trainer.drop_path={recipe.drop_path:g}: the networks of this space drop no paths; set trainer.drop_path=0"
+            f"trainer.drop_path={recipe.drop_path:g}: the networks of this space drop no paths (they do not derive "
+            "from nas.network.SupportsDropPath); set trainer.drop_path=0"
         )
-    has = getattr(network, "auxiliary", None) is not None
+    if drops and not isinstance(getattr(network, "drop_path", None), int | float):
+        raise UsageError(
+            f"{type(network).__name__} derives from SupportsDropPath, so its drop_path must be a number, got "
+            f"{type(getattr(network, 'drop_path', None)).__name__}"
+        )
+    has = auxiliary_head(network) is not None
     if has != bool(recipe.auxiliary_weight):
         raise UsageError(
             f"trainer.auxiliary_weight={recipe.auxiliary_weight:g} with a network that has "
             f"{'an' if has else 'no'} auxiliary head; expected trainer.network.auxiliary=true with a weight above 0 "
-            "(spaces darts and nasnet), or neither"
+            "(spaces darts and nasnet, and networks that derive from nas.network.SupportsAuxiliaryHead), or neither"
         )
 
 
