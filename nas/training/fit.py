@@ -322,12 +322,16 @@ def memory_guard(part: str = Recipe.part) -> Iterator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise TrainingFailed("out_of_memory", _out_of_memory(error, part)) from None
-    except RuntimeError as error:
-        if not any(sign in str(error) for sign in MEMORY_SIGNS):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
         raise TrainingFailed("out_of_memory", _out_of_memory(error, part)) from None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory, of the device or of the machine, is exhausted."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or (isinstance(error, RuntimeError) and any(sign in str(error) for sign in MEMORY_SIGNS))
 
 
 def _out_of_memory(error: BaseException, part: str) -> str:
