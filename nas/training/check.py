@@ -7,7 +7,6 @@ random numbers are as before.
 
 from __future__ import annotations
 
-import copy
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from nas.training.augment import plain_batch
 from nas.training.fit import TrainingFailed, is_out_of_memory
 from nas.training.held import Held, random_numbers_kept
 from nas.training.recipe import Recipe
+from nas.training.weights import copied
 
 BATCH = 4
 """Images of the check: the fewer, the less it costs, and more than two so that it is not taken for another size."""
@@ -171,8 +171,9 @@ class _Check:
         missing = self._without_gradient(draws)
         several = self.in_evaluation(self.size)
         alone = self.in_evaluation(1)
-        lost = self._lost(held, several)
-        return Findings(missing, len(self.trainable), lost, not alike(several[:1], alone))
+        # one that draws in evaluation mode differs from itself, too
+        batch_dependent = not alike(several[:1], alone) and alike(several, self.in_evaluation(self.size))
+        return Findings(missing, len(self.trainable), self._lost(held), batch_dependent)
 
     def _run(self, size: int) -> Any:
         images = plain_batch(self.images, 0, size)
@@ -235,19 +236,24 @@ class _Check:
             self.in_training(backward=True)
         return missing()
 
-    def _lost(self, held: Held, logits: Tensor) -> tuple[str, ...]:
+    def _lost(self, held: Held) -> tuple[str, ...]:
         """What the logits depend on beside the state_dict, after a training step."""
         changed = held.changed()
         if not changed:
             return ()
-        state = copied(self.network)
+        logits, state = self._seeded(), copied(self.network)
         held.restore()
         try:
             self.network.load_state_dict(state)
-            again = self.in_evaluation(self.size)
+            again = self._seeded()
         except RuntimeError as error:
             raise BadNetwork(f"the network cannot take up its own state_dict: {located(error)}") from None
         return () if alike(logits, again) else tuple(changed)
+
+    def _seeded(self) -> Tensor:
+        """Logits in evaluation mode, the same each time also where the network draws random numbers."""
+        torch.manual_seed(0)
+        return self.in_evaluation(self.size)
 
     @contextmanager
     def _told(self, when: str) -> Iterator[None]:
@@ -286,14 +292,6 @@ class _Check:
                 dtype = str(each.dtype).removeprefix("torch.")
                 raise BadNetwork(f"the {self.name} returned {dtype} logits {where}; float32 was expected")
         return found
-
-
-def copied(network: nn.Module) -> dict[str, Any]:
-    """The state_dict with nothing shared, tensors on the CPU."""
-    return {
-        name: value.detach().cpu().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
-        for name, value in network.state_dict().items()
-    }
 
 
 def alike(first: Tensor, second: Tensor) -> bool:

@@ -19,6 +19,7 @@ from nas.network import SupportsDropPath, auxiliary_head
 from nas.training.augment import Augmenter, Draws, plain_batch
 from nas.training.average import Average
 from nas.training.recipe import Recipe
+from nas.training.weights import copied
 
 EVALUATION_BATCH = 500
 MEMORY_SIGNS = ("can't allocate memory", "CUDA error: out of memory", "ALLOC_FAILED")
@@ -143,14 +144,14 @@ class Best:
 
     epoch: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
-    state: Mapping[str, Tensor] = field(default_factory=dict)
+    state: Mapping[str, Any] = field(default_factory=dict)
 
     def take(self, epoch: int, metrics: Mapping[str, float], network: nn.Module) -> None:
         """See whether this epoch is better."""
         accuracy = metrics.get("valid_accuracy")
         if accuracy is not None and accuracy > self.metrics.get("valid_accuracy", -1.0):
             self.epoch, self.metrics = epoch, dict(metrics)
-            self.state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+            self.state = copied(network)
 
 
 class Keeper(Protocol):
@@ -257,7 +258,7 @@ def evaluate(network: nn.Module, images: Images, recipe: Recipe) -> tuple[float,
     loss = torch.zeros((), dtype=torch.float64, device=images.labels.device)
     for start in range(0, len(images), EVALUATION_BATCH):
         labels = images.labels[start : start + EVALUATION_BATCH]
-        logits, _ = _logits(network, plain_batch(images, start, start + EVALUATION_BATCH), recipe)
+        logits = logits_of(network, images, start, start + EVALUATION_BATCH, recipe)
         hits += (logits.argmax(1) == labels).sum()
         loss += F.cross_entropy(logits, labels, reduction="sum")
     return hits.item() / len(images), loss.item() / len(images)
@@ -301,6 +302,11 @@ def _loss(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) ->
     if second is None:
         return loss
     return loss + recipe.auxiliary_weight * F.cross_entropy(second, labels, label_smoothing=smoothing)
+
+
+def logits_of(network: nn.Module, images: Images, start: int, stop: int, recipe: Recipe) -> Tensor:
+    """Logits (B, classes) of images `start` to `stop`, as a network in evaluation mode is scored by."""
+    return _logits(network, plain_batch(images, start, stop), recipe)[0]
 
 
 def _logits(network: nn.Module, images: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor | None]:

@@ -257,6 +257,8 @@ def test_logits_that_depend_on_the_other_images_are_found(images):
     findings = check_network(Net(lambda net, x, y: y - y.mean(0)), images, TASK, RECIPE)
     assert findings.batch_dependent
     assert not check_network(Net(), images, TASK, RECIPE).batch_dependent
+    drawing = Net(lambda net, x, y: y + torch.rand_like(y))
+    assert not check_network(drawing, images, TASK, RECIPE).batch_dependent
 
 
 def test_findings_are_told_once_and_a_dead_operation_of_one_architecture_never(images):
