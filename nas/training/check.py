@@ -120,7 +120,7 @@ def check_supernet(
     """
     check = _Check(supernet, lambda batch: supernet(batch, probs), images, task, recipe)
     held = Held(supernet)
-    with random_numbers_kept(images.pixels.device):
+    with random_numbers_kept(images.pixels.device), torch.no_grad():
         try:
             check.in_training()
             check.in_evaluation(check.size)

@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from relaxed import Planted, Signs
 from torch import nn
 
 from nas import Budget, SearchSpace, search
-from nas.core import Task, UserError
+from nas.core import Objective, Task, UserError
 from nas.data.digits import Digits
+from nas.evaluators.shared_weights import SharedWeights
 from nas.evaluators.training import TrainingEvaluator
 from nas.executors.inline import Inline
 from nas.network import SupportsAuxiliaryHead
+from nas.strategies.darts import DARTS as Darts
 from nas.strategies.random import RandomSearch
+from nas.supernets.gradient import GradientSearch
 from nas.tabulation import tabulate
 from nas.training.check import BadNetwork, Teller, check_network
 from nas.training.fit import TrainingFailed, fit
@@ -362,3 +366,21 @@ def test_a_tabulation_ends_before_it_trains_a_bad_network(tmp_path):
     recipe = Recipe(epochs=1, train_images=20, valid_images=20, threads=1)
     with pytest.raises(UserError, match=r"arch=answer=both: the network returned a tuple of 2 tensors"):
         tabulate(Spoilt(), {}, Digits(), recipe, path=tmp_path / "a.journal", executor=Inline(), report=lambda *_: None)
+
+
+class Relaxed(Planted):
+    def supernet(self, task, network=None):
+        made = super().supernet(task, network)
+        forward = made.forward
+        made.forward = lambda images, probs, every=False: (images, forward(images, probs, every))
+        return made
+
+
+def test_a_supernet_that_returns_something_else_is_refused_before_the_first_step():
+    recipe = Recipe(epochs=1, batch_size=64, crop=0.0, flip=False, threads=1)
+    strategy = Darts(space=Relaxed(), objective=Objective(), epochs=1)
+    said = r"the supernet returned a tuple of 2 tensors \(4, 1, 2, 2\), \(4, 2\) in training mode; a tensor \(4, 2\)"
+    with pytest.raises(UserError, match=f"the search on the supernet failed: {said}"):
+        GradientSearch(Relaxed(), Signs(), recipe)(strategy, 0, 0, "cpu", lambda *_: None)
+    with pytest.raises(UserError, match=f"the training of the shared weights failed: {said}"):
+        SharedWeights(Relaxed(), Signs(), recipe).prepare("cpu")
