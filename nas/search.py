@@ -35,7 +35,7 @@ from nas.core import (
 from nas.data.lock import locked_test_set
 from nas.description import describe
 from nas.environment import environment
-from nas.evaluation import Evaluation
+from nas.evaluation import Evaluation, architecture_metrics
 from nas.executors.base import Executor, Jobs
 from nas.executors.inline import Inline
 from nas.faults import check_sound
@@ -361,7 +361,7 @@ class _Session:
             return None
         architecture, metrics = plan.proposal.architecture, dict(earlier.metrics)
         if architecture != earlier.proposal.architecture and isinstance(self.evaluator, DescribesArchitecture):
-            metrics |= self.evaluator.architecture_metrics(architecture)
+            metrics |= architecture_metrics(self.evaluator, architecture)
         return replace(
             earlier,
             number=plan.number,

@@ -17,6 +17,7 @@ ALLOWED = {
     "nas.output": set(),
     "nas.naming": set(),
     "nas.faults": CORE,
+    "nas.network": set(),
     "nas.files": CORE,
     "nas.checkpoint": {*CORE, "nas.files"},
     "nas.description": set(),
@@ -26,7 +27,7 @@ ALLOWED = {
     "nas.supernets": {*SPACE, "nas.checkpoint", "nas.data", "nas.supernet", "nas.training"},
     "nas.plan": {*CORE, "nas.evaluation", "nas.executors", "nas.supernet"},
     "nas.data": CORE,
-    "nas.training": {*CORE, "nas.data"},
+    "nas.training": {*CORE, "nas.data", "nas.network"},
     "nas.tables": {*SPACE, "nas.files"},
     "nas.evaluators": {*SPACE, "nas.data", "nas.description", "nas.supernets", "nas.tables", "nas.training"},
     "nas.evaluation": {*CORE, "nas.data"},
@@ -98,7 +99,7 @@ ALLOWED = {
     },
     "nas.overrides": CORE,
     "nas.settings": {*CORE, "nas.configs", "nas.overrides"},
-    "search_spaces": {*SPACE, "nas.graph", "nas.naming"},
+    "search_spaces": {*SPACE, "nas.graph", "nas.naming", "nas.network"},
 }
 OUTERMOST = {"nas", "nas.cli", "nas.commands", "nas.__main__"}
 
