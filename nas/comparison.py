@@ -30,6 +30,7 @@ from nas.data.lock import locked_test_set
 from nas.environment import environment
 from nas.executors.base import Died, Executor, each
 from nas.executors.inline import Inline
+from nas.identity import identifying
 from nas.journal import journal
 from nas.plan import check_learner
 from nas.search import Budget, search
@@ -221,8 +222,9 @@ def _check_contender(contender: Contender, match: Match) -> None:
 
 
 def _check_settings(contender: Contender, lines: Sequence[Mapping[str, Any]], path: Path) -> None:
+    wanted = identifying(contender.settings, "strategy")
     for line in lines:
-        if line["strategy"] == contender.label and line["settings"] != dict(contender.settings):
+        if line["strategy"] == contender.label and identifying(line["settings"], "strategy") != wanted:
             raise UsageError(
                 f"{path} has runs of {contender.label} with {_listed(line['settings'])}, now it is "
                 f"{_listed(contender.settings)}; choose another out= or write the settings into its name, such as "

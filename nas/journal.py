@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from nas.core import UsageError, UserError, shown
+from nas.identity import identifying
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def journal(
         head, *rest = lines
         differing = [
             f"{key}={shown(there)}, now it is {shown(value)}"
-            for key, there, value in _differences(head, {**head, **identity})
+            for key, there, value in _differences(identifying(head), identifying({**head, **identity}))
         ]
         if differing:
             raise UsageError(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nas.core import Metrics, Trial, UsageError
+from nas.identity import identifying
 
 FREE_KEYS = ("budget", "store", "dir", "run", "progress", "format", "data.root", "table.root", "executor", "workers",
              "supernet.graphs", "choices.experiment")  # fmt: skip
@@ -114,8 +115,9 @@ class Store(Protocol):
 
 def check_same_run(stored: Run, wanted: Run) -> None:
     """Raise `UsageError`, with the keys that differ, unless `wanted` may continue `stored`."""
-    old = _flat({**stored.config, "seed": stored.seed, "protocol": stored.protocol})
-    new = _flat({**wanted.config, "seed": wanted.seed, "protocol": wanted.protocol})
+    old, new = (
+        _flat(identifying({**run.config, "seed": run.seed, "protocol": run.protocol})) for run in (stored, wanted)
+    )
     # Another part has other settings all through; naming the part is enough
     parts = [key.partition(".")[2] for key in old if key.startswith("choices.") and old[key] != new.get(key)]
     for tree in (old, new):
