@@ -16,7 +16,7 @@ from nas.export.genotype import read_genotype
 from nas.output import run_folder
 from nas.settings import Settings, group_options, recorded_parts
 from nas.settings import settings as composed
-from nas.space import SearchSpace
+from nas.space import SearchSpace, parse
 from nas.store.base import Run
 from nas.store.leaderboard import find_trial
 from nas.winner import Winner, winner
@@ -114,8 +114,7 @@ def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
     else:
         settings, text, told = named_architecture(settings, arch, inherits)
     space = settings.make("space")
-    architecture = space.from_text(text)
-    space.validate(architecture)
+    architecture = parse(space, text)
     return Selection(settings, space, architecture, run, trial, won, told)
 
 
@@ -163,7 +162,7 @@ def _of_published_name(settings: Settings, arch: str) -> Settings:
         raise UsageError(f"arch={name} is a cell of space={names[name]}, not of space={found.choices['space']}")
     try:
         plain = settings.inheriting({})
-        plain.make("space").from_text(arch)
+        parse(plain.make("space"), arch)
     except UsageError as error:
         raise UsageError(f"{error}; published names are {', '.join(names)}") from None
     return plain
