@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.analysis.results import Column, RunResult, Step
+from nas.budget import Budget
 from nas.core import (
     Comparable,
     Evaluator,
@@ -30,11 +31,11 @@ from nas.data.lock import locked_test_set
 from nas.environment import environment
 from nas.executors.base import Died, Executor, each
 from nas.executors.inline import Inline
-from nas.identity import identifying
+from nas.identity import DECISIONS, identifying
 from nas.journal import journal
 from nas.plan import check_learner
-from nas.search import Budget, search
-from nas.space import SearchSpace
+from nas.search import search
+from nas.space import SearchSpace, parse, recorded_choices
 from nas.store.base import Store
 from nas.supernet import GradientStrategy
 
@@ -169,6 +170,7 @@ def compare(
     identity = {
         "format": 1,
         **about,
+        DECISIONS: recorded_choices(match.space),
         "protocol": protocol,
         "objective": asdict(match.objective),
         "budget": asdict(match.budget),
@@ -178,6 +180,9 @@ def compare(
         _check_contender(contender, match)
     with journal(path, identity, {"environment": environment(), **remarks}, NEEDED) as opened:
         done = {(line["strategy"], line["seed"]): line for line in opened.lines}
+        if DECISIONS not in opened.head:  # a journal of version 0.1.0
+            for line in opened.lines:
+                parse(match.space, line["architecture"])
         for contender in contenders:
             _check_settings(contender, opened.lines, path)
         plan = [(contender, seed) for seed in range(seeds) for contender in contenders]

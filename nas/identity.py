@@ -6,7 +6,7 @@ value under which everything stays as it was. It also leaves the automatic names
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 ADDED_SETTINGS: Mapping[str, Any] = {
@@ -22,6 +22,10 @@ ADDED_SETTINGS: Mapping[str, Any] = {
 Keys are dotted and match the end of a path, so that `trainer.mixup` also finds `evaluator.trainer.mixup` of a run that
 was made in Python. Whoever adds a setting to a part adds it here.
 """
+
+DECISIONS = "decisions"
+"""Key of a space's decisions with their options (`nas.space.recorded_choices`) in what identifies a run, a journal or a
+checkpoint. Version 0.1.0 did not record them; where one side lacks them, there is nothing to compare."""
 
 
 def identifying(settings: Mapping[str, Any], path: str = "") -> dict[str, Any]:
@@ -42,3 +46,25 @@ def identifying(settings: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 def _is_neutral(path: str, value: object) -> bool:
     end = ".".join(path.split(".")[-2:])
     return end in ADDED_SETTINGS and ADDED_SETTINGS[end] == value
+
+
+def changed_decisions(stored: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
+    """What differs between the decisions of two identities: `choices['op']=('a', 'b'), now it is ('b', 'a')`.
+
+    Stored architectures hold the options' positions, so that after any such change they would mean others.
+    """
+    if not stored.get(DECISIONS) or not present.get(DECISIONS):
+        return []
+    old: dict[str, Sequence[str]] = dict(stored[DECISIONS])
+    new: dict[str, Sequence[str]] = dict(present[DECISIONS])
+    if old.keys() == new.keys() and list(old) != list(new):
+        return [f"choices in the order {', '.join(old)}, now it is {', '.join(new)}"]
+    return [
+        f"choices[{name!r}]={_options(old.get(name))}, now it is {_options(new.get(name))}"
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _options(options: Sequence[str] | None) -> str:
+    return "unset" if options is None else str(tuple(options))

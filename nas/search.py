@@ -7,13 +7,13 @@ a run is repeated by its seed, and continued by telling a fresh strategy the sto
 from __future__ import annotations
 
 import json
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from nas.budget import Budget
 from nas.core import (
     AnswersEveryQuery,
     Comparable,
@@ -28,9 +28,7 @@ from nas.core import (
     Trial,
     UsageError,
     UserError,
-    number_in,
     one_of,
-    whole_number,
 )
 from nas.data.lock import locked_test_set
 from nas.description import describe
@@ -38,9 +36,18 @@ from nas.environment import environment
 from nas.evaluation import Evaluation
 from nas.executors.base import Executor, Jobs
 from nas.executors.inline import Inline
-from nas.plan import Plan, check_learner, check_supernets, to_watchers, with_search
+from nas.identity import DECISIONS
+from nas.plan import (
+    Plan,
+    check_learner,
+    check_stored_texts,
+    check_supernets,
+    to_watchers,
+    warn_of_another_course,
+    with_search,
+)
 from nas.randomness import TrialRandom, training_seed
-from nas.space import SearchSpace
+from nas.space import SearchSpace, recorded_choices
 from nas.store.base import Run, RunRecord, Store, check_run_name
 from nas.store.memory import MemoryStore
 from nas.supernet import GradientStrategy, SearchesSupernets, SupernetSearch
@@ -49,40 +56,9 @@ EXHAUSTED = 1000
 """Reused trials in a row after which a search without a number of trials has seen its space: they cost no time, so
 hours alone would never end it."""
 
-
-@dataclass(frozen=True)
-class Budget:
-    """When a search ends; whichever comes first.
-
-    Args:
-        trials: number of trials of the run, those of earlier sessions included; None: unbounded.
-        hours: wall time of evaluations, earlier sessions included, after which no new trial starts (with several
-            workers the sum over them divided by their number); None: unbounded.
-        simulated_seconds: sum of the trials' `simulated_seconds`, what a benchmark says that its evaluations took,
-            after which no new trial starts; those in flight still count. None: unbounded.
-        failures: trials that may fail in a row within one session before the search gives up; None: unbounded.
-    """
-
-    trials: int | None = None
-    hours: float | None = None
-    simulated_seconds: float | None = None
-    failures: int | None = 10
-
-    def __post_init__(self) -> None:
-        for key in ("trials", "failures"):
-            if getattr(self, key) is not None:
-                whole_number(f"budget.{key}", getattr(self, key))
-        for key in ("hours", "simulated_seconds"):
-            number_in(f"budget.{key}", getattr(self, key), 0.0, math.inf, above=True, null=True)
-        if self.trials is None and self.hours is None and self.simulated_seconds is None:
-            raise UsageError(
-                "budget.trials, budget.hours and budget.simulated_seconds are all null; expected at least one of them"
-            )
-
-    @property
-    def simulated_alone(self) -> bool:
-        """Whether simulated seconds are the only limit, which evaluations without such a cost never reach."""
-        return self.simulated_seconds is not None and self.trials is None and self.hours is None
+ASKED_AGAIN = 10
+"""First trials of a run of version 0.1.0 that its strategy is asked for again, since such a run does not say which
+options its space had: an option that no trial has shows only in what is proposed."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +129,7 @@ def search(
     one_of("duplicates", duplicates, ("reuse", "retrain"))
     random = TrialRandom(seed)
     objective = objective or Objective()
+    decisions = recorded_choices(space)
     agent = strategy(space=space, objective=objective)
     agent.reset(random.start())
     executor = executor or Inline()
@@ -165,11 +142,12 @@ def search(
             protocol = {**protocol, "learnt_in": run}  # from its proposals, which are no other run's
         if config is None:
             config = {"space": describe(space), "strategy": describe(strategy), "evaluator": describe(evaluator)}
-        config = {"objective": describe(objective), "duplicates": duplicates} | dict(config)
+        config = {"objective": describe(objective), "duplicates": duplicates, DECISIONS: decisions} | dict(config)
         if executor.workers > 1:
             config |= {"scheduling": {"workers": executor.workers, "order": executor.order}}
         spec = Run(run, seed, _jsonable(config), _jsonable(protocol), environment())
         record = stack.enter_context((store or MemoryStore()).open(spec))
+        check_stored_texts(space, record)
         _warn_of_changes(record, spec.environment)
         asks_again = isinstance(evaluator, AnswersEveryQuery) and evaluator.answers_every_query
         for listener in listeners:
@@ -232,6 +210,7 @@ class _Session:
     finished: dict[int, Trial] = field(default_factory=dict)  # those with a result, by number
     stored: dict[int, Trial] = field(default_factory=dict)  # of an earlier session and not told yet, as they finished
     old: frozenset[int] = frozenset()  # numbers of all trials of earlier sessions
+    warned: bool = False
     searched: dict[int, SupernetSearch] = field(default_factory=dict)  # of trials without a result yet
 
     def run(self, executor: Executor, evaluation: Evaluation) -> Literal["budget", "finished", "failures"]:
@@ -259,6 +238,8 @@ class _Session:
                 trial = self.stored[number]
                 if len(self.trials) < trial.asked_after:
                     break  # the strategy had made this proposal wait for more results
+                if number < ASKED_AGAIN and DECISIONS not in self.record.run.config:
+                    self._ask_again(trial)
                 self.asked += 1
                 self.untold[number] = trial.proposal
                 if trial.reused_from is None:
@@ -295,6 +276,15 @@ class _Session:
         found = self.supernets(self.agent, number, seed, self.device, to_watchers(self.listeners, number))
         self.searched[number] = found
         return Proposal(found.architecture, info=found.info)
+
+    def _ask_again(self, trial: Trial) -> None:
+        """Warn where a run that does not say its decisions would now take another course."""
+        if self.supernets is not None or self.warned:
+            return
+        again = self.agent.ask(self.random.trial(trial.number), tuple(self.untold.values()))
+        if again is None or tuple(again.architecture) != trial.proposal.architecture:
+            self.warned = True
+            warn_of_another_course(self.space, self.record.run.name, trial, again)
 
     def _open(self) -> bool:
         """Whether another trial may be asked for."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from nas.core import Architecture, Trial, UsageError
 from nas.export.genotype import read_genotype
+from nas.identity import DECISIONS
 from nas.output import run_folder
 from nas.settings import Settings, group_options, recorded_parts
 from nas.settings import settings as composed
@@ -115,7 +116,22 @@ def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
         settings, text, told = named_architecture(settings, arch, inherits)
     space = settings.make("space")
     architecture = parse(space, text)
+    if run is not None and trial is not None:
+        _check_meaning(space, architecture, run, trial)
     return Selection(settings, space, architecture, run, trial, won, told)
+
+
+def _check_meaning(space: SearchSpace, architecture: Architecture, run: Run, trial: Trial) -> None:
+    """Raise `UsageError` where a trial's text, in a notation of the space's own, has another meaning than it had."""
+    choices = dict(run.config.get(DECISIONS, ()))  # none in version 0.1.0, or in the order of the trial's positions
+    then = {name: choices[name][place] for name, place in zip(choices, trial.proposal.architecture, strict=False)}
+    now = {name: str(option) for name, option in zip(space.choices, space.options(architecture), strict=True)}
+    for name, option in then.items():
+        if now.get(name, option) != option:
+            raise UsageError(
+                f"trial {trial.number} of run {run.name!r} is {trial.text!r}, which was {name}={option} when it was "
+                f"found and is {name}={now[name]} now; restore {type(space).__name__}.choices[{name!r}], or give arch="
+            )
 
 
 def folder_of(chosen: Selection, base: str) -> Path:

@@ -6,6 +6,7 @@ killed, and an exported model.
 """
 
 import shutil
+import sys
 import tarfile
 from pathlib import Path
 
@@ -122,3 +123,33 @@ def test_an_exported_model_predicts(released, tmp_path):
 def test_a_run_of_a_users_space_resumes(released):
     done(released("--config-dir", "conf", "search", "space=mine", *QUICK, "budget.trials=8", "run=mine"))
     assert [row["status"] for row in rows(released, "run=mine")] == ["completed"] * 8
+
+
+CHOICES = '{"width": ("16", "32", "64"), "activation": ("relu", "gelu"), "depth": ("1", "2", "3")}'
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        (CHOICES.replace('"relu", "gelu"', '"gelu", "relu"'), "started with another choices['activation']: trial"),
+        (CHOICES.replace('"16", "32", "64"', '"16", "32"'), "started with another choices['width']: trial"),
+        (CHOICES.replace('"16", "32", "64"', '"8", "16", "32", "64"'), "started with another choices['width']: trial"),
+        (CHOICES.replace("gelu", "silu"), "started with another choices['activation']: trial"),
+        (CHOICES.replace("depth", "layers"), "started with another choices['depth']: trial"),
+        (CHOICES.replace(', "depth": ("1", "2", "3")', ""), "started with another choices['depth']: trial"),
+        (CHOICES.replace("}", ', "bias": ("yes", "no")}'), "started with another choices['bias']: trial"),
+        (CHOICES.replace('"3")', '"3", "4")'), "would now take another course: its trial"),
+    ],
+)
+def test_a_run_whose_space_was_edited_is_told(released, monkeypatch, choices, words):
+    monkeypatch.setitem(sys.modules, "my_space", None)  # whatever was there comes back in the end
+    del sys.modules["my_space"]
+    file = Path("my_space.py")
+    source = file.read_text()
+    assert CHOICES in source
+    # the last two decisions are read by `build`, which no refused run comes to
+    file.write_text(source.replace(CHOICES, choices))
+    result = released("--config-dir", "conf", "search", "space=mine", *QUICK, "budget.trials=8", "run=mine")
+    assert words in result.stderr
+    assert result.returncode == (0 if "course" in words else 2)
+    assert len(rows(released, "run=mine")) == (8 if "course" in words else 6)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.agreement import Agreement, agreement
+from nas.budget import Budget
 from nas.commands.leaderboard import show
 from nas.core import Learns, Objective, Reports, Trial, UsageError, UserError, one_of
 from nas.identity import identifying
@@ -21,7 +22,7 @@ from nas.listeners.progress import Progress
 from nas.listeners.tensorboard import TensorBoard
 from nas.output import counted, print_json, run_folder
 from nas.reproduction import place
-from nas.search import Budget, SearchResult, search
+from nas.search import SearchResult, search
 from nas.store.base import FREE_KEYS, check_run_name
 from nas.store.leaderboard import leaderboard
 from nas.training.device import resolve_device

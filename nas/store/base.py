@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nas.core import Metrics, Trial, UsageError
-from nas.identity import identifying
+from nas.identity import DECISIONS, changed_decisions, identifying
 
 FREE_KEYS = ("budget", "store", "dir", "run", "progress", "format", "data.root", "table.root", "executor", "workers",
              "supernet.graphs", "choices.experiment")  # fmt: skip
@@ -118,6 +118,8 @@ def check_same_run(stored: Run, wanted: Run) -> None:
     old, new = (
         _flat(identifying({**run.config, "seed": run.seed, "protocol": run.protocol})) for run in (stored, wanted)
     )
+    for tree in (old, new):
+        tree.pop(DECISIONS, None)
     # Another part has other settings all through; naming the part is enough
     parts = [key.partition(".")[2] for key in old if key.startswith("choices.") and old[key] != new.get(key)]
     for tree in (old, new):
@@ -128,6 +130,8 @@ def check_same_run(stored: Run, wanted: Run) -> None:
         for key in sorted(old.keys() | new.keys())
         if json.dumps(old.get(key)) != json.dumps(new.get(key)) and not is_free(key)
     ]
+    if not any(line.startswith("space") for line in differing):  # another space has other decisions all through
+        differing += changed_decisions(stored.config, wanted.config)
     # A changed setting shows up in the protocol as well; that line helps only where nothing else differs (other images)
     settings = [line for line in differing if not line.startswith("protocol.")] or differing
     if settings:
