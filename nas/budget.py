@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from nas.core import UsageError, number_in, whole_number
+from nas.core import UsageError, number_in, plain_number, whole_number
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Budget:
     failures: int | None = 10
 
     def __post_init__(self) -> None:
+        for key in ("trials", "hours", "simulated_seconds", "failures"):
+            object.__setattr__(self, key, plain_number(getattr(self, key)))
         for key in ("trials", "failures"):
             if getattr(self, key) is not None:
                 whole_number(f"budget.{key}", getattr(self, key))

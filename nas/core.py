@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -68,6 +69,15 @@ def located(error: BaseException) -> str:
 def shown(value: object) -> str:
     """A value as a user writes it."""
     return "null" if value is None else repr(value)
+
+
+def plain_number(value: Any) -> Any:
+    """NumPy's numbers and the like as Python's own, which every store and JSON can keep; all else as it is."""
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
 
 
 def whole_number(key: str, value: object, least: int = 1, most: int = 2**63 - 1) -> None:
@@ -190,7 +200,19 @@ class Objective:
         one_of("objective.direction", self.direction, ("maximize", "minimize"))
 
     def score(self, trial: Trial) -> float:
-        """The objective of a completed trial as a number of which higher is better."""
+        """The objective of a completed trial as a number of which higher is better.
+
+        Raises:
+            UsageError: the trial failed and has no such metric; strategies ask `trial.completed` first.
+        """
+        if self.metric not in trial.metrics:
+            reason = (
+                f"it failed: {trial.error}" if trial.error else f"it has {', '.join(sorted(trial.metrics)) or 'none'}"
+            )
+            raise UsageError(
+                f"trial {trial.number} has no metric {self.metric!r} ({reason}); a strategy is told failed trials too "
+                "and must ask trial.completed before objective.score(trial)"
+            )
         value = trial.metrics[self.metric]
         return value if self.direction == "maximize" else -value
 
@@ -239,7 +261,10 @@ class Strategy(Protocol):
         """
 
     def tell(self, trial: Trial) -> None:
-        """The only change of state: a strategy is a fold over the trials it was told, so resume is replay."""
+        """The only change of state: a strategy is a fold over the trials it was told, so resume is replay.
+
+        Failed trials are told too: `objective.score(trial)` needs `trial.completed`.
+        """
 
 
 class Evaluator(Protocol):

@@ -29,6 +29,7 @@ from nas.core import (
     UsageError,
     UserError,
     one_of,
+    plain_number,
 )
 from nas.data.lock import locked_test_set
 from nas.description import describe
@@ -127,6 +128,7 @@ def search(
     """
     check_run_name(run)
     one_of("duplicates", duplicates, ("reuse", "retrain"))
+    seed = plain_number(seed)
     random = TrialRandom(seed)
     objective = objective or Objective()
     decisions = recorded_choices(space)

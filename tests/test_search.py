@@ -315,3 +315,49 @@ def test_objective_and_duplicates_are_settings_of_a_run_also_with_a_config_of_on
         search(
             toy_space, RandomSearch, steep, budget=Budget(trials=3), store=store, config=config, duplicates="retrain"
         )
+
+
+def test_an_evaluator_that_leaves_the_program_fails_its_trial(toy_space):
+    def leaving(proposal, context):
+        sys.exit("no such file")
+
+    result = search(toy_space, RandomSearch, leaving, budget=Budget(trials=2))
+    assert [trial.error_kind for trial in result.trials] == ["error", "error"]
+    assert result.trials[0].error.startswith("SystemExit: no such file (test_search.py:")
+
+
+def test_an_evaluator_that_leaves_the_program_while_it_is_prepared_ends_the_search(toy_space):
+    class Leaving:
+        def prepare(self, device):
+            raise SystemExit
+
+        def __call__(self, proposal, context):
+            return steep(proposal, context)
+
+    with pytest.raises(UserError, match=r"Leaving.prepare ended with SystemExit: no message \(test_search.py:"):
+        search(toy_space, RandomSearch, Leaving(), budget=Budget(trials=2))
+
+
+def test_a_strategy_that_scores_a_failed_trial_is_told_what_to_ask(toy_space):
+    class Careless(RandomSearch):
+        def tell(self, trial):
+            self.objective.score(trial)
+
+    def fragile(proposal, context):
+        raise TrialFailed("small", "too small")
+
+    words = r"trial 0 has no metric 'valid_accuracy' \(it failed: too small\); .* ask trial.completed before"
+    with pytest.raises(UsageError, match=words):
+        search(toy_space, Careless, fragile, budget=Budget(trials=2))
+
+
+def test_numbers_of_numpy_are_seeds_and_budgets(toy_space, tmp_path):
+    store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
+    plain = search(toy_space, RandomSearch, steep, budget=Budget(trials=3, hours=1.0), seed=2)
+    budget = Budget(trials=np.int64(3), hours=np.float32(1.0), failures=np.int32(4))
+    result = search(toy_space, RandomSearch, steep, budget=budget, seed=np.int64(2), store=store)
+    assert timeless(result.trials) == timeless(plain.trials)
+    assert store.runs()[0].seed == 2
+    assert type(budget.trials) is int
+    with pytest.raises(UsageError, match=r"budget.trials must be a whole number of at least 1, got 1\.5"):
+        Budget(trials=np.float32(1.5))
