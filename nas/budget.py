@@ -18,6 +18,9 @@ class Budget:
             workers the sum over them divided by their number); None: unbounded.
         simulated_seconds: sum of the trials' `simulated_seconds`, what a benchmark says that its evaluations took,
             after which no new trial starts; those in flight still count. None: unbounded.
+        trial_seconds: wall time of one evaluation, after which its worker is ended and the trial has failed
+            (`time_limit`); starting the worker and loading the data do not count. Needs worker processes. None:
+            unbounded.
         failures: trials that may fail in a row within one session before the search gives up; None: unbounded.
     """
 
@@ -25,14 +28,15 @@ class Budget:
     hours: float | None = None
     simulated_seconds: float | None = None
     failures: int | None = 10
+    trial_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        for key in ("trials", "hours", "simulated_seconds", "failures"):
+        for key in ("trials", "hours", "simulated_seconds", "failures", "trial_seconds"):
             object.__setattr__(self, key, plain_number(getattr(self, key)))
         for key in ("trials", "failures"):
             if getattr(self, key) is not None:
                 whole_number(f"budget.{key}", getattr(self, key))
-        for key in ("hours", "simulated_seconds"):
+        for key in ("hours", "simulated_seconds", "trial_seconds"):
             number_in(f"budget.{key}", getattr(self, key), 0.0, math.inf, above=True, null=True)
         if self.trials is None and self.hours is None and self.simulated_seconds is None:
             raise UsageError(

@@ -36,7 +36,7 @@ from nas.description import describe
 from nas.environment import environment
 from nas.evaluation import Evaluation
 from nas.executors.base import Executor, Jobs
-from nas.executors.inline import Inline
+from nas.executors.inline import Inline, check_endless
 from nas.identity import DECISIONS
 from nas.plan import (
     Plan,
@@ -135,6 +135,8 @@ def search(
     agent = strategy(space=space, objective=objective)
     agent.reset(random.start())
     executor = executor or Inline()
+    if isinstance(executor, Inline):
+        check_endless(budget.trial_seconds)
     if isinstance(evaluator, Learns):
         check_learner(evaluator, agent, executor, objective, costless=budget.simulated_alone)
     check_supernets(agent, supernets, executor)
@@ -218,7 +220,8 @@ class _Session:
     def run(self, executor: Executor, evaluation: Evaluation) -> Literal["budget", "finished", "failures"]:
         self.stored = {trial.number: trial for trial in self.record.trials}
         self.old = frozenset(self.stored)
-        with executor.open(evaluation.prepared) as jobs:
+        limit = () if self.budget.trial_seconds is None else (self.budget.trial_seconds,)
+        with executor.open(evaluation.prepared, *limit) as jobs:
             while True:
                 self._fill(jobs)
                 if not self.untold:
