@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
 
-from nas.core import UsageError, number_in, plain_number, whole_number
+from nas.core import UsageError, number_in, whole_number
 
 
 @dataclass(frozen=True)
@@ -47,3 +49,12 @@ class Budget:
     def simulated_alone(self) -> bool:
         """Whether simulated seconds are the only limit, which evaluations without such a cost never reach."""
         return self.simulated_seconds is not None and self.trials is None and self.hours is None
+
+
+def plain_number(value: Any) -> Any:
+    """NumPy's numbers and the like as Python's own, which every store and JSON can keep; all else as it is."""
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value

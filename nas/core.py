@@ -14,7 +14,6 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
-from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -69,15 +68,6 @@ def located(error: BaseException) -> str:
 def shown(value: object) -> str:
     """A value as a user writes it."""
     return "null" if value is None else repr(value)
-
-
-def plain_number(value: Any) -> Any:
-    """NumPy's numbers and the like as Python's own, which every store and JSON can keep; all else as it is."""
-    if isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, Integral):
-        return int(value)
-    return float(value) if isinstance(value, Real) else value
 
 
 def whole_number(key: str, value: object, least: int = 1, most: int = 2**63 - 1) -> None:

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from nas.budget import Budget
+from nas.budget import Budget, plain_number
 from nas.core import (
     AnswersEveryQuery,
     Comparable,
@@ -29,7 +29,6 @@ from nas.core import (
     UsageError,
     UserError,
     one_of,
-    plain_number,
 )
 from nas.data.lock import locked_test_set
 from nas.description import describe
