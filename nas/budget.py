@@ -16,8 +16,8 @@ class Budget:
 
     Args:
         trials: number of trials of the run, those of earlier sessions included; None: unbounded.
-        hours: wall time of evaluations, earlier sessions included, after which no new trial starts (with several
-            workers the sum over them divided by their number); None: unbounded.
+        hours: wall time of the run, summed over its sessions, after which no new trial starts; what trains shared
+            weights before the first trial does not count. None: unbounded.
         simulated_seconds: sum of the trials' `simulated_seconds`, what a benchmark says that its evaluations took,
             after which no new trial starts; those in flight still count. None: unbounded.
         trial_seconds: wall time of one evaluation, after which its worker is ended and the trial has failed

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from nas.core import Learns, Listener, Metrics, Objective, Proposal, Strategy, Trial, UsageError, WatchesEpochs
 from nas.evaluation import Outcome
 from nas.executors.base import Died, Executor
 from nas.executors.inline import Inline
-from nas.identity import DECISIONS
 from nas.supernet import GradientStrategy, SearchesSupernets, SupernetSearch
-
-if TYPE_CHECKING:
-    from nas.space import SearchSpace
-    from nas.store.base import RunRecord
 
 EMPTY: Mapping[str, float] = MappingProxyType({})
 
@@ -121,50 +115,3 @@ def check_supernets(agent: Strategy, supernets: SearchesSupernets | None, execut
         raise UsageError(f"strategy {name} learns on a supernet; give search() supernets=GradientSearch(…)")
     if executor.workers > 1:
         raise UsageError(f"workers={executor.workers}: strategy {name} runs one search at a time; leave workers out")
-
-
-def check_stored_texts(space: SearchSpace, record: RunRecord) -> None:
-    """Raise `UsageError` where a run that does not say its decisions (version 0.1.0) was made with other `choices`.
-
-    Its trials hold positions of options, and beside them the text that these meant then.
-    """
-    if DECISIONS in record.run.config:
-        return
-    for trial in record.trials:
-        try:
-            now = space.to_text(trial.proposal.architecture)
-        except (IndexError, ValueError):
-            now = None
-        if now != trial.text:
-            name = f"choices{_changed_decision(space, trial.text, now)}"
-            means = "do not fit the space any more" if now is None else f"now mean {now!r}"
-            raise UsageError(
-                f"run {record.run.name!r} was started with another {name}: trial {trial.number} is {trial.text!r}, and "
-                f"its options {means}. Choose another run= or restore the old value; nothing was changed."
-            )
-
-
-def warn_of_another_course(space: SearchSpace, run: str, trial: Trial, again: Proposal | None) -> None:
-    """Say once that a strategy would now propose something else than a stored trial."""
-    now = "nothing" if again is None else repr(space.to_text(again.architecture))
-    warnings.warn(
-        f"run {run!r} would now take another course: its trial {trial.number} is {trial.text!r}, and the strategy "
-        f"proposes {now}; the choices of {type(space).__name__} or the strategy were changed since. To search anew, "
-        "choose another run=",
-        stacklevel=2,
-    )
-
-
-def _changed_decision(space: SearchSpace, then: str, now: str | None) -> str:
-    """`['op']` for the first decision that differs between two texts of the form `op=a;…`; else nothing."""
-    old = dict(part.partition("=")[::2] for part in then.split(";"))
-    new = dict.fromkeys(space.choices) if now is None else dict(part.partition("=")[::2] for part in now.split(";"))
-    if not old.keys() & new.keys() or list(old) == list(new) == [then]:
-        return ""  # another notation
-    names = [name for name in {**old, **new} if (name in old) != (name in new)]
-    names += [
-        name
-        for name, option in old.items()
-        if option != new.get(name) and (now is not None or option not in map(str, space.choices.get(name, ())))
-    ]
-    return f"[{names[0]!r}]" if names else ""

@@ -7,7 +7,7 @@ a run is repeated by its seed, and continued by telling a fresh strategy the sto
 from __future__ import annotations
 
 import json
-import warnings
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -37,16 +37,9 @@ from nas.evaluation import Evaluation
 from nas.executors.base import Executor, Jobs
 from nas.executors.inline import Inline, check_endless
 from nas.identity import DECISIONS
-from nas.plan import (
-    Plan,
-    check_learner,
-    check_stored_texts,
-    check_supernets,
-    to_watchers,
-    warn_of_another_course,
-    with_search,
-)
+from nas.plan import Plan, check_learner, check_supernets, to_watchers, with_search
 from nas.randomness import TrialRandom, training_seed
+from nas.resume import ASKED_AGAIN, check_stored_texts, warn_of_another_course, warn_of_changes
 from nas.space import SearchSpace, recorded_choices
 from nas.store.base import Run, RunRecord, Store, check_run_name
 from nas.store.memory import MemoryStore
@@ -55,10 +48,6 @@ from nas.supernet import GradientStrategy, SearchesSupernets, SupernetSearch
 EXHAUSTED = 1000
 """Reused trials in a row after which a search without a number of trials has seen its space: they cost no time, so
 hours alone would never end it."""
-
-ASKED_AGAIN = 10
-"""First trials of a run of version 0.1.0 that its strategy is asked for again, since such a run does not say which
-options its space had: an option that no trial has shows only in what is proposed."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +140,7 @@ def search(
         spec = Run(run, seed, _jsonable(config), _jsonable(protocol), environment())
         record = stack.enter_context((store or MemoryStore()).open(spec))
         check_stored_texts(space, record)
-        _warn_of_changes(record, spec.environment)
+        warn_of_changes(record, spec.environment)
         asks_again = isinstance(evaluator, AnswersEveryQuery) and evaluator.answers_every_query
         for listener in listeners:
             listener.start(run, sorted(record.trials, key=_number), budget.trials, objective)
@@ -202,6 +191,8 @@ class _Session:
     trials: list[Trial] = field(default_factory=list)  # told ones, in the order of telling
     asked: int = 0
     seconds: float = 0.0
+    earlier: float = 0.0  # wall seconds of earlier sessions
+    begun: float = field(default_factory=time.monotonic)
     simulated: float = 0.0
     failures: int = 0
     ended: Literal["budget", "finished", "failures"] | None = None
@@ -219,6 +210,16 @@ class _Session:
     def run(self, executor: Executor, evaluation: Evaluation) -> Literal["budget", "finished", "failures"]:
         self.stored = {trial.number: trial for trial in self.record.trials}
         self.old = frozenset(self.stored)
+        spent = self.record.elapsed
+        if spent is None:  # version 0.1.0 kept only the time of evaluations
+            spent = sum(trial.seconds for trial in self.record.trials) / self.workers
+        self.earlier = spent
+        try:
+            return self._run(executor, evaluation)
+        finally:
+            self.record.keep_elapsed(self._elapsed())
+
+    def _run(self, executor: Executor, evaluation: Evaluation) -> Literal["budget", "finished", "failures"]:
         limit = () if self.budget.trial_seconds is None else (self.budget.trial_seconds,)
         with executor.open(evaluation.prepared, *limit) as jobs:
             while True:
@@ -236,7 +237,8 @@ class _Session:
 
     def _fill(self, jobs: Jobs) -> None:
         """Ask for trials until every worker has one."""
-        while len(self.untold) < self.workers and (self.asked in self.stored or self._open()):
+        last = max(self.old, default=-1)  # what was running below it when a session ended runs whatever the budget says
+        while len(self.untold) < self.workers and (self.asked <= last or self._open()):
             number = self.asked
             if number in self.stored:
                 trial = self.stored[number]
@@ -295,14 +297,19 @@ class _Session:
         budget = self.budget
         return self.ended is None and (
             (budget.trials is None or self.asked < budget.trials)
-            and (budget.hours is None or self.seconds < budget.hours * 3600 * self.workers)
+            and (budget.hours is None or self._elapsed() < budget.hours * 3600)
             and (budget.simulated_seconds is None or self.simulated < budget.simulated_seconds)
         )
+
+    def _elapsed(self) -> float:
+        """Wall seconds of the run over all its sessions."""
+        # a search on a supernet goes on from its checkpoint, also after a session that ended without a trial
+        return max(self.earlier + time.monotonic() - self.begun, self.seconds / self.workers)
 
     def _keep(self, trial: Trial) -> None:
         if trial.number in self.searched:
             trial = with_search(trial, self.searched.pop(trial.number))
-        self.record.add(trial)  # before anything learns of it: what was paid for is kept first
+        self.record.add(trial, self._elapsed())  # before anything learns of it: what was paid for is kept first
         self.finished[trial.number] = trial
 
     def _tell(self, trial: Trial) -> None:
@@ -375,13 +382,3 @@ def _jsonable(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as a store gives them back, so that they can be compared with stored ones."""
     found: dict[str, Any] = json.loads(json.dumps(tree, default=describe))
     return found
-
-
-def _warn_of_changes(record: RunRecord, now: Mapping[str, Any]) -> None:
-    then = record.run.environment
-    changed = [f"{key} {then[key]}, now {now[key]}" for key in then if key in now and then[key] != now[key]]
-    if record.trials and changed:
-        warnings.warn(
-            f"run {record.run.name!r} was begun with {'; '.join(changed)}: new trials may differ in the last digits",
-            stacklevel=3,
-        )

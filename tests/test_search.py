@@ -1,6 +1,8 @@
 """Searching, as a tutorial: what a search is given, what it gives back, and what it survives."""
 
+import sqlite3
 import sys
+import time
 from functools import partial
 
 import numpy as np
@@ -361,3 +363,66 @@ def test_numbers_of_numpy_are_seeds_and_budgets(toy_space, tmp_path):
     assert type(budget.trials) is int
     with pytest.raises(UsageError, match=r"budget.trials must be a whole number of at least 1, got 1\.5"):
         Budget(trials=np.float32(1.5))
+
+
+class Thinking(RandomSearch):
+    """Takes a twentieth of a second for a proposal."""
+
+    def ask(self, rng, pending):
+        time.sleep(0.05)
+        return super().ask(rng, pending)
+
+
+def test_hours_are_wall_time_and_a_strategy_that_thinks_counts(toy_space):
+    started = time.monotonic()
+    result = search(toy_space, Thinking, steep, budget=Budget(hours=0.5 / 3600))
+    assert result.ended == "budget"
+    assert 0.5 <= time.monotonic() - started < 3
+    assert 2 <= len(result.trials) <= 11
+
+
+@pytest.mark.parametrize("kept", ["memory", "sqlite"])
+def test_hours_are_summed_over_the_sessions_of_a_run(toy_space, tmp_path, kept):
+    store = MemoryStore() if kept == "memory" else SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
+    search(toy_space, Thinking, steep, budget=Budget(trials=4), store=store)
+    result = search(toy_space, Thinking, steep, budget=Budget(hours=0.15 / 3600), store=store)
+    assert (result.ended, len(result.trials)) == ("budget", 4)
+    result = search(toy_space, Thinking, steep, budget=Budget(hours=0.5 / 3600), store=store)
+    assert 4 < len(result.trials) <= 11
+
+
+def test_the_time_of_a_run_of_version_0_1_0_is_that_of_its_evaluations(toy_space, tmp_path):
+    def slow(proposal, context):
+        time.sleep(0.05)
+        return steep(proposal, context)
+
+    store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
+    search(toy_space, RandomSearch, slow, budget=Budget(trials=4), store=store)
+    with sqlite3.connect(tmp_path / "nas.db") as connection:
+        connection.execute("DROP TABLE elapsed")
+    result = search(toy_space, RandomSearch, slow, budget=Budget(hours=0.19 / 3600), store=store)
+    assert len(result.trials) == 4
+    assert len(search(toy_space, RandomSearch, slow, budget=Budget(hours=0.5 / 3600), store=store).trials) > 4
+
+
+def test_what_was_running_when_a_session_ended_runs_again_whatever_is_left_of_the_hours(toy_space, tmp_path):
+    store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
+    search(toy_space, RandomSearch, steep, budget=Budget(trials=5), store=store)
+    with sqlite3.connect(tmp_path / "nas.db") as connection:
+        connection.execute("DELETE FROM trials WHERE number = 3")
+    result = search(toy_space, RandomSearch, steep, budget=Budget(hours=1e-9), store=store)
+    assert [trial.number for trial in result.trials] == [0, 1, 2, 3, 4]
+
+
+def test_two_threads_cannot_write_one_run_of_a_memory_store(toy_space):
+    store = MemoryStore()
+
+    def nested(proposal, context):
+        if not store.trials("search"):
+            words = "run 'search' is being written by another search of this process"
+            with pytest.raises(UsageError, match=words):
+                search(toy_space, RandomSearch, nested, budget=Budget(trials=2), store=store)
+        return steep(proposal, context)
+
+    assert len(search(toy_space, RandomSearch, nested, budget=Budget(trials=2), store=store).trials) == 2
+    assert len(search(toy_space, RandomSearch, nested, budget=Budget(trials=3), store=store).trials) == 3

@@ -78,8 +78,19 @@ class RunRecord(Protocol):
     def trials(self) -> Sequence[Trial]:
         """The trials that were stored before it was opened, in the order in which they were finished."""
 
-    def add(self, trial: Trial) -> None:
+    @property
+    def elapsed(self) -> float | None:
+        """Wall seconds of the run over its earlier sessions; None where that was not kept."""
+
+    def keep_elapsed(self, seconds: float) -> None:
+        """Keep the wall seconds of the run so far, at the end of a session; never raises."""
+
+    def add(self, trial: Trial, elapsed: float = 0.0) -> None:
         """Keep a trial for good: once this returns, it survives the end of the process.
+
+        Args:
+            trial: What to keep.
+            elapsed: Wall seconds of the run so far, over all its sessions.
 
         Raises:
             UserError: it could not be written (disk full …); nothing stored before is harmed.
