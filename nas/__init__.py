@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
+from nas.budget import Budget
 from nas.core import (
     Architecture,
     Context,
@@ -16,7 +17,7 @@ from nas.core import (
     UsageError,
     UserError,
 )
-from nas.search import Budget, SearchResult, search
+from nas.search import SearchResult, search
 from nas.space import SearchSpace
 
 try:

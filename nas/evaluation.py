@@ -65,7 +65,10 @@ class Evaluation:
         """Itself, after the evaluator has done what it does once (loading data)."""
         with locked_test_set():
             if isinstance(self.evaluator, Preparable):
-                self.evaluator.prepare(self.device)
+                try:
+                    self.evaluator.prepare(self.device)
+                except SystemExit as error:  # it would end the command without a word
+                    raise UserError(f"{type(self.evaluator).__name__}.prepare ended with {located(error)}") from None
         return self
 
     def __call__(self, task: tuple[Proposal, int]) -> Outcome:
@@ -92,7 +95,7 @@ class Evaluation:
             kind, message = failure.kind, failure.message
         except UserError:
             raise
-        except Exception as error:  # noqa: BLE001 (an architecture that breaks its evaluator ends its trial, not the search)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (what breaks its evaluator ends its trial, not the search)
             kind, message = "error", located(error)
         else:
             return Outcome(metrics, time.perf_counter() - started, cost, tuple(curve))

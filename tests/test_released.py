@@ -6,6 +6,7 @@ killed, and an exported model.
 """
 
 import shutil
+import sys
 import tarfile
 from pathlib import Path
 
@@ -158,3 +159,33 @@ def test_a_killed_search_with_the_first_rule_of_early_stopping_is_refused(releas
     assert refused.returncode == 2
     assert "whose strategy.early_stopping=true ended searches far too early; remove it to begin anew" in refused.stderr
     assert checkpoint.read_bytes() == before
+
+
+CHOICES = '{"width": ("16", "32", "64"), "activation": ("relu", "gelu"), "depth": ("1", "2", "3")}'
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        (CHOICES.replace('"relu", "gelu"', '"gelu", "relu"'), "started with another choices['activation']: trial"),
+        (CHOICES.replace('"16", "32", "64"', '"16", "32"'), "started with another choices['width']: trial"),
+        (CHOICES.replace('"16", "32", "64"', '"8", "16", "32", "64"'), "started with another choices['width']: trial"),
+        (CHOICES.replace("gelu", "silu"), "started with another choices['activation']: trial"),
+        (CHOICES.replace("depth", "layers"), "started with another choices['depth']: trial"),
+        (CHOICES.replace(', "depth": ("1", "2", "3")', ""), "started with another choices['depth']: trial"),
+        (CHOICES.replace("}", ', "bias": ("yes", "no")}'), "started with another choices['bias']: trial"),
+        (CHOICES.replace('"3")', '"3", "4")'), "would now take another course: its trial"),
+    ],
+)
+def test_a_run_whose_space_was_edited_is_told(released, monkeypatch, choices, words):
+    monkeypatch.setitem(sys.modules, "my_space", None)  # whatever was there comes back in the end
+    del sys.modules["my_space"]
+    file = Path("my_space.py")
+    source = file.read_text()
+    assert CHOICES in source
+    # the last two decisions are read by `build`, which no refused run comes to
+    file.write_text(source.replace(CHOICES, choices))
+    result = released("--config-dir", "conf", "search", "space=mine", *QUICK, "budget.trials=8", "run=mine")
+    assert words in result.stderr
+    assert result.returncode == (0 if "course" in words else 2)
+    assert len(rows(released, "run=mine")) == (8 if "course" in words else 6)

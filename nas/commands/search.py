@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.agreement import Agreement, agreement
+from nas.budget import Budget
 from nas.commands.leaderboard import show
 from nas.core import Learns, Objective, Reports, Trial, UsageError, UserError, one_of
+from nas.identity import identifying
 from nas.listeners.progress import Progress
 from nas.listeners.tensorboard import TensorBoard
 from nas.output import counted, print_json, run_folder
 from nas.reproduction import place
-from nas.search import Budget, SearchResult, search
+from nas.search import SearchResult, search
 from nas.store.base import FREE_KEYS, check_run_name
 from nas.store.leaderboard import leaderboard
 from nas.training.device import resolve_device
@@ -114,7 +116,7 @@ def budget_of(settings: Settings, trials: int) -> Budget:
 def automatic_name(config: dict[str, Any]) -> str:
     """A run's name from its settings, so that the same command continues the same run."""
     choices = config["choices"]
-    kept = {key: value for key, value in config.items() if key not in FREE_KEYS}
+    kept = {key: value for key, value in identifying(config).items() if key not in FREE_KEYS}
     if isinstance(kept.get("data"), dict):
         kept["data"] = {key: value for key, value in kept["data"].items() if key != "root"}
     digest = hashlib.blake2b(json.dumps(kept, sort_keys=True, default=str).encode(), digest_size=3).hexdigest()

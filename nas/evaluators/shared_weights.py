@@ -37,7 +37,8 @@ from nas.core import (
 from nas.data.dataset import DataSet, Split
 from nas.description import describe
 from nas.evaluators.table import TableEvaluator
-from nas.space import SearchSpace
+from nas.identity import DECISIONS
+from nas.space import SearchSpace, recorded_choices
 from nas.supernets.paths import SAMPLERS
 from nas.supernets.recipe import check_recipe
 from nas.supernets.shared import TrainedBefore, TrainedOnProposals
@@ -160,7 +161,8 @@ class SharedWeights:
                 "validation image, which has no variance to normalise by; expected 2 or more"
             )
         path = None if self.folder is None else self.folder / FILE
-        identity = {"space": describe(self.space), **protocol, "device": place.type}
+        decisions = recorded_choices(self.space)
+        identity = {"space": describe(self.space), DECISIONS: decisions, **protocol, "device": place.type}
         with self._working(place):
             weights = Weights(
                 self.space,

@@ -12,6 +12,7 @@ from typing import Any
 
 from nas.core import Objective, Trial, UsageError
 from nas.faults import fault
+from nas.identity import identifying
 from nas.store.base import Retraining, Run, Store
 
 
@@ -102,7 +103,7 @@ def protocol_key(run: Run, trial: Trial) -> str:
         "objective": run.config.get("objective"),
         "epochs": epochs(run, trial),
     }
-    return hashlib.blake2b(json.dumps(whole, sort_keys=True).encode(), digest_size=4).hexdigest()
+    return hashlib.blake2b(json.dumps(identifying(whole), sort_keys=True).encode(), digest_size=4).hexdigest()
 
 
 def recipe_key(retraining: Retraining) -> str:

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from nas.checkpoint import UNFIT, load_checkpoint, misfit, save_checkpoint
 from nas.core import Architecture, Metrics, UsageError, UserError
 from nas.data.dataset import DataSet
-from nas.space import SearchSpace
+from nas.identity import DECISIONS
+from nas.space import SearchSpace, recorded_choices
 from nas.supernet import GradientStrategy, SupernetSearch
 from nas.supernets.graphs import Replayed, Step
 from nas.supernets.health import (
@@ -109,6 +110,7 @@ class GradientSearch:
         """All that decides the course of a search."""
         return {
             "space": type(self.space).__name__,
+            DECISIONS: recorded_choices(self.space),
             "strategy": type(strategy).__name__,
             "seed": seed,
             "device": device,
