@@ -6,7 +6,6 @@ model= is a folder of `nas export`; nothing in it is run, so it may come from el
 from __future__ import annotations
 
 import csv
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from nas.core import UsageError, one_of, whole_number
 from nas.export.folder import read
 from nas.output import print_json, print_table
 from nas.prediction import images_of, predict
+from nas.streams import results
 
 if TYPE_CHECKING:
     from nas.settings import Settings
@@ -48,7 +48,7 @@ def main(settings: Settings) -> int:
         )
         return 0
     if settings.get("format") == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer = csv.writer(results(), lineterminator="\n")
         writer.writerow(["file", "label", *classes])
         writer.writerows([one.file, one.label, *(f"{p:.6g}" for p in one.probabilities)] for one in found)
         return 0

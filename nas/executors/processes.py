@@ -19,6 +19,7 @@ from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Literal
 
+from nas import streams
 from nas.core import UsageError, UserError, located, one_of, whole_number
 from nas.executors.base import Died, Function, Jobs
 
@@ -26,6 +27,9 @@ _METHOD = multiprocessing.get_context("spawn")  # a fork would copy the locks of
 ERRORS: dict[str, type[Exception]] = {"usage": UsageError, "user": UserError, "unexpected": RuntimeError}
 """What a worker says went wrong -> what is raised for it here; only its text travels."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+SAFE_PATH = "PYTHONSAFEPATH"
+"""Keeps a `queue.py` in the current folder from replacing the library's; `sys.path` comes from the parent a moment
+later."""
 
 
 class Processes:
@@ -135,11 +139,11 @@ class _Jobs:
 
     def _start(self) -> _Worker:
         ours, theirs = _METHOD.Pipe()
-        process = _METHOD.Process(target=_work, args=(theirs, self._make), daemon=True)
-        before = {name: os.environ.get(name) for name in THREADS}
+        process = _METHOD.Process(target=_work, args=(theirs, self._make, SAFE_PATH in os.environ), daemon=True)
+        before = {name: os.environ.get(name) for name in (*THREADS, SAFE_PATH)}
         try:
             # Read when torch is loaded; workers that each take all cores would only wait for one another
-            os.environ.update({name: before[name] or str(self._threads) for name in THREADS})
+            os.environ.update({name: before[name] or str(self._threads) for name in THREADS} | {SAFE_PATH: "1"})
             process.start()
         finally:
             for name, value in before.items():
@@ -150,8 +154,15 @@ class _Jobs:
         return worker
 
 
-def _work(pipe: Connection, make: bytes) -> None:
-    """The life of a worker: one task after another until its parent closes the pipe or ends."""
+def _work(pipe: Connection, make: bytes, safe_path: bool) -> None:
+    """The life of a worker: one task after another until its parent closes the pipe or ends.
+
+    Args:
+        safe_path: whether the user's own environment has `PYTHONSAFEPATH`; processes that a task starts get it then.
+    """
+    streams.prepare(live=True)
+    if not safe_path:
+        os.environ.pop(SAFE_PATH, None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     function: Function | None = None

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from nas.core import Metrics, Objective, Trial
+from nas.streams import is_terminal, say
 
 LINE_SECONDS = 10
 """Least time between two lines where stderr is not a terminal."""
@@ -20,7 +21,7 @@ class Progress:
     def start(self, run: str, trials: Sequence[Trial], total: int | None, objective: Objective) -> None:
         self.objective = objective
         self.best = objective.best(trials)
-        self.terminal = sys.stderr.isatty()
+        self.terminal = is_terminal(sys.stderr)
         self.total = total
         self.done = len(trials)
         self.last_line = time.monotonic() if self.terminal else 0.0
@@ -77,4 +78,4 @@ class Progress:
         self.bar.set_postfix_str(self._incumbent())
 
     def _say(self, text: str) -> None:
-        tqdm.write(text, file=sys.stderr)
+        say(text)
