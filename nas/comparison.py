@@ -31,7 +31,7 @@ from nas.environment import environment
 from nas.executors.base import Died, Executor, each
 from nas.executors.inline import Inline
 from nas.journal import journal
-from nas.plan import check_learner
+from nas.plan import check_learner, simulated_seconds
 from nas.search import Budget, search
 from nas.space import SearchSpace
 from nas.store.base import Store
@@ -114,7 +114,7 @@ class Match:
         """Every change of the incumbent, with what the evaluator reports of it."""
         evaluator, best, simulated = self.evaluator, None, 0.0
         for query, trial in enumerate(trials, start=1):
-            simulated += trial.metrics.get("simulated_seconds", 0.0)
+            simulated += simulated_seconds(trial)
             if not trial.completed or (best is not None and self.objective.score(trial) <= best):
                 continue
             best = self.objective.score(trial)

@@ -287,6 +287,15 @@ class AnswersEveryQuery(Protocol):
 
 
 @runtime_checkable
+class DeclaresMinimized(Protocol):
+    """An evaluator that says of which of its metrics lower is better; of the others higher is. The leaderboard sorts by
+    it, and nothing else depends on it.
+    """
+
+    minimized: Sequence[str]
+
+
+@runtime_checkable
 class Learns(Protocol):
     """An evaluator that scores with weights which it trains itself: before the first trial, or trial by trial.
 

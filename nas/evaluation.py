@@ -79,7 +79,7 @@ class Evaluation:
             seed,
             self.device,
             report=lambda metrics: curve.append(plain(metrics)),
-            measured=lambda name, value: cost.update({name: float(value)}),
+            measured=lambda name, value: cost.update({name: _cost(name, value)}),
         )
         started = time.perf_counter()
         try:
@@ -104,6 +104,20 @@ class Evaluation:
             )
         if not math.isfinite(metrics[name]):
             raise TrialFailed("not_finite", f"{name} is {metrics[name]}; expected a finite number")
+        if "simulated_seconds" in metrics:
+            _cost("simulated_seconds", metrics["simulated_seconds"])
+
+
+def _cost(name: str, value: float) -> float:
+    """A cost as a Python number.
+
+    Raises:
+        TrialFailed: it is negative or not finite, which no budget could count.
+    """
+    number = float(value)
+    if not math.isfinite(number) or number < 0:
+        raise TrialFailed("not_finite", f"the cost {name} is {number}; expected a finite number of at least 0")
+    return number
 
 
 def plain(metrics: Metrics) -> dict[str, float]:

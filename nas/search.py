@@ -38,7 +38,7 @@ from nas.environment import environment
 from nas.evaluation import Evaluation
 from nas.executors.base import Executor, Jobs
 from nas.executors.inline import Inline
-from nas.plan import Plan, check_learner, check_supernets, to_watchers, with_search
+from nas.plan import Plan, check_learner, check_supernets, declared, simulated_seconds, to_watchers, with_search
 from nas.randomness import TrialRandom, training_seed
 from nas.space import SearchSpace
 from nas.store.base import Run, RunRecord, Store, check_run_name
@@ -165,7 +165,7 @@ def search(
             protocol = {**protocol, "learnt_in": run}  # from its proposals, which are no other run's
         if config is None:
             config = {"space": describe(space), "strategy": describe(strategy), "evaluator": describe(evaluator)}
-        config = {"objective": describe(objective), "duplicates": duplicates} | dict(config)
+        config = {"objective": describe(objective), "duplicates": duplicates} | declared(evaluator) | dict(config)
         if executor.workers > 1:
             config |= {"scheduling": {"workers": executor.workers, "order": executor.order}}
         spec = Run(run, seed, _jsonable(config), _jsonable(protocol), environment())
@@ -315,7 +315,7 @@ class _Session:
         del self.untold[trial.number]
         self.trials.append(trial)
         self.seconds += trial.seconds
-        self.simulated += trial.metrics.get("simulated_seconds", 0.0)
+        self.simulated += simulated_seconds(trial)
         if trial.reused_from is None and trial.completed:
             self.known.setdefault((trial.canonical, trial.proposal.fidelity), trial)
         self.agent.tell(trial)

@@ -1,6 +1,8 @@
 """Searching, as a tutorial: what a search is given, what it gives back, and what it survives."""
 
+import math
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -315,3 +317,37 @@ def test_objective_and_duplicates_are_settings_of_a_run_also_with_a_config_of_on
         search(
             toy_space, RandomSearch, steep, budget=Budget(trials=3), store=store, config=config, duplicates="retrain"
         )
+
+
+@pytest.mark.parametrize("cost", [math.nan, math.inf, -1.0])
+def test_a_cost_that_no_budget_can_count_fails_its_trial_and_ends_no_budget(toy_space, cost):
+    def simulating(proposal, context):
+        return steep(proposal, context) | {"simulated_seconds": 10.0 if proposal.architecture[0] else cost}
+
+    def measuring(proposal, context):
+        context.measured("latency", cost)
+        return steep(proposal, context)
+
+    budget = Budget(trials=100, simulated_seconds=100)
+    found = search(toy_space, RandomSearch, simulating, budget=budget)
+    assert sum(trial.completed for trial in found.trials) == 10
+    failed = [trial for trial in found.trials if not trial.completed]
+    assert failed
+    assert {trial.error for trial in failed} == {
+        f"the cost simulated_seconds is {cost}; expected a finite number of at least 0"
+    }
+    lost = search(toy_space, RandomSearch, measuring, budget=Budget(trials=1)).trials[0]
+    assert (lost.error_kind, lost.cost, "latency is" in lost.error) == ("not_finite", {}, True)
+
+
+def test_a_stored_cost_of_nan_ends_no_budget(toy_space):
+    """An earlier version stored such trials as completed."""
+    store = MemoryStore()
+    costly = lambda proposal, context: steep(proposal, context) | {"simulated_seconds": 10.0}  # noqa: E731
+    search(toy_space, RandomSearch, costly, budget=Budget(trials=1), store=store, config={})
+    first = store.trials("search")[0]
+    old = MemoryStore()
+    with old.open(store.runs()[0]) as record:
+        record.add(replace(first, metrics={**first.metrics, "simulated_seconds": math.nan}))
+    found = search(toy_space, RandomSearch, costly, budget=Budget(simulated_seconds=50), store=old, config={})
+    assert len(found.trials) == 6

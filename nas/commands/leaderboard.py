@@ -14,6 +14,9 @@ from nas.store.leaderboard import Entry, epochs, leaderboard, protocol_words, re
 if TYPE_CHECKING:
     from nas.settings import Settings
 
+MOST_REASONS, MOST_NAMED = 5, 5
+"""Failures that are told in words below a table, and trials that are named for each."""
+
 
 def main(settings: Settings) -> int:
     one_of("format", settings.get("format"), ("table", "json"))
@@ -83,6 +86,21 @@ def show(entries: Sequence[Entry], *, several: bool) -> None:
         print(f"{mark}: retrained on {_recipe_words(tests[recipe])}.")
     if any(entry.trial.reused_from is not None for entry in entries):
         print("reused N: the result of trial N, which computes the same function.")
+    _show_failures(entries, several=several)
+
+
+def _show_failures(entries: Sequence[Entry], *, several: bool) -> None:
+    """Why trials failed, those of the same reason in one line."""
+    reasons: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.trial.error is not None:
+            run = f"{entry.run.name} " if several else ""
+            reasons.setdefault(entry.trial.error, []).append(f"{run}{entry.trial.number}")
+    for reason, trials in list(reasons.items())[:MOST_REASONS]:
+        more = f" and {len(trials) - MOST_NAMED} more" if len(trials) > MOST_NAMED else ""
+        print(f"trial{'s' if len(trials) > 1 else ''} {', '.join(trials[:MOST_NAMED])}{more} failed: {reason}")
+    if len(reasons) > MOST_REASONS:
+        print(f"{len(reasons) - MOST_REASONS} more failed for other reasons; format=json has them all.")
 
 
 def _show_others(others: Sequence[Sequence[Retraining]]) -> None:
