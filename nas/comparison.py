@@ -15,6 +15,7 @@ from typing import Any
 
 from nas.analysis.results import Column, RunResult, Step
 from nas.core import (
+    NOT_IN_TABLE,
     Comparable,
     Evaluator,
     Learns,
@@ -81,7 +82,10 @@ class Match:
         return self
 
     def __call__(self, task: tuple[Contender, int]) -> dict[str, Any]:
-        """One run: `queries`, `simulated_seconds`, `seconds`, `architecture`, `searched`, `steps`, or `failed`."""
+        """One run: `queries`, `missing`, `simulated_seconds`, `seconds`, `architecture`, `searched`, `steps`.
+
+        Or `failed`, and nothing else.
+        """
         contender, seed = task
         started = time.perf_counter()
         result = search(
@@ -103,6 +107,7 @@ class Match:
         simulated = [seconds for seconds in known if seconds is not None]
         return {
             "queries": len(result.trials),
+            "missing": sum(trial.error_kind == NOT_IN_TABLE for trial in result.trials),
             "simulated_seconds": sum(simulated) if simulated else None,
             "seconds": time.perf_counter() - started,
             "architecture": result.best.text,
@@ -244,6 +249,7 @@ def _result(line: Mapping[str, Any], path: Path) -> RunResult:
             line["seconds"],
             line["architecture"],
             tuple(Step(**step) for step in line["steps"]),
+            line.get("missing", 0),
         )
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); restore it or choose another out=") from None

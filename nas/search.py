@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from nas.core import (
+    NOT_IN_TABLE,
     AnswersEveryQuery,
     Comparable,
     DescribesArchitecture,
@@ -46,8 +47,8 @@ from nas.store.memory import MemoryStore
 from nas.supernet import GradientStrategy, SearchesSupernets, SupernetSearch
 
 EXHAUSTED = 1000
-"""Reused trials in a row after which a search without a number of trials has seen its space: they cost no time, so
-hours alone would never end it."""
+"""Trials in a row that were reused, or not in a table, after which a search without a number of trials has seen its
+space: they cost no time, so hours alone would never end it."""
 
 
 @dataclass(frozen=True)
@@ -323,13 +324,14 @@ class _Session:
         if new:
             for listener in self.listeners:
                 listener.told(trial)
-        if self._endless(trial):
+        missing = trial.error_kind == NOT_IN_TABLE
+        if not missing and self._endless(trial):
             raise UsageError(
                 f"budget.simulated_seconds={self.budget.simulated_seconds:g} is the only limit and would never be "
                 "reached, since evaluations cost no simulated seconds here; set budget.trials, or table.cost"
             )
-        self.failures = 0 if trial.completed else self.failures + 1
-        self.reused_in_a_row = 0 if trial.reused_from is None else self.reused_in_a_row + 1
+        self.failures = 0 if trial.completed else self.failures + (not missing)
+        self.reused_in_a_row = 0 if trial.reused_from is None and not missing else self.reused_in_a_row + 1
         if self.failures == self.budget.failures:
             if new:
                 self.ended = "failures"

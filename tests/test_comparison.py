@@ -147,7 +147,7 @@ def test_a_changed_table_is_refused(nas, folder):
         (["out=light.csv"], "out=light.csv is a file; expected a folder"),
         (["out=conf"], "out=conf holds something else than a comparison; choose another folder"),
         (["executor=inline", "workers=3"], "workers=3 has no effect with executor=inline; add executor=processes"),
-        (["table.cost=null", "budget.trials=null", "budget.simulated_seconds=5"], "table.cost must be text, got null"),
+        (["table.cost=null", "budget.trials=null", "budget.simulated_seconds=5"], "would never be reached, since evaluations"),
         ([f"strategies=[reinforce(lr=0.{'0' * 80}1)]"], "strategies has a name of 97 characters; expected at most 90"),
         (["strategies=[]", "seeds=1", "trainer.epochs=1"], "trainer.epochs=1 has no effect, since evaluator=table"),
     ],

@@ -168,6 +168,9 @@ def remarks(settings: Settings, match: Match, results: list[RunResult], wall: fl
         found["table"] = f"{settings.choices['table']} ({match.evaluator.protocol()['table']})"  # type: ignore[attr-defined]
     given = [f"{getattr(budget, key):,g} {noun}" for key, noun in limits.items() if getattr(budget, key) is not None]
     found["budget of a run"] = " or ".join(given)
+    missing, queries = sum(run.missing for run in results), sum(run.queries for run in results)
+    if missing:
+        found["not in the table"] = f"{missing:,} of {queries:,} queries; they cost nothing"
     spent = sum(run.seconds for run in results)
     found["wall time"] = f"{wall:.1f} s this time; the {len(results):,} runs took {spent:,.1f} s in all"
     return found

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nas.core import UsageError, one_of, whole_number
+from nas.core import NOT_IN_TABLE, UsageError, one_of, whole_number
 from nas.output import amount, counted, print_json, print_table
 from nas.store.base import Retraining
 from nas.store.leaderboard import Entry, epochs, leaderboard, protocol_words, recipe_key, retrained_row, without_trial
@@ -92,8 +92,11 @@ def show(entries: Sequence[Entry], *, several: bool) -> None:
 def _show_failures(entries: Sequence[Entry], *, several: bool) -> None:
     """Why trials failed, those of the same reason in one line."""
     reasons: dict[str, list[str]] = {}
+    missing = sum(entry.trial.error_kind == NOT_IN_TABLE for entry in entries)
+    if missing:
+        print(f"{NOT_IN_TABLE}: of {counted(missing, 'trial')} here the table has no row; they cost nothing.")
     for entry in entries:
-        if entry.trial.error is not None:
+        if entry.trial.error is not None and entry.trial.error_kind != NOT_IN_TABLE:
             run = f"{entry.run.name} " if several else ""
             reasons.setdefault(entry.trial.error, []).append(f"{run}{entry.trial.number}")
     for reason, trials in list(reasons.items())[:MOST_REASONS]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.agreement import Agreement, agreement
 from nas.commands.leaderboard import show
-from nas.core import Learns, Objective, Reports, Trial, UsageError, UserError, one_of
+from nas.core import NOT_IN_TABLE, Learns, Objective, Reports, Trial, UsageError, UserError, one_of
 from nas.listeners.progress import Progress
 from nas.listeners.tensorboard import TensorBoard
 from nas.output import counted, print_json, run_folder
@@ -136,6 +136,7 @@ def _summary(result: SearchResult, objective: Objective, evaluator: Any) -> dict
         "run": result.run,
         "trials": len(result.trials),
         "failed": sum(not trial.completed for trial in result.trials),
+        "not_in_table": _missing(result),
         "ended": result.ended,
         "best": best
         and {
@@ -147,6 +148,11 @@ def _summary(result: SearchResult, objective: Objective, evaluator: Any) -> dict
             **reported,
         },
     }
+
+
+def _missing(result: SearchResult) -> int:
+    """Trials that a table of a sample does not have."""
+    return sum(trial.error_kind == NOT_IN_TABLE for trial in result.trials)
 
 
 def _agreement(settings: Settings, result: SearchResult, evaluator: Any, store: Store) -> Agreement | None:
@@ -169,7 +175,9 @@ def _agreement(settings: Settings, result: SearchResult, evaluator: Any, store: 
 def _report(settings: Settings, result: SearchResult, space: SearchSpace, evaluator: Any, store: Store) -> None:
     failed = sum(not trial.completed for trial in result.trials)
     before = f", {result.resumed} of them from before" if result.resumed else ""
-    print(f"run {result.run!r}: {counted(len(result.trials), 'trial')}, {failed} failed{before}")
+    missing = _missing(result)
+    sample = f" ({missing} of them not in the table)" if missing else ""
+    print(f"run {result.run!r}: {counted(len(result.trials), 'trial')}, {failed} failed{sample}{before}")
     for entries in leaderboard(store, result.run, top=5):
         show(entries, several=False)
     if result.best is not None:

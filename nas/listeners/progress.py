@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from nas.core import Metrics, Objective, Trial
+from nas.core import NOT_IN_TABLE, Metrics, Objective, Trial
 from nas.streams import is_terminal, say
 
 LINE_SECONDS = 10
@@ -36,7 +36,7 @@ class Progress:
         if trial.completed:
             if self.best is None or self.objective.score(trial) > self.objective.score(self.best):
                 self.best = trial
-        else:
+        elif trial.error_kind != NOT_IN_TABLE:  # thousands may be of that kind; the end says how many
             self._say(
                 f"trial {trial.number} failed: {trial.error}; the trial is kept as failed and the search goes on."
             )
