@@ -72,7 +72,7 @@ def main(settings: Settings) -> int:
             path=out / JOURNAL,
             executor=executor,
             about=about,
-            remarks={"parts": _parts(settings, about), "command": command(settings)},
+            remarks={"parts": _parts(settings, about), "command": command(settings), **_config_dir(settings)},
             report=bar.report,
             trained=lambda length, curve: epochs.report(len(curve), length),
         )
@@ -153,6 +153,11 @@ def _parts(settings: Settings, about: Mapping[str, Any]) -> dict[str, Any]:
     parts = recorded_parts({**settings.tree(), "choices": settings.choices})
     known = "data" in about or settings.choices["evaluator"] == "table"
     return {part: found for part, found in parts.items() if known or part != "data"}
+
+
+def _config_dir(settings: Settings) -> dict[str, str]:
+    """The folder that commands on a winner need too, where there is one."""
+    return {} if settings.config_dir is None else {"config_dir": str(settings.config_dir.absolute())}
 
 
 def remarks(settings: Settings, match: Match, results: list[RunResult], wall: float) -> dict[str, str]:

@@ -43,6 +43,8 @@ def main(settings: Settings) -> int:
     objective = Objective(**settings.get("objective"))
     device = resolve_device(settings.get("device"))
     config = settings.tree() | {"device": device.type, "choices": dict(settings.choices)}
+    if settings.config_dir is not None:  # later commands on the run need it too, and say so where it is missing
+        config["config_dir"] = str(settings.config_dir.absolute())
     del config["choices"]["experiment"]  # only a shorter way to say the rest
     if settings.choices["evaluator"] != "table":  # another one only holds its scores against a table, afterwards
         config.pop("table", None)
@@ -124,7 +126,7 @@ def automatic_name(config: dict[str, Any]) -> str:
 def resume_command(settings: Settings, run: str) -> str:
     """The command that continues a run, as it can be pasted into a shell."""
     words = [word for word in settings.arguments if not word.startswith("run=")]
-    return shlex.join(["nas", "search", *place(settings.config_dir), *words, f"run={run}"])
+    return shlex.join(["nas", *place(settings.config_dir), "search", *words, f"run={run}"])
 
 
 def _summary(result: SearchResult, objective: Objective, evaluator: Any) -> dict[str, Any]:
@@ -206,13 +208,13 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, evalua
     size = ["trainer.epochs=4", "trainer.network={channels: 8, cells: null}"] if cpu else []
     print("\nNext:")
     for note, words in (
-        ("all trials", ["nas", "leaderboard", run, "top=0", *where]),
+        ("all trials", ["nas", *own, "leaderboard", run, "top=0", *where]),
         ("curves", ["tensorboard", "--logdir", str(folder)]),
         (
             f"train the winner{' a little' if cpu else ''} and test it",
-            ["nas", "retrain", *own, run, "trial=best", *where, *size],
+            ["nas", *own, "retrain", run, "trial=best", *where, *size],
         ),
-        ("take the winner along", ["nas", "export", *own, run, "trial=best", *where]),
+        ("take the winner along", ["nas", *own, "export", run, "trial=best", *where]),
     ):
         if result.best is not None or "trial=best" not in words:
             print(f"  {shlex.join(words)}   # {note}")
