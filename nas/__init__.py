@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from nas.import_path import current_folder_last
+
+current_folder_last()  # before anything of the library is imported
+
+# ruff: noqa: E402
 from importlib.metadata import PackageNotFoundError, version
 
 from nas.budget import Budget

@@ -40,12 +40,16 @@ class UsageError(UserError, ValueError):
     """The command or the arguments are wrong in themselves (exit code 2); nothing was started."""
 
 
+NOT_IN_TABLE = "not_in_table"
+"""Kind of the failure of a proposal that a table of a sample lacks: it costs nothing, and is nobody's mistake."""
+
+
 class TrialFailed(Exception):
     """Ends one trial, not the search.
 
     Args:
-        kind: the kind of failure, stored with the trial: `not_finite`, `out_of_memory`, `time_limit`, or an
-            evaluator's own word.
+        kind: the kind of failure, stored with the trial: `not_finite`, `out_of_memory`, `time_limit`,
+            `NOT_IN_TABLE`, or an evaluator's own word.
         message: one sentence for a person, with what to try.
     """
 
@@ -299,6 +303,15 @@ class AnswersEveryQuery(Protocol):
     have changed since."""
 
     answers_every_query: bool
+
+
+@runtime_checkable
+class DeclaresMinimized(Protocol):
+    """An evaluator that says of which of its metrics lower is better; of the others higher is. The leaderboard sorts by
+    it, and nothing else depends on it.
+    """
+
+    minimized: Sequence[str]
 
 
 @runtime_checkable

@@ -84,7 +84,7 @@ class Evaluation:
             seed,
             self.device,
             report=lambda metrics: curve.append(plain(metrics)),
-            measured=lambda name, value: cost.update({str(name): number(name, value)}),
+            measured=lambda name, value: cost.update({str(name): _cost(str(name), number(name, value))}),
         )
         started = time.perf_counter()
         try:
@@ -110,6 +110,19 @@ class Evaluation:
             )
         if not math.isfinite(metrics[name]):
             raise TrialFailed("not_finite", f"{name} is {metrics[name]}; expected a finite number")
+        if "simulated_seconds" in metrics:
+            _cost("simulated_seconds", metrics["simulated_seconds"])
+
+
+def _cost(name: str, value: float) -> float:
+    """The cost itself.
+
+    Raises:
+        TrialFailed: it is negative or not finite, which no budget could count.
+    """
+    if not math.isfinite(value) or value < 0:
+        raise TrialFailed("not_finite", f"the cost {name} is {value}; expected a finite number of at least 0")
+    return value
 
 
 def plain(metrics: Metrics) -> dict[str, float]:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from nas.budget import Budget, plain_number
 from nas.core import (
+    NOT_IN_TABLE,
     AnswersEveryQuery,
     Comparable,
     DescribesArchitecture,
@@ -38,7 +39,7 @@ from nas.executors.base import Executor, Jobs
 from nas.executors.inline import Inline, check_endless
 from nas.faults import check_sound
 from nas.identity import DECISIONS
-from nas.plan import Plan, check_learner, check_supernets, to_watchers, with_search
+from nas.plan import Plan, check_learner, check_supernets, declared, simulated_seconds, to_watchers, with_search
 from nas.randomness import TrialRandom, training_seed
 from nas.resume import ASKED_AGAIN, check_stored_texts, warn_of_another_course, warn_of_changes
 from nas.space import SearchSpace, recorded_choices
@@ -47,8 +48,8 @@ from nas.store.memory import MemoryStore
 from nas.supernet import GradientStrategy, SearchesSupernets, SupernetSearch
 
 EXHAUSTED = 1000
-"""Reused trials in a row after which a search without a number of trials has seen its space: they cost no time, so
-hours alone would never end it."""
+"""Trials in a row that were reused, or not in a table, after which a search without a number of trials has seen its
+space: they cost no time, so hours alone would never end it."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,8 @@ def search(
             protocol = {**protocol, "learnt_in": run}  # from its proposals, which are no other run's
         if config is None:
             config = {"space": describe(space), "strategy": describe(strategy), "evaluator": describe(evaluator)}
-        config = {"objective": describe(objective), "duplicates": duplicates, DECISIONS: decisions} | dict(config)
+        own = {"objective": describe(objective), "duplicates": duplicates, DECISIONS: decisions}
+        config = own | declared(evaluator) | dict(config)
         if executor.workers > 1:
             config |= {"scheduling": {"workers": executor.workers, "order": executor.order}}
         spec = Run(run, seed, _jsonable(config), _jsonable(protocol), environment())
@@ -318,7 +320,7 @@ class _Session:
         del self.untold[trial.number]
         self.trials.append(trial)
         self.seconds += trial.seconds
-        self.simulated += trial.metrics.get("simulated_seconds", 0.0)
+        self.simulated += simulated_seconds(trial)
         if trial.reused_from is None and trial.completed:
             self.known.setdefault((trial.canonical, trial.proposal.fidelity), trial)
         self.agent.tell(trial)
@@ -326,13 +328,14 @@ class _Session:
         if new:
             for listener in self.listeners:
                 listener.told(trial)
-        if self._endless(trial):
+        missing = trial.error_kind == NOT_IN_TABLE
+        if not missing and self._endless(trial):
             raise UsageError(
                 f"budget.simulated_seconds={self.budget.simulated_seconds:g} is the only limit and would never be "
                 "reached, since evaluations cost no simulated seconds here; set budget.trials, or table.cost"
             )
-        self.failures = 0 if trial.completed else self.failures + 1
-        self.reused_in_a_row = 0 if trial.reused_from is None else self.reused_in_a_row + 1
+        self.failures = 0 if trial.completed else self.failures + (not missing)
+        self.reused_in_a_row = 0 if trial.reused_from is None and not missing else self.reused_in_a_row + 1
         if self.failures == self.budget.failures:
             if new:
                 self.ended = "failures"
