@@ -183,6 +183,14 @@ def _check_classes(labels: Tensor, task: Task, origin: str) -> None:
         )
 
 
+def same_numbers(*pairs: tuple[Any, Any]) -> bool:
+    """Whether the two of each pair are the same to the trainer, which takes float32; of whatever type they are."""
+    try:
+        return all(np.array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32)) for a, b in pairs)
+    except (TypeError, ValueError):
+        return False
+
+
 def _numbers(value: Any, field: str, task: Task, origin: str) -> tuple[float, ...]:
     expected = f"expected one number a channel, {task.channels} in all"
     if isinstance(value, Tensor | np.ndarray):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nas.core import Task, UserError, number_in, whole_number
-from nas.data.check import check_statements, checked
+from nas.data.check import check_statements, checked, same_numbers
 from nas.data.lock import check_unlocked
 
 
@@ -182,8 +182,7 @@ class DataSet(ABC):
         """Test images that fit, normalised like the images that a network was trained on."""
         train = self._seen or self._of(self.split())
         if isinstance(images, Images):  # whatever it states is of no use: a network knows the training part's only
-            own = (images.mean, images.std) != (train.mean, train.std)
-            self.__dict__["restated"] = own
+            self.__dict__["restated"] = not same_numbers((images.mean, train.mean), (images.std, train.std))
             images = replace(images, mean=train.mean, std=train.std)
         return self._checked(images, "read_test")
 
