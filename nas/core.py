@@ -40,12 +40,16 @@ class UsageError(UserError, ValueError):
     """The command or the arguments are wrong in themselves (exit code 2); nothing was started."""
 
 
+NOT_IN_TABLE = "not_in_table"
+"""Kind of the failure of a proposal that a table of a sample lacks: it costs nothing, and is nobody's mistake."""
+
+
 class TrialFailed(Exception):
     """Ends one trial, not the search.
 
     Args:
-        kind: the kind of failure, stored with the trial: `not_finite`, `out_of_memory`, `time_limit`, or an
-            evaluator's own word.
+        kind: the kind of failure, stored with the trial: `not_finite`, `out_of_memory`, `time_limit`,
+            `NOT_IN_TABLE`, or an evaluator's own word.
         message: one sentence for a person, with what to try.
     """
 
@@ -190,7 +194,19 @@ class Objective:
         one_of("objective.direction", self.direction, ("maximize", "minimize"))
 
     def score(self, trial: Trial) -> float:
-        """The objective of a completed trial as a number of which higher is better."""
+        """The objective of a completed trial as a number of which higher is better.
+
+        Raises:
+            UsageError: the trial failed and has no such metric; strategies ask `trial.completed` first.
+        """
+        if self.metric not in trial.metrics:
+            reason = (
+                f"it failed: {trial.error}" if trial.error else f"it has {', '.join(sorted(trial.metrics)) or 'none'}"
+            )
+            raise UsageError(
+                f"trial {trial.number} has no metric {self.metric!r} ({reason}); a strategy is told failed trials too "
+                "and must ask trial.completed before objective.score(trial)"
+            )
         value = trial.metrics[self.metric]
         return value if self.direction == "maximize" else -value
 
@@ -239,7 +255,10 @@ class Strategy(Protocol):
         """
 
     def tell(self, trial: Trial) -> None:
-        """The only change of state: a strategy is a fold over the trials it was told, so resume is replay."""
+        """The only change of state: a strategy is a fold over the trials it was told, so resume is replay.
+
+        Failed trials are told too: `objective.score(trial)` needs `trial.completed`.
+        """
 
 
 class Evaluator(Protocol):
@@ -284,6 +303,15 @@ class AnswersEveryQuery(Protocol):
     have changed since."""
 
     answers_every_query: bool
+
+
+@runtime_checkable
+class DeclaresMinimized(Protocol):
+    """An evaluator that says of which of its metrics lower is better; of the others higher is. The leaderboard sorts by
+    it, and nothing else depends on it.
+    """
+
+    minimized: Sequence[str]
 
 
 @runtime_checkable

@@ -19,6 +19,8 @@ from nas.core import UsageError, shown
 
 RAW_KEYS = ("run", "comparison", "arch", "weights", "model", "out", "dir", "store.url", "data.root", "table.root")
 """Keys whose value is taken as it stands: names, paths and architectures may look like numbers, lists or mappings."""
+NULLABLE = ("table.cost",)
+"""Keys of text that may be null though their default is not."""
 LISTS_OF_TEXT = ("strategies",)
 """Keys whose value is a list of words that may have brackets and commas of their own, `[random,reinforce(lr=0.5)]`."""
 
@@ -142,6 +144,7 @@ def _of_kind(key: str, default: Any, value: Any) -> Any:
     elif isinstance(default, str):
         good, kind = isinstance(value, str) or number, "text"
         value = str(value) if good else value
+        good = good or (value is None and key in NULLABLE)
     elif OmegaConf.is_dict(default):
         good, kind = isinstance(value, dict), "a mapping"
     else:

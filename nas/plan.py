@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
+from math import isfinite
 from types import MappingProxyType
 from typing import NamedTuple
 
-from nas.core import Learns, Listener, Metrics, Objective, Proposal, Strategy, Trial, UsageError, WatchesEpochs
+from nas.core import (
+    DeclaresMinimized,
+    Evaluator,
+    Learns,
+    Listener,
+    Metrics,
+    Objective,
+    Proposal,
+    Strategy,
+    Trial,
+    UsageError,
+    WatchesEpochs,
+)
 from nas.evaluation import Outcome
 from nas.executors.base import Died, Executor
 from nas.executors.inline import Inline
@@ -30,7 +43,7 @@ class Plan(NamedTuple):
     def with_outcome(self, outcome: Outcome | Died) -> Trial:
         """The trial, failed where the outcome is an error or its worker died."""
         if isinstance(outcome, Died):
-            outcome = Outcome({}, 0.0, error_kind="worker_died", error=outcome.reason)
+            outcome = Outcome({}, outcome.seconds, error_kind=outcome.kind, error=outcome.reason)
         return Trial(
             *self[:5],
             "completed" if outcome.error is None else "failed",
@@ -43,6 +56,17 @@ class Plan(NamedTuple):
             outcome.curve,
             self.asked_after,
         )
+
+
+def declared(evaluator: Evaluator) -> dict[str, list[str]]:
+    """What an evaluator says of its metrics, to be kept with its run."""
+    return {"minimized": list(evaluator.minimized)} if isinstance(evaluator, DeclaresMinimized) else {}
+
+
+def simulated_seconds(trial: Trial) -> float:
+    """What a trial adds to the simulated seconds of its run; an earlier version may have stored NaN."""
+    seconds = trial.metrics.get("simulated_seconds", 0.0)
+    return seconds if isfinite(seconds) and seconds > 0 else 0.0
 
 
 def with_search(trial: Trial, search: SupernetSearch) -> Trial:

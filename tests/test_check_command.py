@@ -137,7 +137,7 @@ def test_what_needs_a_broken_promise_is_not_checked(check):
         (["space=missing"], "it can be made", "checked_space.Missing"),
         (["strategy=forgetful", "space=good"], "ask is pure", "trial 0 was proposed as"),
         (["evaluator=noisy", "space=good"], "the same seed gives the same metrics", "context.measured"),
-        (["data=shrunk"], "images and labels fit the task", "1438 x 1 x 8 x 8, but the task says N x 3 x 8 x 8"),
+        (["data=shrunk"], "read_train gives images and labels", "the task says N x 3 x 8 x 8"),
     ],
 )
 def test_each_kind_of_part_is_checked(check, words, promise, reason):

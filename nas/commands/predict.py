@@ -18,6 +18,7 @@ from rich.cells import cell_len
 from nas.core import UsageError, one_of, whole_number
 from nas.export.folder import Folder, read
 from nas.prediction import Prediction, Unreadable, colour, images_of, predict
+from nas.streams import results
 
 if TYPE_CHECKING:
     from nas.settings import Settings
@@ -48,7 +49,7 @@ def main(settings: Settings) -> int:
     finally:  # also what was computed before an interruption is a whole document
         if begun:
             writer.end()
-        sys.stdout.flush()
+        results().flush()
         for missing in unreadable:
             print(f"nas: {missing.message}", file=sys.stderr)
     return 1 if unreadable else 0
@@ -108,17 +109,17 @@ class _Json:
         self.count = 0
 
     def begin(self) -> None:
-        print("[", end="")
+        print("[", end="", file=results())
 
     def add(self, one: Prediction) -> None:
         probabilities = dict(zip(self.classes, one.probabilities, strict=True))
         about = {"file": one.file, "label": one.label, "probabilities": probabilities}
         text = json.dumps(about, indent=2, ensure_ascii=False).replace("\n", "\n  ")
-        print(f"{',' if self.count else ''}\n  {text}", end="", flush=True)
+        print(f"{',' if self.count else ''}\n  {text}", end="", file=results(), flush=True)
         self.count += 1
 
     def end(self) -> None:
-        print("\n]" if self.count else "]")
+        print("\n]" if self.count else "]", file=results())
 
 
 class _Csv:
@@ -126,14 +127,14 @@ class _Csv:
 
     def __init__(self, folder: Folder) -> None:
         self.classes = folder.about["classes"]
-        self.writer = csv.writer(sys.stdout, lineterminator="\n")
+        self.writer = csv.writer(results(), lineterminator="\n")
 
     def begin(self) -> None:
         self.writer.writerow(["file", "label", *self.classes])
 
     def add(self, one: Prediction) -> None:
         self.writer.writerow([one.file, one.label, *(f"{p:.6g}" for p in one.probabilities)])
-        sys.stdout.flush()
+        results().flush()
 
     def end(self) -> None: ...
 

@@ -184,7 +184,7 @@ def _check_classes(labels: Tensor, task: Task, origin: str) -> None:
 
 
 def same_numbers(*pairs: tuple[Any, Any]) -> bool:
-    """Whether the two of each pair are the same to the trainer, which takes float32; of whatever type they are."""
+    """Whether the two of each pair are the same to the trainer, which takes float32; lists, arrays and tensors too."""
     try:
         return all(np.array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32)) for a, b in pairs)
     except (TypeError, ValueError):

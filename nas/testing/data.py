@@ -13,16 +13,16 @@ def data_promises(make: Callable[[], DataSet]) -> list[Promise]:
     """A data set returns what it states, splits the same every time, and keeps its test images locked in a search."""
     data = make()
 
-    def images_fit_the_task() -> None:
-        data.split()  # checks what was read
+    def can_be_split() -> None:
+        data.split()
 
-    def test_images_fit_the_task() -> None:
+    def can_be_tested() -> None:
         data.read_test()
 
     def splits_repeat() -> None:
         split, again = data.split(), make().split()
         assert split.hash == again.hash, (
-            f"two splits differ: {split.hash} and {again.hash}; read_train must return the same images at every call"
+            f"two splits differ: {split.hash} and {again.hash}; read_train must give the same images at every call"
         )
 
     def test_images_are_locked() -> None:
@@ -34,9 +34,9 @@ def data_promises(make: Callable[[], DataSet]) -> list[Promise]:
         raise AssertionError("read_test could be called while a search held the lock")
 
     own = type(data)
-    return [
-        Promise("images and labels fit the task", images_fit_the_task, getattr(own, "read_train", own), needed=True),
-        Promise("two reads give the same split", splits_repeat, getattr(own, "read_train", own)),
-        Promise("test images and labels fit the task", test_images_fit_the_task, own.read_test),
+    return [  # whatever is read is checked as it is read
+        Promise("read_train gives images and labels of its task", can_be_split, needed=True),
+        Promise("read_test gives images and labels of its task", can_be_tested),
+        Promise("two reads give the same split", splits_repeat, own.read_train),
         Promise("test images are locked during a search", test_images_are_locked, own.read_test),
     ]
