@@ -9,6 +9,7 @@ current_folder_last()  # before anything of the library is imported
 # ruff: noqa: E402
 from importlib.metadata import PackageNotFoundError, version
 
+from nas.budget import Budget
 from nas.core import (
     Architecture,
     Context,
@@ -21,7 +22,7 @@ from nas.core import (
     UsageError,
     UserError,
 )
-from nas.search import Budget, SearchResult, search
+from nas.search import SearchResult, search
 from nas.space import SearchSpace
 
 try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.analysis.results import Column, RunResult, Step
+from nas.budget import Budget
 from nas.core import (
     NOT_IN_TABLE,
     Comparable,
@@ -31,10 +32,11 @@ from nas.data.lock import locked_test_set
 from nas.environment import environment
 from nas.executors.base import Died, Executor, each
 from nas.executors.inline import Inline
+from nas.identity import DECISIONS, identifying
 from nas.journal import journal
 from nas.plan import check_learner, simulated_seconds
-from nas.search import Budget, search
-from nas.space import SearchSpace
+from nas.search import search
+from nas.space import SearchSpace, parse, recorded_choices
 from nas.store.base import Store
 from nas.supernet import GradientStrategy
 
@@ -173,6 +175,7 @@ def compare(
     identity = {
         "format": 1,
         **about,
+        DECISIONS: recorded_choices(match.space),
         "protocol": protocol,
         "objective": asdict(match.objective),
         "budget": asdict(match.budget),
@@ -182,6 +185,9 @@ def compare(
         _check_contender(contender, match)
     with journal(path, identity, {"environment": environment(), **remarks}, NEEDED) as opened:
         done = {(line["strategy"], line["seed"]): line for line in opened.lines}
+        if DECISIONS not in opened.head:  # a journal of version 0.1.0
+            for line in opened.lines:
+                parse(match.space, line["architecture"])
         for contender in contenders:
             _check_settings(contender, opened.lines, path)
         plan = [(contender, seed) for seed in range(seeds) for contender in contenders]
@@ -226,8 +232,9 @@ def _check_contender(contender: Contender, match: Match) -> None:
 
 
 def _check_settings(contender: Contender, lines: Sequence[Mapping[str, Any]], path: Path) -> None:
+    wanted = identifying(contender.settings, "strategy")
     for line in lines:
-        if line["strategy"] == contender.label and line["settings"] != dict(contender.settings):
+        if line["strategy"] == contender.label and identifying(line["settings"], "strategy") != wanted:
             raise UsageError(
                 f"{path} has runs of {contender.label} with {_listed(line['settings'])}, now it is "
                 f"{_listed(contender.settings)}; choose another out= or write the settings into its name, such as "

@@ -194,7 +194,19 @@ class Objective:
         one_of("objective.direction", self.direction, ("maximize", "minimize"))
 
     def score(self, trial: Trial) -> float:
-        """The objective of a completed trial as a number of which higher is better."""
+        """The objective of a completed trial as a number of which higher is better.
+
+        Raises:
+            UsageError: the trial failed and has no such metric; strategies ask `trial.completed` first.
+        """
+        if self.metric not in trial.metrics:
+            reason = (
+                f"it failed: {trial.error}" if trial.error else f"it has {', '.join(sorted(trial.metrics)) or 'none'}"
+            )
+            raise UsageError(
+                f"trial {trial.number} has no metric {self.metric!r} ({reason}); a strategy is told failed trials too "
+                "and must ask trial.completed before objective.score(trial)"
+            )
         value = trial.metrics[self.metric]
         return value if self.direction == "maximize" else -value
 
@@ -243,7 +255,10 @@ class Strategy(Protocol):
         """
 
     def tell(self, trial: Trial) -> None:
-        """The only change of state: a strategy is a fold over the trials it was told, so resume is replay."""
+        """The only change of state: a strategy is a fold over the trials it was told, so resume is replay.
+
+        Failed trials are told too: `objective.score(trial)` needs `trial.completed`.
+        """
 
 
 class Evaluator(Protocol):

@@ -7,6 +7,7 @@ one in the YAML, and a misspelt key is answered with the closest right one.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -77,7 +78,7 @@ def _parse(key: str, value: str, default: Any) -> Any:
     if key in RAW_KEYS:
         return None if value == "null" else _text(value)
     if key in LISTS_OF_TEXT or OmegaConf.is_list(default):
-        return words(_text(value))
+        return [_raw(word) for word in words(value)]
     try:
         parsed = OverridesParser.create().parse_override(f"{key}={value}")
     except HydraException:
@@ -89,19 +90,44 @@ def _parse(key: str, value: str, default: Any) -> Any:
     return parsed.value()
 
 
+QUOTED = re.compile(r"""\s*(["'])(.*?)\1\s*(?:,|$)""", re.DOTALL)
+"""A word of a list in quotes, with the comma after it; quotes within a word (`it's.png`) are part of it."""
+
+
 def words(text: str) -> list[str]:
-    """The words of a list, parted by the commas that stand in no brackets; the list's own brackets may be left out."""
+    """The words of a list, parted by the commas that stand in no brackets and no quotes.
+
+    The list's own brackets may be left out, and so may those of a list whose quotes a shell has left.
+    """
     text = text.strip()
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
-    found, depth = [""], 0
-    for sign in text:
-        depth += (sign in "([{") - (sign in ")]}")
+    elif (whole := QUOTED.fullmatch(text)) and whole[2].startswith("[") and whole[2].endswith("]"):
+        return words(whole[2])
+    found, start = [], 0
+    while start < len(text):
+        quoted = QUOTED.match(text, start)
+        if quoted:
+            found.append(quoted[2])
+            start = quoted.end()
+            continue
+        end = _word_end(text, start)
+        found.append(text[start:end].strip())
+        start = end + 1
+    return [word for word in found if word]
+
+
+def _word_end(text: str, start: int) -> int:
+    """Where the comma after a word is, or the end; a bracket that nothing closes is a sign like any other."""
+    depth = 0
+    for place in range(start, len(text)):
+        sign = text[place]
+        depth = max(0, depth + (sign in "([{") - (sign in ")]}"))
         if sign == "," and depth == 0:
-            found.append("")
-        else:
-            found[-1] += sign
-    return [unquoted(word.strip()) for word in found if word.strip()]
+            return place
+    if depth > 0 and "," in text[start:]:
+        return text.index(",", start)
+    return len(text)
 
 
 def _of_kind(key: str, default: Any, value: Any) -> Any:
@@ -169,4 +195,8 @@ def unquoted(value: str) -> str:
 
 
 def _text(value: str) -> str:
-    return unquoted(value).replace("${", "\\${")  # raw text is no interpolation
+    return _raw(unquoted(value))
+
+
+def _raw(value: str) -> str:
+    return value.replace("${", "\\${")  # raw text is no interpolation

@@ -43,7 +43,7 @@ class Plan(NamedTuple):
     def with_outcome(self, outcome: Outcome | Died) -> Trial:
         """The trial, failed where the outcome is an error or its worker died."""
         if isinstance(outcome, Died):
-            outcome = Outcome({}, 0.0, error_kind="worker_died", error=outcome.reason)
+            outcome = Outcome({}, outcome.seconds, error_kind=outcome.kind, error=outcome.reason)
         return Trial(
             *self[:5],
             "completed" if outcome.error is None else "failed",

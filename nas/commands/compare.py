@@ -19,6 +19,7 @@ from nas.analysis.results import RunResult
 from nas.commands.search import budget_of
 from nas.comparison import JOURNAL, Contender, Match, columns, compare
 from nas.core import Learns, Objective, Reports, UsageError, one_of, whole_number
+from nas.identity import identifying
 from nas.output import Bar, print_json, print_table
 from nas.overrides import words
 from nas.reproduction import place
@@ -136,7 +137,7 @@ def folder(settings: Settings, about: dict[str, Any]) -> Path:
         if out.is_dir() and any(out.iterdir()) and not (out / JOURNAL).exists():
             raise UsageError(f"out={out} holds something else than a comparison; choose another folder")
         return out
-    about = about | {"duplicates": settings.get("duplicates")}
+    about = identifying(about | {"duplicates": settings.get("duplicates")})
     digest = hashlib.blake2b(json.dumps(about, sort_keys=True, default=str).encode(), digest_size=3).hexdigest()
     what = settings.choices["table"] if settings.choices["evaluator"] == "table" else settings.choices["data"]
     return Path("comparisons") / f"{settings.choices['space']}-{what}-{digest}"

@@ -86,6 +86,9 @@ def show(entries: Sequence[Entry], *, several: bool) -> None:
         print(f"{mark}: retrained on {_recipe_words(tests[recipe])}.")
     if any(entry.trial.reused_from is not None for entry in entries):
         print("reused N: the result of trial N, which computes the same function.")
+    for entry in entries:
+        if entry.fault is not None:
+            print(f"trial {entry.trial.number} of run {entry.run.name!r} is wrong: {entry.fault}.")
     _show_failures(entries, several=several)
 
 
@@ -127,7 +130,8 @@ def _score(entry: Entry) -> str:
     if entry.score is None:
         return entry.trial.error_kind or "failed"
     value = entry.score if entry.objective.direction == "maximize" else -entry.score
-    return f"{value:.4f}" if entry.spread is None else f"{value:.4f} ± {entry.spread:.4f}"
+    wrong = "" if entry.fault is None else " (wrong)"
+    return (f"{value:.4f}" if entry.spread is None else f"{value:.4f} ± {entry.spread:.4f}") + wrong
 
 
 def _test(entry: Entry, recipes: Sequence[str]) -> str:

@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.agreement import Agreement, agreement
+from nas.budget import Budget
 from nas.commands.leaderboard import show
 from nas.core import NOT_IN_TABLE, Learns, Objective, Reports, Trial, UsageError, UserError, one_of
+from nas.identity import identifying
 from nas.listeners.progress import Progress
 from nas.listeners.tensorboard import TensorBoard
 from nas.output import counted, print_json, run_folder
 from nas.reproduction import place
-from nas.search import Budget, SearchResult, search
+from nas.search import SearchResult, search
 from nas.store.base import FREE_KEYS, check_run_name
 from nas.store.leaderboard import leaderboard
 from nas.training.device import resolve_device
@@ -116,7 +118,7 @@ def budget_of(settings: Settings, trials: int) -> Budget:
 def automatic_name(config: dict[str, Any]) -> str:
     """A run's name from its settings, so that the same command continues the same run."""
     choices = config["choices"]
-    kept = {key: value for key, value in config.items() if key not in FREE_KEYS}
+    kept = {key: value for key, value in identifying(config).items() if key not in FREE_KEYS}
     if isinstance(kept.get("data"), dict):
         kept["data"] = {key: value for key, value in kept["data"].items() if key != "root"}
     digest = hashlib.blake2b(json.dumps(kept, sort_keys=True, default=str).encode(), digest_size=3).hexdigest()
@@ -194,9 +196,10 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, evalua
             print(f"of it the table reports, unseen by the search: {values}")
         agreed = _agreement(settings, result, evaluator, store)
         if agreed is not None:
+            part = "" if agreed.n == agreed.of else f" of {agreed.of}, evenly spread over their ranking"
             print(
                 f"Kendall's tau of the supernet's scores and {agreed.against}: {agreed.tau:.2f} "
-                f"(n = {agreed.n}, p = {agreed.p_value:.2g})"
+                f"(n = {agreed.n}{part}, p = {agreed.p_value:.2g})"
             )
     url = settings.get("store.url")
     where = [] if url in (None, "sqlite:///nas.db") else [f"store.url={url}"]

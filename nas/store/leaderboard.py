@@ -6,11 +6,14 @@ import hashlib
 import json
 import math
 import statistics
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from nas.core import Objective, Trial, UsageError
+from nas.faults import fault
+from nas.identity import identifying
 from nas.store.base import Retraining, Run, Store
 
 ACCURACIES = ("valid_accuracy", "train_accuracy", "test_accuracy")
@@ -40,6 +43,11 @@ class Entry:
     members: int
     tested: tuple[Retraining, ...]
 
+    @property
+    def fault(self) -> str | None:
+        """What is known to be wrong with it; see `nas.faults`."""
+        return fault(self.trial, self.run.config)
+
     def row(self) -> dict[str, Any]:
         """All that is known of it, JSON-safe."""
         trial = self.trial
@@ -52,6 +60,7 @@ class Entry:
             "status": trial.status,
             "error_kind": trial.error_kind,
             "error": trial.error,
+            "fault": self.fault,
             "epochs": epochs(self.run, trial),
             "seed": trial.seed,
             "metrics": dict(trial.metrics),
@@ -100,7 +109,7 @@ def protocol_key(run: Run, trial: Trial) -> str:
         "objective": run.config.get("objective"),
         "epochs": epochs(run, trial),
     }
-    return hashlib.blake2b(json.dumps(whole, sort_keys=True).encode(), digest_size=4).hexdigest()
+    return hashlib.blake2b(json.dumps(identifying(whole), sort_keys=True).encode(), digest_size=4).hexdigest()
 
 
 def recipe_key(retraining: Retraining) -> str:
@@ -137,8 +146,9 @@ def leaderboard(
     Args:
         store: where to look.
         run: only this run.
-        sort: `score` (best first, failures last), `number`, or the name of a metric or a cost, with ` asc` (lowest
-            first) or ` desc` after it; without these the better values come first. NaN is last in either order.
+        sort: `score` (best first, what is known to be wrong and failures last), `number`, or the name of a metric or a
+            cost, with ` asc` (lowest first) or ` desc` after it; without these the better values come first. NaN is
+            last in either order.
         top: entries of each set; 0: all.
         group: join the trials of an architecture class; reused results count once.
 
@@ -201,12 +211,16 @@ def find_trial(store: Store, run: str | None, trial: int | str) -> tuple[Run, Tr
         raise UsageError("run=null; expected the name of a run of the store (nas leaderboard lists them)")
     entries = [entry for entries in leaderboard(store, run, sort="number", top=0) for entry in entries]
     if trial == "best":
-        found = objective_of(entries[0].run).best([entry.trial for entry in entries]) if entries else None
+        sound = [entry.trial for entry in entries if entry.fault is None]
+        found = objective_of(entries[0].run).best(sound) if entries else None
         if found is None:
-            raise UsageError(f"trial=best: run {run!r} has no completed trial")
+            wrong = next((f"; trial {e.trial.number} is wrong, since {e.fault}" for e in entries if e.fault), "")
+            raise UsageError(f"trial=best: run {run!r} has no completed trial{wrong}")
         return entries[0].run, found
     for entry in entries:
         if str(entry.trial.number) == str(trial):
+            if entry.fault is not None:
+                warnings.warn(f"trial {trial} of run {run!r} is wrong, since {entry.fault}", stacklevel=2)
             return entry.run, entry.trial
     last = max((entry.trial.number for entry in entries), default=None)
     there = "it has none" if last is None else f"expected best or 0 to {last}"
@@ -283,8 +297,9 @@ def _sort(entries: list[Entry], name: str, asked: str | None) -> None:
     direction = asked or ("desc" if name == "score" else _direction(name, entries))
     sign = -1.0 if direction == "desc" else 1.0
 
-    def key(entry: Entry) -> tuple[bool, float]:
+    def key(entry: Entry) -> tuple[bool, bool, float]:
         value = entry.score if name == "score" else _values(entry).get(name)
-        return (True, 0.0) if value is None or math.isnan(value) else (False, sign * value)
+        wrong = name == "score" and entry.fault is not None
+        return (True, wrong, 0.0) if value is None or math.isnan(value) else (False, wrong, sign * value)
 
     entries.sort(key=key)  # among equals the first found stays first: the sort is stable and trials come by number

@@ -11,7 +11,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,11 @@ class SQLiteStore:
                 named = schema.runs.c.name == run.name
                 stored = connection.execute(sa.select(schema.runs).where(named)).first()
                 trials = _trials(connection, run.name, schema.trials.c.place)
+                query = sa.select(schema.elapsed.c.seconds).where(schema.elapsed.c.run == run.name)
+                elapsed = connection.execute(query).scalar()
                 if stored is None or not trials:  # a start that came to nothing does not keep its name
+                    connection.execute(schema.elapsed.delete().where(schema.elapsed.c.run == run.name))
+                    elapsed = None
                     connection.execute(schema.runs.delete().where(named))
                     row = {key: getattr(run, key) for key in ("name", "seed", "config", "protocol", "environment")}
                     connection.execute(schema.runs.insert().values(**row, created=_now()))
@@ -61,7 +65,7 @@ class SQLiteStore:
                     check_same_run(_run(stored), run)
                     run = _run(stored)
                 connection.commit()
-            yield _Record(self, connection, run, trials)
+            yield _Record(self, connection, run, trials, elapsed)
 
     def prepare(self) -> None:
         self._writer()
@@ -252,16 +256,24 @@ HINTS: Mapping[str, str] = {
 
 
 class _Record:
-    def __init__(self, store: SQLiteStore, connection: sa.Connection, run: Run, trials: list[Trial]) -> None:
+    def __init__(
+        self, store: SQLiteStore, connection: sa.Connection, run: Run, trials: list[Trial], elapsed: float | None
+    ) -> None:
         self.run = run
         self.trials = trials
+        self.elapsed = elapsed
         self._store = store
         self._connection = connection
         self._trial = schema.trials.insert()
         self._curve = schema.curves.insert()
+        self._clock = schema.elapsed.insert().prefix_with("OR REPLACE")
         self._place = len(trials)
 
-    def add(self, trial: Trial) -> None:
+    def keep_elapsed(self, seconds: float) -> None:
+        with suppress(sa.exc.SQLAlchemyError), self._connection.begin():
+            self._connection.execute(self._clock, {"run": self.run.name, "seconds": seconds})
+
+    def add(self, trial: Trial, elapsed: float = 0.0) -> None:
         proposal = trial.proposal
         row = {
             "run": self.run.name,
@@ -290,6 +302,7 @@ class _Record:
         ]
         with self._store._told_plainly(), self._connection.begin():
             self._connection.execute(self._trial, row)
+            self._connection.execute(self._clock, {"run": self.run.name, "seconds": elapsed})
             if points:
                 self._connection.execute(self._curve, points)
 

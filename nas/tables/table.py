@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.core import NOT_IN_TABLE, Architecture, TrialFailed, UsageError, UserError, number_in, one_of
-from nas.space import SearchSpace
+from nas.space import SearchSpace, parse
 
 COUNTABLE = 1_000_000
 """Size of a space up to which a table is checked to hold all of it."""
@@ -155,8 +155,7 @@ class Table:
         positions: dict[Architecture | str, int] = {}
         for row, text in enumerate(texts):
             try:
-                architecture = space.from_text(text)
-                space.validate(architecture)
+                architecture = parse(space, text)
             except UsageError as error:
                 raise UsageError(
                     f"table {place}, row {row + 1}, is not of space {type(space).__name__} ({error}); "
