@@ -37,7 +37,7 @@ from nas.evaluation import Evaluation
 from nas.executors.base import Executor, Jobs
 from nas.executors.inline import Inline, check_endless
 from nas.identity import DECISIONS
-from nas.plan import Plan, check_learner, check_supernets, to_watchers, with_search
+from nas.plan import Guarded, Plan, check_learner, check_supernets, to_watchers, with_search
 from nas.randomness import TrialRandom, training_seed
 from nas.resume import ASKED_AGAIN, check_stored_texts, warn_of_another_course, warn_of_changes
 from nas.space import SearchSpace, recorded_choices
@@ -142,6 +142,7 @@ def search(
         check_stored_texts(space, record)
         warn_of_changes(record, spec.environment)
         asks_again = isinstance(evaluator, AnswersEveryQuery) and evaluator.answers_every_query
+        listeners = [Guarded(listener) for listener in listeners]
         for listener in listeners:
             listener.start(run, sorted(record.trials, key=_number), budget.trials, objective)
             stack.callback(listener.close)
