@@ -39,7 +39,16 @@ from nas.executors.base import Executor, Jobs
 from nas.executors.inline import Inline, check_endless
 from nas.faults import check_sound
 from nas.identity import DECISIONS
-from nas.plan import Plan, check_learner, check_supernets, declared, simulated_seconds, to_watchers, with_search
+from nas.plan import (
+    Guarded,
+    Plan,
+    check_learner,
+    check_supernets,
+    declared,
+    simulated_seconds,
+    to_watchers,
+    with_search,
+)
 from nas.randomness import TrialRandom, training_seed
 from nas.resume import ASKED_AGAIN, check_stored_texts, warn_of_another_course, warn_of_changes
 from nas.space import SearchSpace, recorded_choices
@@ -146,6 +155,7 @@ def search(
         warn_of_changes(record, spec.environment)
         check_sound(run, record.trials, record.run.config)
         asks_again = isinstance(evaluator, AnswersEveryQuery) and evaluator.answers_every_query
+        listeners = [Guarded(listener) for listener in listeners]
         for listener in listeners:
             listener.start(run, sorted(record.trials, key=_number), budget.trials, objective)
             stack.callback(listener.close)
