@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import nas.interrupt  # noqa: F401 (before all else, which takes a second to import)
+
+# isort: split
 from importlib.metadata import PackageNotFoundError, version
 
 from nas.budget import Budget

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import nas.commands
+from nas import interrupt
 from nas.core import UsageError, UserError, located
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def main(words: Sequence[str]) -> int:
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
+        interrupt.raise_at_once()
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             code = _main(words)
@@ -71,7 +73,7 @@ def main(words: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit in a user's part would end the command without a word
         if os.environ.get("NAS_DEBUG"):
             raise
         return _say(f"unexpected {located(error)}; NAS_DEBUG=1 shows the whole traceback", FAILED)
@@ -92,6 +94,7 @@ def _main(words: Sequence[str]) -> int:
         print(_overview())
         return DONE
     module = importlib.import_module(commands()[arguments.command])
+    interrupt.check()
     from nas.settings import settings
 
     deferred = getattr(module, "INHERITS", ())
@@ -102,6 +105,7 @@ def _main(words: Sequence[str]) -> int:
     if arguments.show_config:
         print((made.inheriting({}) if deferred else made).yaml(), end="")
         return DONE
+    interrupt.check()
     code: int = module.main(made)
     return code
 

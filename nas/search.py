@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from nas import interrupt
 from nas.budget import Budget, plain_number
 from nas.core import (
     AnswersEveryQuery,
@@ -224,6 +225,7 @@ class _Session:
         limit = () if self.budget.trial_seconds is None else (self.budget.trial_seconds,)
         with executor.open(evaluation.prepared, *limit) as jobs:
             while True:
+                interrupt.check()
                 self._fill(jobs)
                 if not self.untold:
                     return self.ended or "budget"
