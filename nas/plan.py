@@ -11,6 +11,7 @@ from math import isfinite
 from types import MappingProxyType
 from typing import NamedTuple
 
+from nas import interrupt
 from nas.core import (
     DeclaresMinimized,
     Evaluator,
@@ -124,6 +125,7 @@ def to_watchers(listeners: Sequence[Listener], number: int | None) -> Callable[[
     watching = [listener for listener in listeners if isinstance(listener, WatchesEpochs)]
 
     def report(epochs: int, curve: Sequence[Metrics]) -> None:
+        interrupt.check()
         for listener in watching:
             listener.epoch(number, epochs, curve)
 
@@ -142,7 +144,7 @@ class Guarded:
         self.failed = False
 
     def start(self, run: str, trials: Sequence[Trial], total: int | None, objective: Objective) -> None:
-        """Passes on a `UserError`, such as a folder that cannot be written, ends the search at its start."""
+        """Start the listener; a `UserError`, such as a folder that cannot be written, is passed on."""
         try:
             self.listener.start(run, trials, total, objective)
         except UserError:
