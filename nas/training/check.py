@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from nas.core import Task, UserError, located
 from nas.data.dataset import Images
@@ -70,7 +71,7 @@ def check_network(network: nn.Module, images: Images, task: Task, recipe: Recipe
     """Run a network as training and evaluation will.
 
     Args:
-        network: Fresh, without lazy parameters; moved to the device of the images, else as before afterwards.
+        network: Fresh; moved to the device of the images, lazy modules initialised, else as before afterwards.
         images: Training images, at least two.
         task: What the network was built for.
         recipe: Gives memory format and precision.
@@ -90,6 +91,9 @@ def check_network(network: nn.Module, images: Images, task: Task, recipe: Recipe
         )
     _checked[id(network)] = network
     network.to(images.pixels.device)
+    if any(is_lazy(value) for value in (*network.parameters(), *network.buffers())):
+        with torch.no_grad():  # sizes come with the first forward, initial values from the global generator
+            network.train()(plain_batch(images, 0, 2))
     check = _Check(network, network, images, task, recipe)
     if not check.trainable:
         raise BadNetwork("the network has no trainable parameters; expected some that require a gradient")

@@ -206,6 +206,12 @@ def test_bfloat16_logits_and_more_classes_than_images_pass(images):
     check_network(Net(classes=4), images, Task(1, 8, 8, 4), RECIPE)
 
 
+def test_lazy_modules_take_their_sizes_first(images):
+    network = nn.Sequential(nn.Flatten(), nn.LazyLinear(32), nn.Linear(32, 10))
+    assert check_network(network, images, TASK, RECIPE).parameters == 4
+    assert network[1].weight.shape == (32, 64)
+
+
 # --- findings ----------------------------------------------------------------------------------------------------
 
 
