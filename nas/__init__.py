@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from nas.import_path import current_folder_last
+
+current_folder_last()  # before anything of the library is imported
+
+# ruff: noqa: E402
 from importlib.metadata import PackageNotFoundError, version
 
+from nas.budget import Budget
 from nas.core import (
     Architecture,
     Context,
@@ -16,7 +22,7 @@ from nas.core import (
     UsageError,
     UserError,
 )
-from nas.search import Budget, SearchResult, search
+from nas.search import SearchResult, search
 from nas.space import SearchSpace
 
 try:

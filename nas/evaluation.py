@@ -65,7 +65,10 @@ class Evaluation:
         """Itself, after the evaluator has done what it does once (loading data)."""
         with locked_test_set():
             if isinstance(self.evaluator, Preparable):
-                self.evaluator.prepare(self.device)
+                try:
+                    self.evaluator.prepare(self.device)
+                except SystemExit as error:  # it would end the command without a word
+                    raise UserError(f"{type(self.evaluator).__name__}.prepare ended with {located(error)}") from None
         return self
 
     def __call__(self, task: tuple[Proposal, int]) -> Outcome:
@@ -81,7 +84,7 @@ class Evaluation:
             seed,
             self.device,
             report=lambda metrics: curve.append(plain(metrics)),
-            measured=lambda name, value: cost.update({str(name): number(name, value)}),
+            measured=lambda name, value: cost.update({str(name): _cost(str(name), number(name, value))}),
         )
         started = time.perf_counter()
         try:
@@ -92,7 +95,7 @@ class Evaluation:
             kind, message = failure.kind, failure.message
         except UserError:
             raise
-        except Exception as error:  # noqa: BLE001 (an architecture that breaks its evaluator ends its trial, not the search)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (what breaks its evaluator ends its trial, not the search)
             kind, message = "error", located(error)
         else:
             return Outcome(metrics, time.perf_counter() - started, cost, tuple(curve))
@@ -107,6 +110,19 @@ class Evaluation:
             )
         if not math.isfinite(metrics[name]):
             raise TrialFailed("not_finite", f"{name} is {metrics[name]}; expected a finite number")
+        if "simulated_seconds" in metrics:
+            _cost("simulated_seconds", metrics["simulated_seconds"])
+
+
+def _cost(name: str, value: float) -> float:
+    """The cost itself.
+
+    Raises:
+        TrialFailed: it is negative or not finite, which no budget could count.
+    """
+    if not math.isfinite(value) or value < 0:
+        raise TrialFailed("not_finite", f"the cost {name} is {value}; expected a finite number of at least 0")
+    return value
 
 
 def plain(metrics: Metrics) -> dict[str, float]:

@@ -13,7 +13,17 @@ from nas.store.base import Retraining, Run
 
 RECIPE = "nasbench201"
 """The trainer that a retraining's settings are told apart from."""
-NOT_TOLD = ("store", "dir", "progress", "format", "choices")
+NOT_TOLD = (
+    "store",
+    "dir",
+    "progress",
+    "format",
+    "choices",
+    "config_dir",
+    "decisions",
+    "minimized",
+    "scheduling",
+)
 """What a run is kept with that says nothing of its course."""
 
 

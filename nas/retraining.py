@@ -96,6 +96,7 @@ def retrain(
     if tested == "best" and not validate:
         raise UsageError("tested=best needs validate=true: the best epoch is told by validation images")
     order = _Order(subject, data, recipe, data.split(), resolve_device(device), seed, validate, tested)
+    test = _test_images(data)
     text, protocol = subject.space.to_text(subject.architecture), order.protocol()
     store.prepare()
     key = json.dumps([text, seed, protocol], sort_keys=True)
@@ -106,7 +107,7 @@ def retrain(
     about = {"arch": text, "seed": seed, **protocol, "device": order.device.type}
     keeper = _Keeper(target.parent / f"{target.name}.partial.pt", about)
     check_folder(target)
-    test = data.read_test()
+    test = data.read_test() if test is None else test
     keeper.begin()
     try:
         order.rehearse()
@@ -145,6 +146,14 @@ def retrain(
     return retraining, True
 
 
+def _test_images(data: DataSet) -> Images | None:
+    """The test images; None where they are missing, which matters only to what is not stored yet."""
+    try:
+        return data.read_test()
+    except UserError:
+        return None
+
+
 @dataclass(frozen=True)
 class _Order:
     """One training: what is trained on what, and how. The fields are those of `retrain`."""
@@ -171,6 +180,8 @@ class _Order:
             "split": self.split.hash,
             "part": "train" if self.validate else "train+valid",
             "recipe": self.recipe.protocol() | {"network": self.sizes},
+            # results of version 0.1.0 on such data are other ones
+            **({"test_normalisation": "training"} if self.data.restated else {}),
             # which epoch is the best depends on which were validated
             **({"tested": "best", "validate_every": self.recipe.validate_every} if self.tested == "best" else {}),
         }

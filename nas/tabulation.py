@@ -25,9 +25,10 @@ from nas.core import Architecture, UsageError, UserError
 from nas.data.dataset import DataSet, Images
 from nas.environment import environment
 from nas.executors.base import Died, Executor, each
+from nas.identity import DECISIONS
 from nas.journal import journal
 from nas.randomness import training_seed
-from nas.space import SearchSpace
+from nas.space import SearchSpace, parse, recorded_choices
 from nas.training import count
 from nas.training.check import BadNetwork, Teller, check_network
 from nas.training.device import configured, resolve_device
@@ -141,16 +142,26 @@ def tabulate(
         UserError: the journal is of another tabulation, or a training failed; what is done is kept.
     """
     plan = _plan(space, seeds, repeated)
+    data.read_test()  # missing or unfit files are reported before hours of training
     identity = {
         "format": 1,
         "space": about_space,
+        DECISIONS: recorded_choices(space),
         "data": data.name,
         "split": data.split().hash,
         "recipe": recipe.protocol() | {"network": space.known_sizes(recipe.network)},
         "device": resolve_device(device).type,
+        # results of version 0.1.0 on such data are other ones
+        **({"test_normalisation": "training"} if data.restated else {}),
     }
     remarks = {"environment": environment(), "begun": time.strftime("%Y-%m-%d")}
     with journal(path, identity, remarks, ("arch", "canonical", "repeat")) as opened:
+        for line in opened.lines if DECISIONS not in opened.head else ():  # a journal of version 0.1.0
+            if space.canonical(parse(space, line["arch"])) != line["canonical"]:
+                raise UsageError(
+                    f"{path} has {line['arch']!r}, which is of another class of {type(space).__name__} now; choose "
+                    "another out= or restore the old choices; nothing was changed"
+                )
         # what failed for want of memory or time may do better this time
         done = {(line["canonical"], line["repeat"]): line for line in opened.lines if "failed" not in line}
         todo = deque(training for training in plan if (training.canonical, training.repeat) not in done)
