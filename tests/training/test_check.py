@@ -188,8 +188,18 @@ def test_a_declared_auxiliary_head_gives_a_pair_in_training_mode_only(images):
 def test_a_network_that_was_given_before_is_refused(images):
     network = Net()
     check_network(network, images, TASK, RECIPE)
-    with pytest.raises(BadNetwork, match="build returned a network that it returned before"):
+    with pytest.raises(BadNetwork, match=r"whose parameter stem.weight belongs to one that it returned before"):
         check_network(network, images, TASK, RECIPE)
+    other = Net()
+    other.head = network.head
+    with pytest.raises(BadNetwork, match=r"whose parameter head.weight belongs to one that it returned before"):
+        check_network(other, images, TASK, RECIPE)
+    frozen = Net()
+    frozen.backbone = nn.Linear(3, 3).requires_grad_(False)
+    check_network(frozen, images, TASK, RECIPE)
+    another = Net()
+    another.backbone = frozen.backbone
+    check_network(another, images, TASK, RECIPE)
 
 
 def test_what_only_works_in_contiguous_memory_is_left_to_the_training(images):
