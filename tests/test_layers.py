@@ -38,6 +38,7 @@ ALLOWED = {
         *SPACE,
         "nas.data",
         "nas.environment",
+        "nas.naming",
         "nas.files",
         "nas.output",
         "nas.retraining",
