@@ -55,6 +55,7 @@ ALLOWED = {
         *SPACE,
         "nas.data",
         "nas.environment",
+        "nas.naming",
         "nas.files",
         "nas.output",
         "nas.retraining",
