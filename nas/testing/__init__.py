@@ -25,9 +25,15 @@ from nas.testing.spaces import SAMPLES, space_promises
 from nas.testing.strategies import TRIALS, strategy_promises
 
 
-def check_space(space: SearchSpace, task: Task, samples: int = SAMPLES) -> None:
-    """A space samples, mutates and crosses validly, its text goes both ways, and its networks classify the task."""
-    hold(space_promises(space, task, samples))
+def check_space(
+    space: SearchSpace, task: Task, samples: int = SAMPLES, network: Mapping[str, Any] | None = None
+) -> None:
+    """A space samples, mutates and crosses validly, its text goes both ways, and its networks classify the task.
+
+    Args:
+        network: sizes to build with; None: the space's own.
+    """
+    hold(space_promises(space, task, samples, network))
 
 
 def check_relaxable(space: SearchSpace, task: Task, network: Mapping[str, Any], samples: int = 6) -> None:

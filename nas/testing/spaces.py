@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 
 from nas.core import Architecture, Task, UserError
+from nas.data.dataset import Images
 from nas.space import SearchSpace
 from nas.testing.promises import Promise
+from nas.training.check import Findings, check_network
+from nas.training.fit import TrainingFailed
+from nas.training.recipe import Recipe
 
 SAMPLES = 20
+IMAGES = 8
 NETWORKS = 3
 """Architectures that are built; a network costs a thousand times as much as a sample."""
 
@@ -128,9 +134,21 @@ def _notation_promises(space: SearchSpace, samples: int) -> list[Promise]:
 def _network_promises(space: SearchSpace, task: Task, samples: int, network: Mapping[str, Any] | None) -> list[Promise]:
     """What trainers rely on."""
 
+    @cache
+    def findings(architecture: Architecture) -> Findings:
+        return _findings(space, architecture, task, network)
+
     def networks_classify() -> None:
         for architecture in _few(space, samples):
-            _check_network(space, architecture, task, network)
+            findings(architecture)
+
+    def states_are_whole() -> None:
+        for architecture in _few(space, samples):
+            lost = findings(architecture).lost
+            assert not lost, (
+                f"{space.to_text(architecture)}: no checkpoint holds {', '.join(lost)}, which training changes and the "
+                "logits depend on; register buffers for it"
+            )
 
     def networks_repeat() -> None:
         for architecture in _few(space, samples):
@@ -139,6 +157,7 @@ def _network_promises(space: SearchSpace, task: Task, samples: int, network: Map
     own = type(space)
     return [
         Promise("networks classify images of the task", networks_classify, own.build, needed=True),
+        Promise("a checkpoint holds all that a network learns", states_are_whole, own.build),
         Promise("build gives the same weights for the same seed", networks_repeat, own.build),
     ]
 
@@ -165,13 +184,18 @@ def _check_plain(architecture: Architecture, made_by: str) -> None:
         assert type(value) is int, f"{made_by} must give plain ints, got {value!r}, a {type(value).__name__}"
 
 
-def _check_network(space: SearchSpace, architecture: Architecture, task: Task, sizes: Mapping[str, Any] | None) -> None:
+def _findings(space: SearchSpace, architecture: Architecture, task: Task, sizes: Mapping[str, Any] | None) -> Findings:
+    """The very check that every network passes before it is trained."""
     torch.manual_seed(0)
-    network = space.build(architecture, task, sizes).train()
-    images = torch.randn(4, task.channels, task.height, task.width)
-    logits = network(images)
-    assert logits.shape == (4, task.classes), f"build gave logits of shape {tuple(logits.shape)}, expected (4, classes)"
-    logits.sum().backward()
+    network = space.build(architecture, task, sizes)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (IMAGES, task.channels, task.height, task.width), generator=generator).to(torch.uint8)
+    labels = torch.arange(IMAGES) % task.classes
+    images = Images(pixels, labels, (0.5,) * task.channels, (0.25,) * task.channels)
+    try:
+        return check_network(network, images, task, Recipe(epochs=1, batch_size=IMAGES))
+    except TrainingFailed as failure:
+        raise AssertionError(f"{space.to_text(architecture)}: {failure.message}") from failure
 
 
 def _check_repeats(space: SearchSpace, architecture: Architecture, task: Task, sizes: Mapping[str, Any] | None) -> None:
