@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from nas import interrupt
 from nas.core import (
+    DescribesArchitecture,
+    Evaluator,
     Learns,
     Listener,
     Metrics,
@@ -58,6 +60,24 @@ class Plan(NamedTuple):
             outcome.curve,
             self.asked_after,
         )
+
+
+def reused(plan: Plan, earlier: Trial, evaluator: Evaluator) -> Trial:
+    """The trial of a plan whose class was evaluated before: it has that result at no cost."""
+    architecture, metrics = plan.proposal.architecture, dict(earlier.metrics)
+    if architecture != earlier.proposal.architecture and isinstance(evaluator, DescribesArchitecture):
+        metrics |= evaluator.architecture_metrics(architecture)
+    return replace(
+        earlier,
+        number=plan.number,
+        proposal=plan.proposal,
+        text=plan.text,
+        metrics=metrics,
+        seconds=0.0,
+        cost={},
+        reused_from=earlier.number,
+        asked_after=plan.asked_after,
+    )
 
 
 def with_search(trial: Trial, search: SupernetSearch) -> Trial:

@@ -6,7 +6,6 @@ a run is repeated by its seed, and continued by telling a fresh strategy the sto
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -18,7 +17,6 @@ from nas.budget import Budget, plain_number
 from nas.core import (
     AnswersEveryQuery,
     Comparable,
-    DescribesArchitecture,
     Evaluator,
     Learns,
     Listener,
@@ -32,13 +30,13 @@ from nas.core import (
     one_of,
 )
 from nas.data.lock import locked_test_set
-from nas.description import describe, look_alikes
+from nas.description import describe, jsonable, look_alikes
 from nas.environment import environment
 from nas.evaluation import Evaluation
 from nas.executors.base import Executor, Jobs
 from nas.executors.inline import Inline, check_endless
 from nas.identity import DECISIONS
-from nas.plan import Guarded, Plan, check_learner, check_supernets, to_watchers, with_search
+from nas.plan import Guarded, Plan, check_learner, check_supernets, reused, to_watchers, with_search
 from nas.randomness import TrialRandom, training_seed
 from nas.resume import ASKED_AGAIN, check_look_alikes, check_stored_texts, warn_of_another_course, warn_of_changes
 from nas.space import SearchSpace, recorded_choices
@@ -139,14 +137,16 @@ def search(
             config = {"space": describe(space), "strategy": describe(strategy), "evaluator": describe(evaluator)}
         config = {"objective": describe(objective), "duplicates": duplicates, DECISIONS: decisions} | dict(config)
         if executor.workers > 1:
-            config |= {"scheduling": {"workers": executor.workers, "order": executor.order}}
-        spec = Run(run, seed, _jsonable(config), _jsonable(protocol), environment())
+            how = {"workers": executor.workers, "order": executor.order, "in_flight": "wait"}
+            config |= {"scheduling": how}
+        spec = Run(run, seed, jsonable(config), jsonable(protocol), environment())
         record = stack.enter_context((store or MemoryStore()).open(spec))
         check_stored_texts(space, record)
         if alike and record.trials:
             check_look_alikes(alike, record, unnamed=unnamed)
         warn_of_changes(record, spec.environment)
         asks_again = isinstance(evaluator, AnswersEveryQuery) and evaluator.answers_every_query
+        reuse = duplicates == "reuse" and not asks_again
         listeners = [Guarded(listener) for listener in listeners]
         for listener in listeners:
             listener.start(run, sorted(record.trials, key=_number), budget.trials, objective)
@@ -160,7 +160,8 @@ def search(
             budget,
             random,
             seed,
-            reuse=duplicates == "reuse" and not asks_again,
+            reuse=reuse,
+            waits=reuse and record.run.config.get("scheduling", {}).get("in_flight") == "wait",
             ordered=executor.order == "ordered",
             workers=executor.workers,
             record=record,
@@ -188,6 +189,7 @@ class _Session:
     random: TrialRandom
     seed: int
     reuse: bool
+    waits: bool  # whether a duplicate waits for an equal trial in flight; not in runs of version 0.1.0
     ordered: bool
     workers: int
     record: RunRecord
@@ -207,6 +209,8 @@ class _Session:
     known: dict[tuple[str, int | None], Trial] = field(default_factory=dict)
     untold: dict[int, Proposal] = field(default_factory=dict)  # asked ones, oldest first
     planned: dict[int, Plan] = field(default_factory=dict)  # those in the hands of the executor, without a result yet
+    running: dict[tuple[str, int | None], int] = field(default_factory=dict)  # class -> its evaluated trial, untold
+    waiting: dict[int, list[Plan]] = field(default_factory=dict)  # trial -> plans that wait for its result
     finished: dict[int, Trial] = field(default_factory=dict)  # those with a result, by number
     stored: dict[int, Trial] = field(default_factory=dict)  # of an earlier session and not told yet, as they finished
     old: frozenset[int] = frozenset()  # numbers of all trials of earlier sessions
@@ -241,6 +245,7 @@ class _Session:
                 else:
                     for number, outcome in jobs.wait():
                         self._keep(self.planned.pop(number).with_outcome(outcome))
+                        self._release(number, jobs)
 
     def _fill(self, jobs: Jobs) -> None:
         """Ask for trials until every worker has one."""
@@ -257,6 +262,7 @@ class _Session:
                 self.untold[number] = trial.proposal
                 if trial.reused_from is None:
                     self.evaluated[trial.canonical] = self.evaluated.get(trial.canonical, 0) + 1
+                    self.running[trial.canonical, trial.proposal.fidelity] = number
                 if self.ordered:
                     self.finished[number] = self.stored.pop(number)
                 continue
@@ -268,13 +274,7 @@ class _Session:
             plan = self._plan(number, proposal)
             self.asked += 1
             self.untold[number] = plan.proposal
-            reused = self._reused(plan)
-            if reused is not None:
-                self._keep(reused)
-                continue
-            self.evaluated[plan.canonical] = self.evaluated.get(plan.canonical, 0) + 1
-            self.planned[number] = plan
-            jobs.submit(number, (plan.proposal, plan.seed))
+            self._evaluate(plan, jobs)
         if not self.ordered and self.stored:
             # The stored trial that finished first of those not told yet; its number was asked before, or the store lies
             number = next(iter(self.stored))
@@ -313,6 +313,30 @@ class _Session:
         # a search on a supernet goes on from its checkpoint, also after a session that ended without a trial
         return max(self.earlier + time.monotonic() - self.begun, self.seconds / self.workers)
 
+    def _evaluate(self, plan: Plan, jobs: Jobs) -> None:
+        """Have a trial evaluated, unless an equal one was, or is being so at the moment."""
+        key = plan.canonical, plan.proposal.fidelity
+        first = self.running.get(key) if self.waits else None  # also one that has finished and is not told yet
+        equal = self.known.get(key) if self.reuse else None
+        if equal is None and first is not None:
+            equal = self.finished.get(first) or self.stored.get(first)
+            if equal is None:
+                self.waiting.setdefault(first, []).append(plan)
+                return
+        if equal is not None and equal.completed:
+            self._keep(reused(plan, equal, self.evaluator))
+            return
+        repeat = self.evaluated.get(plan.canonical, 0)
+        self.evaluated[plan.canonical] = repeat + 1
+        self.running[key] = plan.number
+        self.planned[plan.number] = plan._replace(seed=training_seed(self.seed, plan.canonical, repeat))
+        jobs.submit(plan.number, (plan.proposal, self.planned[plan.number].seed))
+
+    def _release(self, number: int, jobs: Jobs) -> None:
+        """Give the result of a trial to those that waited for it; where it failed, the first of them is evaluated."""
+        for plan in self.waiting.pop(number, ()):
+            self._evaluate(plan, jobs)
+
     def _keep(self, trial: Trial) -> None:
         if trial.number in self.searched:
             trial = with_search(trial, self.searched.pop(trial.number))
@@ -324,8 +348,11 @@ class _Session:
         self.trials.append(trial)
         self.seconds += trial.seconds
         self.simulated += trial.metrics.get("simulated_seconds", 0.0)
+        key = trial.canonical, trial.proposal.fidelity
         if trial.reused_from is None and trial.completed:
-            self.known.setdefault((trial.canonical, trial.proposal.fidelity), trial)
+            self.known.setdefault(key, trial)
+        if self.running.get(key) == trial.number:
+            del self.running[key]
         self.agent.tell(trial)
         new = trial.number not in self.old
         if new:
@@ -357,35 +384,8 @@ class _Session:
         architecture = proposal.architecture
         self.space.validate(architecture)
         canonical = self.space.canonical(architecture)
-        seed = training_seed(self.seed, canonical, self.evaluated.get(canonical, 0))
-        return Plan(number, proposal, self.space.to_text(architecture), canonical, seed, len(self.trials))
-
-    def _reused(self, plan: Plan) -> Trial | None:
-        """The trial of a proposal whose class was evaluated before in this run."""
-        earlier = self.known.get((plan.canonical, plan.proposal.fidelity)) if self.reuse else None
-        if earlier is None:
-            return None
-        architecture, metrics = plan.proposal.architecture, dict(earlier.metrics)
-        if architecture != earlier.proposal.architecture and isinstance(self.evaluator, DescribesArchitecture):
-            metrics |= self.evaluator.architecture_metrics(architecture)
-        return replace(
-            earlier,
-            number=plan.number,
-            proposal=plan.proposal,
-            text=plan.text,
-            metrics=metrics,
-            seconds=0.0,
-            cost={},
-            reused_from=earlier.number,
-            asked_after=plan.asked_after,
-        )
+        return Plan(number, proposal, self.space.to_text(architecture), canonical, 0, len(self.trials))
 
 
 def _number(trial: Trial) -> int:
     return trial.number
-
-
-def _jsonable(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as a store gives them back, so that they can be compared with stored ones."""
-    found: dict[str, Any] = json.loads(json.dumps(tree, default=describe))
-    return found
