@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-import nas.interrupt  # noqa: F401 (before all else, which takes a second to import)
+from nas.import_path import current_folder_last
+
+current_folder_last()  # before anything of the library is imported
+
+# ruff: noqa: E402
+import nas.interrupt  # noqa: F401 (before all that takes a second to import)
 
 # isort: split
 from importlib.metadata import PackageNotFoundError, version

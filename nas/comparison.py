@@ -16,6 +16,7 @@ from typing import Any
 from nas.analysis.results import Column, RunResult, Step
 from nas.budget import Budget
 from nas.core import (
+    NOT_IN_TABLE,
     Comparable,
     Evaluator,
     Learns,
@@ -33,7 +34,7 @@ from nas.executors.base import Died, Executor, each
 from nas.executors.inline import Inline
 from nas.identity import DECISIONS, identifying
 from nas.journal import journal
-from nas.plan import check_learner
+from nas.plan import check_learner, simulated_seconds
 from nas.search import search
 from nas.space import SearchSpace, parse, recorded_choices
 from nas.store.base import Store
@@ -83,7 +84,10 @@ class Match:
         return self
 
     def __call__(self, task: tuple[Contender, int]) -> dict[str, Any]:
-        """One run: `queries`, `simulated_seconds`, `seconds`, `architecture`, `searched`, `steps`, or `failed`."""
+        """One run: `queries`, `missing`, `simulated_seconds`, `seconds`, `architecture`, `searched`, `steps`.
+
+        Or `failed`, and nothing else.
+        """
         contender, seed = task
         started = time.perf_counter()
         result = search(
@@ -105,6 +109,7 @@ class Match:
         simulated = [seconds for seconds in known if seconds is not None]
         return {
             "queries": len(result.trials),
+            "missing": sum(trial.error_kind == NOT_IN_TABLE for trial in result.trials),
             "simulated_seconds": sum(simulated) if simulated else None,
             "seconds": time.perf_counter() - started,
             "architecture": result.best.text,
@@ -116,7 +121,7 @@ class Match:
         """Every change of the incumbent, with what the evaluator reports of it."""
         evaluator, best, simulated = self.evaluator, None, 0.0
         for query, trial in enumerate(trials, start=1):
-            simulated += trial.metrics.get("simulated_seconds", 0.0)
+            simulated += simulated_seconds(trial)
             if not trial.completed or (best is not None and self.objective.score(trial) <= best):
                 continue
             best = self.objective.score(trial)
@@ -251,6 +256,7 @@ def _result(line: Mapping[str, Any], path: Path) -> RunResult:
             line["seconds"],
             line["architecture"],
             tuple(Step(**step) for step in line["steps"]),
+            line.get("missing", 0),
         )
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); restore it or choose another out=") from None

@@ -28,6 +28,8 @@ Architecture: TypeAlias = tuple[int, ...]
 Metrics: TypeAlias = Mapping[str, float]
 """Metric name -> value. Accuracies are fractions 0-1, times seconds, parameters and FLOPs (MACs) counts."""
 
+NOT_IN_TABLE = "not_in_table"  # kind of failure of a proposal that a table of a sample lacks; it costs nothing
+
 
 # --- errors ------------------------------------------------------------------------------------------------------
 
@@ -44,8 +46,7 @@ class TrialFailed(Exception):
     """Ends one trial, not the search.
 
     Args:
-        kind: the kind of failure, stored with the trial: `not_finite`, `out_of_memory`, `time_limit`, or an
-            evaluator's own word.
+        kind: stored with the trial: `not_finite`, `out_of_memory`, `time_limit`, `not_in_table`, or an own word.
         message: one sentence for a person, with what to try.
     """
 
@@ -299,6 +300,13 @@ class AnswersEveryQuery(Protocol):
     have changed since."""
 
     answers_every_query: bool
+
+
+@runtime_checkable
+class DeclaresMinimized(Protocol):
+    """An evaluator that names those of its metrics that are better lower; the leaderboard sorts by it."""
+
+    minimized: Sequence[str]
 
 
 @runtime_checkable

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 
 from nas import interrupt
 from nas.core import (
+    Architecture,
     Context,
+    DescribesArchitecture,
     Evaluator,
     Metrics,
     Objective,
@@ -88,7 +90,7 @@ class Evaluation:
             seed,
             self.device,
             report=report,
-            measured=lambda name, value: cost.update({name: float(value)}),
+            measured=lambda name, value: cost.update({str(name): _cost(str(name), number(name, value))}),
         )
         started = time.perf_counter()
         try:
@@ -109,12 +111,71 @@ class Evaluation:
         name = self.objective.metric
         if name not in metrics:
             raise UsageError(
-                f"objective.metric must be one of the evaluator's metrics ({', '.join(sorted(metrics))}), got {name!r}"
+                f"objective.metric must be one of the evaluator's metrics ({', '.join(sorted(metrics)) or 'none'}), "
+                f"got {name!r}"
             )
         if not math.isfinite(metrics[name]):
             raise TrialFailed("not_finite", f"{name} is {metrics[name]}; expected a finite number")
+        if "simulated_seconds" in metrics:
+            _cost("simulated_seconds", metrics["simulated_seconds"])
+
+
+def _cost(name: str, value: float) -> float:
+    """The cost itself.
+
+    Raises:
+        TrialFailed: it is negative or not finite, which no budget could count.
+    """
+    if not math.isfinite(value) or value < 0:
+        raise TrialFailed("not_finite", f"the cost {name} is {value}; expected a finite number of at least 0")
+    return value
 
 
 def plain(metrics: Metrics) -> dict[str, float]:
-    """Metrics as Python numbers, which every store can keep; an evaluator may give NumPy's or torch's."""
-    return {str(name): value if type(value) in (int, float) else float(value) for name, value in metrics.items()}
+    """Metrics as Python numbers, which every store can keep; an evaluator may give NumPy's or torch's.
+
+    Raises:
+        UsageError: they are not a mapping, which no trial would come through.
+        TrialFailed: one of them is not a number.
+    """
+    if not isinstance(metrics, Mapping):
+        raise UsageError(
+            f"the evaluator returned {_brief(metrics)}; expected a mapping of metrics to numbers, such as "
+            "{'valid_accuracy': 0.9}"
+        )
+    return {str(name): number(name, value) for name, value in metrics.items()}
+
+
+def number(name: object, value: object) -> float:
+    """A Python number, or one of NumPy's or torch's with a single element, as a Python number.
+
+    Raises:
+        TrialFailed: it is something else.
+    """
+    if type(value) in (int, float):
+        return value  # type: ignore[return-value]
+    try:
+        if isinstance(value, str | bytes):  # float() would read a number off them
+            raise TypeError
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise TrialFailed("bad_metrics", f"the evaluator's {name} is {_brief(value)}; expected a number") from None
+
+
+def architecture_metrics(evaluator: DescribesArchitecture, architecture: Architecture) -> dict[str, float]:
+    """What an evaluator says of an architecture itself, as `plain` metrics.
+
+    Raises:
+        UsageError: it is not a mapping to numbers.
+    """
+    try:
+        return plain(evaluator.architecture_metrics(architecture))
+    except TrialFailed as failure:
+        raise UsageError(failure.message) from None
+
+
+def _brief(value: object) -> str:
+    """A value for a sentence: on one line, with its type where that says more."""
+    text = " ".join(repr(value).split())
+    text = text if len(text) <= 60 else f"{text[:60]}…"
+    return text if value is None else f"{text} ({type(value).__name__})"

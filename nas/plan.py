@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import zip_longest
+from math import isfinite
 from types import MappingProxyType
 from typing import NamedTuple
 
 from nas import interrupt
 from nas.core import (
+    DeclaresMinimized,
     DescribesArchitecture,
     Evaluator,
     Learns,
@@ -26,7 +28,7 @@ from nas.core import (
     WatchesEpochs,
     located,
 )
-from nas.evaluation import Outcome
+from nas.evaluation import Outcome, architecture_metrics
 from nas.executors.base import Died, Executor
 from nas.executors.inline import Inline
 from nas.supernet import GradientStrategy, SearchesSupernets, SupernetSearch
@@ -66,7 +68,7 @@ def reused(plan: Plan, earlier: Trial, evaluator: Evaluator) -> Trial:
     """The trial of a plan whose class was evaluated before: it has that result at no cost."""
     architecture, metrics = plan.proposal.architecture, dict(earlier.metrics)
     if architecture != earlier.proposal.architecture and isinstance(evaluator, DescribesArchitecture):
-        metrics |= evaluator.architecture_metrics(architecture)
+        metrics |= architecture_metrics(evaluator, architecture)
     return replace(
         earlier,
         number=plan.number,
@@ -78,6 +80,17 @@ def reused(plan: Plan, earlier: Trial, evaluator: Evaluator) -> Trial:
         reused_from=earlier.number,
         asked_after=plan.asked_after,
     )
+
+
+def declared(evaluator: Evaluator) -> dict[str, list[str]]:
+    """What an evaluator says of its metrics, to be kept with its run."""
+    return {"minimized": list(evaluator.minimized)} if isinstance(evaluator, DeclaresMinimized) else {}
+
+
+def simulated_seconds(trial: Trial) -> float:
+    """What a trial adds to the simulated seconds of its run; an earlier version may have stored NaN."""
+    seconds = trial.metrics.get("simulated_seconds", 0.0)
+    return seconds if isfinite(seconds) and seconds > 0 else 0.0
 
 
 def with_search(trial: Trial, search: SupernetSearch) -> Trial:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from nas import interrupt
 from nas.budget import Budget, plain_number
 from nas.core import (
+    NOT_IN_TABLE,
     AnswersEveryQuery,
     Comparable,
     Evaluator,
@@ -35,8 +36,19 @@ from nas.environment import environment
 from nas.evaluation import Evaluation
 from nas.executors.base import Executor, Jobs
 from nas.executors.inline import Inline, check_endless
+from nas.faults import check_sound
 from nas.identity import DECISIONS
-from nas.plan import Guarded, Plan, check_learner, check_supernets, reused, to_watchers, with_search
+from nas.plan import (
+    Guarded,
+    Plan,
+    check_learner,
+    check_supernets,
+    declared,
+    reused,
+    simulated_seconds,
+    to_watchers,
+    with_search,
+)
 from nas.randomness import TrialRandom, training_seed
 from nas.resume import ASKED_AGAIN, check_look_alikes, check_stored_texts, warn_of_another_course, warn_of_changes
 from nas.space import SearchSpace, recorded_choices
@@ -45,8 +57,8 @@ from nas.store.memory import MemoryStore
 from nas.supernet import GradientStrategy, SearchesSupernets, SupernetSearch
 
 EXHAUSTED = 1000
-"""Reused trials in a row after which a search without a number of trials has seen its space: they cost no time, so
-hours alone would never end it."""
+"""Trials in a row that were reused, or not in a table, after which a search without a number of trials has seen its
+space: they cost no time, so hours alone would never end it."""
 
 
 @dataclass(frozen=True)
@@ -135,16 +147,17 @@ def search(
         alike = look_alikes([strategy, evaluator]) if config is None and store is not None else []
         if config is None:
             config = {"space": describe(space), "strategy": describe(strategy), "evaluator": describe(evaluator)}
-        config = {"objective": describe(objective), "duplicates": duplicates, DECISIONS: decisions} | dict(config)
+        own = {"objective": describe(objective), "duplicates": duplicates, DECISIONS: decisions}
+        config = own | declared(evaluator) | dict(config)
         if executor.workers > 1:
-            how = {"workers": executor.workers, "order": executor.order, "in_flight": "wait"}
-            config |= {"scheduling": how}
+            config |= {"scheduling": {"workers": executor.workers, "order": executor.order, "in_flight": "wait"}}
         spec = Run(run, seed, jsonable(config), jsonable(protocol), environment())
         record = stack.enter_context((store or MemoryStore()).open(spec))
         check_stored_texts(space, record)
         if alike and record.trials:
             check_look_alikes(alike, record, unnamed=unnamed)
         warn_of_changes(record, spec.environment)
+        check_sound(run, record.trials, record.run.config)
         asks_again = isinstance(evaluator, AnswersEveryQuery) and evaluator.answers_every_query
         reuse = duplicates == "reuse" and not asks_again
         listeners = [Guarded(listener) for listener in listeners]
@@ -245,7 +258,8 @@ class _Session:
                 else:
                     for number, outcome in jobs.wait():
                         self._keep(self.planned.pop(number).with_outcome(outcome))
-                        self._release(number, jobs)
+                        for plan in self.waiting.pop(number, ()):  # after a failure the first of them is evaluated
+                            self._evaluate(plan, jobs)
 
     def _fill(self, jobs: Jobs) -> None:
         """Ask for trials until every worker has one."""
@@ -292,12 +306,9 @@ class _Session:
 
     def _ask_again(self, trial: Trial) -> None:
         """Warn where a run that does not say its decisions would now take another course."""
-        if self.supernets is not None or self.warned:
-            return
-        again = self.agent.ask(self.random.trial(trial.number), tuple(self.untold.values()))
-        if again is None or tuple(again.architecture) != trial.proposal.architecture:
-            self.warned = True
-            warn_of_another_course(self.space, self.record.run.name, trial, again)
+        if self.supernets is None and not self.warned:
+            again = self.agent.ask(self.random.trial(trial.number), tuple(self.untold.values()))
+            self.warned = warn_of_another_course(self.space, self.record.run.name, trial, again)
 
     def _open(self) -> bool:
         """Whether another trial may be asked for."""
@@ -332,11 +343,6 @@ class _Session:
         self.planned[plan.number] = plan._replace(seed=training_seed(self.seed, plan.canonical, repeat))
         jobs.submit(plan.number, (plan.proposal, self.planned[plan.number].seed))
 
-    def _release(self, number: int, jobs: Jobs) -> None:
-        """Give the result of a trial to those that waited for it; where it failed, the first of them is evaluated."""
-        for plan in self.waiting.pop(number, ()):
-            self._evaluate(plan, jobs)
-
     def _keep(self, trial: Trial) -> None:
         if trial.number in self.searched:
             trial = with_search(trial, self.searched.pop(trial.number))
@@ -347,7 +353,7 @@ class _Session:
         del self.untold[trial.number]
         self.trials.append(trial)
         self.seconds += trial.seconds
-        self.simulated += trial.metrics.get("simulated_seconds", 0.0)
+        self.simulated += simulated_seconds(trial)
         key = trial.canonical, trial.proposal.fidelity
         if trial.reused_from is None and trial.completed:
             self.known.setdefault(key, trial)
@@ -358,13 +364,14 @@ class _Session:
         if new:
             for listener in self.listeners:
                 listener.told(trial)
-        if self._endless(trial):
+        missing = trial.error_kind == NOT_IN_TABLE
+        if not missing and self._endless(trial):
             raise UsageError(
                 f"budget.simulated_seconds={self.budget.simulated_seconds:g} is the only limit and would never be "
                 "reached, since evaluations cost no simulated seconds here; set budget.trials, or table.cost"
             )
-        self.failures = 0 if trial.completed else self.failures + 1
-        self.reused_in_a_row = 0 if trial.reused_from is None else self.reused_in_a_row + 1
+        self.failures = 0 if trial.completed else self.failures + (not missing)
+        self.reused_in_a_row = 0 if trial.reused_from is None and not missing else self.reused_in_a_row + 1
         if self.failures == self.budget.failures:
             if new:
                 self.ended = "failures"

@@ -103,14 +103,16 @@ def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
         if settings.get("trial") != "best":
             raise UsageError(f"trial={settings.get('trial')}: a run of a comparison has its winner alone; leave it out")
         won = winner(Path(comparison).expanduser(), name)
-        settings = settings.inheriting({part: found for part, found in won.parts.items() if part in inherits})
+        parts = {part: found for part, found in won.parts.items() if part in inherits}
+        settings = settings.inheriting(parts, won.head.get("config_dir"))
         text = won.text
     elif name is not None:
         run, trial = find_trial(settings.make("store"), name, settings.get("trial"))
-        parts = recorded_parts(run.config)
-        if "space" not in parts:
+        recorded = recorded_parts(run.config)
+        if "space" not in recorded:
             raise UsageError(f"run {name!r} was made in Python and names no space of configs/; give arch= and space=")
-        settings = settings.inheriting({part: parts[part] for part in inherits if part in parts})
+        parts = {part: recorded[part] for part in inherits if part in recorded}
+        settings = settings.inheriting(parts, run.config.get("config_dir"))
         text = trial.text
     else:
         settings, text, told = named_architecture(settings, arch, inherits)

@@ -44,6 +44,16 @@ def dying(proposal, context):
 
 
 @dataclass
+class Returning:
+    """An evaluator that answers every proposal with the same value."""
+
+    value: object
+
+    def __call__(self, proposal, context):
+        return self.value
+
+
+@dataclass
 class Counting:
     """Leaves a dot for every evaluation."""
 

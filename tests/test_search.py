@@ -1,8 +1,10 @@
 """Searching, as a tutorial: what a search is given, what it gives back, and what it survives."""
 
+import math
 import sqlite3
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -426,6 +428,40 @@ def test_two_threads_cannot_write_one_run_of_a_memory_store(toy_space):
 
     assert len(search(toy_space, RandomSearch, nested, budget=Budget(trials=2), store=store, run="one").trials) == 2
     assert len(search(toy_space, RandomSearch, nested, budget=Budget(trials=3), store=store, run="one").trials) == 3
+
+
+@pytest.mark.parametrize("cost", [math.nan, math.inf, -1.0])
+def test_a_cost_that_no_budget_can_count_fails_its_trial_and_ends_no_budget(toy_space, cost):
+    def simulating(proposal, context):
+        return steep(proposal, context) | {"simulated_seconds": 10.0 if proposal.architecture[0] else cost}
+
+    def measuring(proposal, context):
+        context.measured("latency", cost)
+        return steep(proposal, context)
+
+    budget = Budget(trials=100, simulated_seconds=100)
+    found = search(toy_space, RandomSearch, simulating, budget=budget)
+    assert sum(trial.completed for trial in found.trials) == 10
+    failed = [trial for trial in found.trials if not trial.completed]
+    assert failed
+    assert {trial.error for trial in failed} == {
+        f"the cost simulated_seconds is {cost}; expected a finite number of at least 0"
+    }
+    lost = search(toy_space, RandomSearch, measuring, budget=Budget(trials=1)).trials[0]
+    assert (lost.error_kind, lost.cost, "latency is" in lost.error) == ("not_finite", {}, True)
+
+
+def test_a_stored_cost_of_nan_ends_no_budget(toy_space):
+    """An earlier version stored such trials as completed."""
+    store = MemoryStore()
+    costly = lambda proposal, context: steep(proposal, context) | {"simulated_seconds": 10.0}  # noqa: E731
+    search(toy_space, RandomSearch, costly, budget=Budget(trials=1), store=store, config={})
+    first = store.trials("search")[0]
+    old = MemoryStore()
+    with old.open(store.runs()[0]) as record:
+        record.add(replace(first, metrics={**first.metrics, "simulated_seconds": math.nan}))
+    found = search(toy_space, RandomSearch, costly, budget=Budget(simulated_seconds=50), store=old, config={})
+    assert len(found.trials) == 6
 
 
 def scaled(scale, proposal=None, context=None):

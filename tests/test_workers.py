@@ -186,7 +186,10 @@ def test_what_finished_out_of_order_is_replayed(tmp_path, order):
         connection.execute("DELETE FROM trials WHERE number = 3 OR number > 4")
     counted = Counting(tmp_path / "count")
     again = search(LightSpace(), EVOLUTION, counted, **settings, store=SQLiteStore(url), config=config_of(tmp_path))
-    assert len((tmp_path / "count").read_text()) == 5
+    # an asynchronous search may propose an equal architecture again, whose result is reused
+    new = [trial for trial in again.trials if trial.number not in (0, 1, 2, 4) and trial.reused_from is None]
+    assert len((tmp_path / "count").read_text()) == len(new)
+    assert len(again.trials) == 9
     if order == "ordered":
         assert course(again) == course(whole)
     assert [trial.number for trial in again.trials] == list(range(9))

@@ -22,6 +22,7 @@ from nas.listeners.tensorboard import draw_curve
 from nas.output import amount, counted, print_json, run_folder
 from nas.retraining import CHECKPOINT, Subject, retrain
 from nas.selection import Selection, selected
+from nas.streams import is_terminal
 
 if TYPE_CHECKING:
     from nas.settings import Settings
@@ -94,7 +95,7 @@ class _Shown:
             total=epochs,
             unit="epoch",
             desc=f"retrain, seed {seed}" if self.several else "retrain",
-            disable=not (settings.get("progress") and sys.stderr.isatty()),
+            disable=not (settings.get("progress") and is_terminal(sys.stderr)),
         )
 
     def folder(self, digits: str) -> Path:

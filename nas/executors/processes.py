@@ -22,6 +22,7 @@ from multiprocessing.reduction import ForkingPickler
 from types import MappingProxyType
 from typing import Any, Literal
 
+from nas import streams
 from nas.core import UsageError, UserError, located, one_of, whole_number
 from nas.executors.base import Died, Function, Jobs
 
@@ -31,6 +32,9 @@ ERRORS: dict[str, type[Exception]] = {"usage": UsageError, "user": UserError, "u
 WATCH_SECONDS = 1.0
 """Time between two looks at whether the workers are alive: the pipe of a dead one stays open in its children."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+SAFE_PATH = "PYTHONSAFEPATH"
+"""Keeps a `queue.py` in the current folder from replacing the library's; `sys.path` comes from the parent a moment
+later."""
 
 
 def _frozen(mapping: dict[Any, Any]) -> MappingProxyType[Any, Any]:
@@ -190,11 +194,12 @@ class _Jobs:
 
     def _start(self) -> _Worker:
         ours, theirs = _METHOD.Pipe()
-        process = _METHOD.Process(target=_work, args=(theirs, self._make), daemon=False)  # may have children
-        before = {name: os.environ.get(name) for name in THREADS}
+        words = (theirs, self._make, SAFE_PATH in os.environ)
+        process = _METHOD.Process(target=_work, args=words, daemon=False)  # may have children
+        before = {name: os.environ.get(name) for name in (*THREADS, SAFE_PATH)}
         try:
             # Read when torch is loaded; workers that each take all cores would only wait for one another
-            os.environ.update({name: before[name] or str(self._threads) for name in THREADS})
+            os.environ.update({name: before[name] or str(self._threads) for name in THREADS} | {SAFE_PATH: "1"})
             process.start()
         finally:
             for name, value in before.items():
@@ -205,11 +210,18 @@ class _Jobs:
         return worker
 
 
-def _work(pipe: Connection, make: bytes) -> None:
-    """The life of a worker: one task after another until its parent closes the pipe or ends."""
+def _work(pipe: Connection, make: bytes, safe_path: bool) -> None:
+    """The life of a worker: one task after another until its parent closes the pipe or ends.
+
+    Args:
+        safe_path: whether the user's own environment has `PYTHONSAFEPATH`; processes that a task starts get it then.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches whoever has not left the group yet
     with suppress(OSError):
         os.setpgid(0, 0)  # so that its children can be ended with it
+    streams.prepare(live=True)
+    if not safe_path:
+        os.environ.pop(SAFE_PATH, None)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     function: Function | None = None
     with suppress(EOFError, ConnectionError):  # nobody waits for it any more

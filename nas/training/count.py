@@ -7,12 +7,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas.core import Task
+from nas.network import auxiliary_head
 
 
 def parameters(network: nn.Module) -> int:
     """Number of trainable values, those of an auxiliary head aside: it is gone when the network is used."""
-    auxiliary = getattr(network, "auxiliary", None)
-    aside = set(auxiliary.parameters()) if isinstance(auxiliary, nn.Module) else set()
+    auxiliary = auxiliary_head(network)
+    aside = set() if auxiliary is None else set(auxiliary.parameters())
     return sum(value.numel() for value in network.parameters() if value.requires_grad and value not in aside)
 
 
