@@ -189,8 +189,8 @@ def test_what_finished_out_of_order_is_replayed(tmp_path, order):
     # an asynchronous search may propose an equal architecture again, whose result is reused
     new = [trial for trial in again.trials if trial.number not in (0, 1, 2, 4) and trial.reused_from is None]
     assert len((tmp_path / "count").read_text()) == len(new)
-    assert len(again.trials) == 9
     if order == "ordered":
+        assert len(new) == 5
         assert course(again) == course(whole)
     assert [trial.number for trial in again.trials] == list(range(9))
 
