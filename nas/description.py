@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -34,6 +35,12 @@ def _described_object(part: object) -> Any:
         return {"type": f"{kind.__module__}.{kind.__qualname__}"} if own else repr(part)
     kept = {key: describe(getattr(part, key)) for key in inspect.signature(kind).parameters if hasattr(part, key)}
     return {"type": f"{kind.__module__}.{kind.__qualname__}"} | kept
+
+
+def jsonable(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a store gives them back, so that they can be compared with stored ones."""
+    found: dict[str, Any] = json.loads(json.dumps(tree, default=describe))
+    return found
 
 
 def look_alikes(part: object) -> list[str]:

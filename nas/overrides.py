@@ -51,7 +51,21 @@ def assign(config: DictConfig, base: DictConfig, key: str, value: str, groups: M
     default = OmegaConf.select(base, name) if name in there else None
     if value == "???":
         raise UsageError(f"{name}=??? is not a value")
-    OmegaConf.update(config, name, _of_kind(name, default, _parse(name, value, default)), merge=False, force_add=True)
+    parsed = _parse(name, value, default)
+    if name.partition(".")[0] not in groups and OmegaConf.is_dict(default) and isinstance(parsed, dict):
+        _assign_each(config, base, name, parsed)
+        return
+    OmegaConf.update(config, name, _of_kind(name, default, parsed), merge=False, force_add=True)
+
+
+def _assign_each(config: DictConfig, base: DictConfig, name: str, values: Mapping[str, Any]) -> None:
+    """Put each value of a mapping of the command, such as `budget={hours: 1}`, in its place; the others stay."""
+    there = keys(base)
+    for inner, value in values.items():
+        key = f"{name}.{inner}"
+        if key not in there:
+            raise UsageError(f"unknown key {key!r}{closest(key, there)}")
+        OmegaConf.update(config, key, _of_kind(key, OmegaConf.select(base, key), value), merge=False)
 
 
 def literal(value: Any, origin: str) -> Any:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from nas import interrupt
 from nas.core import (
     DeclaresMinimized,
+    DescribesArchitecture,
     Evaluator,
     Learns,
     Listener,
@@ -27,7 +28,7 @@ from nas.core import (
     WatchesEpochs,
     located,
 )
-from nas.evaluation import Outcome
+from nas.evaluation import Outcome, architecture_metrics
 from nas.executors.base import Died, Executor
 from nas.executors.inline import Inline
 from nas.supernet import GradientStrategy, SearchesSupernets, SupernetSearch
@@ -61,6 +62,24 @@ class Plan(NamedTuple):
             outcome.curve,
             self.asked_after,
         )
+
+
+def reused(plan: Plan, earlier: Trial, evaluator: Evaluator) -> Trial:
+    """The trial of a plan whose class was evaluated before: it has that result at no cost."""
+    architecture, metrics = plan.proposal.architecture, dict(earlier.metrics)
+    if architecture != earlier.proposal.architecture and isinstance(evaluator, DescribesArchitecture):
+        metrics |= architecture_metrics(evaluator, architecture)
+    return replace(
+        earlier,
+        number=plan.number,
+        proposal=plan.proposal,
+        text=plan.text,
+        metrics=metrics,
+        seconds=0.0,
+        cost={},
+        reused_from=earlier.number,
+        asked_after=plan.asked_after,
+    )
 
 
 def declared(evaluator: Evaluator) -> dict[str, list[str]]:

@@ -74,8 +74,10 @@ def check_stored_texts(space: SearchSpace, record: RunRecord) -> None:
             )
 
 
-def warn_of_another_course(space: SearchSpace, run: str, trial: Trial, again: Proposal | None) -> None:
-    """Say once that a strategy would now propose something else than a stored trial."""
+def warn_of_another_course(space: SearchSpace, run: str, trial: Trial, again: Proposal | None) -> bool:
+    """Warn where a strategy would now propose something else than a stored trial; returns whether it would."""
+    if again is not None and tuple(again.architecture) == trial.proposal.architecture:
+        return False
     now = "nothing" if again is None else repr(space.to_text(again.architecture))
     warnings.warn(
         f"run {run!r} would now take another course: its trial {trial.number} is {trial.text!r}, and the strategy "
@@ -83,6 +85,7 @@ def warn_of_another_course(space: SearchSpace, run: str, trial: Trial, again: Pr
         "choose another run=",
         stacklevel=2,
     )
+    return True
 
 
 def _changed_decision(space: SearchSpace, then: str, now: str | None) -> str:

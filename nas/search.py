@@ -6,7 +6,6 @@ a run is repeated by its seed, and continued by telling a fresh strategy the sto
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -19,7 +18,6 @@ from nas.core import (
     NOT_IN_TABLE,
     AnswersEveryQuery,
     Comparable,
-    DescribesArchitecture,
     Evaluator,
     Learns,
     Listener,
@@ -33,9 +31,9 @@ from nas.core import (
     one_of,
 )
 from nas.data.lock import locked_test_set
-from nas.description import describe, look_alikes
+from nas.description import describe, jsonable, look_alikes
 from nas.environment import environment
-from nas.evaluation import Evaluation, architecture_metrics
+from nas.evaluation import Evaluation
 from nas.executors.base import Executor, Jobs
 from nas.executors.inline import Inline, check_endless
 from nas.faults import check_sound
@@ -46,6 +44,7 @@ from nas.plan import (
     check_learner,
     check_supernets,
     declared,
+    reused,
     simulated_seconds,
     to_watchers,
     with_search,
@@ -151,8 +150,8 @@ def search(
         own = {"objective": describe(objective), "duplicates": duplicates, DECISIONS: decisions}
         config = own | declared(evaluator) | dict(config)
         if executor.workers > 1:
-            config |= {"scheduling": {"workers": executor.workers, "order": executor.order}}
-        spec = Run(run, seed, _jsonable(config), _jsonable(protocol), environment())
+            config |= {"scheduling": {"workers": executor.workers, "order": executor.order, "in_flight": "wait"}}
+        spec = Run(run, seed, jsonable(config), jsonable(protocol), environment())
         record = stack.enter_context((store or MemoryStore()).open(spec))
         check_stored_texts(space, record)
         if alike and record.trials:
@@ -160,6 +159,7 @@ def search(
         warn_of_changes(record, spec.environment)
         check_sound(run, record.trials, record.run.config)
         asks_again = isinstance(evaluator, AnswersEveryQuery) and evaluator.answers_every_query
+        reuse = duplicates == "reuse" and not asks_again
         listeners = [Guarded(listener) for listener in listeners]
         for listener in listeners:
             listener.start(run, sorted(record.trials, key=_number), budget.trials, objective)
@@ -173,7 +173,8 @@ def search(
             budget,
             random,
             seed,
-            reuse=duplicates == "reuse" and not asks_again,
+            reuse=reuse,
+            waits=reuse and record.run.config.get("scheduling", {}).get("in_flight") == "wait",
             ordered=executor.order == "ordered",
             workers=executor.workers,
             record=record,
@@ -201,6 +202,7 @@ class _Session:
     random: TrialRandom
     seed: int
     reuse: bool
+    waits: bool  # whether a duplicate waits for an equal trial in flight; not in runs of version 0.1.0
     ordered: bool
     workers: int
     record: RunRecord
@@ -220,6 +222,8 @@ class _Session:
     known: dict[tuple[str, int | None], Trial] = field(default_factory=dict)
     untold: dict[int, Proposal] = field(default_factory=dict)  # asked ones, oldest first
     planned: dict[int, Plan] = field(default_factory=dict)  # those in the hands of the executor, without a result yet
+    running: dict[tuple[str, int | None], int] = field(default_factory=dict)  # class -> its evaluated trial, untold
+    waiting: dict[int, list[Plan]] = field(default_factory=dict)  # trial -> plans that wait for its result
     finished: dict[int, Trial] = field(default_factory=dict)  # those with a result, by number
     stored: dict[int, Trial] = field(default_factory=dict)  # of an earlier session and not told yet, as they finished
     old: frozenset[int] = frozenset()  # numbers of all trials of earlier sessions
@@ -254,6 +258,8 @@ class _Session:
                 else:
                     for number, outcome in jobs.wait():
                         self._keep(self.planned.pop(number).with_outcome(outcome))
+                        for plan in self.waiting.pop(number, ()):  # after a failure the first of them is evaluated
+                            self._evaluate(plan, jobs)
 
     def _fill(self, jobs: Jobs) -> None:
         """Ask for trials until every worker has one."""
@@ -270,6 +276,7 @@ class _Session:
                 self.untold[number] = trial.proposal
                 if trial.reused_from is None:
                     self.evaluated[trial.canonical] = self.evaluated.get(trial.canonical, 0) + 1
+                    self.running[trial.canonical, trial.proposal.fidelity] = number
                 if self.ordered:
                     self.finished[number] = self.stored.pop(number)
                 continue
@@ -281,13 +288,7 @@ class _Session:
             plan = self._plan(number, proposal)
             self.asked += 1
             self.untold[number] = plan.proposal
-            reused = self._reused(plan)
-            if reused is not None:
-                self._keep(reused)
-                continue
-            self.evaluated[plan.canonical] = self.evaluated.get(plan.canonical, 0) + 1
-            self.planned[number] = plan
-            jobs.submit(number, (plan.proposal, plan.seed))
+            self._evaluate(plan, jobs)
         if not self.ordered and self.stored:
             # The stored trial that finished first of those not told yet; its number was asked before, or the store lies
             number = next(iter(self.stored))
@@ -305,12 +306,9 @@ class _Session:
 
     def _ask_again(self, trial: Trial) -> None:
         """Warn where a run that does not say its decisions would now take another course."""
-        if self.supernets is not None or self.warned:
-            return
-        again = self.agent.ask(self.random.trial(trial.number), tuple(self.untold.values()))
-        if again is None or tuple(again.architecture) != trial.proposal.architecture:
-            self.warned = True
-            warn_of_another_course(self.space, self.record.run.name, trial, again)
+        if self.supernets is None and not self.warned:
+            again = self.agent.ask(self.random.trial(trial.number), tuple(self.untold.values()))
+            self.warned = warn_of_another_course(self.space, self.record.run.name, trial, again)
 
     def _open(self) -> bool:
         """Whether another trial may be asked for."""
@@ -326,6 +324,25 @@ class _Session:
         # a search on a supernet goes on from its checkpoint, also after a session that ended without a trial
         return max(self.earlier + time.monotonic() - self.begun, self.seconds / self.workers)
 
+    def _evaluate(self, plan: Plan, jobs: Jobs) -> None:
+        """Have a trial evaluated, unless an equal one was, or is being so at the moment."""
+        key = plan.canonical, plan.proposal.fidelity
+        first = self.running.get(key) if self.waits else None  # also one that has finished and is not told yet
+        equal = self.known.get(key) if self.reuse else None
+        if equal is None and first is not None:
+            equal = self.finished.get(first) or self.stored.get(first)
+            if equal is None:
+                self.waiting.setdefault(first, []).append(plan)
+                return
+        if equal is not None and equal.completed:
+            self._keep(reused(plan, equal, self.evaluator))
+            return
+        repeat = self.evaluated.get(plan.canonical, 0)
+        self.evaluated[plan.canonical] = repeat + 1
+        self.running[key] = plan.number
+        self.planned[plan.number] = plan._replace(seed=training_seed(self.seed, plan.canonical, repeat))
+        jobs.submit(plan.number, (plan.proposal, self.planned[plan.number].seed))
+
     def _keep(self, trial: Trial) -> None:
         if trial.number in self.searched:
             trial = with_search(trial, self.searched.pop(trial.number))
@@ -337,8 +354,11 @@ class _Session:
         self.trials.append(trial)
         self.seconds += trial.seconds
         self.simulated += simulated_seconds(trial)
+        key = trial.canonical, trial.proposal.fidelity
         if trial.reused_from is None and trial.completed:
-            self.known.setdefault((trial.canonical, trial.proposal.fidelity), trial)
+            self.known.setdefault(key, trial)
+        if self.running.get(key) == trial.number:
+            del self.running[key]
         self.agent.tell(trial)
         new = trial.number not in self.old
         if new:
@@ -371,35 +391,8 @@ class _Session:
         architecture = proposal.architecture
         self.space.validate(architecture)
         canonical = self.space.canonical(architecture)
-        seed = training_seed(self.seed, canonical, self.evaluated.get(canonical, 0))
-        return Plan(number, proposal, self.space.to_text(architecture), canonical, seed, len(self.trials))
-
-    def _reused(self, plan: Plan) -> Trial | None:
-        """The trial of a proposal whose class was evaluated before in this run."""
-        earlier = self.known.get((plan.canonical, plan.proposal.fidelity)) if self.reuse else None
-        if earlier is None:
-            return None
-        architecture, metrics = plan.proposal.architecture, dict(earlier.metrics)
-        if architecture != earlier.proposal.architecture and isinstance(self.evaluator, DescribesArchitecture):
-            metrics |= architecture_metrics(self.evaluator, architecture)
-        return replace(
-            earlier,
-            number=plan.number,
-            proposal=plan.proposal,
-            text=plan.text,
-            metrics=metrics,
-            seconds=0.0,
-            cost={},
-            reused_from=earlier.number,
-            asked_after=plan.asked_after,
-        )
+        return Plan(number, proposal, self.space.to_text(architecture), canonical, 0, len(self.trials))
 
 
 def _number(trial: Trial) -> int:
     return trial.number
-
-
-def _jsonable(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as a store gives them back, so that they can be compared with stored ones."""
-    found: dict[str, Any] = json.loads(json.dumps(tree, default=describe))
-    return found

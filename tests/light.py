@@ -134,3 +134,23 @@ def parental(task):
 
 def make_parental():
     return parental
+
+
+class FewClasses(LightSpace):
+    """Architectures of one first decision are one class: 4 classes."""
+
+    def canonical(self, architecture):
+        return f"class {architecture[0]}"
+
+
+def by_class(proposal, context):
+    time.sleep(0.05)
+    return {"valid_accuracy": proposal.architecture[0] / 3 + context.seed / 1e12}
+
+
+def failing_class(proposal, context):
+    """Class 0 fails."""
+    time.sleep(0.05)
+    if proposal.architecture[0] == 0:
+        raise ValueError("class zero")
+    return by_class(proposal, context)

@@ -171,3 +171,16 @@ def test_inherited_parts_hold_unless_the_arguments_name_another():
     made = settings("retrain", ["data=digits"], None, inherited)
     assert (made.choices["data"], made.get("data.valid_fraction")) == ("digits", 0.25)
     assert made.get("space.channels") == 8
+
+
+def test_a_mapping_of_the_command_changes_only_what_it_names():
+    assert settings("search", ["budget={hours: 1}"]).get("budget") == settings("search", ["budget.hours=1"]).get(
+        "budget"
+    )
+    made = settings("search", ["objective={direction: minimize}", "budget={trials: 3, failures: null}"])
+    assert made.get("objective") == {"metric": "valid_accuracy", "direction": "minimize"}
+    assert (made.get("budget.trials"), made.get("budget.failures")) == (3, None)
+    with pytest.raises(UsageError, match=r"unknown key 'budget.hour' \(did you mean 'budget.hours'\?\)"):
+        settings("search", ["budget={hour: 1}"])
+    with pytest.raises(UsageError, match=r"budget.failures must be a whole number, got 'many'"):
+        settings("search", ["budget={failures: many}"])

@@ -13,11 +13,14 @@ import pytest
 from conftest import MAXIMIZE, stored_trials
 from light import (
     Counting,
+    FewClasses,
     FrozenSpace,
     Holding,
     LightSpace,
+    by_class,
     dying,
     even,
+    failing_class,
     hanging,
     leaving,
     nested,
@@ -183,8 +186,11 @@ def test_what_finished_out_of_order_is_replayed(tmp_path, order):
         connection.execute("DELETE FROM trials WHERE number = 3 OR number > 4")
     counted = Counting(tmp_path / "count")
     again = search(LightSpace(), EVOLUTION, counted, **settings, store=SQLiteStore(url), config=config_of(tmp_path))
-    assert len((tmp_path / "count").read_text()) == 5
+    # an asynchronous search may propose an equal architecture again, whose result is reused
+    new = [trial for trial in again.trials if trial.number not in (0, 1, 2, 4) and trial.reused_from is None]
+    assert len((tmp_path / "count").read_text()) == len(new)
     if order == "ordered":
+        assert len(new) == 5
         assert course(again) == course(whole)
     assert [trial.number for trial in again.trials] == list(range(9))
 
@@ -268,3 +274,53 @@ def test_a_space_whose_choices_are_frozen_in_its_init_is_sent_to_workers():
 def test_what_cannot_be_sent_is_told_with_what_to_do(held, words):
     with pytest.raises(UsageError, match=words):
         search(LightSpace(), RandomSearch, Holding(held), budget=Budget(trials=2), executor=Processes(1))
+
+
+@pytest.mark.parametrize("order", ["ordered", "async"])
+def test_equal_architectures_share_one_result_also_while_it_is_computed(tmp_path, order):
+    result = search(FewClasses(), EVOLUTION, by_class, budget=Budget(trials=24), executor=Processes(4, order))
+    evaluated = [trial for trial in result.trials if trial.reused_from is None]
+    assert len(evaluated) == len({trial.canonical for trial in result.trials}) <= 4
+    for trial in result.trials:
+        if trial.reused_from is not None:
+            assert trial.reused_from < trial.number
+            assert trial.metrics == result.trials[trial.reused_from].metrics
+
+
+def test_a_duplicate_of_what_fails_is_evaluated_itself():
+    budget = Budget(trials=16, failures=None)
+    result = search(FewClasses(), RandomSearch, failing_class, budget=budget, executor=Processes(4))
+    same = [trial for trial in result.trials if trial.canonical == "class 0"]
+    assert len(same) > 1
+    assert all(trial.error_kind == "error" and trial.reused_from is None for trial in same)
+    assert len({trial.seed for trial in same}) == len(same)
+    one = search(FewClasses(), RandomSearch, failing_class, budget=budget)
+    assert course(result) == course(one)
+
+
+@pytest.mark.parametrize("hole", [1, 2, 3, 5])
+def test_duplicates_in_flight_are_replayed(tmp_path, hole):
+    settings = {"budget": Budget(trials=12), "executor": Processes(3)}
+    whole = search(FewClasses(), EVOLUTION, by_class, **settings)
+    store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
+    search(FewClasses(), EVOLUTION, by_class, **settings, store=store)
+    with sqlite3.connect(tmp_path / "nas.db") as connection:
+        connection.execute(f"DELETE FROM trials WHERE number = {hole} OR reused_from = {hole} OR number > {hole + 1}")
+    again = search(FewClasses(), EVOLUTION, by_class, **settings, store=store)
+    assert [(*t, s.reused_from) for t, s in zip(course(again), again.trials, strict=True)] == [
+        (*t, s.reused_from) for t, s in zip(course(whole), whole.trials, strict=True)
+    ]
+
+
+def test_a_run_of_version_0_1_0_takes_the_course_that_it_would_have_taken(tmp_path):
+    """It evaluated duplicates in flight each for itself, and goes on doing so."""
+    store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
+    settings = {"executor": Processes(4), "store": store}
+    search(FewClasses(), RandomSearch, by_class, budget=Budget(trials=1), **settings)
+    with sqlite3.connect(tmp_path / "nas.db") as connection:
+        config = json.loads(connection.execute("SELECT config FROM runs").fetchone()[0])
+        del config["scheduling"]["in_flight"], config["decisions"]
+        connection.execute("UPDATE runs SET config = ?", (json.dumps(config),))
+    result = search(FewClasses(), RandomSearch, by_class, budget=Budget(trials=8), **settings)
+    assert result.resumed == 1
+    assert len([t for t in result.trials if t.reused_from is None]) > len({t.canonical for t in result.trials})

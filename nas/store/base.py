@@ -12,7 +12,7 @@ from nas.core import Metrics, Trial, UsageError
 from nas.identity import DECISIONS, changed_decisions, identifying
 
 FREE_KEYS = ("budget", "store", "dir", "run", "progress", "format", "data.root", "table.root", "executor", "workers",
-             "supernet.graphs", "choices.experiment", "config_dir", "minimized")  # fmt: skip
+             "supernet.graphs", "choices.experiment", "scheduling.in_flight", "config_dir", "minimized")  # fmt: skip
 """Settings that a continued run may change, with all below them: they alter no trial. A data set's folder is `root`.
 How many workers there are does alter trials; `search()` keeps that as `scheduling`, where there are several."""
 

@@ -32,6 +32,7 @@ from nas.supernets.health import (
     FIRST_EPOCHS,
     LOOK_AHEAD,
     STOPPING_RULE,
+    check_alpha,
     collapse,
     dominant_eigenvalue,
     entropy,
@@ -252,6 +253,7 @@ class _Run:
         if self.recipe.validates_after(epoch):
             accuracy, loss = self.weights.measure(self._measured())
             metrics |= {"supernet_valid_loss": loss, "supernet_valid_accuracy": accuracy}
+        check_alpha(self.strategy, metrics, f"in epoch {epoch} of {self.strategy.epochs}")
         self.weights.check_finite(metrics, f"in epoch {epoch} of {self.strategy.epochs}")
         metrics["skip_share"] = skip_share(self._whole(), self.space.derive(probs))
         metrics["alpha_entropy"] = entropy(probs)

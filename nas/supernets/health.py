@@ -14,6 +14,7 @@ concluded from epochs in which it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -21,8 +22,12 @@ from torch import Tensor
 
 from nas.core import Architecture
 from nas.space import SearchSpace
+from nas.supernet import GradientStrategy
+from nas.training.fit import TrainingFailed
 
 SKIP = "skip_connect"
+LARGE_ALPHA = 1e3
+"""Beyond it a softmax is one-hot: no search of the published learning rates comes near."""
 COLLAPSED = 0.5
 """Share of skip connections above which a cell is said to have collapsed."""
 WINDOW, RATIO = 5, 0.75
@@ -49,6 +54,22 @@ def entropy(probs: Mapping[str, Tensor]) -> float:
     matrices = [matrix for matrix in probs.values() if matrix.dim() == 2]  # the others are weights of edges
     rows = [edge / edge.sum().clamp_min(1e-12) for matrix in matrices for edge in matrix]
     return float(torch.stack([-(row * row.clamp_min(1e-12).log()).sum() for row in rows]).mean())
+
+
+def check_alpha(strategy: GradientStrategy, metrics: Mapping[str, float], when: str) -> None:
+    """Raise `TrainingFailed` where alpha, and not the learning rate of the weights, is what has diverged.
+
+    Args:
+        strategy: Its alphas are looked at.
+        metrics: Of the epoch; not finite where something has diverged.
+        when: The epoch in words.
+    """
+    largest = max((float(alpha.detach().abs().max()) for alpha in strategy.alphas()), default=0.0)
+    broken = not all(map(math.isfinite, metrics.values()))
+    if not math.isfinite(largest) or (broken and largest > LARGE_ALPHA):
+        rate = getattr(strategy, "alpha_lr", None)
+        advice = "" if rate is None else f". Try a strategy.alpha_lr far below {rate:g}"
+        raise TrainingFailed("not_finite", f"alpha grew to {largest:.2g} {when}{advice}")
 
 
 def collapse(space: SearchSpace, architecture: Architecture) -> str | None:

@@ -1,6 +1,7 @@
 """The signs of a search that goes wrong."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from nas.strategies.darts import DARTS as Strategy
 from nas.strategies.drnas import DrNAS
 from nas.strategies.gdas import GDAS
 from nas.supernets.gradient import check_fit
-from nas.supernets.health import collapse, dominant_eigenvalue, entropy, skip_share, stops_at
+from nas.supernets.health import check_alpha, collapse, dominant_eigenvalue, entropy, skip_share, stops_at
 from nas.supernets.recipe import SupernetRecipe
+from nas.training.fit import TrainingFailed
 from search_spaces.darts import DARTS
 from search_spaces.nasbench201 import NASBench201
 
@@ -208,3 +210,24 @@ def test_samples_are_exactly_zero_and_one():
     rng = torch.Generator().manual_seed(0)
     for _ in range(200):
         assert set(strategy.probs(rng)["cell"].unique().tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize(
+    ("alpha", "loss", "words"),
+    [
+        (float("nan"), 1.0, "alpha grew to nan in epoch 2. Try a strategy.alpha_lr far below 1e+30"),
+        (1e30, float("nan"), "alpha grew to 1e+30 in epoch 2. Try a strategy.alpha_lr far below 1e+30"),
+        (1e30, 1.0, None),
+        (2.0, float("nan"), None),  # the weights have diverged
+    ],
+)
+def test_alpha_that_diverged_is_told_by_its_own_learning_rate(alpha, loss, words):
+    strategy = Strategy(space=NB201, objective=Objective(), alpha_lr=1e30)
+    strategy.begin(np.random.default_rng(0), torch.device("cpu"))
+    with torch.no_grad():
+        strategy.alphas()[0].fill_(alpha)
+    if words is None:
+        check_alpha(strategy, {"loss": loss}, "in epoch 2")
+        return
+    with pytest.raises(TrainingFailed, match=re.escape(words)):
+        check_alpha(strategy, {"loss": loss}, "in epoch 2")
