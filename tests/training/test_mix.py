@@ -1,19 +1,20 @@
 """Mixup and CutMix: mixed images and labels worked out by hand, and what they leave as it was."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from test_fit import Kept, linear
+from safetensors.torch import load_file
+from test_fit import linear
 from torch import nn
 
 from nas.core import UsageError
 from nas.data.digits import Digits
 from nas.network import SupportsAuxiliaryHead
+from nas.retraining import Subject, retrain
+from nas.store.memory import MemoryStore
 from nas.supernets.recipe import SupernetRecipe
-from nas.training.fit import Best, fit
+from nas.training.fit import fit
 from nas.training.mix import Mix, Mixer
 from nas.training.recipe import Recipe
 
@@ -168,28 +169,33 @@ def test_an_auxiliary_head_memory_formats_and_precisions_go_with_mixing(digits):
     assert loss(precision="bf16") == pytest.approx(plain, rel=1e-2)
 
 
-def test_a_killed_training_of_all_new_settings_ends_as_an_uninterrupted_one(digits):
+def test_a_killed_retraining_of_all_new_settings_ends_as_an_uninterrupted_one(toy_space, tmp_path):
     recipe = Recipe(
         epochs=5, batch_size=32, lr=0.003, optimizer="adamw", weight_decay=0.05, warmup_epochs=3, mixup=0.4, cutmix=1.0,
-        ema=0.9, threads=1,
+        ema=0.9, train_images=130, valid_images=100, threads=1,
     )  # fmt: skip
+    subject = Subject(toy_space, "toy", (0,) * 6)
 
-    def run(keeper):
-        torch.manual_seed(0)
-        network, best, curve = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.GELU(), nn.Linear(16, 10)), Best(), []
-        parts = digits.train.first(130), digits.valid.first(100)
-        fit(network, *parts, recipe, seed=1, report=curve.append, keeper=keeper, best=best)
-        return network.state_dict(), copy.deepcopy(vars(best)), curve
+    def run(name, killed_after=None):
+        curve = []
 
-    state, best, curve = run(Kept())
-    killed = Kept(killed_after=2)  # within the warm-up
+        def report(metrics):
+            curve.append(dict(metrics))
+            if len(curve) == killed_after:
+                raise KeyboardInterrupt
+
+        folder = tmp_path / name
+        found, _ = retrain(subject, Digits(), recipe, MemoryStore(), lambda _: folder, validate=True, report=report)
+        return found.metrics, curve, [load_file(folder / f"{which}.safetensors") for which in ("model", "best")]
+
+    metrics, curve, states = run("whole")
     with pytest.raises(KeyboardInterrupt):
-        run(killed)
-    again, same, parts = run(killed)
-    assert parts == curve
-    assert all(torch.equal(tensor, again[name]) for name, tensor in state.items())
-    assert same["epoch"] == best["epoch"]
-    assert all(torch.equal(tensor, same["state"][name]) for name, tensor in best["state"].items())
+        run("killed", killed_after=2)  # within the warm-up
+    assert (tmp_path / "killed.partial.pt").exists()
+    same, parts, again = run("killed")
+    assert (same, parts) == (metrics, curve)
+    for mine, theirs in zip(states, again, strict=True):
+        assert all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items())
 
 
 @pytest.mark.parametrize(
