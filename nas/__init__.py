@@ -7,6 +7,9 @@ from nas.import_path import current_folder_last
 current_folder_last()  # before anything of the library is imported
 
 # ruff: noqa: E402
+import nas.interrupt  # noqa: F401 (before all that takes a second to import)
+
+# isort: split
 from importlib.metadata import PackageNotFoundError, version
 
 from nas.budget import Budget

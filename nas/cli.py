@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import nas.commands
-from nas import import_path, streams
+from nas import import_path, interrupt, streams
 from nas.core import UsageError, UserError, located
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def main(words: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     import_path.add_current_folder()
     try:
+        interrupt.raise_at_once()
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             return _main(words)
@@ -65,7 +66,7 @@ def main(words: Sequence[str]) -> int:
         return _say(error, USAGE)
     except UserError as error:
         return _say(error, FAILED)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit in a user's part would end the command without a word
         if os.environ.get("NAS_DEBUG"):
             raise
         return _say(f"unexpected {located(error)}; NAS_DEBUG=1 shows the whole traceback", FAILED)
@@ -86,6 +87,7 @@ def _main(words: Sequence[str]) -> int:
         print(_overview())
         return DONE
     module = importlib.import_module(commands()[arguments.command])
+    interrupt.check()
     from nas.settings import settings
 
     deferred = getattr(module, "INHERITS", ())
@@ -96,6 +98,7 @@ def _main(words: Sequence[str]) -> int:
     if arguments.show_config:
         print((made.inheriting({}) if deferred else made).yaml(), end="")
         return DONE
+    interrupt.check()
     with streams.result_alone() if made.get("format") in DOCUMENTS else nullcontext():
         code: int = module.main(made)
     return code

@@ -28,6 +28,8 @@ Architecture: TypeAlias = tuple[int, ...]
 Metrics: TypeAlias = Mapping[str, float]
 """Metric name -> value. Accuracies are fractions 0-1, times seconds, parameters and FLOPs (MACs) counts."""
 
+NOT_IN_TABLE = "not_in_table"  # kind of failure of a proposal that a table of a sample lacks; it costs nothing
+
 
 # --- errors ------------------------------------------------------------------------------------------------------
 
@@ -40,16 +42,11 @@ class UsageError(UserError, ValueError):
     """The command or the arguments are wrong in themselves (exit code 2); nothing was started."""
 
 
-NOT_IN_TABLE = "not_in_table"
-"""Kind of the failure of a proposal that a table of a sample lacks: it costs nothing, and is nobody's mistake."""
-
-
 class TrialFailed(Exception):
     """Ends one trial, not the search.
 
     Args:
-        kind: the kind of failure, stored with the trial: `not_finite`, `out_of_memory`, `time_limit`,
-            `NOT_IN_TABLE`, or an evaluator's own word.
+        kind: stored with the trial: `not_finite`, `out_of_memory`, `time_limit`, `not_in_table`, or an own word.
         message: one sentence for a person, with what to try.
     """
 
@@ -307,9 +304,7 @@ class AnswersEveryQuery(Protocol):
 
 @runtime_checkable
 class DeclaresMinimized(Protocol):
-    """An evaluator that says of which of its metrics lower is better; of the others higher is. The leaderboard sorts by
-    it, and nothing else depends on it.
-    """
+    """An evaluator that names those of its metrics that are better lower; the leaderboard sorts by it."""
 
     minimized: Sequence[str]
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from nas import interrupt
 from nas.core import (
     Architecture,
     Context,
@@ -80,10 +81,15 @@ class Evaluation:
         proposal, seed = task
         curve: list[Metrics] = []
         cost: dict[str, float] = {}
+
+        def report(metrics: Metrics) -> None:
+            interrupt.check()
+            curve.append(plain(metrics))
+
         context = Context(
             seed,
             self.device,
-            report=lambda metrics: curve.append(plain(metrics)),
+            report=report,
             measured=lambda name, value: cost.update({str(name): _cost(str(name), number(name, value))}),
         )
         started = time.perf_counter()

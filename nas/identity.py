@@ -11,6 +11,7 @@ from typing import Any
 
 ADDED_SETTINGS: Mapping[str, Any] = {
     "budget.trial_seconds": None,
+    "table.complete": True,
     **{
         f"{part}.{key}": value
         for part in ("trainer", "supernet")

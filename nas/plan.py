@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import zip_longest
 from math import isfinite
 from types import MappingProxyType
 from typing import NamedTuple
 
+from nas import interrupt
 from nas.core import (
     DeclaresMinimized,
     Evaluator,
@@ -20,7 +23,9 @@ from nas.core import (
     Strategy,
     Trial,
     UsageError,
+    UserError,
     WatchesEpochs,
+    located,
 )
 from nas.evaluation import Outcome
 from nas.executors.base import Died, Executor
@@ -120,10 +125,61 @@ def to_watchers(listeners: Sequence[Listener], number: int | None) -> Callable[[
     watching = [listener for listener in listeners if isinstance(listener, WatchesEpochs)]
 
     def report(epochs: int, curve: Sequence[Metrics]) -> None:
+        interrupt.check()
         for listener in watching:
             listener.epoch(number, epochs, curve)
 
     return report
+
+
+class Guarded:
+    """A listener whose failures end what it shows, and never the search.
+
+    Args:
+        listener: What to call.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.failed = False
+
+    def start(self, run: str, trials: Sequence[Trial], total: int | None, objective: Objective) -> None:
+        """Start the listener; a `UserError`, such as a folder that cannot be written, is passed on."""
+        try:
+            self.listener.start(run, trials, total, objective)
+        except UserError:
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever it is, the search does not need it)
+            self._give_up(error)
+
+    def told(self, trial: Trial) -> None:
+        self._call(lambda: self.listener.told(trial))
+
+    def epoch(self, number: int | None, epochs: int, curve: Sequence[Metrics]) -> None:
+        if isinstance(self.listener, WatchesEpochs):
+            watching = self.listener
+            self._call(lambda: watching.epoch(number, epochs, curve))
+
+    def close(self) -> None:
+        if self.failed:
+            with suppress(Exception):
+                self.listener.close()
+        self._call(self.listener.close)
+
+    def _call(self, function: Callable[[], None]) -> None:
+        if not self.failed:
+            try:
+                function()
+            except Exception as error:  # noqa: BLE001 (as above)
+                self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self.failed = True
+        reason = str(error) if isinstance(error, UserError) else located(error)
+        warnings.warn(
+            f"{type(self.listener).__name__} failed and shows nothing more, while the search goes on: {reason}",
+            stacklevel=2,
+        )
 
 
 def check_supernets(agent: Strategy, supernets: SearchesSupernets | None, executor: Executor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nas.core import Proposal, Trial, UsageError
@@ -27,6 +27,30 @@ def warn_of_changes(record: RunRecord, now: Mapping[str, Any]) -> None:
             f"run {record.run.name!r} was begun with {'; '.join(changed)}: new trials may differ in the last digits",
             stacklevel=3,
         )
+
+
+def check_look_alikes(alike: Sequence[str], record: RunRecord, *, unnamed: bool) -> None:
+    """Warn where the settings of a part cannot be told, so that another one of its kind would go on with the run.
+
+    Args:
+        alike: `nas.description.look_alikes` of strategy and evaluator.
+        record: Of a run that has trials.
+        unnamed: Whether no name was asked for, so that nobody said that it is the same run.
+
+    Raises:
+        UsageError: the run was not named.
+    """
+    what = f"the settings of {'; of '.join(alike)} cannot be recorded"
+    if unnamed:
+        raise UsageError(
+            f"{what}, so that the {len(record.trials)} stored trials of run {record.run.name!r} may be of another one; "
+            f"give search() a name, such as run={record.run.name!r} to go on with it"
+        )
+    warnings.warn(
+        f"{what}: nothing but its name says that run {record.run.name!r} with its {len(record.trials)} trials is of "
+        "them",
+        stacklevel=3,
+    )
 
 
 def check_stored_texts(space: SearchSpace, record: RunRecord) -> None:

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from nas import interrupt
 from nas.budget import Budget, plain_number
 from nas.core import (
     NOT_IN_TABLE,
@@ -32,16 +33,25 @@ from nas.core import (
     one_of,
 )
 from nas.data.lock import locked_test_set
-from nas.description import describe
+from nas.description import describe, look_alikes
 from nas.environment import environment
 from nas.evaluation import Evaluation, architecture_metrics
 from nas.executors.base import Executor, Jobs
 from nas.executors.inline import Inline, check_endless
 from nas.faults import check_sound
 from nas.identity import DECISIONS
-from nas.plan import Plan, check_learner, check_supernets, declared, simulated_seconds, to_watchers, with_search
+from nas.plan import (
+    Guarded,
+    Plan,
+    check_learner,
+    check_supernets,
+    declared,
+    simulated_seconds,
+    to_watchers,
+    with_search,
+)
 from nas.randomness import TrialRandom, training_seed
-from nas.resume import ASKED_AGAIN, check_stored_texts, warn_of_another_course, warn_of_changes
+from nas.resume import ASKED_AGAIN, check_look_alikes, check_stored_texts, warn_of_another_course, warn_of_changes
 from nas.space import SearchSpace, recorded_choices
 from nas.store.base import Run, RunRecord, Store, check_run_name
 from nas.store.memory import MemoryStore
@@ -84,7 +94,7 @@ def search(
     executor: Executor | None = None,
     supernets: SearchesSupernets | None = None,
     store: Store | None = None,
-    run: str = "search",
+    run: str | None = None,
     config: Mapping[str, Any] | None = None,
     listeners: Sequence[Listener] = (),
 ) -> SearchResult:
@@ -105,7 +115,7 @@ def search(
         supernets: runs the searches of a strategy that learns on a supernet, one a trial, such as
             `nas.supernets.gradient.GradientSearch`; the others need none.
         store: keeps the trials; in memory unless given.
-        run: name within the store.
+        run: name within the store; `search` unless given.
         config: the settings to keep with the run; described from the parts unless given.
         listeners: progress bar, TensorBoard.
 
@@ -116,6 +126,7 @@ def search(
         UserError: something to mend, in one sentence; trials told so far are kept.
         KeyboardInterrupt: passed on; trials told so far are kept, and the same call goes on after them.
     """
+    unnamed, run = run is None, "search" if run is None else run
     check_run_name(run)
     one_of("duplicates", duplicates, ("reuse", "retrain"))
     seed = plain_number(seed)
@@ -134,6 +145,7 @@ def search(
         protocol = evaluator.protocol() if isinstance(evaluator, Comparable) else {}
         if isinstance(evaluator, Learns) and evaluator.sequential:
             protocol = {**protocol, "learnt_in": run}  # from its proposals, which are no other run's
+        alike = look_alikes([strategy, evaluator]) if config is None and store is not None else []
         if config is None:
             config = {"space": describe(space), "strategy": describe(strategy), "evaluator": describe(evaluator)}
         own = {"objective": describe(objective), "duplicates": duplicates, DECISIONS: decisions}
@@ -143,9 +155,12 @@ def search(
         spec = Run(run, seed, _jsonable(config), _jsonable(protocol), environment())
         record = stack.enter_context((store or MemoryStore()).open(spec))
         check_stored_texts(space, record)
+        if alike and record.trials:
+            check_look_alikes(alike, record, unnamed=unnamed)
         warn_of_changes(record, spec.environment)
         check_sound(run, record.trials, record.run.config)
         asks_again = isinstance(evaluator, AnswersEveryQuery) and evaluator.answers_every_query
+        listeners = [Guarded(listener) for listener in listeners]
         for listener in listeners:
             listener.start(run, sorted(record.trials, key=_number), budget.trials, objective)
             stack.callback(listener.close)
@@ -227,6 +242,7 @@ class _Session:
         limit = () if self.budget.trial_seconds is None else (self.budget.trial_seconds,)
         with executor.open(evaluation.prepared, *limit) as jobs:
             while True:
+                interrupt.check()
                 self._fill(jobs)
                 if not self.untold:
                     return self.ended or "budget"

@@ -7,11 +7,13 @@ import pytest
 from conftest import ROOT
 
 CORE, SPACE = {"nas.core"}, {"nas.core", "nas.space"}
+INTERRUPT = "nas.interrupt"
 ALLOWED = {
     "nas.core": set(),
     "nas.graph": set(),
     "nas.space": {*CORE, "nas.graph"},
     "nas.drawing": {*CORE, "nas.files", "nas.graph"},
+    INTERRUPT: set(),
     "nas.budget": CORE,
     "nas.resume": {*CORE, "nas.identity"},
     "nas.randomness": CORE,
@@ -30,7 +32,7 @@ ALLOWED = {
     "nas.strategies": {*SPACE, "nas.supernet"},
     "nas.discretization": {*CORE, "nas.graph", "nas.supernet"},
     "nas.supernets": {*SPACE, "nas.checkpoint", "nas.data", "nas.identity", "nas.supernet", "nas.training"},
-    "nas.plan": {*CORE, "nas.evaluation", "nas.executors", "nas.supernet"},
+    "nas.plan": {*CORE, INTERRUPT, "nas.evaluation", "nas.executors", "nas.supernet"},
     "nas.data": CORE,
     "nas.training": {*CORE, "nas.data", "nas.network"},
     "nas.tables": {*SPACE, "nas.files"},
@@ -43,8 +45,8 @@ ALLOWED = {
         "nas.tables",
         "nas.training",
     },
-    "nas.evaluation": {*CORE, "nas.data"},
-    "nas.executors": {*CORE, "nas.streams"},
+    "nas.evaluation": {*CORE, INTERRUPT, "nas.data"},
+    "nas.executors": {*CORE, INTERRUPT, "nas.streams"},
     "nas.journal": {*CORE, "nas.identity"},
     "nas.analysis": {*CORE, "nas.drawing", "nas.files", "nas.output"},
     "nas.store": {*CORE, "nas.faults", "nas.identity"},
@@ -53,6 +55,7 @@ ALLOWED = {
         *SPACE,
         "nas.data",
         "nas.environment",
+        "nas.naming",
         "nas.files",
         "nas.output",
         "nas.retraining",
@@ -67,6 +70,7 @@ ALLOWED = {
     "nas.listeners": {*CORE, "nas.streams"},
     "nas.search": {
         *SPACE,
+        INTERRUPT,
         "nas.budget",
         "nas.data",
         "nas.description",

@@ -11,6 +11,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT, rows
 
 QUICK = ["data=digits", "trainer.threads=1", "trainer.epochs=1", "trainer.train_images=200", "progress=false"]
@@ -101,6 +102,25 @@ def test_a_stored_retraining_is_given_again(released):
     words = ["run=trained", "trial=best", "trainer=proxy", *QUICK[1:], SMALL]
     assert "test accuracy  0.1003" in done(released("retrain", *words)).stdout
     assert "this training was done before" in released("retrain", *words).stdout
+
+
+def test_a_killed_retraining_resumes_from_its_checkpoint(released, monkeypatch):
+    """It had done 32 of 400 epochs; here it is interrupted again after two more."""
+    from nas.commands import retrain
+
+    seen = []
+
+    def report(shown, metrics):
+        seen.append(metrics)
+        if len(seen) == 34:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(retrain._Shown, "report", report)
+    partial = Path("runs/trained/retrained/trial-1-c22d6ecc.partial.pt")
+    before = torch.load(partial, weights_only=True)["curve"]
+    words = ["trainer=proxy", "trainer.epochs=400", "trainer.train_images=200", SMALL, "progress=false"]
+    assert released("retrain", "run=trained", "trial=1", *words).returncode == 130
+    assert (len(before), seen[:32]) == (32, before)
 
 
 def test_a_comparison_takes_more_seeds(released):

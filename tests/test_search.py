@@ -14,7 +14,7 @@ from conftest import steep
 
 from nas import Budget, Objective, Proposal, TrialFailed, UsageError, UserError, search
 from nas.core import Context, Trial
-from nas.search import describe
+from nas.description import describe, look_alikes
 from nas.store.memory import MemoryStore
 from nas.store.sqlite import SQLiteStore
 from nas.strategies.evolution import RegularizedEvolution
@@ -420,14 +420,14 @@ def test_two_threads_cannot_write_one_run_of_a_memory_store(toy_space):
     store = MemoryStore()
 
     def nested(proposal, context):
-        if not store.trials("search"):
-            words = "run 'search' is being written by another search of this process"
+        if not store.trials("one"):
+            words = "run 'one' is being written by another search of this process"
             with pytest.raises(UsageError, match=words):
-                search(toy_space, RandomSearch, nested, budget=Budget(trials=2), store=store)
+                search(toy_space, RandomSearch, nested, budget=Budget(trials=2), store=store, run="one")
         return steep(proposal, context)
 
-    assert len(search(toy_space, RandomSearch, nested, budget=Budget(trials=2), store=store).trials) == 2
-    assert len(search(toy_space, RandomSearch, nested, budget=Budget(trials=3), store=store).trials) == 3
+    assert len(search(toy_space, RandomSearch, nested, budget=Budget(trials=2), store=store, run="one").trials) == 2
+    assert len(search(toy_space, RandomSearch, nested, budget=Budget(trials=3), store=store, run="one").trials) == 3
 
 
 @pytest.mark.parametrize("cost", [math.nan, math.inf, -1.0])
@@ -462,3 +462,58 @@ def test_a_stored_cost_of_nan_ends_no_budget(toy_space):
         record.add(replace(first, metrics={**first.metrics, "simulated_seconds": math.nan}))
     found = search(toy_space, RandomSearch, costly, budget=Budget(simulated_seconds=50), store=old, config={})
     assert len(found.trials) == 6
+
+
+def scaled(scale, proposal=None, context=None):
+    return {"valid_accuracy": scale}
+
+
+def closure(scale):
+    def evaluator(proposal, context):
+        return {"valid_accuracy": scale}
+
+    return evaluator
+
+
+class Keeping:
+    def __init__(self, scale):
+        self._scale = scale
+
+    def __call__(self, proposal, context):
+        return {"valid_accuracy": self._scale}
+
+    def method(self, proposal, context):
+        return {"valid_accuracy": self._scale}
+
+
+def test_positional_arguments_of_a_partial_are_settings_of_a_run(toy_space):
+    assert describe(partial(scaled, 0.1)) == {"type": "test_search.scaled", "args": [0.1]}
+    store = MemoryStore()
+    search(toy_space, RandomSearch, partial(scaled, 0.1), budget=Budget(trials=3), store=store)
+    with pytest.raises(UsageError, match=r"evaluator.args=\[0.1\], now it is \[0.9\]"):
+        search(toy_space, RandomSearch, partial(scaled, 0.9), budget=Budget(trials=6), store=store)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda scale: lambda proposal, context: {"valid_accuracy": scale}, "a lambda of test_search"),
+        (closure, "the function closure.<locals>.evaluator, which keeps values"),
+        (Keeping, "Keeping, which has no attribute 'scale' for its argument"),
+        (lambda scale: Keeping(scale).method, "the method Keeping.method"),
+        (lambda scale: partial(closure(scale)), "the function closure"),
+    ],
+)
+def test_evaluators_that_look_alike_do_not_continue_one_anothers_run(toy_space, recwarn, make, words):
+    store = MemoryStore()
+    search(toy_space, RandomSearch, make(0.1), budget=Budget(trials=3), store=store)
+    with pytest.raises(UsageError, match=f"the settings of {words}.* cannot be recorded, so that the 3 stored trials"):
+        search(toy_space, RandomSearch, make(0.9), budget=Budget(trials=6), store=store)
+    assert not recwarn
+    assert len(store.trials("search")) == 3
+    with pytest.warns(UserWarning, match="nothing but its name says that run 'search' with its 3 trials is of them"):
+        search(toy_space, RandomSearch, make(0.1), budget=Budget(trials=6), store=store, run="search")
+
+
+def test_parts_that_are_described_in_full_have_no_look_alikes(toy_space):
+    assert look_alikes([EVOLUTION, steep, Objective(), toy_space, closure, {"a": (1, None)}]) == []

@@ -156,3 +156,19 @@ def test_the_current_folder_comes_after_the_library(monkeypatch, tmp_path):
         monkeypatch.setattr(sys, "path", [str(tmp_path), "/installed"])
         current_folder_last()
         assert (sys.path[-1] == str(tmp_path)) is last
+
+
+@pytest.mark.parametrize("command", [["describe", "space=loud"], ["leaderboard", "store=loud"]])
+def test_every_command_with_a_json_result_keeps_it_alone_on_stdout(folder, nas, command):
+    (folder / "conf" / "store").mkdir()
+    (folder / "conf" / "store" / "loud.yaml").write_text("_target_: loud.Store\n")
+    (folder / "loud.py").write_text(
+        PART + "\nfrom nas.store.memory import MemoryStore\n"
+        "class Store(MemoryStore):\n"
+        "    def __init__(self):\n        super().__init__()\n        shout('store')\n"
+    )
+    done = nas("--config-dir", "conf", *command, "format=json")
+    assert done.returncode == 0
+    json.loads(done.stdout)
+    assert "says hello" in done.stderr
+    assert sys.stdout is not sys.stderr  # as before

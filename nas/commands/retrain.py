@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
 
+from nas import interrupt
 from nas.core import UsageError, one_of, whole_number
 from nas.listeners.tensorboard import draw_curve
 from nas.output import amount, counted, print_json, run_folder
@@ -110,6 +111,7 @@ class _Shown:
         return base / name
 
     def report(self, metrics: Mapping[str, float]) -> None:
+        interrupt.check()
         self.curve.append(metrics)
         self.bar.set_postfix({name: f"{value:.4f}" for name, value in metrics.items()})
         self.bar.update()

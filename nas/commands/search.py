@@ -56,7 +56,7 @@ def main(settings: Settings) -> int:
     space = settings.make("space")
     store = settings.make("store")
     evaluator = settings.make("evaluator", space=space)
-    folder = run_folder(settings.get("dir"), run)
+    folder = run_folder(settings.get("dir"), run).absolute()  # once: an evaluator may change the current folder
     if isinstance(evaluator, Learns):
         evaluator.keep_in(folder / "checkpoints")
     listeners: list[Any] = [TensorBoard(folder / "tensorboard")]

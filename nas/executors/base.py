@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
+from nas import interrupt
+
 Task = TypeVar("Task")
 
 Function: TypeAlias = Callable[[Any], Any]
@@ -78,6 +80,7 @@ def each(executor: Executor, make: Callable[[], Function], tasks: deque[Task]) -
         running: dict[int, Task] = {}
         number = 0
         while tasks or running:
+            interrupt.check()
             while tasks and len(running) < executor.workers:
                 number += 1
                 running[number] = tasks.popleft()

@@ -146,8 +146,10 @@ def check_same_run(stored: Run, wanted: Run) -> None:
     # A changed setting shows up in the protocol as well; that line helps only where nothing else differs (other images)
     settings = [line for line in differing if not line.startswith("protocol.")] or differing
     if settings:
+        other_images = all(line.startswith("protocol.split=") for line in settings)
+        hint = " (the images have changed, or read_train does not always return the same)" if other_images else ""
         raise UsageError(
-            f"run {wanted.name!r} was started with {'; with '.join(settings)}. "
+            f"run {wanted.name!r} was started with {'; with '.join(settings)}{hint}. "
             "Choose another run= or restore the old value; nothing was changed."
         )
 
@@ -174,4 +176,6 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _show(flat: Mapping[str, Any], key: str) -> str:
-    return "unset" if key not in flat else "null" if flat[key] is None else str(flat[key])
+    """A value in at most 100 characters of one line, whatever a part from Python was made with."""
+    text = "unset" if key not in flat else "null" if flat[key] is None else " ".join(str(flat[key]).split())
+    return text if len(text) <= 100 else f"{text[:99]}…"

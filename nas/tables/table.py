@@ -96,7 +96,7 @@ class Table:
         self.reported = tuple(reported)
         self.minimized = tuple(minimized)
         self.labels = dict(labels or {})
-        self.is_sample = not complete  # by another name, so that it is no part of a stored run's identity
+        self.complete = complete
 
     def of(self, space: SearchSpace) -> Rows:
         """Read the table for a space.
@@ -125,7 +125,7 @@ class Table:
             values=(numbers[self.column] * self.scale).tolist(),
             costs=None if cost is None else cost.tolist(),
             reported={name: numbers[name] for name in self.reported},
-            complete=not self.is_sample,
+            complete=self.complete,
         )
 
     def _raw(self) -> tuple[bytes, str]:
@@ -168,7 +168,7 @@ class Table:
                     f"table {place} has {what} twice, in rows {positions[key] + 1} and {row + 1}; expected it once"
                 )
             positions[key] = row
-        if not self.is_sample and space.size <= COUNTABLE and (by_class or len(positions) < space.size):
+        if self.complete and space.size <= COUNTABLE and (by_class or len(positions) < space.size):
             # a constraint may leave out any number of the product, and so does equality
             keys = ((space.canonical(other) if by_class else other, other) for other in space.architectures())
             absent = next((other for key, other in keys if key not in positions), None)

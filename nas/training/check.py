@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from nas.core import Task, UserError, located
 from nas.data.dataset import Images
@@ -37,8 +38,8 @@ TOLERANCE = 1e-4
 SHOWN = 4
 """Names that a sentence lists."""
 
-_checked: weakref.WeakValueDictionary[int, nn.Module] = weakref.WeakValueDictionary()
-"""Networks of this process by their identity, which is what counts here, also where a class defines equality."""
+_checked: weakref.WeakValueDictionary[int, nn.Parameter] = weakref.WeakValueDictionary()
+"""Trainable parameters of this process's networks, by their identity."""
 
 
 class BadNetwork(TrainingFailed):
@@ -70,7 +71,7 @@ def check_network(network: nn.Module, images: Images, task: Task, recipe: Recipe
     """Run a network as training and evaluation will.
 
     Args:
-        network: Fresh, without lazy parameters; moved to the device of the images, else as before afterwards.
+        network: Fresh; moved to the device of the images, lazy modules initialised, else as before afterwards.
         images: Training images, at least two.
         task: What the network was built for.
         recipe: Gives memory format and precision.
@@ -83,16 +84,20 @@ def check_network(network: nn.Module, images: Images, task: Task, recipe: Recipe
     """
     if not isinstance(network, nn.Module):
         raise BadNetwork(f"build returned {_described(network)}; expected a torch.nn.Module")
-    if _checked.get(id(network)) is network:
-        raise BadNetwork(
-            "build returned a network that it returned before, with the weights of another training; make a new one "
-            "in each call"
-        )
-    _checked[id(network)] = network
     network.to(images.pixels.device)
+    if any(is_lazy(value) for value in (*network.parameters(), *network.buffers())):
+        with torch.no_grad():  # sizes come with the first forward, initial values from the global generator
+            network.train()(plain_batch(images, 0, 2))
     check = _Check(network, network, images, task, recipe)
     if not check.trainable:
         raise BadNetwork("the network has no trainable parameters; expected some that require a gradient")
+    old = next((name for name, value in check.trainable.items() if _checked.get(id(value)) is value), None)
+    if old is not None:
+        raise BadNetwork(
+            f"build returned a network whose parameter {old} belongs to one that it returned before, with the weights "
+            "of another training; make all of them anew in each call"
+        )
+    _checked.update({id(value): value for value in check.trainable.values()})
     half = next((name for name, p in check.trainable.items() if p.dtype == torch.float16), None)
     if half is not None:
         raise BadNetwork(

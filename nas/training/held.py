@@ -88,7 +88,7 @@ class Held:
 def unlike(first: nn.Module, second: nn.Module) -> list[str]:
     """Names of what two networks of one architecture hold differently although no state_dict holds it."""
     held = {*first.state_dict(), *second.state_dict()}
-    sides = [{path: v for path, v in _walk(n) if type(v) not in CONTAINERS} for n in (first, second)]
+    sides = [{path: v for path, v in _walk(n, settings=True) if type(v) not in CONTAINERS} for n in (first, second)]
     return _differing(sides[0], sides[1], held)
 
 
@@ -103,8 +103,12 @@ def _differing(first: dict[str, Any], second: dict[str, Any], aside: set[str]) -
     ]
 
 
-def _walk(network: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Name and object of all that a network refers to, each once: containers, then what is in them."""
+def _walk(network: nn.Module, *, settings: bool = False) -> Iterator[tuple[str, Any]]:
+    """Name and object of all that a network refers to, each once: containers, then what is in them.
+
+    Args:
+        settings: Also the plain attributes of torch's own modules, such as a stride, which no forward changes.
+    """
     seen: set[int] = set()
     todo: list[tuple[str, Any]] = [("", network)]
     while todo:
@@ -118,14 +122,15 @@ def _walk(network: nn.Module) -> Iterator[tuple[str, Any]]:
         if isinstance(value, Tensor):
             yield path, value
         elif isinstance(value, nn.Module) or _is_users(value):
-            value = vars(value)
+            module, value = value, vars(value)
             yield path, value
             start = f"{path}." if path else ""
+            torchs = not settings and type(module).__module__.startswith("torch.nn.")
             for key, attribute in value.items():
                 if key in OWN:
                     yield path, attribute
                     todo += [(start + name, each) for name, each in attribute.items()]
-                elif key not in HOOKS:
+                elif not torchs and key not in HOOKS:
                     todo.append((start + str(key), attribute))
         elif type(value) in CONTAINERS or isinstance(value, tuple):
             if not isinstance(value, tuple):

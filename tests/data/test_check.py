@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from nas import Task, UserError
+from nas import Budget, Task, UserError, search
 from nas.data.dataset import DataSet, Images
 from nas.data.digits import Digits
 from nas.data.lock import TestSetLocked, locked_test_set
+from nas.evaluators.training import TrainingEvaluator
 from nas.retraining import Subject, retrain
 from nas.store.memory import MemoryStore
+from nas.strategies.random import RandomSearch
 from nas.testing import check_data
 from nas.training.recipe import Recipe
 
@@ -297,8 +299,9 @@ def test_a_frozen_dataclass_can_be_a_data_set():
 
 def test_the_conformance_check_is_the_same_check():
     check_data(Mine)
-    with pytest.raises(AssertionError, match=r"Mine.read_test: labels are 1 to 5, but task.classes=5 needs 0 to 4"):
-        check_data(lambda: Mine(test=replace(BASE, labels=LABELS + 1)))
+    damaged = replace(BASE, labels=LABELS + 1)
+    assert "Mine.read_train: labels are 1 to 5" in sentence(lambda: check_data(lambda: Mine(damaged)))
+    assert "Mine.read_test: labels are 1 to 5" in sentence(lambda: check_data(lambda: Mine(test=damaged)))
     seeds = iter(range(9))
     with pytest.raises(AssertionError, match=r"two splits differ: \w{16} and \w{16}; read_train must give the same"):
         check_data(lambda: Mine(good(seed=next(seeds))))
@@ -343,3 +346,40 @@ def test_a_search_on_images_that_do_not_fit_ends_before_its_first_trial(nas, tmp
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "own_digits.FromOne.read_train: labels are 1 to 10, but task.classes=10 needs 0 to 9" in done.stderr
     assert not list(tmp_path.glob("nas.db*"))
+
+
+def test_a_run_is_not_continued_on_other_images(toy_space):
+    class Held(Mine):
+        held = BASE
+
+        def __init__(self):
+            super().__init__()
+
+        def read_train(self):
+            return self.held
+
+    store, recipe = MemoryStore(), Recipe(epochs=1, batch_size=16)
+
+    def searched(trials):
+        evaluator = TrainingEvaluator(toy_space, Held(), recipe)
+        return search(toy_space, RandomSearch, evaluator, budget=Budget(trials=trials), store=store, device="cpu")
+
+    searched(1)
+    Held.held = good(seed=5)
+    told = sentence(lambda: searched(2))
+    assert told.startswith("run 'search' was started with protocol.split=")
+    assert "(the images have changed, or read_train does not always return the same). Choose another run=" in told
+
+
+def test_images_given_as_an_argument_do_not_fill_a_sentence(toy_space):
+    """They are part of what a run from Python is kept with."""
+    store, recipe = MemoryStore(), Recipe(epochs=1, batch_size=16)
+
+    def searched(data, trials):
+        evaluator = TrainingEvaluator(toy_space, data, recipe)
+        return search(toy_space, RandomSearch, evaluator, budget=Budget(trials=trials), store=store, device="cpu")
+
+    searched(Mine(), 1)
+    told = sentence(lambda: searched(Mine(good(seed=5)), 2))
+    assert told.startswith("run 'search' was started with evaluator.data.train.pixels=tensor(")
+    assert len(told) < 500

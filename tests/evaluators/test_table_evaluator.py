@@ -12,9 +12,11 @@ from nas.analysis.curves import by_simulated_seconds
 from nas.comparison import Contender, Match, columns, compare
 from nas.core import NOT_IN_TABLE
 from nas.data.lock import TestSetLocked, locked_test_set
+from nas.description import describe
 from nas.evaluators.table import TableEvaluator
 from nas.executors.inline import Inline
 from nas.settings import settings
+from nas.store.base import Run, check_same_run
 from nas.strategies.evolution import RegularizedEvolution
 from nas.strategies.local_search import LocalSearch
 from nas.strategies.random import RandomSearch
@@ -176,3 +178,14 @@ def test_the_benchmarks_rows_and_costs_are_the_published_ones(table):
     known = {"c10_test_acc_200": 94.37, "c100_test_acc_200": 73.51, "in16_test_acc_200": 47.31}
     assert {name: round(evaluator.optimum(name), 2) for name in known} == known
     assert isinstance(space, NASBench201)
+
+
+def test_a_run_from_before_samples_is_continued(evaluator):
+    """Its table has no setting `complete`, neither from YAML nor described from Python."""
+    old = {"table": {"cost": "time"}, "evaluator": {"table": {"cost": "time"}}}
+    table = {"cost": "time", "complete": True}
+    new = {"table": table, "evaluator": {"table": table}}
+    check_same_run(Run("r", 0, old), Run("r", 0, new))
+    assert describe(evaluator)["table"]["complete"] is True
+    with pytest.raises(UsageError, match=r"table.complete=unset, now it is False"):
+        check_same_run(Run("r", 0, old), Run("r", 0, new | {"table": {"cost": "time", "complete": False}}))

@@ -188,8 +188,18 @@ def test_a_declared_auxiliary_head_gives_a_pair_in_training_mode_only(images):
 def test_a_network_that_was_given_before_is_refused(images):
     network = Net()
     check_network(network, images, TASK, RECIPE)
-    with pytest.raises(BadNetwork, match="build returned a network that it returned before"):
+    with pytest.raises(BadNetwork, match=r"whose parameter stem.weight belongs to one that it returned before"):
         check_network(network, images, TASK, RECIPE)
+    other = Net()
+    other.head = network.head
+    with pytest.raises(BadNetwork, match=r"whose parameter head.weight belongs to one that it returned before"):
+        check_network(other, images, TASK, RECIPE)
+    frozen = Net()
+    frozen.backbone = nn.Linear(3, 3).requires_grad_(False)
+    check_network(frozen, images, TASK, RECIPE)
+    another = Net()
+    another.backbone = frozen.backbone
+    check_network(another, images, TASK, RECIPE)
 
 
 def test_what_only_works_in_contiguous_memory_is_left_to_the_training(images):
@@ -204,6 +214,12 @@ def test_bfloat16_logits_and_more_classes_than_images_pass(images):
     check_network(Net(), images, TASK, Recipe(epochs=1, precision="bf16"))
     check_network(Net(classes=3), images, Task(1, 8, 8, 3), RECIPE)
     check_network(Net(classes=4), images, Task(1, 8, 8, 4), RECIPE)
+
+
+def test_lazy_modules_take_their_sizes_first(images):
+    network = nn.Sequential(nn.Flatten(), nn.LazyLinear(32), nn.Linear(32, 10))
+    assert check_network(network, images, TASK, RECIPE).parameters == 4
+    assert network[1].weight.shape == (32, 64)
 
 
 # --- findings ----------------------------------------------------------------------------------------------------
