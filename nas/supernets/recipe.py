@@ -33,6 +33,8 @@ class SupernetRecipe(Recipe):
 
 def check_recipe(recipe: Recipe) -> None:
     """Raise `UsageError` where a recipe asks for what a supernet has not."""
-    for key in ("drop_path", "auxiliary_weight", "label_smoothing", "ema"):
+    for key in ("drop_path", "auxiliary_weight", "label_smoothing", "ema", "warmup_epochs", "mixup", "cutmix"):
         if getattr(recipe, key):
             raise UsageError(f"supernet.{key}={getattr(recipe, key):g}: a supernet has none; set it to 0")
+    if recipe.optimizer != "sgd":
+        raise UsageError(f"supernet.optimizer={recipe.optimizer}: a supernet is trained by SGD; set it to sgd")

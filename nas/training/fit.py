@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from nas.data.dataset import Images
 from nas.network import SupportsDropPath, auxiliary_head
 from nas.training.augment import Augmenter, Draws, plain_batch
 from nas.training.average import Average
+from nas.training.mix import Mix, Mixer
 from nas.training.recipe import Recipe
 from nas.training.weights import copied
 
@@ -60,7 +61,9 @@ def fit(
         recipe: `network`, `train_images` and `valid_images` are the caller's business.
         seed: decides order and augmentation of the images; initialisation is the caller's.
         report: called after each epoch with `train_loss` (mean over the epoch's steps) and, with validation,
-            `valid_accuracy` (fraction 0-1) and `valid_loss` (mean cross-entropy, nats).
+            `valid_accuracy` (fraction 0-1) and `valid_loss` (mean cross-entropy, nats). `train_loss` is what was
+            minimised: that of the mixed images and labels under mixup and CutMix, which is well above zero for a
+            network without errors and compares only with trainings of the same settings.
         keeper: keeps the state after each epoch, so that a killed training goes on to the same network; the epochs of
             earlier sessions are reported again.
         best: filled with the best epoch by validation.
@@ -74,15 +77,9 @@ def fit(
     started = time.monotonic()
     if recipe.channels_last:
         network.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        [parameter for parameter in network.parameters() if parameter.requires_grad],
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.nesterov,
-        fused=True,
-    )
+    optimizer = _optimizer(network, recipe)
     augmenter = Augmenter(train, recipe.crop, recipe.flip, recipe.cutout)
+    mixer = Mixer(recipe.mixup, recipe.cutmix, augmenter.height, augmenter.width)
     generator = torch.Generator().manual_seed(seed)
 
     def check_time(epoch: int) -> None:
@@ -106,9 +103,19 @@ def fit(
             if isinstance(network, SupportsDropPath):
                 network.drop_path = recipe.drop_path * (epoch - 1) / recipe.epochs
             draws = augmenter.draw(generator)
+            sizes = [stop - start for start, stop in batches(len(augmenter), recipe.batch_size)]
+            mixes = mixer.draw(sizes, generator, augmenter.device)
             metrics = {
                 "train_loss": _train_epoch(
-                    network, optimizer, augmenter, draws, recipe, epoch=epoch, check_time=check_time, average=average
+                    network,
+                    optimizer,
+                    augmenter,
+                    draws,
+                    recipe,
+                    mixes=mixes,
+                    epoch=epoch,
+                    check_time=check_time,
+                    average=average,
                 )
             }
             if valid is not None and recipe.validates_after(epoch):
@@ -218,6 +225,21 @@ class _Progress:
         return list(self.curve)
 
 
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer over all parameters that are trained."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+    return torch.optim.SGD(
+        parameters,
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.nesterov,
+        fused=True,
+    )
+
+
 def _train_epoch(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -225,6 +247,7 @@ def _train_epoch(
     draws: Draws,
     recipe: Recipe,
     *,
+    mixes: Sequence[Mix | None],
     epoch: int,
     check_time: Callable[[int], None],
     average: Average | None,
@@ -233,12 +256,13 @@ def _train_epoch(
     network.train()
     bounds = list(batches(len(augmenter), recipe.batch_size))
     total = torch.zeros((), device=augmenter.device)
-    for step, (start, stop) in enumerate(bounds, start=(epoch - 1) * len(bounds)):
+    first = (epoch - 1) * len(bounds)
+    for step, ((start, stop), mix) in enumerate(zip(bounds, mixes, strict=True), start=first):
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate(step / (recipe.epochs * len(bounds)))
+            group["lr"] = recipe.learning_rate_of_step(step, len(bounds))
         images, labels = augmenter.batch(draws, start, stop)
         optimizer.zero_grad(set_to_none=True)
-        loss = _loss(network, images, labels, recipe)
+        loss = _loss(network, images, labels, mix, recipe)
         loss.backward()  # type: ignore[no-untyped-call]
         if recipe.grad_clip is not None:
             nn.utils.clip_grad_norm_(network.parameters(), recipe.grad_clip)
@@ -294,14 +318,20 @@ def _check_parts(network: nn.Module, recipe: Recipe) -> None:
         )
 
 
-def _loss(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
-    """Mean cross-entropy of a batch, that of an auxiliary head included."""
-    logits, second = _logits(network, images, recipe)
-    smoothing = recipe.label_smoothing
-    loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
-    if second is None:
-        return loss
-    return loss + recipe.auxiliary_weight * F.cross_entropy(second, labels, label_smoothing=smoothing)
+def _loss(network: nn.Module, images: Tensor, labels: Tensor, mix: Mix | None, recipe: Recipe) -> Tensor:
+    """Mean cross-entropy of a batch, mixed where it is, that of an auxiliary head included."""
+    logits, second = _logits(network, images if mix is None else mix.images(images), recipe)
+
+    def entropy(logits: Tensor) -> Tensor:
+        loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        if mix is None:
+            return loss
+        # cross-entropy is linear in its target, so this is that of the mixed labels
+        other = F.cross_entropy(logits, labels[mix.partner], label_smoothing=recipe.label_smoothing)
+        return mix.share * loss + (1 - mix.share) * other
+
+    loss = entropy(logits)
+    return loss if second is None else loss + recipe.auxiliary_weight * entropy(second)
 
 
 def logits_of(network: nn.Module, images: Images, start: int, stop: int, recipe: Recipe) -> Tensor:

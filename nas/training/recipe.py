@@ -16,24 +16,31 @@ LATER: Mapping[str, Any] = {
     "auxiliary_weight": 0.0,
     "label_smoothing": 0.0,
     "ema": 0.0,
+    "optimizer": "sgd",
+    "warmup_epochs": 0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
 }
 """Settings that came after the first results were stored, at the values that change nothing."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """SGD with momentum and a cosine schedule, as NAS-Bench-201 and DARTS train.
+    """By default SGD with momentum and a cosine schedule, as NAS-Bench-201 and DARTS train.
 
-    Differs from the code of both: the learning rate falls at each step, theirs at each epoch.
+    Differs from the code of both: the learning rate falls at each step, theirs at each epoch. The last four settings
+    of training are for other networks and data: transformers need AdamW and warm-up, noisy labels mixed images.
 
     Args:
         epochs: passes over the training images.
         batch_size: images a step, from 2: one image has no variance to normalise by.
         lr: learning rate of the first step, above 0.
         lr_min: where the cosine ends, 0 to lr, after the last step (Loshchilov & Hutter 2017, eq. 5, no restart).
-        momentum: 0 to 1.
-        nesterov: Nesterov's form of the momentum.
-        weight_decay: L2 penalty on every parameter, normalisation included, from 0.
+        momentum: 0 to 1; of SGD only.
+        nesterov: Nesterov's form of the momentum; of SGD only.
+        weight_decay: from 0, on every parameter, normalisation and biases included, as torch's optimizers do by
+            default. SGD: L2 penalty, a part of the gradient. AdamW: decoupled, the weights shrink by lr * weight_decay
+            a step (Loshchilov & Hutter, ICLR 2019).
         grad_clip: largest norm of the gradient of all parameters together, above 0 (DARTS: 5); None: any.
         crop: padding before the random crop, as a fraction of the image's side (4 of 32 pixels: 0.125).
         flip: mirror half of the images, where the data set says that keeps the label.
@@ -45,6 +52,15 @@ class Recipe:
         ema: decay of the exponential moving average of the weights that is validated and kept in their place, 0 to
             below 1; 0: none. It begins lower and rises to it, as (1 + step) / (10 + step).
         cutout: side of the square that is blanked, as a fraction of the image's side (16 of 32 pixels: 0.5); 0: none.
+        optimizer: `sgd`, or `adamw`: torch's own with its betas (0.9, 0.999) and eps 1e-8, which takes learning rates
+            around 0.001. AdamW has neither `momentum` nor `nesterov`: another momentum than the default is refused,
+            and `nesterov` has no effect.
+        warmup_epochs: epochs, below `epochs`, in which the learning rate rises linearly step by step
+            (`learning_rate_of_step`); 0: none.
+        mixup: alpha of mixup's Beta(alpha, alpha), 0 to 1000 (Zhang et al., ICLR 2018: 0.1 to 0.4 on ImageNet, 1 on
+            CIFAR-10); 0: none.
+        cutmix: alpha of CutMix's Beta(alpha, alpha), 0 to 1000 (Yun et al., ICCV 2019: 1); 0: none. Every batch is
+            mixed; with both, each batch by either one with equal chance (`nas.training.mix`).
         train_images, valid_images: train and validate on at most so many, the first of the split; None: all.
         validate_every: validate after every so many epochs and after the last; None: after the last alone. The final
             metrics are the same.
@@ -74,6 +90,10 @@ class Recipe:
     auxiliary_weight: float = 0.0
     label_smoothing: float = 0.0
     ema: float = 0.0
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    warmup_epochs: int = 0
+    mixup: float = 0.0
+    cutmix: float = 0.0
     train_images: int | None = None
     valid_images: int | None = None
     validate_every: int | None = 1
@@ -98,8 +118,16 @@ class Recipe:
         number_in(f"{self.part}.auxiliary_weight", self.auxiliary_weight, 0.0, math.inf)
         number_in(f"{self.part}.label_smoothing", self.label_smoothing, 0.0, 0.999)
         number_in(f"{self.part}.ema", self.ema, 0.0, 0.999999)
+        number_in(f"{self.part}.mixup", self.mixup, 0.0, 1000.0)
+        number_in(f"{self.part}.cutmix", self.cutmix, 0.0, 1000.0)
         number_in(f"{self.part}.time_limit", self.time_limit, 0.0, math.inf, above=True, null=True)
         one_of(f"{self.part}.precision", self.precision, ("fp32", "tf32", "bf16"))
+        one_of(f"{self.part}.optimizer", self.optimizer, ("sgd", "adamw"))
+        whole_number(f"{self.part}.warmup_epochs", self.warmup_epochs, least=0)
+        if self.warmup_epochs >= self.epochs:
+            raise UsageError(
+                f"{self.part}.warmup_epochs must be below {self.part}.epochs={self.epochs}, got {self.warmup_epochs}"
+            )
         for key, least, most in (
             ("train_images", 2, HUGE),
             ("valid_images", 1, HUGE),
@@ -113,6 +141,11 @@ class Recipe:
                 raise UsageError(f"{self.part}.{key} must be true or false, got {getattr(self, key)!r}")
         if not isinstance(self.network, Mapping):
             raise UsageError(f"{self.part}.network must be a mapping such as {{channels: 8}}, got {self.network!r}")
+        if self.optimizer == "adamw" and self.momentum != Recipe.momentum:
+            raise UsageError(
+                f"{self.part}.momentum={self.momentum:g} has no effect with {self.part}.optimizer=adamw, whose betas "
+                f"are 0.9 and 0.999; leave it at {Recipe.momentum:g}, or set {self.part}.optimizer=sgd"
+            )
         if self.nesterov and self.momentum == 0:
             raise UsageError(f"{self.part}.nesterov=true needs {self.part}.momentum above 0, got 0")
 
@@ -122,6 +155,10 @@ class Recipe:
         settings["network"] = dict(self.network)
         for key in ("channels_last", "threads", "deterministic", "time_limit", "validate_every"):
             del settings[key]
+        if self.optimizer == "adamw":
+            del settings["momentum"], settings["nesterov"]
+        for key in ("mixup", "cutmix"):
+            settings[key] = float(settings[key])  # 1 and 1.0 are one training
         # what came later says something only where it is used, so that older results stay comparable
         return {key: value for key, value in settings.items() if key not in LATER or value != LATER[key]}
 
@@ -132,3 +169,19 @@ class Recipe:
     def learning_rate(self, progress: float) -> float:
         """Learning rate after `progress` (0-1) of all steps."""
         return self.lr_min + (self.lr - self.lr_min) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def learning_rate_of_step(self, step: int, steps: int) -> float:
+        """Learning rate of a step of the training, warm-up included.
+
+        With s steps an epoch, W = warmup_epochs * s and T = epochs * s, step t = 0, 1, ... has
+        lr * (t + 1) / W for t < W (Goyal et al. 2017, https://arxiv.org/abs/1706.02677, section 2.2, from 0), and
+        lr_min + (lr - lr_min) / 2 * (1 + cos(pi * (t - W) / (T - W))) from t = W on.
+
+        Args:
+            step: t, from 0.
+            steps: s, of one epoch.
+        """
+        warm = self.warmup_epochs * steps
+        if step < warm:
+            return self.lr * (step + 1) / warm
+        return self.learning_rate((step - warm) / (self.epochs * steps - warm))
