@@ -37,7 +37,9 @@ def resolve_device(text: str) -> torch.device:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     index = int(number or 0)
     if index >= count:
-        raise UsageError(f"device={text}: this machine has {count} CUDA devices; use device=auto or device=cpu")
+        names = "" if not count else ", cuda:0" if count == 1 else f", cuda:0 to cuda:{count - 1}"
+        have = f"{count or 'no'} CUDA device{'' if count < 2 else 's'}{names}"
+        raise UsageError(f"device={text}: this machine has {have}; use device=auto or device=cpu")
     return torch.device("cuda", index)
 
 

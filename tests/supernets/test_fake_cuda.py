@@ -5,6 +5,7 @@ All of it runs on the second of two devices, and a look at the first fails.
 
 import gc
 import math
+import re
 import warnings
 import weakref
 from functools import partial
@@ -277,6 +278,51 @@ def test_a_batch_that_only_the_eigenvalue_has_no_room_for_is_refused(monkeypatch
     run.weights.check_fits(probs)
     with pytest.raises(UserError, match=r"eigenvalue that strategy\.early_stopping=true.*supernet\.batch_size=\d"):
         run.weights.check_fits(probs, "strategy.early_stopping")
+
+
+def test_an_epoch_is_not_lost_where_memory_runs_out_in_the_eigenvalue(monkeypatch):
+    """The largest batch that fits is found, told, and kept for the epochs that follow; the training stays the same."""
+    space, sizes = Planted(), []
+    recipe = SupernetRecipe(epochs=1, batch_size=32, train_images=64, nesterov=False, threads=1)
+
+    def searched(**more):
+        strategy = DARTSStrategy(space=space, objective=Objective(), epochs=3, **more)
+        return GradientSearch(space, Signs(), recipe)(strategy, 0, 5, "cpu", lambda *_: None)
+
+    class Tight(gradient.Weights):
+        def batches(self, augmenter, epoch, part):
+            for images, labels in super().batches(augmenter, epoch, part):
+                yield (Counted.of(images) if part == 3 else images), labels
+
+    class Counted(torch.Tensor):
+        @staticmethod
+        def of(images):
+            return images.as_subclass(Counted)
+
+    def measure(loss, alphas, rng):
+        size = sizes.pop()
+        if size > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return float(size)
+
+    plain = searched()
+    forward = space.supernet(Task(1, 2, 2, 2)).__class__.forward
+
+    def seen(network, images, probs, every=False):
+        if isinstance(images, Counted):
+            sizes.append(len(images))
+            images = images.as_subclass(torch.Tensor)
+        return forward(network, images, probs, every)
+
+    monkeypatch.setattr("relaxed.Supernet.forward", seen)
+    monkeypatch.setattr(gradient, "Weights", Tight)
+    monkeypatch.setattr(gradient, "dominant_eigenvalue", measure)
+    with pytest.warns(UserWarning, match="after epoch 1 is measured on 8 images: out of memory") as told:
+        found = searched(eigenvalue=True)
+    assert [re.findall(r"on (\d+) images", str(one.message)) for one in told] == [["16"], ["8"]]
+    assert [metrics["alpha_eigenvalue"] for metrics in found.curve] == [8.0] * 3
+    unwatched = [{k: v for k, v in metrics.items() if k != "alpha_eigenvalue"} for metrics in found.curve]
+    assert unwatched == [dict(metrics) for metrics in plain.curve]
 
 
 def gradient_need(run, probs, curvature):

@@ -53,6 +53,7 @@ def test_products_are_exact_within_and_every_setting_is_as_before(tmp_path):
     """In fresh processes, since torch's first state cannot be set again; forked from one that has torch loaded."""
     lines = [
         "import os, sys, torch, nas.training.device",
+        "import torch._inductor.config",  # which deterministic algorithms load: once here, not in each fork
         "failed = []",
         f"script, states = {SCRIPT!r}, {STATES!r}",
         "for name, user in states.items():",
