@@ -15,7 +15,8 @@ def environment() -> dict[str, str]:
     found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}", **_versions()}
     torch = sys.modules.get("torch")  # a search without networks does not load it
     if torch is not None and torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        found["gpu"] = ", ".join(dict.fromkeys(names))  # which of them a run takes is not known here
     return found
 
 

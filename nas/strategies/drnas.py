@@ -61,7 +61,7 @@ class DrNAS(Relaxation):
         """A sample of each edge, differentiable in alpha."""
         seed = int(torch.randint(2**62, (), generator=rng))
         with torch.random.fork_rng(devices=()):  # the distribution draws from torch's global generator alone
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # of the CPU; torch.manual_seed is of every device
             return {
                 name: Dirichlet(beta.cpu()).rsample().to(beta.device) for name, beta in self.concentrations().items()
             }

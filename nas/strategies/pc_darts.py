@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from numpy.random import Generator
 from torch import Tensor
 
 from nas.core import whole_number
@@ -46,17 +47,25 @@ class PCDARTS(Relaxation):
         shapes = super().shapes()
         return shapes | {f"{name}_edges": shape[:1] for name, shape in shapes.items()}
 
+    def begin(self, rng: Generator, device: torch.device) -> None:
+        """Beside alpha, the edges into each node, as indices on the device: a step that is replayed copies none."""
+        super().begin(rng, device)
+        assert isinstance(self.space, Relaxable)
+        self._groups: dict[str, tuple[list[Tensor], Tensor]] = {}
+        for name, targets in self.space.targets.items():
+            groups = [[row for row, end in enumerate(targets) if end == node] for node in sorted(set(targets))]
+            order = torch.tensor([row for rows in groups for row in rows]).argsort()
+            self._groups[name] = ([torch.tensor(rows, device=device) for rows in groups], order.to(device))
+
     def probs(self, rng: torch.Generator) -> Mapping[str, Tensor]:
         """Softmax over operations, and over the edges into each node."""
         assert isinstance(self.space, Relaxable)
         probs = {}
-        for name, targets in self.space.targets.items():
+        for name in self.space.targets:
             probs[name] = self.parameters[name].softmax(-1)
             edges = self.parameters[f"{name}_edges"]
-            groups = [[row for row, end in enumerate(targets) if end == node] for node in sorted(set(targets))]
-            parts = [edges[rows].softmax(0) for rows in groups]
-            order = torch.tensor([row for rows in groups for row in rows], device=edges.device).argsort()
-            probs[f"{name}_edges"] = torch.cat(parts)[order]
+            groups, order = self._groups[name]
+            probs[f"{name}_edges"] = torch.cat([edges[rows].softmax(0) for rows in groups])[order]
         return probs
 
     @torch.no_grad()

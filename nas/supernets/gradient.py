@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -151,8 +152,7 @@ class _Run:
         self.curve: list[Metrics] = []
         self.history: list[Mapping[str, Tensor]] = []  # probabilities after each epoch, for an early stop
         self.seconds = 0.0
-        replayed = replays(place, recipe) and not strategy.draws
-        self.replayed = Replayed(self._step, recipe.batch_size) if replayed else None
+        self.curvature_batch = recipe.batch_size
         # decisions of a discretization, and after how many of them the weights were trained on
         self.asked = self.tuned = 0
         self.decided: list[list[int]] = []
@@ -172,11 +172,17 @@ class _Run:
         self._load()
         with torch.no_grad():
             probs = self.strategy.probs(generator(self.seed, 0, 0))
-        self.weights.check_fits(probs if not self.strategy.sampling else self._measured())
+        asked_by = next((key for key in ("eigenvalue", "early_stopping") if getattr(self.strategy, key)), None)
+        self.weights.check_fits(
+            probs if not self.strategy.sampling else self._measured(), asked_by and f"strategy.{asked_by}"
+        )
         report(self.strategy.epochs, tuple(self.curve))
+        # Not an attribute: a step holds this run, and the memory of what refer to each other is not freed at the end.
+        replayed = replays(self.place, self.recipe) and not self.strategy.draws
+        graph = Replayed(self._step, self.recipe.batch_size) if replayed else None
         ended = self._ended()
         while ended is None:
-            self._epoch(len(self.curve) + 1)
+            self._epoch(len(self.curve) + 1, graph)
             self._save()
             report(self.strategy.epochs, tuple(self.curve))
             ended = self._ended()
@@ -223,16 +229,16 @@ class _Run:
 
     # --- one epoch ------------------------------------------------------------------------------------------------
 
-    def _epoch(self, epoch: int) -> None:
+    def _epoch(self, epoch: int, graph: Replayed | None) -> None:
         started = time.perf_counter()
         strategy, weights = self.strategy, self.weights
         strategy.start_epoch(epoch)
         self.rng = generator(self.seed, epoch, 0)
         valid = weights.batches(weights.valid, epoch, 2)
         step: Step = self._step
-        if self.replayed is not None:
-            step = self.replayed
-            self.replayed.start_epoch()
+        if graph is not None:
+            graph.start_epoch()
+            step = graph
         loss = weights.epoch(epoch, strategy.epochs, lambda train: step(train, next(valid)))
         self._finish(epoch, loss)
         self.seconds += time.perf_counter() - started
@@ -269,8 +275,34 @@ class _Run:
         return self.space.relax(self.space.derive(self.strategy.expected()))
 
     def _eigenvalue(self, epoch: int) -> float:
+        """The dominant eigenvalue; where memory runs out, of fewer images, here and in the epochs that follow.
+
+        It takes more memory than a step, and an epoch must not be lost for it.
+
+        Raises:
+            TrainingFailed: there is not memory for two images.
+        """
+        while True:
+            try:
+                with memory_guard("supernet"):
+                    return self._curvature(epoch)
+            except TrainingFailed as failure:
+                if self.curvature_batch < 4:
+                    raise
+                reason = failure.message
+            # only here is the failure gone, and with it what its traceback held
+            self.curvature_batch //= 2
+            if self.place.type == "cuda":
+                torch.cuda.empty_cache()
+            warnings.warn(
+                f"the eigenvalue after epoch {epoch} is measured on {self.curvature_batch} images: {reason}",
+                stacklevel=2,
+            )
+
+    def _curvature(self, epoch: int) -> float:
         """In single precision at least: products with a Hessian of rounded numbers would be noise."""
         images, labels = next(self.weights.batches(self.weights.valid, epoch, 3))
+        images, labels = images[: self.curvature_batch], labels[: self.curvature_batch]
         probs = self.strategy.probs(generator(self.seed, epoch, 4))
         logits = self.weights.supernet(images, probs, every=self.weights.every)
         loss = nn.functional.cross_entropy(logits, labels)

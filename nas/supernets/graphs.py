@@ -13,6 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from nas.training.device import current
+
 Batch = tuple[Tensor, Tensor]
 Step = Callable[[Batch, Batch], Tensor]
 Recorder = Callable[[Callable[[], Tensor]], Callable[[], Tensor]]
@@ -22,6 +24,8 @@ ORDINARY = 2
 
 def cuda_graph(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
     """Record a step without running it; the function that runs it, on the same memory and with the same outcome tensor.
+
+    The step's device is CUDA's current one, here and where the function is called.
 
     Raises:
         RuntimeError: something in it cannot be recorded.
@@ -60,6 +64,10 @@ class Replayed:
         self._ordinary = 0
 
     def __call__(self, train: Batch, valid: Batch) -> Tensor:
+        with current(train[0].device):  # a graph is recorded on the current device, whatever its tensors lie on
+            return self._run(train, valid)
+
+    def _run(self, train: Batch, valid: Batch) -> Tensor:
         if not self.usable or not len(train[1]) == len(valid[1]) == self.size:
             return self.step(train, valid)
         if self._ordinary < ORDINARY:
@@ -68,11 +76,13 @@ class Replayed:
         if self._replay is None:
             self._inputs = tuple(tensor.clone() for tensor in (*train, *valid))
             images, labels, valid_images, valid_labels = self._inputs
+            step = self.step  # not `self`, which holds what is recorded
             try:
-                self._replay = self.record(lambda: self.step((images, labels), (valid_images, valid_labels)))
+                self._replay = self.record(lambda: step((images, labels), (valid_images, valid_labels)))
             except RuntimeError as error:
                 self.usable = False
-                warnings.warn(f"the search step is not replayed as a CUDA graph ({error}); it is slower", stacklevel=2)
+                reason = str(error).strip().split("\n")[0]
+                warnings.warn(f"the search step is not replayed as a CUDA graph ({reason}); it is slower", stacklevel=3)
                 return self.step(train, valid)
         for kept, new in zip(self._inputs, (*train, *valid), strict=True):
             kept.copy_(new)

@@ -16,19 +16,25 @@ MARGIN = 1.3
 """What passing values, workspaces and fragments take beside what is kept for the backward pass."""
 
 
-def need(supernet: nn.Module, probs: Mapping[str, Tensor], task: Task) -> tuple[float, float]:
+def need(
+    supernet: nn.Module, probs: Mapping[str, Tensor], task: Task, *, curvature: bool = False
+) -> tuple[float, float]:
     """Bytes of a training step: those that do not depend on the batch, and those of each image.
 
     What a forward pass keeps for its backward pass is counted on two small batches; beside it are the weights with
     gradients, momentum and one copy.
+
+    Args:
+        curvature: Count the products with the Hessian in alpha in place of a step. They keep what the backward pass
+            computes too, about twice as much.
     """
-    small, large = (_kept(supernet, probs, task, batch) for batch in (2, 4))
+    small, large = (_kept(supernet, probs, task, batch, curvature) for batch in (2, 4))
     each = (large - small) / 2
     weights = sum(weight.numel() * weight.element_size() for weight in supernet.parameters())
     return 4.0 * weights + max(0.0, small - 2 * each), MARGIN * each
 
 
-def _kept(supernet: nn.Module, probs: Mapping[str, Tensor], task: Task, batch: int) -> int:
+def _kept(supernet: nn.Module, probs: Mapping[str, Tensor], task: Task, batch: int, curvature: bool) -> int:
     device = next(supernet.parameters()).device
     kept: dict[int, int] = {}
 
@@ -40,31 +46,46 @@ def _kept(supernet: nn.Module, probs: Mapping[str, Tensor], task: Task, batch: i
     images = torch.zeros(batch, task.channels, task.height, task.width, device=device)
     images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.zeros(batch, dtype=torch.int64, device=device)
+    if curvature:
+        probs = {name: rows.detach().requires_grad_() for name, rows in probs.items()}
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = F.cross_entropy(supernet(images, probs), labels)
+        # held until it is counted, since freed memory is used again
+        held = (
+            torch.autograd.grad(loss, list(probs.values()), create_graph=True, allow_unused=True) if curvature else ()
+        )
     total = sum(kept.values())
-    del loss
+    del loss, held
     return total
 
 
-def check_fits(fixed: float, each: float, batch: int, key: str, free: float) -> None:
-    """Raise `UserError`, with the largest batch that fits, where a batch does not."""
+def check_fits(fixed: float, each: float, batch: int, key: str, free: float, *, curvature: str | None = None) -> None:
+    """Raise `UserError`, with the largest batch that fits, where a batch does not.
+
+    Args:
+        curvature: The setting that asks for more than a training step; None: it is a training step.
+    """
     if fixed + each * batch <= free:
         return
     largest = int((free - fixed) / each)
     advice = (
         f"the largest that fits is {key}={largest}" if largest >= 2 else "not even two images fit; take fewer channels"
     )
+    what = "the supernet" if curvature is None else f"the eigenvalue that {curvature}=true measures"
     raise UserError(
-        f"{key}={batch} needs about {(fixed + each * batch) / GIB:.1f} GiB for the supernet, and {free / GIB:.1f} GiB "
-        f"are free; {advice}"
+        f"{key}={batch} needs about {(fixed + each * batch) / GIB:.1f} GiB for {what}, and {free / GIB:.1f} GiB "
+        f"are free; {advice}" + ("" if curvature is None else f", or set {curvature}=false")
     )
 
 
 def free_memory(device: torch.device) -> float:
-    """Bytes that can be had: of the device on CUDA, else of the machine; infinite where that is not known."""
+    """Bytes that can be had: of the device on CUDA, else of the machine; infinite where that is not known.
+
+    What torch holds of a device without using it counts as free, since torch is who asks.
+    """
     if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return float(torch.cuda.mem_get_info(device)[0] + unused)
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:

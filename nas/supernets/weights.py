@@ -135,22 +135,34 @@ class Weights:
 
     def measure(self, probs: Mapping[str, Tensor]) -> tuple[float, float]:
         """Accuracy (fraction 0-1) and mean cross-entropy (nats) on the validation images."""
-        on_device = {name: rows.to(self.place) for name, rows in probs.items()}
-        return measure(self.supernet, on_device, self.held_out, self.recipe)
+        return measure(self.supernet, self._placed(probs), self.held_out, self.recipe)
 
-    def check_fits(self, probs: Mapping[str, Tensor]) -> None:
+    def check_fits(self, probs: Mapping[str, Tensor], curvature: str | None = None) -> None:
         """Raise `UserError`, with the largest batch that fits, where a step at these probabilities would not.
 
         An estimate, taken before the first step. What the supernet returns is looked at as that of every network.
 
+        Args:
+            probs: Probabilities on any device.
+            curvature: The setting that asks for the eigenvalue after each epoch, for the message; None: nothing does.
+
         Raises:
             TrainingFailed: It cannot be trained.
         """
-        on_device = {name: rows.to(self.place) for name, rows in probs.items()}
-        check_supernet(self.supernet, on_device, self.held_out, self.task, self.recipe)
-        fixed, each = need(self.supernet, probs, self.task)
-        batch = min(self.recipe.batch_size, len(self.train))
-        check_fits(fixed, each, batch, "supernet.batch_size", free_memory(self.place))
+        placed = self._placed(probs)
+        check_supernet(self.supernet, placed, self.held_out, self.task, self.recipe)
+        free = free_memory(self.place)
+        parts: list[tuple[Augmenter, str | None]] = [(self.train, None)]
+        if curvature is not None:
+            parts.append((self.valid, curvature))
+        for images, asked_by in parts:
+            fixed, each = need(self.supernet, placed, self.task, curvature=asked_by is not None)
+            batch = min(self.recipe.batch_size, len(images))
+            check_fits(fixed, each, batch, "supernet.batch_size", free, curvature=asked_by)
+
+    def _placed(self, probs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Probabilities on the device of the weights; those of one architecture come from the CPU."""
+        return {name: rows.to(self.place) for name, rows in probs.items()}
 
     def check_time(self, when: str) -> None:
         limit = self.recipe.time_limit

@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 import torch.utils.deterministic
 
 from nas.core import UsageError
+from nas.training.precision import products
 from nas.training.recipe import Recipe
 
 MIB = 2**20
@@ -36,7 +37,9 @@ def resolve_device(text: str) -> torch.device:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     index = int(number or 0)
     if index >= count:
-        raise UsageError(f"device={text}: this machine has {count} CUDA devices; use device=auto or device=cpu")
+        names = "" if not count else ", cuda:0" if count == 1 else f", cuda:0 to cuda:{count - 1}"
+        have = f"{count or 'no'} CUDA device{'' if count < 2 else 's'}{names}"
+        raise UsageError(f"device={text}: this machine has {have}; use device=auto or device=cpu")
     return torch.device("cuda", index)
 
 
@@ -44,15 +47,14 @@ def resolve_device(text: str) -> torch.device:
 def configured(device: torch.device, recipe: Recipe) -> Iterator[None]:
     """Apply a recipe's threads, determinism and precision to the process, and restore what was set before.
 
-    The workspace of cuBLAS alone stays: it is read once, when the first handle is made.
+    Within, the device is CUDA's current one: streams, graphs and a user's own `cuda` mean it. The workspace of cuBLAS
+    alone stays: it is read once, when the first handle is made.
     """
     before = (
         torch.get_num_threads(),
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
         torch.backends.cudnn.benchmark,
-        torch.backends.cudnn.allow_tf32,
-        torch.backends.cuda.matmul.allow_tf32,
         _filling.fill_uninitialized_memory,
     )
     if recipe.threads is not None:
@@ -64,16 +66,20 @@ def configured(device: torch.device, recipe: Recipe) -> Iterator[None]:
         # Filling fresh memory only makes programs repeat that read it before writing; it costs up to a fifth of a step
         _filling.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = device.type == "cuda" and not recipe.deterministic
-    # torch lets cuDNN round to TF32 unasked; fp32 here means fp32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = recipe.precision == "tf32"
     try:
-        yield
+        # torch lets cuDNN round to TF32 unasked; fp32 here means fp32
+        with current(device), products(tf32=recipe.precision == "tf32"):
+            yield
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1], warn_only=before[2])
-        torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = before[3], before[4]
-        torch.backends.cuda.matmul.allow_tf32 = before[5]
-        _filling.fill_uninitialized_memory = before[6]
+        torch.backends.cudnn.benchmark = before[3]
+        _filling.fill_uninitialized_memory = before[4]
+
+
+def current(device: torch.device) -> AbstractContextManager[object]:
+    """Make a device CUDA's current one; a CPU needs nothing."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 class PeakMemory:
@@ -82,6 +88,7 @@ class PeakMemory:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         if device.type == "cuda":
+            torch.cuda.init()  # type: ignore[no-untyped-call]  # there are no statistics before
             torch.cuda.reset_peak_memory_stats(device)
         else:
             _reset_process_peak()

@@ -1,0 +1,330 @@
+"""Supernets on CUDA devices that are not there (see `fake_cuda`): every strategy on every space that has one.
+
+All of it runs on the second of two devices, and a look at the first fails.
+"""
+
+import gc
+import math
+import re
+import warnings
+import weakref
+from functools import partial
+from importlib import import_module, resources
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+import torch
+from fake_cuda import FREE, GIB, fake_cuda
+from omegaconf import OmegaConf
+from relaxed import Planted, Signs
+
+from nas import Budget, UserError, search
+from nas.core import Objective, Task
+from nas.data.dataset import DataSet, Images
+from nas.discretization.perturbation import Perturbation
+from nas.evaluators.shared_weights import SharedWeights
+from nas.strategies.darts import DARTS as DARTSStrategy
+from nas.strategies.evolution import RegularizedEvolution
+from nas.strategies.lstm_controller import LSTMController
+from nas.strategies.pc_darts import PCDARTS
+from nas.strategies.random import RandomSearch
+from nas.supernets import gradient
+from nas.supernets.gradient import GradientSearch
+from nas.supernets.health import dominant_eigenvalue
+from nas.supernets.memory import free_memory, need
+from nas.supernets.recipe import SupernetRecipe
+from search_spaces.darts import DARTS
+from search_spaces.nasbench201 import NASBench201
+
+SECOND = "cuda:1"
+SPACES = MappingProxyType({"nasbench201": (NASBench201, 1), "darts": (DARTS, 3)})
+"""Relaxable spaces, and the fewest cells that have every kind of cell."""
+QUICK = {"batch_size": 6, "train_images": 6, "valid_images": 6, "lr": 0.025, "nesterov": False, "threads": 1}
+
+
+class Small(DataSet):
+    """Noise of 8x8 pixels in three classes."""
+
+    name = "small"
+    task = Task(channels=3, height=8, width=8, classes=3)
+
+    def __init__(self) -> None:
+        super().__init__(0.5, 0)
+
+    def read_train(self) -> Images:
+        rng = torch.Generator().manual_seed(0)
+        pixels = torch.randint(0, 256, (48, 3, 8, 8), generator=rng, dtype=torch.uint8)
+        return Images(pixels, torch.arange(48) % 3, (0.5,) * 3, (0.25,) * 3)
+
+    def read_test(self) -> Images:
+        return self.read_train()
+
+
+class Killed(Exception):
+    pass
+
+
+def gradient_strategies():
+    """Names of all strategies that search on a supernet, with their classes."""
+    found = {}
+    for file in sorted((resources.files("configs") / "strategy").iterdir(), key=lambda file: file.name):
+        config = OmegaConf.load(str(file))
+        if any(
+            "override /supernet@_global_.supernet" in part for part in config.get("defaults", []) if part != "_self_"
+        ):
+            module, _, name = config._target_.rpartition(".")
+            found[file.name.removesuffix(".yaml")] = getattr(import_module(module), name)
+    return found
+
+
+STRATEGIES = gradient_strategies()
+VARIANTS = [*STRATEGIES, "darts second order", "drnas partial channels"]
+
+
+def made(variant, space, **more):
+    name, _, option = variant.partition(" ")
+    options = {
+        "second order": {"order": "second"},
+        "partial channels": {"partial_channels": 2},
+        "": {},
+    }[option] | more
+    if name == "pc_darts":
+        options["warmup"] = 0
+    return STRATEGIES[name](space=space, objective=Objective(), **{"epochs": 2} | options)
+
+
+def recipe_of(cells, **more):
+    return SupernetRecipe(epochs=1, **QUICK | {"network": {"channels": 4, "cells": cells}} | more)
+
+
+def test_the_published_strategies_are_all_here():
+    assert {"darts", "drnas", "gdas", "pc_darts"} <= set(STRATEGIES)
+
+
+def cases():
+    """Every variant on every space; on the larger one, what differs from another in the order alone is slow."""
+    for space in SPACES:
+        for variant in VARIANTS:
+            slow = space == "darts" and variant in ("darts second order", "drnas partial channels")
+            yield pytest.param(variant, space, marks=[pytest.mark.slow] if slow else [])
+
+
+@pytest.mark.parametrize(("variant", "space"), list(cases()))
+def test_every_gradient_search_runs_on_cuda_and_resumes(variant, space, tmp_path, monkeypatch):
+    monkeypatch.setattr(gradient, "dominant_eigenvalue", partial(dominant_eigenvalue, iterations=1))
+    kind, cells = SPACES[space]
+    space, epochs = kind(), 2 if cells == 1 else 1
+    watched = {"eigenvalue": True} if variant == "darts" and cells == 1 else {}
+
+    def searched(report):
+        work = GradientSearch(space, Small(), recipe_of(cells), tmp_path)
+        return work(made(variant, space, epochs=epochs, **watched), 0, 5, SECOND, report)
+
+    def die(_epochs, curve):
+        if len(curve) == 1:
+            raise Killed
+
+    with fake_cuda(count=2, only=1):
+        with pytest.raises(Killed):
+            searched(die)
+        seen = []
+        found = searched(lambda _epochs, curve: seen.append(len(curve)))
+    assert seen == list(range(1, epochs + 1))
+    assert space.is_valid(found.architecture)
+    assert all(math.isfinite(value) for metrics in found.curve for value in metrics.values())
+    assert all(("alpha_eigenvalue" in metrics) == bool(watched) for metrics in found.curve)
+
+
+@pytest.mark.parametrize("variant", ["darts", "darts second order", "pc_darts"])
+def test_a_step_is_replayed_as_a_graph_with_the_numbers_of_the_cpu(variant):
+    """Without the warning that it cannot be: nothing in it looks at the device or copies from the host."""
+    space = Planted()
+    recipe = SupernetRecipe(epochs=1, batch_size=32, train_images=192, lr=0.1, nesterov=False, flip=False, threads=1)
+    options = {"partial_channels": 1} if variant == "pc_darts" else {}
+
+    def searched(device):
+        return GradientSearch(space, Signs(), recipe)(made(variant, space, **options), 0, 5, device, lambda *_: None)
+
+    expected = searched("cpu")
+    with fake_cuda(count=2, only=1) as cuda, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = searched(SECOND)
+    # of six steps an epoch two are ordinary, then the step is recorded and replayed four times
+    assert (cuda.captures, cuda.replays) == (2, 8)
+    for ours, theirs in zip(found.curve, expected.curve, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    assert found.architecture == expected.architecture
+
+
+def test_a_step_that_copies_from_the_host_is_not_replayed_and_says_so():
+    class Copying(DARTSStrategy):
+        def probs(self, rng):
+            ones = torch.ones(4)
+            return {name: rows * ones.to(rows.device) for name, rows in super().probs(rng).items()}
+
+    space = Planted()
+    strategy = Copying(space=space, objective=Objective(), epochs=1)
+    recipe = SupernetRecipe(epochs=1, batch_size=32, train_images=128, nesterov=False, threads=1)
+    with fake_cuda() as cuda, pytest.warns(UserWarning, match="not replayed as a CUDA graph .*capturing"):
+        GradientSearch(space, Signs(), recipe)(strategy, 0, 5, "cuda", lambda *_: None)
+    assert cuda.replays == 0
+
+
+def test_the_memory_of_a_finished_search_is_free_at_once(monkeypatch):
+    """Without the garbage collector, that is: nothing refers to itself in a circle."""
+    kept = []
+
+    class Watched(gradient.Weights):
+        def __init__(self, *args, **more):
+            super().__init__(*args, **more)
+            kept.append(weakref.ref(self.supernet))
+
+    monkeypatch.setattr(gradient, "Weights", Watched)
+    space = Planted()
+    recipe = SupernetRecipe(epochs=1, batch_size=32, train_images=192, nesterov=False, threads=1)
+    gc.collect()
+    gc.disable()
+    try:
+        with fake_cuda() as cuda:
+            GradientSearch(space, Signs(), recipe)(made("darts", space), 0, 5, "cuda", lambda *_: None)
+            assert cuda.replays > 0
+            assert [reference() for reference in kept] == [None]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("space", ["nasbench201", pytest.param("darts", marks=pytest.mark.slow)])
+def test_perturbation_reads_a_cell_off_on_cuda_and_resumes(space, tmp_path, monkeypatch):
+    kind, cells = SPACES[space]
+    space, tuned = kind(), []
+    monkeypatch.setattr("nas.discretization.perturbation._candidates", lambda *_: [1, 3])
+    tune = gradient._Run.tune
+
+    def searched(stop):
+        def counted(run, probs, epochs):
+            tuned.append(run.tuned)
+            tune(run, probs, epochs)
+            if stop and run.asked == 2:
+                raise Killed
+
+        monkeypatch.setattr(gradient._Run, "tune", counted)
+        strategy = DARTSStrategy(space=space, objective=Objective(), epochs=1, discretization=Perturbation(1))
+        return GradientSearch(space, Small(), recipe_of(cells), tmp_path)(strategy, 0, 5, SECOND, lambda *_: None)
+
+    with fake_cuda(count=2, only=1):
+        with pytest.raises(Killed):
+            searched(stop=True)
+        found = searched(stop=False)
+    assert space.is_valid(found.architecture)
+    assert tuned[:5] == [0, 1, 2, 2, 2]  # two decisions, a kill, both taken up again without training, and a third
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize(
+    ("strategy", "train"),
+    [
+        (RandomSearch, {"train": "before"}),
+        (RegularizedEvolution, {"train": "before", "sampling": "fair"}),
+        (LSTMController, {"train": "on_proposal"}),
+    ],
+    ids=["rsps", "spos", "enas"],
+)
+def test_shared_weights_train_score_and_resume_on_cuda(strategy, train, space, tmp_path):
+    kind, cells = SPACES[space]
+    space = kind()
+
+    def searched(trials=2):
+        evaluator = SharedWeights(space, Small(), recipe_of(cells), **train)
+        evaluator.keep_in(tmp_path)
+        return search(space, strategy, evaluator, budget=Budget(trials=trials), device=SECOND, seed=1)
+
+    with fake_cuda(count=2, only=1):
+        first, again = searched(), searched()
+    assert [trial.error for trial in first.trials] == [None, None]
+    if train["train"] == "before":  # the second took up what the first has trained
+        assert [trial.metrics for trial in again.trials] == [trial.metrics for trial in first.trials]
+
+
+def test_what_torch_holds_of_a_device_without_using_it_is_free():
+    with fake_cuda(count=2, only=1) as cuda:
+        assert free_memory(torch.device(SECOND)) == FREE
+        cuda.reserved, cuda.allocated = 10 * GIB, 4 * GIB
+        assert free_memory(torch.device(SECOND)) == FREE + 6 * GIB
+
+
+def test_weights_of_edges_are_the_softmax_over_the_edges_into_each_node():
+    """Hand-made: of NAS-Bench-201's six edges one leads to node 1, two to node 2, three to node 3."""
+    strategy = PCDARTS(space=NASBench201(), objective=Objective())
+    strategy.begin(np.random.default_rng(0), torch.device("cpu"))
+    with torch.no_grad():
+        strategy.parameters["cell_edges"].copy_(torch.tensor([1.0, 2.0, 0.5, 0.1, 0.2, 0.3]))
+    found = strategy.expected()["cell_edges"]
+    targets = NASBench201().targets["cell"]
+    for node in set(targets):
+        rows = [row for row, target in enumerate(targets) if target == node]
+        values = np.exp([[1.0, 2.0, 0.5, 0.1, 0.2, 0.3][row] for row in rows])
+        assert found[rows].tolist() == pytest.approx((values / values.sum()).tolist())
+
+
+def test_a_batch_that_only_the_eigenvalue_has_no_room_for_is_refused(monkeypatch):
+    space = NASBench201()
+    strategy = made("darts", space)
+    run = gradient._Run(GradientSearch(space, Small(), recipe_of(1)), strategy, 5, torch.device("cpu"), None)
+    probs = {name: rows.detach() for name, rows in strategy.expected().items()}
+    needs = [gradient_need(run, probs, curvature) for curvature in (False, True)]
+    assert 1.5 < needs[1] / needs[0] < 4
+    monkeypatch.setattr("nas.supernets.weights.free_memory", lambda _device: sum(needs) / 2)
+    run.weights.check_fits(probs)
+    with pytest.raises(UserError, match=r"eigenvalue that strategy\.early_stopping=true.*supernet\.batch_size=\d"):
+        run.weights.check_fits(probs, "strategy.early_stopping")
+
+
+def test_an_epoch_is_not_lost_where_memory_runs_out_in_the_eigenvalue(monkeypatch):
+    """The largest batch that fits is found, told, and kept for the epochs that follow; the training stays the same."""
+    space, sizes = Planted(), []
+    recipe = SupernetRecipe(epochs=1, batch_size=32, train_images=64, nesterov=False, threads=1)
+
+    def searched(**more):
+        strategy = DARTSStrategy(space=space, objective=Objective(), epochs=3, **more)
+        return GradientSearch(space, Signs(), recipe)(strategy, 0, 5, "cpu", lambda *_: None)
+
+    class Tight(gradient.Weights):
+        def batches(self, augmenter, epoch, part):
+            for images, labels in super().batches(augmenter, epoch, part):
+                yield (Counted.of(images) if part == 3 else images), labels
+
+    class Counted(torch.Tensor):
+        @staticmethod
+        def of(images):
+            return images.as_subclass(Counted)
+
+    def measure(loss, alphas, rng):
+        size = sizes.pop()
+        if size > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return float(size)
+
+    plain = searched()
+    forward = space.supernet(Task(1, 2, 2, 2)).__class__.forward
+
+    def seen(network, images, probs, every=False):
+        if isinstance(images, Counted):
+            sizes.append(len(images))
+            images = images.as_subclass(torch.Tensor)
+        return forward(network, images, probs, every)
+
+    monkeypatch.setattr("relaxed.Supernet.forward", seen)
+    monkeypatch.setattr(gradient, "Weights", Tight)
+    monkeypatch.setattr(gradient, "dominant_eigenvalue", measure)
+    with pytest.warns(UserWarning, match="after epoch 1 is measured on 8 images: out of memory") as told:
+        found = searched(eigenvalue=True)
+    assert [re.findall(r"on (\d+) images", str(one.message)) for one in told] == [["16"], ["8"]]
+    assert [metrics["alpha_eigenvalue"] for metrics in found.curve] == [8.0] * 3
+    unwatched = [{k: v for k, v in metrics.items() if k != "alpha_eigenvalue"} for metrics in found.curve]
+    assert unwatched == [dict(metrics) for metrics in plain.curve]
+
+
+def gradient_need(run, probs, curvature):
+    fixed, each = need(run.weights.supernet, probs, run.task, curvature=curvature)
+    return fixed + each * run.recipe.batch_size
