@@ -11,8 +11,10 @@ import importlib
 import importlib.util
 import pkgutil
 import shlex
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 import nas.export.formats
-from nas.core import UsageError, one_of, whole_number
+from nas.core import UsageError, UserError, located, one_of, whole_number
 from nas.drawing.picture import cell_figure, network_figure, save
 from nas.drawing.stages import stages
 from nas.export import card
@@ -36,6 +38,7 @@ from nas.settings import recorded_parts
 from nas.store.leaderboard import find_trial
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from torch import Tensor
 
     from nas.settings import Settings
@@ -99,22 +102,72 @@ def _untrained(chosen: Selection) -> str:
 
 
 def _written(model: Model, asked: Sequence[str], folder: Path, expected: Tensor) -> dict[str, Checked]:
-    """Forms written and checked, each once."""
+    """Forms written and checked, each once.
+
+    Raises:
+        UserError: one of them cannot be; it names those that can.
+    """
     checked: dict[str, Checked] = {}
     for name, module in forms().items():
         if name in asked:
-            module.write(model, folder)
-            checked[name] = check(model, name, module, folder, expected)
+            try:
+                checked[name] = _one(model, name, module, folder, expected)
+            except UserError as error:
+                others = _others(model, name, checked, folder, expected)
+                raise UserError(f"{error}; format=[{','.join([GENOTYPE, *others])}] works") from None
     return checked
 
 
+def _one(model: Model, name: str, module: ModuleType, folder: Path, expected: Tensor) -> Checked:
+    """A form written and checked."""
+    try:
+        module.write(model, folder)
+    except UserError as error:
+        raise UserError(f"format={name}: {error}; nothing was kept") from None
+    return check(model, name, module, folder, expected)
+
+
+def _others(model: Model, failed: str, checked: Mapping[str, Checked], folder: Path, expected: Tensor) -> list[str]:
+    """Forms that can be written where one cannot."""
+    works = []
+    for name, module in forms().items():
+        if name == failed or any(importlib.util.find_spec(needed) is None for needed in module.NEEDS):
+            continue
+        if name not in checked:
+            try:
+                _one(model, name, module, folder, expected)
+            except UserError:
+                continue
+        works.append(name)
+    return works
+
+
 def _pictures(model: Model, folder: Path) -> list[str]:
-    """Draw the cells and the network; the names of the PNGs."""
-    figures = {name: cell_figure(cell) for name, cell in model.space.graphs(model.architecture).items()}
-    figures["network"] = network_figure(stages(model.network, model.task))
-    for name, figure in figures.items():
-        save(figure, folder, name)
-    return [f"{name}.png" for name in figures]
+    """Draw the cells and the network; the names of the PNGs.
+
+    A picture says nothing that the export needs, so one that cannot be drawn is left out with a warning.
+    """
+    drawn = []
+    draw: dict[str, Callable[[], Figure]] = {"network": lambda: network_figure(stages(model.network, model.task))}
+    try:
+        cells = model.space.graphs(model.architecture)
+    except Exception as error:  # noqa: BLE001 - a space of the user's own
+        warnings.warn(
+            f"no pictures of the cells: graphs of space={model.space_name} fails ({located(error)})", stacklevel=2
+        )
+        cells = {}
+    draw = {name: partial(cell_figure, cell) for name, cell in cells.items()} | draw
+    for name, make in draw.items():
+        try:
+            save(make(), folder, name)
+        except Exception as error:  # noqa: BLE001 - of matplotlib, its settings, or a network of the user's
+            warnings.warn(f"no picture {name}.png: it cannot be drawn ({located(error)})", stacklevel=2)
+            for file in folder.glob(f"{name}.*"):
+                if file.suffix in (".png", ".svg"):
+                    file.unlink()
+        else:
+            drawn.append(f"{name}.png")
+    return drawn
 
 
 def _formats(given: object) -> list[str]:

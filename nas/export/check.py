@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.core import UserError
+from nas.core import UserError, located
 from nas.export import replay
 from nas.export.model import Model
 
@@ -41,10 +41,33 @@ class Checked:
 
 
 def original(model: Model) -> tuple[Tensor, Checked]:
-    """Logits of the network itself, and how it does; without latencies, which a process of this age would bias."""
+    """Logits of the network itself, and how it does; without latencies, which a process of this age would bias.
+
+    Raises:
+        UserError: it gives no logits, or others for a batch of one image than for several.
+    """
+    images, name = model.inputs(), type(model.network).__name__
     with torch.inference_mode():
-        logits = torch.cat(replay.logits(model.network, model.inputs())).clone()
-    return logits, Checked((), 0.0, _tolerance(logits), _accuracy(logits, model), {})
+        try:
+            logits = torch.cat(replay.logits(model.network, images)).clone()
+            together = torch.cat([model.network(part) for part in torch.split(images, replay.BATCH)])
+        except replay.NotLogits as error:
+            raise UserError(f"{name} cannot be exported: in evaluation {error}") from None
+        except Exception as error:  # noqa: BLE001 - whatever a network of the user's raises
+            raise UserError(f"{name} cannot be exported: in evaluation it fails ({located(error)})") from None
+    tolerance = _tolerance(logits)
+    if logits.shape[1] != model.task.classes:
+        raise UserError(
+            f"{name} cannot be exported: it gives {logits.shape[1]} logits an image, expected {model.task.classes}"
+        )
+    if not bool(logits.isfinite().all()):
+        raise UserError(f"{name} cannot be exported: some of its logits are NaN or infinite")
+    if not (difference := _difference(together, logits)) <= tolerance:
+        raise UserError(
+            f"{name} cannot be exported: in evaluation the logits of an image change by {difference:.1e} with the "
+            "images beside it (a mean over the batch, or a squeeze without a dimension?)"
+        )
+    return logits, Checked((), 0.0, tolerance, _accuracy(logits, model), {})
 
 
 def check(model: Model, form: str, written: ModuleType, folder: Path, expected: Tensor) -> Checked:

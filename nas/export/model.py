@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
-from nas.core import Architecture, Task, UsageError
+from nas.core import Architecture, Task, UsageError, UserError
 from nas.data.dataset import Images
+from nas.export.failure import program_failure, quiet
 from nas.retraining import CHECKPOINT, read_result
 from nas.space import SearchSpace
 from nas.store.base import NoStore, Retraining, Store
@@ -74,10 +74,17 @@ class Model:
 
     @cached_property
     def program(self) -> ExportedProgram:
-        """The network as `torch.export` takes it down, for batches of any size."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch's own future
-            return export(self.network, (torch.zeros(2, *self.shape),), dynamic_shapes=({0: Dim("batch", min=1)},))
+        """The network as `torch.export` takes it down, for batches of any size.
+
+        Raises:
+            UserError: it cannot.
+        """
+        try:
+            with quiet():
+                return export(self.network, (torch.zeros(2, *self.shape),), dynamic_shapes=({0: Dim("batch", min=1)},))
+        except Exception as error:  # noqa: BLE001 - its errors have no common class
+            name = type(self.network).__name__
+            raise UserError(f"torch.export cannot take {name}: its forward {program_failure(error)}") from None
 
 
 def trained(

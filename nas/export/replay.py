@@ -17,10 +17,18 @@ ROUNDS = 3, 200
 """Fewest and most of them."""
 BATCHES = (1, 64)
 """Sizes that are timed."""
+FIRST = (1, 2, 16)
+"""Images of the first batches, since a form may hold for one number of images and not for another."""
 BATCH = 64
 """Images that are run at once: of more, a large network's maps are handed back to the system after each operation."""
 
 Run = Callable[[Any], Any]
+
+
+class NotLogits(ValueError):
+    """A network or a form gives something else than one row of logits for each image."""
+
+
 Form = tuple[Callable[[Path], Any], Run, Callable[[Path, list[Any]], None]]
 """Reads the images, computes the logits of a batch, writes those of all batches."""
 
@@ -91,8 +99,24 @@ def in_torch(network: Run, threads: int) -> Form:
 
 
 def logits(run: Run, images: Any) -> list[Any]:
-    """Of all images, batch by batch."""
-    return [run(images[first : first + BATCH]) for first in range(0, len(images), BATCH)]
+    """Of all images, batch by batch: of one image first, then of 2, of 16, and of the others.
+
+    Raises:
+        NotLogits: a batch gives something else than one row of logits for each of its images.
+    """
+    found: list[Any] = []
+    start = 0
+    while start < len(images):
+        size = FIRST[len(found)] if len(found) < len(FIRST) else BATCH
+        batch = images[start : start + size]
+        made = run(batch)
+        shape = getattr(made, "shape", None)
+        if shape is None or len(shape) != 2 or len(made) != len(batch):
+            got = f"a {type(made).__name__}" if shape is None else f"shape {tuple(shape)}"
+            raise NotLogits(f"a batch of {len(batch)} gives {got}, expected logits of shape ({len(batch)}, classes)")
+        found.append(made)
+        start += size
+    return found
 
 
 def latency(run: Run, images: Any) -> float:

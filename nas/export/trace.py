@@ -8,10 +8,8 @@ asks for one is refused, since it may decide by it. Modules with a forward of th
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from nas.export.failure import running_line
 from nas.export.graph import Frame, Node, TraceError, itemised, leaves, mapped
 from nas.export.leaves import Leaf, leaf
 from nas.export.spelling import spelled
@@ -30,7 +29,6 @@ READS = frozenset({
     "numpy", "is_nonzero", "equal", "allclose",
 })  # fmt: skip
 """Functions that give values of tensors to Python."""
-LIBRARY = str(Path(torch.__file__).parent)
 CALL = nn.Module.__call__
 
 
@@ -119,7 +117,7 @@ class _Recorder(TorchFunctionMode):
         if self.paused or not self.stack:
             return function(*args, **kwargs)
         with self.pause():
-            self.line = _line()
+            self.line = running_line()
             return self._function(function, args, kwargs)
 
     def _function(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -160,7 +158,7 @@ class _Recorder(TorchFunctionMode):
         """A module's call within a forward."""
         frame = self.stack[-1]
         with self.pause():
-            self.line = _line()
+            self.line = running_line()
             name = self._name_of(child, frame)
             if type(child) is nn.Identity:
                 return args[0]
@@ -367,11 +365,3 @@ def _storage(tensor: Tensor) -> int:
 
 def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}_{number}"
-
-
-def _line() -> str:
-    """File and number of the line outside of torch and of this file that is running."""
-    frame = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith((LIBRARY, __file__)):
-        frame = frame.f_back  # type: ignore[assignment]
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame is not None else ""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
+from nas.core import UserError
+from nas.export.failure import onnx_failure, quiet
 from nas.export.model import Model
 
 FILES = ("model.onnx",)
@@ -22,18 +20,21 @@ def write(model: Model, folder: Path) -> None:
     import onnx
 
     path = folder / FILES[0]
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx", "onnxscript"):
-        warnings.simplefilter("ignore")  # of torch's own future
-        torch.onnx.export(
-            model.program,
-            (),
-            str(path),
-            dynamo=True,
-            input_names=["images"],
-            output_names=["logits"],
-            external_data=False,
-            verbose=False,
-        )
+    program = model.program
+    try:
+        with quiet():
+            torch.onnx.export(
+                program,
+                (),
+                str(path),
+                dynamo=True,
+                input_names=["images"],
+                output_names=["logits"],
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:  # noqa: BLE001 - its errors have no common class
+        raise UserError(onnx_failure(error, program, model.network, torch.zeros(2, *model.shape))) from None
     written = onnx.load(str(path))
     about = {
         "arch": model.text,
@@ -43,15 +44,3 @@ def write(model: Model, folder: Path) -> None:
     }
     onnx.helper.set_model_props(written, about)
     onnx.save(written, str(path))
-
-
-@contextlib.contextmanager
-def _quiet(*names: str):  # type: ignore[no-untyped-def]
-    before = {name: logging.getLogger(name).level for name in names}
-    try:
-        for name in names:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
+from nas.export.failure import quiet
 from nas.export.model import Model
 
 FILES = ("model.pt2",)
@@ -16,6 +16,6 @@ ALONE = True
 
 
 def write(model: Model, folder: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's own future
-        torch.export.save(model.program, folder / FILES[0])
+    program = model.program
+    with quiet():
+        torch.export.save(program, folder / FILES[0])

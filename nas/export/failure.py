@@ -1,0 +1,121 @@
+"""What torch's exporters say of a network that they cannot take, in a sentence with the line of the forward."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+from torch.overrides import TorchFunctionMode
+
+HERE = str(Path(__file__).parent)
+TORCH = str(Path(torch.__file__).parent)
+
+
+def line_of(error: BaseException) -> str:
+    """File and number of the last line outside of torch and of the exporter that an error passed; empty if none."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((TORCH, HERE, "<"))
+    ]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
+
+def program_failure(error: Exception) -> str:
+    """Why `torch.export` cannot take a network: continues "its forward …"."""
+    line = line_of(error)
+    if isinstance(error, GuardOnDataDependentSymNode):
+        reason = "decides by a value what is done"
+    elif "Constraints violated" in str(error):
+        reason = "works for one number of images only"
+    else:
+        reason = f"raises there: {_short(error)}"
+    return f"{reason}{f' ({line})' if line else ''}"
+
+
+def onnx_failure(error: BaseException, program: ExportedProgram, network: nn.Module, images: Tensor) -> str:
+    """Why a program has no ONNX form: the operation, with the line of the forward that it comes from.
+
+    Args:
+        images: that the network takes.
+    """
+    texts = [str(error)]
+    while error.__cause__ is not None:
+        error = error.__cause__
+        texts.append(str(error))
+    text = " ".join(texts)
+    operation = re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", text)
+    if operation is None:
+        return _short(error)
+    node = re.search(r"translating node %(\w+)", text)
+    line = _line_of_node(node.group(1), program, network, images) if node else ""
+    return f"ONNX has no form of {operation.group(1)}{f' ({line})' if line else ''}"
+
+
+def _line_of_node(name: str, program: ExportedProgram, network: nn.Module, images: Tensor) -> str:
+    """The line that calls the function which a node comes from; nodes know only its name and which call it was."""
+    for graph in (program.graph, program.run_decompositions().graph):  # ONNX is written from the second
+        for node in graph.nodes:
+            # ONNX may have taken an operation apart once more, into one with the end of its name
+            if node.name.endswith(name) and "torch_fn" in node.meta:
+                call, function = node.meta["torch_fn"]
+                with _Lines(function.rpartition(".")[2]) as found, torch.no_grad():
+                    network(images)
+                number = int(call.rpartition("_")[2]) - 1
+                return found.lines[number] if number < len(found.lines) else ""
+    return ""
+
+
+class _Lines(TorchFunctionMode):
+    """Collects the lines that call a function of torch."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.lines: list[str] = []
+
+    def __torch_function__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(function, "__name__", "") == self.name:
+            self.lines.append(running_line())
+        return function(*args, **(kwargs or {}))
+
+
+def running_line() -> str:
+    """File and number of the innermost line outside of torch and of the exporter that is running."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith((TORCH, HERE)):
+        frame = frame.f_back
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame is not None else ""
+
+
+def _short(error: BaseException) -> str:
+    """The first line of an error."""
+    text = next(iter(str(error).strip().splitlines()), "") or "no message"
+    return f"{type(error).__name__}: {text[:200]}"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without what torch's exporters print, log and warn of."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    silence = io.StringIO()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+            warnings.simplefilter("ignore")  # of torch's own future
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,127 @@
+"""`nas export` of networks that cannot leave, or not in every form: a sentence with the line, and nothing is kept."""
+
+import json
+
+import pytest
+
+SPACE = """
+from types import MappingProxyType
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from nas import SearchSpace
+
+
+class Network(nn.Module):
+    def __init__(self, kind, task):
+        super().__init__()
+        self.kind = kind
+        self.features = nn.Conv2d(task.channels, 4, 3, padding=1)
+        self.classifier = nn.Linear(4, 7 if kind == "few" else task.classes)
+
+    def forward(self, x):
+        x = self.features(x)
+        if self.kind == "squeezed":
+            return self.classifier(F.adaptive_avg_pool2d(x, 1).squeeze())
+        if self.kind == "beside":
+            x = x - x.mean(0)
+        if self.kind == "decided" and x.mean() > 1000:
+            x = -x
+        if self.kind == "larger":
+            x = F.max_pool2d(F.max_pool2d(x, 3), 3)
+        if self.kind == "not_a_number":
+            x = x * float("nan")
+        pooled = x.mean((2, 3))
+        if self.kind == "special":
+            pooled = torch.special.bessel_j0(pooled)
+        logits = self.classifier(pooled)
+        return (pooled, logits) if self.kind == "features" else logits
+
+
+class MySpace(SearchSpace):
+    choices = MappingProxyType({"kind": (
+        "plain", "squeezed", "beside", "decided", "larger", "not_a_number", "special", "few", "features")})
+
+    def build(self, architecture, task, network=None):
+        (kind,) = self.options(architecture)
+        return Network(kind, task)
+"""
+DECIDED = SPACE.splitlines().index('        if self.kind == "decided" and x.mean() > 1000:') + 1
+SPECIAL = SPACE.splitlines().index("            pooled = torch.special.bessel_j0(pooled)") + 1
+LARGER = SPACE.splitlines().index("            x = F.max_pool2d(F.max_pool2d(x, 3), 3)") + 1
+
+
+@pytest.fixture
+def export(nas, tmp_path):
+    (tmp_path / "my_space.py").write_text(SPACE)
+    (tmp_path / "conf" / "space").mkdir(parents=True)
+    (tmp_path / "conf" / "space" / "mine.yaml").write_text("_target_: my_space.MySpace\n")
+
+    def run(kind, *words):
+        return nas("--config-dir", "conf", "export", "space=mine", "data=digits", f"arch=kind={kind}", "images=20",
+                   "out=won", *words)  # fmt: skip
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("squeezed", "in evaluation a batch of 1 gives shape (10,), expected logits of shape (1, classes)"),
+        ("features", "in evaluation a batch of 1 gives a tuple, expected logits of shape (1, classes)"),
+        ("few", "it gives 7 logits an image, expected 10"),
+        ("beside", "with the images beside it"),
+        ("larger", f"my_space.py:{LARGER}, in forward"),
+        ("not_a_number", "some of its logits are NaN or infinite"),
+    ],
+)
+def test_a_network_that_is_wrong_is_refused_before_anything_is_written(export, tmp_path, kind, reason):
+    done = export(kind, "format=[onnx,python,state]")
+    assert done.returncode == 1
+    assert done.stderr.startswith("nas: Network cannot be exported: ")
+    assert reason in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "won").exists()
+
+
+@pytest.mark.parametrize(
+    ("form", "reason"),
+    [
+        ("onnx", "torch.export cannot take Network: its forward decides by a value what is done"),
+        ("python", "Network cannot be written as source: its forward decides by a value what is done"),
+    ],
+)
+def test_a_form_that_cannot_be_written_names_the_line_and_those_that_can(export, tmp_path, form, reason):
+    done = export("decided", f"format=[{form},genotype]")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"nas: format={form}: {reason} (my_space.py:{DECIDED}); nothing was kept; format=[genotype,state] works\n"
+    )
+    assert not (tmp_path / "won").exists()
+
+
+def test_what_onnx_has_no_form_of_is_named(export):
+    done = export("special", "format=onnx")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"nas: format=onnx: ONNX has no form of prims.bessel_j0 (my_space.py:{SPECIAL}); ")
+    assert done.stderr.endswith("nothing was kept; format=[genotype,python,state,torch_export] works\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_picture_that_cannot_be_drawn_takes_no_export_with_it(export, tmp_path, monkeypatch):
+    def broken(_stages):
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr("nas.commands.export.network_figure", broken)
+    done = export("plain", "format=state")
+    assert done.returncode == 0, done.stderr
+    assert "nas: warning: no picture network.png: it cannot be drawn (RuntimeError: no font" in done.stderr
+    assert sorted(path.name for path in (tmp_path / "won").iterdir()) == [
+        "MODEL_CARD.md",
+        "model.json",
+        "model.safetensors",
+    ]
+    assert "network.png" not in (tmp_path / "won" / "MODEL_CARD.md").read_text()
+    assert set(json.loads((tmp_path / "won" / "model.json").read_text())["formats"]) == {"state"}
