@@ -28,6 +28,14 @@ Architecture: TypeAlias = tuple[int, ...]
 Metrics: TypeAlias = Mapping[str, float]
 """Metric name -> value. Accuracies are fractions 0-1, times seconds, parameters and FLOPs (MACs) counts."""
 
+UNCOUNTED = "uncounted:"
+"""Prefix of a metric that names an operator whose work is missing in `flops`; its value is the number of calls."""
+
+
+def uncounted(metrics: Metrics) -> list[str]:
+    """Names of the operators whose work is missing in the `flops` of these metrics."""
+    return sorted(name.removeprefix(UNCOUNTED) for name in metrics if name.startswith(UNCOUNTED))
+
 
 # --- errors ------------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from nas.core import (
     UsageError,
     UserError,
     located,
+    uncounted,
 )
 from nas.data.lock import locked_test_set
 
@@ -104,6 +105,12 @@ class Evaluation:
             )
         if not math.isfinite(metrics[name]):
             raise TrialFailed("not_finite", f"{name} is {metrics[name]}; expected a finite number")
+        if name == "flops" and uncounted(metrics):
+            raise TrialFailed(
+                "uncounted",
+                f"objective.metric=flops, but {', '.join(uncounted(metrics))} cannot be counted; register a formula "
+                "with torch.utils.flop_counter.register_flop_formula, or choose another objective.metric",
+            )
 
 
 def plain(metrics: Metrics) -> dict[str, float]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from nas.core import (
+    UNCOUNTED,
     AnswersEveryQuery,
     Comparable,
     DescribesArchitecture,
@@ -40,6 +41,7 @@ from nas.executors.base import Executor, Jobs
 from nas.executors.inline import Inline
 from nas.plan import Plan, check_learner, check_supernets, to_watchers, with_search
 from nas.randomness import TrialRandom, training_seed
+from nas.recount import check_counts
 from nas.space import SearchSpace
 from nas.store.base import Run, RunRecord, Store, check_run_name
 from nas.store.memory import MemoryStore
@@ -171,6 +173,7 @@ def search(
         spec = Run(run, seed, _jsonable(config), _jsonable(protocol), environment())
         record = stack.enter_context((store or MemoryStore()).open(spec))
         _warn_of_changes(record, spec.environment)
+        check_counts(record, evaluator)
         asks_again = isinstance(evaluator, AnswersEveryQuery) and evaluator.answers_every_query
         for listener in listeners:
             listener.start(run, sorted(record.trials, key=_number), budget.trials, objective)
@@ -359,6 +362,7 @@ class _Session:
             return None
         architecture, metrics = plan.proposal.architecture, dict(earlier.metrics)
         if architecture != earlier.proposal.architecture and isinstance(self.evaluator, DescribesArchitecture):
+            metrics = {name: value for name, value in metrics.items() if not name.startswith(UNCOUNTED)}
             metrics |= self.evaluator.architecture_metrics(architecture)
         return replace(
             earlier,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
 
-from nas.core import UsageError, one_of, whole_number
+from nas.core import UsageError, one_of, uncounted, whole_number
 from nas.listeners.tensorboard import draw_curve
 from nas.output import amount, counted, print_json, run_folder
 from nas.retraining import CHECKPOINT, Subject, retrain
@@ -141,6 +141,8 @@ def _report(retraining: Retraining, new: bool, epochs: int, out: str | None) -> 
     if "valid_accuracy" in metrics:
         print(f"valid accuracy {metrics['valid_accuracy']:.4f}")
     print(f"parameters     {amount(metrics['parameters'])}")
+    without = f", without {', '.join(uncounted(metrics))} (no formula)" if uncounted(metrics) else ""
+    print(f"FLOPs          {amount(metrics['flops'])}{without}")
     print(f"seconds        {retraining.seconds:.1f}")
     print(f"checkpoint     {_near(Path(retraining.folder) / CHECKPOINT)}")
 
