@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from nas.import_path import current_folder_last
+
+current_folder_last()  # before anything of the library is imported
+
+# ruff: noqa: E402
+import nas.interrupt  # noqa: F401 (before all that takes a second to import)
+
+# isort: split
 from importlib.metadata import PackageNotFoundError, version
 
+from nas.budget import Budget
 from nas.core import (
     Architecture,
     Context,
@@ -16,7 +25,7 @@ from nas.core import (
     UsageError,
     UserError,
 )
-from nas.search import Budget, SearchResult, search
+from nas.search import SearchResult, search
 from nas.space import SearchSpace
 
 try:

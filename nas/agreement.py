@@ -1,6 +1,11 @@
 """How well shared weights rank architectures: Kendall's rank correlation with a table, or else with retrainings.
 
 What they are held against may be test accuracies, so this is for after a search.
+
+Weights that were trained before the search score an architecture as they did in its trial, so every trial whose truth
+is known takes part. Weights that have learnt since score anew, which takes a pass over the validation images each: of
+many architectures a sample takes part, evenly spread over the run's ranking. The best alone would not do: a rank
+correlation over a narrow range is lower.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ from nas.store.leaderboard import Entry, recipe_key
 LEAST = 3
 """Architectures below which a rank correlation says nothing."""
 MOST = 100
-"""Architectures that are scored for it, the best of the run first."""
+"""Architectures that are scored anew for it."""
 
 
 @dataclass(frozen=True)
@@ -30,24 +35,27 @@ class Agreement:
         against: what the truth is, such as `c10_test_acc_200`.
         tau: -1 to 1; 1 where both rank alike, 0 where one says nothing of the other.
         p_value: two-sided, of tau being 0.
-        n: architectures.
+        n: architectures that it was computed over.
+        of: architectures of the run whose truth is known; where they are more than `n`, those are evenly spread over
+            the run's ranking.
     """
 
     against: str
     tau: float
     p_value: float
     n: int
+    of: int
 
 
 def agreement(
     evaluator: Learns, entries: Sequence[Entry], device: str, begin: Callable[[], None]
 ) -> Agreement | None:  # fmt: skip
-    """Score the architectures of a run anew, and hold that against what is known of them.
+    """Hold the scores of a run's architectures against what is known of them.
 
     Args:
         entries: of the run's leaderboard, best first.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        begin: brings the weights to where the run left them; called only where there is something to hold them against.
+        begin: brings the weights to where the run left them; called only where something is to be scored anew.
 
     Returns:
         None where too little is known.
@@ -56,16 +64,27 @@ def agreement(
     against, truth = _tabulated(evaluator, done)
     if not truth:
         against, truth = "test accuracy after retraining", _retrained(done)
-    chosen = list(truth)[:MOST]
+    chosen = spread(list(truth), MOST) if evaluator.sequential else list(truth)
     expected = [truth[architecture] for architecture in chosen]
     if len(chosen) < LEAST or np.ptp(expected) == 0:
         return None
-    begin()
-    scores = evaluator.scores(chosen, device)
+    if evaluator.sequential:
+        begin()
+        scores = evaluator.scores(chosen, device)
+    else:
+        known = {entry.trial.proposal.architecture: entry.score for entry in done}
+        scores = [known[architecture] or 0.0 for architecture in chosen]
     if np.ptp(scores) == 0:
         return None
     found = scipy.stats.kendalltau(scores, expected)
-    return Agreement(against, float(found.statistic), float(found.pvalue), len(chosen))
+    return Agreement(against, float(found.statistic), float(found.pvalue), len(chosen), len(truth))
+
+
+def spread(ranked: Sequence[Architecture], most: int) -> list[Architecture]:
+    """At most this many of a ranking, evenly spread over it, the first and the last among them."""
+    if len(ranked) <= most:
+        return list(ranked)
+    return [ranked[round(place)] for place in np.linspace(0, len(ranked) - 1, most)]
 
 
 def _tabulated(evaluator: Learns, entries: Sequence[Entry]) -> tuple[str, Mapping[Architecture, float]]:

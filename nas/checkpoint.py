@@ -15,6 +15,7 @@ import torch
 
 from nas.core import UsageError, UserError
 from nas.files import replacing
+from nas.identity import DECISIONS, identifying
 
 FORMAT = 1
 UNFIT = (KeyError, IndexError, AttributeError, ValueError, RuntimeError, TypeError)
@@ -81,7 +82,9 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] |
         raise UsageError(f"the checkpoint {path} is damaged; {advice}") from None
     if version != FORMAT:
         raise UsageError(f"the checkpoint {path} is of format {version}, this cellnas reads {FORMAT}; {advice}")
-    old, new = _flat(written), _flat(json.loads(json.dumps(identity)))
+    old, new = (_flat(identifying(tree)) for tree in (written, json.loads(json.dumps(identity))))
+    if DECISIONS not in old:  # version 0.1.0 did not record them
+        new.pop(DECISIONS, None)
     # what a person would call it by comes first
     order = sorted({*old, *new}, key=lambda key: (key not in ("space", "strategy", "arch"), key))
     differing = [key for key in order if old.get(key) != new.get(key)]

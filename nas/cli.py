@@ -6,19 +6,20 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Results go to stdo
 from __future__ import annotations
 
 import importlib
-import io
 import json
 import os
 import pkgutil
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import nas.commands
+from nas import import_path, interrupt, streams
 from nas.core import UsageError, UserError, located
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 FLAGS = {"-h": "help", "--help": "help", "-c": "cfg", "--cfg": "cfg", "--version": "version"}
+DOCUMENTS = ("json", "csv")
+"""Formats that another program reads."""
 
 
 @dataclass(frozen=True)
@@ -47,31 +50,23 @@ def commands() -> dict[str, str]:
 
 def entry() -> None:
     """The console command `nas`."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a sign gets its escape
-            stream.reconfigure(errors="backslashreplace")
-    sys.exit(main(sys.argv[1:]))
+    streams.prepare()
+    sys.exit(streams.finish(main(sys.argv[1:])))
 
 
 def main(words: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
-    # A user's own my_space.py is importable from wherever nas is started
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    import_path.add_current_folder()
     try:
+        interrupt.raise_at_once()
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            code = _main(words)
-        sys.stdout.flush()  # a full disk behind stdout is told here, not when the interpreter has left
-        return code
+            return _main(words)
     except UsageError as error:
         return _say(error, USAGE)
     except UserError as error:
         return _say(error, FAILED)
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit in a user's part would end the command without a word
         if os.environ.get("NAS_DEBUG"):
             raise
         return _say(f"unexpected {located(error)}; NAS_DEBUG=1 shows the whole traceback", FAILED)
@@ -92,6 +87,7 @@ def _main(words: Sequence[str]) -> int:
         print(_overview())
         return DONE
     module = importlib.import_module(commands()[arguments.command])
+    interrupt.check()
     from nas.settings import settings
 
     deferred = getattr(module, "INHERITS", ())
@@ -102,7 +98,9 @@ def _main(words: Sequence[str]) -> int:
     if arguments.show_config:
         print((made.inheriting({}) if deferred else made).yaml(), end="")
         return DONE
-    code: int = module.main(made)
+    interrupt.check()
+    with streams.result_alone() if made.get("format") in DOCUMENTS else nullcontext():
+        code: int = module.main(made)
     return code
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from nas.analysis.results import Column, RunResult, Step
+from nas.budget import Budget
 from nas.core import (
+    NOT_IN_TABLE,
     Comparable,
     Evaluator,
     Learns,
@@ -30,10 +32,11 @@ from nas.data.lock import locked_test_set
 from nas.environment import environment
 from nas.executors.base import Died, Executor, each
 from nas.executors.inline import Inline
+from nas.identity import DECISIONS, identifying
 from nas.journal import journal
-from nas.plan import check_learner
-from nas.search import Budget, search
-from nas.space import SearchSpace
+from nas.plan import check_learner, simulated_seconds
+from nas.search import search
+from nas.space import SearchSpace, parse, recorded_choices
 from nas.store.base import Store
 from nas.supernet import GradientStrategy
 
@@ -81,7 +84,10 @@ class Match:
         return self
 
     def __call__(self, task: tuple[Contender, int]) -> dict[str, Any]:
-        """One run: `queries`, `simulated_seconds`, `seconds`, `architecture`, `searched`, `steps`, or `failed`."""
+        """One run: `queries`, `missing`, `simulated_seconds`, `seconds`, `architecture`, `searched`, `steps`.
+
+        Or `failed`, and nothing else.
+        """
         contender, seed = task
         started = time.perf_counter()
         result = search(
@@ -103,6 +109,7 @@ class Match:
         simulated = [seconds for seconds in known if seconds is not None]
         return {
             "queries": len(result.trials),
+            "missing": sum(trial.error_kind == NOT_IN_TABLE for trial in result.trials),
             "simulated_seconds": sum(simulated) if simulated else None,
             "seconds": time.perf_counter() - started,
             "architecture": result.best.text,
@@ -114,7 +121,7 @@ class Match:
         """Every change of the incumbent, with what the evaluator reports of it."""
         evaluator, best, simulated = self.evaluator, None, 0.0
         for query, trial in enumerate(trials, start=1):
-            simulated += trial.metrics.get("simulated_seconds", 0.0)
+            simulated += simulated_seconds(trial)
             if not trial.completed or (best is not None and self.objective.score(trial) <= best):
                 continue
             best = self.objective.score(trial)
@@ -168,6 +175,7 @@ def compare(
     identity = {
         "format": 1,
         **about,
+        DECISIONS: recorded_choices(match.space),
         "protocol": protocol,
         "objective": asdict(match.objective),
         "budget": asdict(match.budget),
@@ -177,6 +185,9 @@ def compare(
         _check_contender(contender, match)
     with journal(path, identity, {"environment": environment(), **remarks}, NEEDED) as opened:
         done = {(line["strategy"], line["seed"]): line for line in opened.lines}
+        if DECISIONS not in opened.head:  # a journal of version 0.1.0
+            for line in opened.lines:
+                parse(match.space, line["architecture"])
         for contender in contenders:
             _check_settings(contender, opened.lines, path)
         plan = [(contender, seed) for seed in range(seeds) for contender in contenders]
@@ -221,8 +232,9 @@ def _check_contender(contender: Contender, match: Match) -> None:
 
 
 def _check_settings(contender: Contender, lines: Sequence[Mapping[str, Any]], path: Path) -> None:
+    wanted = identifying(contender.settings, "strategy")
     for line in lines:
-        if line["strategy"] == contender.label and line["settings"] != dict(contender.settings):
+        if line["strategy"] == contender.label and identifying(line["settings"], "strategy") != wanted:
             raise UsageError(
                 f"{path} has runs of {contender.label} with {_listed(line['settings'])}, now it is "
                 f"{_listed(contender.settings)}; choose another out= or write the settings into its name, such as "
@@ -244,6 +256,7 @@ def _result(line: Mapping[str, Any], path: Path) -> RunResult:
             line["seconds"],
             line["architecture"],
             tuple(Step(**step) for step in line["steps"]),
+            line.get("missing", 0),
         )
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); restore it or choose another out=") from None

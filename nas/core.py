@@ -28,13 +28,7 @@ Architecture: TypeAlias = tuple[int, ...]
 Metrics: TypeAlias = Mapping[str, float]
 """Metric name -> value. Accuracies are fractions 0-1, times seconds, parameters and FLOPs (MACs) counts."""
 
-UNCOUNTED = "uncounted:"
-"""Prefix of a metric that names an operator whose work is missing in `flops`; its value is the number of calls."""
-
-
-def uncounted(metrics: Metrics) -> list[str]:
-    """Names of the operators whose work is missing in the `flops` of these metrics."""
-    return sorted(name.removeprefix(UNCOUNTED) for name in metrics if name.startswith(UNCOUNTED))
+NOT_IN_TABLE = "not_in_table"  # kind of failure of a proposal that a table of a sample lacks; it costs nothing
 
 
 # --- errors ------------------------------------------------------------------------------------------------------
@@ -52,8 +46,7 @@ class TrialFailed(Exception):
     """Ends one trial, not the search.
 
     Args:
-        kind: the kind of failure, stored with the trial: `not_finite`, `out_of_memory`, `time_limit`, or an
-            evaluator's own word.
+        kind: stored with the trial: `not_finite`, `out_of_memory`, `time_limit`, `not_in_table`, or an own word.
         message: one sentence for a person, with what to try.
     """
 
@@ -198,7 +191,19 @@ class Objective:
         one_of("objective.direction", self.direction, ("maximize", "minimize"))
 
     def score(self, trial: Trial) -> float:
-        """The objective of a completed trial as a number of which higher is better."""
+        """The objective of a completed trial as a number of which higher is better.
+
+        Raises:
+            UsageError: the trial failed and has no such metric; strategies ask `trial.completed` first.
+        """
+        if self.metric not in trial.metrics:
+            reason = (
+                f"it failed: {trial.error}" if trial.error else f"it has {', '.join(sorted(trial.metrics)) or 'none'}"
+            )
+            raise UsageError(
+                f"trial {trial.number} has no metric {self.metric!r} ({reason}); a strategy is told failed trials too "
+                "and must ask trial.completed before objective.score(trial)"
+            )
         value = trial.metrics[self.metric]
         return value if self.direction == "maximize" else -value
 
@@ -247,7 +252,10 @@ class Strategy(Protocol):
         """
 
     def tell(self, trial: Trial) -> None:
-        """The only change of state: a strategy is a fold over the trials it was told, so resume is replay."""
+        """The only change of state: a strategy is a fold over the trials it was told, so resume is replay.
+
+        Failed trials are told too: `objective.score(trial)` needs `trial.completed`.
+        """
 
 
 class Evaluator(Protocol):
@@ -292,6 +300,13 @@ class AnswersEveryQuery(Protocol):
     have changed since."""
 
     answers_every_query: bool
+
+
+@runtime_checkable
+class DeclaresMinimized(Protocol):
+    """An evaluator that names those of its metrics that are better lower; the leaderboard sorts by it."""
+
+    minimized: Sequence[str]
 
 
 @runtime_checkable

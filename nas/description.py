@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
+
+FOREIGN = ("builtins", "numpy", "pathlib", "torch")
+"""Packages whose objects are described by their `repr`."""
 
 
 def describe(part: object) -> Any:
@@ -13,7 +17,8 @@ def describe(part: object) -> Any:
     if part is None or isinstance(part, bool | int | float | str):
         return part
     if isinstance(part, partial):
-        return {"type": describe(part.func)} | {key: describe(value) for key, value in part.keywords.items()}
+        positional = {"args": describe(part.args)} if part.args else {}
+        return {"type": describe(part.func), **positional} | {k: describe(value) for k, value in part.keywords.items()}
     if isinstance(part, Mapping):
         return {str(key): describe(value) for key, value in part.items()}
     if isinstance(part, list | tuple):
@@ -25,8 +30,53 @@ def describe(part: object) -> Any:
 
 def _described_object(part: object) -> Any:
     kind = type(part)
-    own = kind.__module__.partition(".")[0] not in ("builtins", "numpy", "pathlib", "torch")
+    own = kind.__module__.partition(".")[0] not in FOREIGN
     if not own or kind.__init__ is object.__init__:
         return {"type": f"{kind.__module__}.{kind.__qualname__}"} if own else repr(part)
     kept = {key: describe(getattr(part, key)) for key in inspect.signature(kind).parameters if hasattr(part, key)}
     return {"type": f"{kind.__module__}.{kind.__qualname__}"} | kept
+
+
+def look_alikes(part: object) -> list[str]:
+    """What of a part its description does not tell from another of its kind: two such parts look alike.
+
+    Returns:
+        Names of lambdas, of functions that keep values of where they were made, of methods bound to an object, and of
+        classes that do not keep an argument under its name.
+    """
+    if isinstance(part, partial):
+        inner = [part.func, *part.args, *part.keywords.values()]
+    elif isinstance(part, Mapping):
+        inner = list(part.values())
+    elif isinstance(part, list | tuple):
+        inner = list(part)
+    elif inspect.isroutine(part):
+        return _look_alike_functions(part)
+    elif inspect.isclass(part) or part is None or isinstance(part, bool | int | float | str):
+        return []
+    else:
+        kind = type(part)
+        named = kind.__module__.partition(".")[0] not in FOREIGN and kind.__init__ is not object.__init__
+        names = list(inspect.signature(kind).parameters) if named else []
+        unkept = [name for name in names if not hasattr(part, name)]
+        if unkept:
+            return [f"{kind.__qualname__}, which has no attribute {unkept[0]!r} for its argument"]
+        inner = [getattr(part, name) for name in names]
+    return [found for value in inner for found in look_alikes(value)]
+
+
+def _look_alike_functions(part: Any) -> list[str]:
+    if inspect.ismethod(part) and not inspect.isclass(part.__self__):
+        return [f"the method {part.__qualname__}"]
+    if not inspect.isfunction(part):
+        return []
+    if part.__name__ == "<lambda>":
+        return [f"a lambda of {part.__module__}"]
+    made = "<locals>" in part.__qualname__ and (part.__defaults__ or part.__kwdefaults__)
+    return [f"the function {part.__qualname__}, which keeps values"] if part.__closure__ or made else []
+
+
+def jsonable(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a store gives them back, so that they can be compared with stored ones."""
+    found: dict[str, Any] = json.loads(json.dumps(tree, default=describe))
+    return found

@@ -10,20 +10,24 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from nas import interrupt
 from nas.core import (
+    Architecture,
     Context,
+    DescribesArchitecture,
     Evaluator,
     Metrics,
     Objective,
     Preparable,
     Proposal,
+    Trial,
     TrialFailed,
     UsageError,
     UserError,
     located,
-    uncounted,
 )
 from nas.data.lock import locked_test_set
+from nas.metrics import UNCOUNTED, uncounted
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,10 @@ class Evaluation:
         """Itself, after the evaluator has done what it does once (loading data)."""
         with locked_test_set():
             if isinstance(self.evaluator, Preparable):
-                self.evaluator.prepare(self.device)
+                try:
+                    self.evaluator.prepare(self.device)
+                except SystemExit as error:  # it would end the command without a word
+                    raise UserError(f"{type(self.evaluator).__name__}.prepare ended with {located(error)}") from None
         return self
 
     def __call__(self, task: tuple[Proposal, int]) -> Outcome:
@@ -76,11 +83,16 @@ class Evaluation:
         proposal, seed = task
         curve: list[Metrics] = []
         cost: dict[str, float] = {}
+
+        def report(metrics: Metrics) -> None:
+            interrupt.check()
+            curve.append(plain(metrics))
+
         context = Context(
             seed,
             self.device,
-            report=lambda metrics: curve.append(plain(metrics)),
-            measured=lambda name, value: cost.update({name: float(value)}),
+            report=report,
+            measured=lambda name, value: cost.update({str(name): _cost(str(name), number(name, value))}),
         )
         started = time.perf_counter()
         try:
@@ -91,7 +103,7 @@ class Evaluation:
             kind, message = failure.kind, failure.message
         except UserError:
             raise
-        except Exception as error:  # noqa: BLE001 (an architecture that breaks its evaluator ends its trial, not the search)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (what breaks its evaluator ends its trial, not the search)
             kind, message = "error", located(error)
         else:
             return Outcome(metrics, time.perf_counter() - started, cost, tuple(curve))
@@ -101,7 +113,8 @@ class Evaluation:
         name = self.objective.metric
         if name not in metrics:
             raise UsageError(
-                f"objective.metric must be one of the evaluator's metrics ({', '.join(sorted(metrics))}), got {name!r}"
+                f"objective.metric must be one of the evaluator's metrics ({', '.join(sorted(metrics)) or 'none'}), "
+                f"got {name!r}"
             )
         if not math.isfinite(metrics[name]):
             raise TrialFailed("not_finite", f"{name} is {metrics[name]}; expected a finite number")
@@ -111,8 +124,79 @@ class Evaluation:
                 f"objective.metric=flops, but {', '.join(uncounted(metrics))} cannot be counted; register a formula "
                 "with torch.utils.flop_counter.register_flop_formula, or choose another objective.metric",
             )
+        if "simulated_seconds" in metrics:
+            _cost("simulated_seconds", metrics["simulated_seconds"])
+
+
+def _cost(name: str, value: float) -> float:
+    """The cost itself.
+
+    Raises:
+        TrialFailed: it is negative or not finite, which no budget could count.
+    """
+    if not math.isfinite(value) or value < 0:
+        raise TrialFailed("not_finite", f"the cost {name} is {value}; expected a finite number of at least 0")
+    return value
 
 
 def plain(metrics: Metrics) -> dict[str, float]:
-    """Metrics as Python numbers, which every store can keep; an evaluator may give NumPy's or torch's."""
-    return {str(name): value if type(value) in (int, float) else float(value) for name, value in metrics.items()}
+    """Metrics as Python numbers, which every store can keep; an evaluator may give NumPy's or torch's.
+
+    Raises:
+        UsageError: they are not a mapping, which no trial would come through.
+        TrialFailed: one of them is not a number.
+    """
+    if not isinstance(metrics, Mapping):
+        raise UsageError(
+            f"the evaluator returned {_brief(metrics)}; expected a mapping of metrics to numbers, such as "
+            "{'valid_accuracy': 0.9}"
+        )
+    return {str(name): number(name, value) for name, value in metrics.items()}
+
+
+def number(name: object, value: object) -> float:
+    """A Python number, or one of NumPy's or torch's with a single element, as a Python number.
+
+    Raises:
+        TrialFailed: it is something else.
+    """
+    if type(value) in (int, float):
+        return value  # type: ignore[return-value]
+    try:
+        if isinstance(value, str | bytes):  # float() would read a number off them
+            raise TypeError
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise TrialFailed("bad_metrics", f"the evaluator's {name} is {_brief(value)}; expected a number") from None
+
+
+def architecture_metrics(evaluator: DescribesArchitecture, architecture: Architecture) -> dict[str, float]:
+    """What an evaluator says of an architecture itself, as `plain` metrics.
+
+    Raises:
+        UsageError: it is not a mapping to numbers.
+    """
+    try:
+        return plain(evaluator.architecture_metrics(architecture))
+    except TrialFailed as failure:
+        raise UsageError(failure.message) from None
+
+
+def redescribed(earlier: Trial, evaluator: Evaluator, architecture: Architecture) -> dict[str, float]:
+    """Metrics of an architecture of the class of an earlier trial, with its own in place of those that are not shared.
+
+    Raises:
+        UsageError: as `architecture_metrics`.
+    """
+    metrics = dict(earlier.metrics)
+    if architecture == earlier.proposal.architecture or not isinstance(evaluator, DescribesArchitecture):
+        return metrics
+    shared = {name: value for name, value in metrics.items() if not name.startswith(UNCOUNTED)}
+    return shared | architecture_metrics(evaluator, architecture)
+
+
+def _brief(value: object) -> str:
+    """A value for a sentence: on one line, with its type where that says more."""
+    text = " ".join(repr(value).split())
+    text = text if len(text) <= 60 else f"{text[:60]}…"
+    return text if value is None else f"{text} ({type(value).__name__})"

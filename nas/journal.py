@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from nas.core import UsageError, UserError, shown
+from nas.identity import DECISIONS, changed_decisions, identifying
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,11 @@ def journal(
         head, *rest = lines
         differing = [
             f"{key}={shown(there)}, now it is {shown(value)}"
-            for key, there, value in _differences(head, {**head, **identity})
+            for key, there, value in _differences(identifying(head), identifying({**head, **identity}))
+            if key != DECISIONS
         ]
+        if not any(line.startswith("space") for line in differing):
+            differing += changed_decisions(head, identity)
         if differing:
             raise UsageError(
                 f"{path} was begun with {'; with '.join(differing)}. Choose another out= or restore the old value; "

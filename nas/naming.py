@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_listeners: list[Callable[[Any, str], None]] = []
+"""Those who want to know the names: a recorder while it runs a network."""
 
 
 def named(value: T, name: str) -> T:
@@ -12,6 +17,16 @@ def named(value: T, name: str) -> T:
 
     A network needs none of this to be exported. It makes the source read like the cell.
     """
-    if hasattr(value, "hint"):  # it stands for a value while the network is traced
-        value.hint = value.hint or name
+    for listener in _listeners:
+        listener(value, name)
     return value
+
+
+@contextmanager
+def names_heard(listener: Callable[[Any, str], None]) -> Iterator[None]:
+    """With a listener that receives each value and its name."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)

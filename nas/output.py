@@ -14,12 +14,14 @@ from urllib.parse import quote
 
 from tqdm import tqdm
 
+from nas.streams import is_terminal, results, say
+
 LINE_SECONDS = 60
 
 
 def print_json(value: Any) -> None:
     """One JSON document, alone on stdout; numbers that JSON does not know become null."""
-    print(json.dumps(_strict(value), indent=2, ensure_ascii=False))
+    print(json.dumps(_strict(value), indent=2, ensure_ascii=False), file=results())
 
 
 def print_table(
@@ -41,7 +43,7 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    terminal = sys.stdout.isatty()
+    terminal = is_terminal(sys.stdout)
     console = Console(width=None if terminal else 400, highlight=False, emoji=False, markup=False)
 
     def table(shown: Sequence[str]) -> Table:
@@ -121,7 +123,7 @@ class Bar:
         """The first call says how much was done before."""
         if not self.shown:
             return
-        terminal = sys.stderr.isatty()
+        terminal = is_terminal(sys.stderr)
         if self._bar is None:
             if done:
                 self.say(f"{done:,} of {counted(total, self.unit)} are kept from before")
@@ -133,7 +135,7 @@ class Bar:
 
     def say(self, text: str) -> None:
         if self.shown:
-            tqdm.write(text, file=sys.stderr)
+            say(text)
 
     def close(self) -> None:
         if self._bar is not None:

@@ -7,6 +7,7 @@ one in the YAML, and a misspelt key is answered with the closest right one.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from nas.core import UsageError, shown
 
 RAW_KEYS = ("run", "comparison", "arch", "weights", "model", "out", "dir", "store.url", "data.root", "table.root")
 """Keys whose value is taken as it stands: names, paths and architectures may look like numbers, lists or mappings."""
+NULLABLE = ("table.cost",)
+"""Keys of text that may be null though their default is not."""
 LISTS_OF_TEXT = ("strategies",)
 """Keys whose value is a list of words that may have brackets and commas of their own, `[random,reinforce(lr=0.5)]`."""
 
@@ -75,7 +78,7 @@ def _parse(key: str, value: str, default: Any) -> Any:
     if key in RAW_KEYS:
         return None if value == "null" else _text(value)
     if key in LISTS_OF_TEXT or OmegaConf.is_list(default):
-        return words(_text(value))
+        return [_raw(word) for word in words(value)]
     try:
         parsed = OverridesParser.create().parse_override(f"{key}={value}")
     except HydraException:
@@ -87,19 +90,44 @@ def _parse(key: str, value: str, default: Any) -> Any:
     return parsed.value()
 
 
+QUOTED = re.compile(r"""\s*(["'])(.*?)\1\s*(?:,|$)""", re.DOTALL)
+"""A word of a list in quotes, with the comma after it; quotes within a word (`it's.png`) are part of it."""
+
+
 def words(text: str) -> list[str]:
-    """The words of a list, parted by the commas that stand in no brackets; the list's own brackets may be left out."""
+    """The words of a list, parted by the commas that stand in no brackets and no quotes.
+
+    The list's own brackets may be left out, and so may those of a list whose quotes a shell has left.
+    """
     text = text.strip()
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
-    found, depth = [""], 0
-    for sign in text:
-        depth += (sign in "([{") - (sign in ")]}")
+    elif (whole := QUOTED.fullmatch(text)) and whole[2].startswith("[") and whole[2].endswith("]"):
+        return words(whole[2])
+    found, start = [], 0
+    while start < len(text):
+        quoted = QUOTED.match(text, start)
+        if quoted:
+            found.append(quoted[2])
+            start = quoted.end()
+            continue
+        end = _word_end(text, start)
+        found.append(text[start:end].strip())
+        start = end + 1
+    return [word for word in found if word]
+
+
+def _word_end(text: str, start: int) -> int:
+    """Where the comma after a word is, or the end; a bracket that nothing closes is a sign like any other."""
+    depth = 0
+    for place in range(start, len(text)):
+        sign = text[place]
+        depth = max(0, depth + (sign in "([{") - (sign in ")]}"))
         if sign == "," and depth == 0:
-            found.append("")
-        else:
-            found[-1] += sign
-    return [unquoted(word.strip()) for word in found if word.strip()]
+            return place
+    if depth > 0 and "," in text[start:]:
+        return text.index(",", start)
+    return len(text)
 
 
 def _of_kind(key: str, default: Any, value: Any) -> Any:
@@ -116,6 +144,7 @@ def _of_kind(key: str, default: Any, value: Any) -> Any:
     elif isinstance(default, str):
         good, kind = isinstance(value, str) or number, "text"
         value = str(value) if good else value
+        good = good or (value is None and key in NULLABLE)
     elif OmegaConf.is_dict(default):
         good, kind = isinstance(value, dict), "a mapping"
     else:
@@ -166,4 +195,8 @@ def unquoted(value: str) -> str:
 
 
 def _text(value: str) -> str:
-    return unquoted(value).replace("${", "\\${")  # raw text is no interpolation
+    return _raw(unquoted(value))
+
+
+def _raw(value: str) -> str:
+    return value.replace("${", "\\${")  # raw text is no interpolation

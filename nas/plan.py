@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import zip_longest
+from math import isfinite
 from types import MappingProxyType
 from typing import NamedTuple
 
-from nas.core import Learns, Listener, Metrics, Objective, Proposal, Strategy, Trial, UsageError, WatchesEpochs
+from nas import interrupt
+from nas.core import (
+    DeclaresMinimized,
+    Evaluator,
+    Learns,
+    Listener,
+    Metrics,
+    Objective,
+    Proposal,
+    Strategy,
+    Trial,
+    UsageError,
+    UserError,
+    WatchesEpochs,
+    located,
+)
 from nas.evaluation import Outcome
 from nas.executors.base import Died, Executor
 from nas.executors.inline import Inline
@@ -30,7 +48,7 @@ class Plan(NamedTuple):
     def with_outcome(self, outcome: Outcome | Died) -> Trial:
         """The trial, failed where the outcome is an error or its worker died."""
         if isinstance(outcome, Died):
-            outcome = Outcome({}, 0.0, error_kind="worker_died", error=outcome.reason)
+            outcome = Outcome({}, outcome.seconds, error_kind=outcome.kind, error=outcome.reason)
         return Trial(
             *self[:5],
             "completed" if outcome.error is None else "failed",
@@ -43,6 +61,17 @@ class Plan(NamedTuple):
             outcome.curve,
             self.asked_after,
         )
+
+
+def declared(evaluator: Evaluator) -> dict[str, list[str]]:
+    """What an evaluator says of its metrics, to be kept with its run."""
+    return {"minimized": list(evaluator.minimized)} if isinstance(evaluator, DeclaresMinimized) else {}
+
+
+def simulated_seconds(trial: Trial) -> float:
+    """What a trial adds to the simulated seconds of its run; an earlier version may have stored NaN."""
+    seconds = trial.metrics.get("simulated_seconds", 0.0)
+    return seconds if isfinite(seconds) and seconds > 0 else 0.0
 
 
 def with_search(trial: Trial, search: SupernetSearch) -> Trial:
@@ -96,10 +125,61 @@ def to_watchers(listeners: Sequence[Listener], number: int | None) -> Callable[[
     watching = [listener for listener in listeners if isinstance(listener, WatchesEpochs)]
 
     def report(epochs: int, curve: Sequence[Metrics]) -> None:
+        interrupt.check()
         for listener in watching:
             listener.epoch(number, epochs, curve)
 
     return report
+
+
+class Guarded:
+    """A listener whose failures end what it shows, and never the search.
+
+    Args:
+        listener: What to call.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.failed = False
+
+    def start(self, run: str, trials: Sequence[Trial], total: int | None, objective: Objective) -> None:
+        """Start the listener; a `UserError`, such as a folder that cannot be written, is passed on."""
+        try:
+            self.listener.start(run, trials, total, objective)
+        except UserError:
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever it is, the search does not need it)
+            self._give_up(error)
+
+    def told(self, trial: Trial) -> None:
+        self._call(lambda: self.listener.told(trial))
+
+    def epoch(self, number: int | None, epochs: int, curve: Sequence[Metrics]) -> None:
+        if isinstance(self.listener, WatchesEpochs):
+            watching = self.listener
+            self._call(lambda: watching.epoch(number, epochs, curve))
+
+    def close(self) -> None:
+        if self.failed:
+            with suppress(Exception):
+                self.listener.close()
+        self._call(self.listener.close)
+
+    def _call(self, function: Callable[[], None]) -> None:
+        if not self.failed:
+            try:
+                function()
+            except Exception as error:  # noqa: BLE001 (as above)
+                self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self.failed = True
+        reason = str(error) if isinstance(error, UserError) else located(error)
+        warnings.warn(
+            f"{type(self.listener).__name__} failed and shows nothing more, while the search goes on: {reason}",
+            stacklevel=2,
+        )
 
 
 def check_supernets(agent: Strategy, supernets: SearchesSupernets | None, executor: Executor) -> None:

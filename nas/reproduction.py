@@ -13,8 +13,20 @@ from nas.store.base import Retraining, Run
 
 RECIPE = "nasbench201"
 """The trainer that a retraining's settings are told apart from."""
-NOT_TOLD = ("store", "dir", "progress", "format", "choices")
+NOT_TOLD = (
+    "store",
+    "dir",
+    "progress",
+    "format",
+    "choices",
+    "config_dir",
+    "decisions",
+    "minimized",
+    "scheduling",
+)
 """What a run is kept with that says nothing of its course."""
+BROUGHT = ("supernet", "discretization", "data", "trainer")
+"""Parts that a strategy, an evaluator, a table or an experiment may bring along."""
 
 
 def search_command(run: Run, trial: int, config_dir: Path | None, more: Sequence[str] = ()) -> str | None:
@@ -29,16 +41,26 @@ def search_command(run: Run, trial: int, config_dir: Path | None, more: Sequence
     if not choices:
         return None
     parts = {group: option for group, option in choices.items() if option is not None}
-    words = [f"{group}={option}" for group, option in parts.items()]
+    words = _choosing(parts, config_dir)
     usual = settings("search", words, config_dir).tree()
     mine = {key: value for key, value in run.config.items() if key not in NOT_TOLD}
     budget = dict(mine["budget"])
     limits = [budget[key] for key in ("hours", "simulated_seconds") if budget.get(key) is not None]
     if trial >= (budget.get("trials") or 0) and not (limits and budget.get("trials") is None):
         mine["budget"] = budget | {"trials": trial + 1}
-    plain = settings("search", [], config_dir).choices
-    chosen = [f"{group}={option}" for group, option in sorted(parts.items()) if plain.get(group) != option]
-    return shlex.join(["nas", *place(config_dir), "search", *chosen, *_differing(mine, usual), *more])
+    return shlex.join(["nas", *place(config_dir), "search", *sorted(words), *_differing(mine, usual), *more])
+
+
+def _choosing(parts: Mapping[str, str], config_dir: Path | None) -> list[str]:
+    """The fewest `part=option` that choose parts: a part that another one brings along is not named.
+
+    A table, say, brings its data set, which may have no effect on a search by itself and would be refused there.
+    """
+    words: list[str] = []
+    for groups in (["experiment"], [group for group in parts if group not in BROUGHT], BROUGHT):
+        there = settings("search", words, config_dir).choices
+        words += [f"{group}={parts[group]}" for group in groups if group in parts and there.get(group) != parts[group]]
+    return words
 
 
 def retrain_command(

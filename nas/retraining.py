@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nas.checkpoint import load_checkpoint, save_checkpoint
 from nas.core import Architecture, UsageError, UserError
@@ -25,13 +25,21 @@ from nas.files import check_folder, filling
 from nas.space import SearchSpace
 from nas.store.base import Retraining, Store
 from nas.training import count
+from nas.training.check import BadNetwork, Teller, check_network, listed
 from nas.training.device import configured, resolve_device
-from nas.training.fit import Best, TrainingFailed, evaluate, fit, memory_guard
+from nas.training.fit import EVALUATION_BATCH, Best, TrainingFailed, evaluate, fit, logits_of, memory_guard
+from nas.training.held import random_numbers_kept
+from nas.training.rebuild import check_rebuilt
 from nas.training.recipe import Recipe
+from nas.training.weights import NotStorable, copied, load_weights, packed, save_weights, unpacked
 
 CHECKPOINT, RESULT = "model.safetensors", "result.json"
 OTHER = {"last": "best.safetensors", "best": "last.safetensors"}
 """Where the weights go that were not tested, by those that were."""
+DRAWS = 4
+"""Further training batches that a parameter without a gradient is tried on."""
+REHEARSED = 64
+"""Images of either part that the network is tried on before it is trained."""
 SAVING = 0.05
 """Largest share of a training's time that goes into keeping it."""
 
@@ -88,6 +96,7 @@ def retrain(
     if tested == "best" and not validate:
         raise UsageError("tested=best needs validate=true: the best epoch is told by validation images")
     order = _Order(subject, data, recipe, data.split(), resolve_device(device), seed, validate, tested)
+    test = _test_images(data)
     text, protocol = subject.space.to_text(subject.architecture), order.protocol()
     store.prepare()
     key = json.dumps([text, seed, protocol], sort_keys=True)
@@ -98,10 +107,13 @@ def retrain(
     about = {"arch": text, "seed": seed, **protocol, "device": order.device.type}
     keeper = _Keeper(target.parent / f"{target.name}.partial.pt", about)
     check_folder(target)
-    test = data.read_test()
+    test = data.read_test() if test is None else test
     keeper.begin()
     try:
-        states, metrics = order.train(test, keeper, report)
+        order.rehearse()
+        network, states, metrics = order.train(test, keeper, report)
+    except BadNetwork as failure:
+        raise UserError(f"this network cannot be retrained: {failure.message}") from None
     except TrainingFailed as failure:
         if failure.kind == "not_finite":
             keeper.path.unlink(missing_ok=True)  # it leads nowhere else
@@ -124,10 +136,22 @@ def retrain(
         folder=str(target),
     )
     with filling(target) as workplace:
-        _write(states, tested, retraining, asdict(data.task), workplace)
+        try:
+            _write(states, tested, retraining, asdict(data.task), workplace)
+            order.check_written(network, workplace / CHECKPOINT)
+        except (TrainingFailed, NotStorable) as failure:
+            raise UserError(f"nothing was stored, since the checkpoint is not the network: {failure}") from None
     store.add_retraining(retraining)
     keeper.path.unlink(missing_ok=True)
     return retraining, True
+
+
+def _test_images(data: DataSet) -> Images | None:
+    """The test images; None where they are missing, which matters only to what is not stored yet."""
+    try:
+        return data.read_test()
+    except UserError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -156,6 +180,8 @@ class _Order:
             "split": self.split.hash,
             "part": "train" if self.validate else "train+valid",
             "recipe": self.recipe.protocol() | {"network": self.sizes},
+            # results of version 0.1.0 on such data are other ones
+            **({"test_normalisation": "training"} if self.data.restated else {}),
             # which epoch is the best depends on which were validated
             **({"tested": "best", "validate_every": self.recipe.validate_every} if self.tested == "best" else {}),
         }
@@ -168,8 +194,8 @@ class _Order:
 
     def train(
         self, test: Images, keeper: _Keeper, report: Callable[[Mapping[str, float]], None]
-    ) -> tuple[dict[str, dict[str, Tensor]], dict[str, float]]:
-        """Weights by `last` and, with validation, `best`; and metrics, those on the test images among them.
+    ) -> tuple[nn.Module, dict[str, dict[str, Any]], dict[str, float]]:
+        """The tested network; weights by `last` and, with validation, `best`; and metrics, also on the test images.
 
         Raises:
             TrainingFailed: it came to nothing.
@@ -177,21 +203,67 @@ class _Order:
         recipe, split, task, device = self.recipe, self.split, self.data.task, self.device
         with configured(device, recipe), memory_guard():
             torch.manual_seed(self.seed)
-            network = self.subject.space.build(self.subject.architecture, task, self.sizes)
+            network = self.build()
             counts = count.architecture(network, task)
             train = (split.train if self.validate else split.whole()).first(recipe.train_images).to(device)
             valid = split.valid.first(recipe.valid_images).to(device) if self.validate else None
             best = Best() if self.validate else None
             network = network.to(device)
             metrics = dict(fit(network, train, valid, recipe, seed=self.seed, report=report, keeper=keeper, best=best))
-            states = {"last": _tensors(network)}
+            states = {"last": copied(network)}
             if best is not None:
                 states["best"] = dict(best.state)
             if best is not None and self.tested == "best":
                 network.load_state_dict(best.state)
                 metrics = dict(best.metrics) | {"best_epoch": best.epoch}
             metrics["test_accuracy"], metrics["test_loss"] = evaluate(network, test.to(device), recipe)
-        return states, metrics | counts
+        return network, states, metrics | counts
+
+    def build(self) -> nn.Module:
+        """The network, initialised from torch's global generator."""
+        return self.subject.space.build(self.subject.architecture, self.data.task, self.sizes)
+
+    def rehearse(self) -> None:
+        """Try, before hours of training, all that can be wrong with the network and with its checkpoint.
+
+        Raises:
+            TrainingFailed: Something is.
+        """
+        recipe, device = self.recipe, self.device
+        train, valid = (part.first(REHEARSED).to(device) for part in (self.split.train, self.split.valid))
+        with configured(device, recipe), memory_guard(), random_numbers_kept(device):
+            torch.manual_seed(self.seed)
+            network = self.build()
+            findings = check_network(network, train, self.data.task, recipe, draws=DRAWS)
+            if findings.lost:
+                raise BadNetwork(
+                    f"it keeps what it learns outside of its state_dict ({listed(findings.lost)}), so its checkpoint "
+                    "would compute something else; register buffers for plain tensors, leave out persistent=False, or "
+                    "give them as get_extra_state"
+                )
+            Teller(trainings=1).take(findings)
+            contiguous = replace(recipe, channels_last=False)
+            with torch.no_grad():
+                logits_of(network.train(), train, 0, REHEARSED, contiguous)
+            try:
+                state = unpacked(*packed(copied(network)))
+            except NotStorable as error:
+                raise BadNetwork(
+                    f"its extra state cannot be stored: {error}; get_extra_state may return tensors, numbers, text, "
+                    "and lists, tuples and dicts of them"
+                ) from None
+            check_rebuilt(network, self.build, state, valid, contiguous, seed=self.seed + 1)
+
+    def check_written(self, network: nn.Module, path: Path) -> None:
+        """Raise `TrainingFailed` unless the network that is built anew from a checkpoint computes the same.
+
+        Args:
+            network: What was tested.
+            path: Of the checkpoint.
+        """
+        valid = self.split.valid.first(EVALUATION_BATCH).to(self.device)
+        with configured(self.device, self.recipe), memory_guard():
+            check_rebuilt(network, self.build, load_weights(path), valid, self.recipe, seed=self.seed + 1)
 
 
 @dataclass
@@ -267,26 +339,15 @@ def _linked(store: Store, earlier: Retraining, subject: Subject) -> Retraining:
     return mine
 
 
-def _tensors(network: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
-
-
 def _write(
-    states: Mapping[str, dict[str, Tensor]], tested: str, retraining: Retraining, task: Mapping[str, int], folder: Path
+    states: Mapping[str, dict[str, Any]], tested: str, retraining: Retraining, task: Mapping[str, int], folder: Path
 ) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
     about = {
         "arch": retraining.text,
         "space": json.dumps(retraining.protocol["space"]),
         "network": json.dumps(retraining.protocol["recipe"]["network"]),
         "task": json.dumps(task),
     }
-    try:
-        for which, tensors in states.items():
-            name = CHECKPOINT if which == tested else OTHER[tested]
-            save_file({key: value.contiguous() for key, value in tensors.items()}, str(folder / name), metadata=about)
-    except SafetensorError as error:
-        raise OSError(str(error)) from None
+    for which, state in states.items():
+        save_weights(folder / (CHECKPOINT if which == tested else OTHER[tested]), state, about)
     (folder / RESULT).write_text(json.dumps(asdict(retraining), indent=2) + "\n")

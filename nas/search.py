@@ -6,19 +6,18 @@ a run is repeated by its seed, and continued by telling a fresh strategy the sto
 
 from __future__ import annotations
 
-import json
-import math
-import warnings
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from nas import interrupt
+from nas.budget import Budget, plain_number
 from nas.core import (
-    UNCOUNTED,
+    NOT_IN_TABLE,
     AnswersEveryQuery,
     Comparable,
-    DescribesArchitecture,
     Evaluator,
     Learns,
     Listener,
@@ -29,62 +28,37 @@ from nas.core import (
     Trial,
     UsageError,
     UserError,
-    number_in,
     one_of,
-    whole_number,
 )
 from nas.data.lock import locked_test_set
-from nas.description import describe
+from nas.description import describe, jsonable, look_alikes
 from nas.environment import environment
-from nas.evaluation import Evaluation
+from nas.evaluation import Evaluation, redescribed
 from nas.executors.base import Executor, Jobs
-from nas.executors.inline import Inline
-from nas.plan import Plan, check_learner, check_supernets, to_watchers, with_search
+from nas.executors.inline import Inline, check_endless
+from nas.faults import check_sound
+from nas.identity import DECISIONS
+from nas.plan import (
+    Guarded,
+    Plan,
+    check_learner,
+    check_supernets,
+    declared,
+    simulated_seconds,
+    to_watchers,
+    with_search,
+)
 from nas.randomness import TrialRandom, training_seed
 from nas.recount import check_counts
-from nas.space import SearchSpace
+from nas.resume import ASKED_AGAIN, check_look_alikes, check_stored_texts, warn_of_another_course, warn_of_changes
+from nas.space import SearchSpace, recorded_choices
 from nas.store.base import Run, RunRecord, Store, check_run_name
 from nas.store.memory import MemoryStore
 from nas.supernet import GradientStrategy, SearchesSupernets, SupernetSearch
 
 EXHAUSTED = 1000
-"""Reused trials in a row after which a search without a number of trials has seen its space: they cost no time, so
-hours alone would never end it."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """When a search ends; whichever comes first.
-
-    Args:
-        trials: number of trials of the run, those of earlier sessions included; None: unbounded.
-        hours: wall time of evaluations, earlier sessions included, after which no new trial starts (with several
-            workers the sum over them divided by their number); None: unbounded.
-        simulated_seconds: sum of the trials' `simulated_seconds`, what a benchmark says that its evaluations took,
-            after which no new trial starts; those in flight still count. None: unbounded.
-        failures: trials that may fail in a row within one session before the search gives up; None: unbounded.
-    """
-
-    trials: int | None = None
-    hours: float | None = None
-    simulated_seconds: float | None = None
-    failures: int | None = 10
-
-    def __post_init__(self) -> None:
-        for key in ("trials", "failures"):
-            if getattr(self, key) is not None:
-                whole_number(f"budget.{key}", getattr(self, key))
-        for key in ("hours", "simulated_seconds"):
-            number_in(f"budget.{key}", getattr(self, key), 0.0, math.inf, above=True, null=True)
-        if self.trials is None and self.hours is None and self.simulated_seconds is None:
-            raise UsageError(
-                "budget.trials, budget.hours and budget.simulated_seconds are all null; expected at least one of them"
-            )
-
-    @property
-    def simulated_alone(self) -> bool:
-        """Whether simulated seconds are the only limit, which evaluations without such a cost never reach."""
-        return self.simulated_seconds is not None and self.trials is None and self.hours is None
+"""Trials in a row that were reused, or not in a table, after which a search without a number of trials has seen its
+space: they cost no time, so hours alone would never end it."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +93,7 @@ def search(
     executor: Executor | None = None,
     supernets: SearchesSupernets | None = None,
     store: Store | None = None,
-    run: str = "search",
+    run: str | None = None,
     config: Mapping[str, Any] | None = None,
     listeners: Sequence[Listener] = (),
 ) -> SearchResult:
@@ -140,7 +114,7 @@ def search(
         supernets: runs the searches of a strategy that learns on a supernet, one a trial, such as
             `nas.supernets.gradient.GradientSearch`; the others need none.
         store: keeps the trials; in memory unless given.
-        run: name within the store.
+        run: name within the store; `search` unless given.
         config: the settings to keep with the run; described from the parts unless given.
         listeners: progress bar, TensorBoard.
 
@@ -151,13 +125,18 @@ def search(
         UserError: something to mend, in one sentence; trials told so far are kept.
         KeyboardInterrupt: passed on; trials told so far are kept, and the same call goes on after them.
     """
+    unnamed, run = run is None, "search" if run is None else run
     check_run_name(run)
     one_of("duplicates", duplicates, ("reuse", "retrain"))
+    seed = plain_number(seed)
     random = TrialRandom(seed)
     objective = objective or Objective()
+    decisions = recorded_choices(space)
     agent = strategy(space=space, objective=objective)
     agent.reset(random.start())
     executor = executor or Inline()
+    if isinstance(executor, Inline):
+        check_endless(budget.trial_seconds)
     if isinstance(evaluator, Learns):
         check_learner(evaluator, agent, executor, objective, costless=budget.simulated_alone)
     check_supernets(agent, supernets, executor)
@@ -165,16 +144,23 @@ def search(
         protocol = evaluator.protocol() if isinstance(evaluator, Comparable) else {}
         if isinstance(evaluator, Learns) and evaluator.sequential:
             protocol = {**protocol, "learnt_in": run}  # from its proposals, which are no other run's
+        alike = look_alikes([strategy, evaluator]) if config is None and store is not None else []
         if config is None:
             config = {"space": describe(space), "strategy": describe(strategy), "evaluator": describe(evaluator)}
-        config = {"objective": describe(objective), "duplicates": duplicates} | dict(config)
+        own = {"objective": describe(objective), "duplicates": duplicates, DECISIONS: decisions}
+        config = own | declared(evaluator) | dict(config)
         if executor.workers > 1:
             config |= {"scheduling": {"workers": executor.workers, "order": executor.order}}
-        spec = Run(run, seed, _jsonable(config), _jsonable(protocol), environment())
+        spec = Run(run, seed, jsonable(config), jsonable(protocol), environment())
         record = stack.enter_context((store or MemoryStore()).open(spec))
-        _warn_of_changes(record, spec.environment)
+        check_stored_texts(space, record)
+        if alike and record.trials:
+            check_look_alikes(alike, record, unnamed=unnamed)
+        warn_of_changes(record, spec.environment)
         check_counts(record, evaluator)
+        check_sound(run, record.trials, record.run.config)
         asks_again = isinstance(evaluator, AnswersEveryQuery) and evaluator.answers_every_query
+        listeners = [Guarded(listener) for listener in listeners]
         for listener in listeners:
             listener.start(run, sorted(record.trials, key=_number), budget.trials, objective)
             stack.callback(listener.close)
@@ -224,6 +210,8 @@ class _Session:
     trials: list[Trial] = field(default_factory=list)  # told ones, in the order of telling
     asked: int = 0
     seconds: float = 0.0
+    earlier: float = 0.0  # wall seconds of earlier sessions
+    begun: float = field(default_factory=time.monotonic)
     simulated: float = 0.0
     failures: int = 0
     ended: Literal["budget", "finished", "failures"] | None = None
@@ -235,13 +223,26 @@ class _Session:
     finished: dict[int, Trial] = field(default_factory=dict)  # those with a result, by number
     stored: dict[int, Trial] = field(default_factory=dict)  # of an earlier session and not told yet, as they finished
     old: frozenset[int] = frozenset()  # numbers of all trials of earlier sessions
+    warned: bool = False
     searched: dict[int, SupernetSearch] = field(default_factory=dict)  # of trials without a result yet
 
     def run(self, executor: Executor, evaluation: Evaluation) -> Literal["budget", "finished", "failures"]:
         self.stored = {trial.number: trial for trial in self.record.trials}
         self.old = frozenset(self.stored)
-        with executor.open(evaluation.prepared) as jobs:
+        spent = self.record.elapsed
+        if spent is None:  # version 0.1.0 kept only the time of evaluations
+            spent = sum(trial.seconds for trial in self.record.trials) / self.workers
+        self.earlier = spent
+        try:
+            return self._run(executor, evaluation)
+        finally:
+            self.record.keep_elapsed(self._elapsed())
+
+    def _run(self, executor: Executor, evaluation: Evaluation) -> Literal["budget", "finished", "failures"]:
+        limit = () if self.budget.trial_seconds is None else (self.budget.trial_seconds,)
+        with executor.open(evaluation.prepared, *limit) as jobs:
             while True:
+                interrupt.check()
                 self._fill(jobs)
                 if not self.untold:
                     return self.ended or "budget"
@@ -256,12 +257,15 @@ class _Session:
 
     def _fill(self, jobs: Jobs) -> None:
         """Ask for trials until every worker has one."""
-        while len(self.untold) < self.workers and (self.asked in self.stored or self._open()):
+        last = max(self.old, default=-1)  # what was running below it when a session ended runs whatever the budget says
+        while len(self.untold) < self.workers and (self.asked <= last or self._open()):
             number = self.asked
             if number in self.stored:
                 trial = self.stored[number]
                 if len(self.trials) < trial.asked_after:
                     break  # the strategy had made this proposal wait for more results
+                if number < ASKED_AGAIN and DECISIONS not in self.record.run.config:
+                    self._ask_again(trial)
                 self.asked += 1
                 self.untold[number] = trial.proposal
                 if trial.reused_from is None:
@@ -299,26 +303,40 @@ class _Session:
         self.searched[number] = found
         return Proposal(found.architecture, info=found.info)
 
+    def _ask_again(self, trial: Trial) -> None:
+        """Warn where a run that does not say its decisions would now take another course."""
+        if self.supernets is not None or self.warned:
+            return
+        again = self.agent.ask(self.random.trial(trial.number), tuple(self.untold.values()))
+        if again is None or tuple(again.architecture) != trial.proposal.architecture:
+            self.warned = True
+            warn_of_another_course(self.space, self.record.run.name, trial, again)
+
     def _open(self) -> bool:
         """Whether another trial may be asked for."""
         budget = self.budget
         return self.ended is None and (
             (budget.trials is None or self.asked < budget.trials)
-            and (budget.hours is None or self.seconds < budget.hours * 3600 * self.workers)
+            and (budget.hours is None or self._elapsed() < budget.hours * 3600)
             and (budget.simulated_seconds is None or self.simulated < budget.simulated_seconds)
         )
+
+    def _elapsed(self) -> float:
+        """Wall seconds of the run over all its sessions."""
+        # a search on a supernet goes on from its checkpoint, also after a session that ended without a trial
+        return max(self.earlier + time.monotonic() - self.begun, self.seconds / self.workers)
 
     def _keep(self, trial: Trial) -> None:
         if trial.number in self.searched:
             trial = with_search(trial, self.searched.pop(trial.number))
-        self.record.add(trial)  # before anything learns of it: what was paid for is kept first
+        self.record.add(trial, self._elapsed())  # before anything learns of it: what was paid for is kept first
         self.finished[trial.number] = trial
 
     def _tell(self, trial: Trial) -> None:
         del self.untold[trial.number]
         self.trials.append(trial)
         self.seconds += trial.seconds
-        self.simulated += trial.metrics.get("simulated_seconds", 0.0)
+        self.simulated += simulated_seconds(trial)
         if trial.reused_from is None and trial.completed:
             self.known.setdefault((trial.canonical, trial.proposal.fidelity), trial)
         self.agent.tell(trial)
@@ -326,13 +344,14 @@ class _Session:
         if new:
             for listener in self.listeners:
                 listener.told(trial)
-        if self._endless(trial):
+        missing = trial.error_kind == NOT_IN_TABLE
+        if not missing and self._endless(trial):
             raise UsageError(
                 f"budget.simulated_seconds={self.budget.simulated_seconds:g} is the only limit and would never be "
                 "reached, since evaluations cost no simulated seconds here; set budget.trials, or table.cost"
             )
-        self.failures = 0 if trial.completed else self.failures + 1
-        self.reused_in_a_row = 0 if trial.reused_from is None else self.reused_in_a_row + 1
+        self.failures = 0 if trial.completed else self.failures + (not missing)
+        self.reused_in_a_row = 0 if trial.reused_from is None and not missing else self.reused_in_a_row + 1
         if self.failures == self.budget.failures:
             if new:
                 self.ended = "failures"
@@ -360,16 +379,12 @@ class _Session:
         earlier = self.known.get((plan.canonical, plan.proposal.fidelity)) if self.reuse else None
         if earlier is None:
             return None
-        architecture, metrics = plan.proposal.architecture, dict(earlier.metrics)
-        if architecture != earlier.proposal.architecture and isinstance(self.evaluator, DescribesArchitecture):
-            metrics = {name: value for name, value in metrics.items() if not name.startswith(UNCOUNTED)}
-            metrics |= self.evaluator.architecture_metrics(architecture)
         return replace(
             earlier,
             number=plan.number,
             proposal=plan.proposal,
             text=plan.text,
-            metrics=metrics,
+            metrics=redescribed(earlier, self.evaluator, plan.proposal.architecture),
             seconds=0.0,
             cost={},
             reused_from=earlier.number,
@@ -379,19 +394,3 @@ class _Session:
 
 def _number(trial: Trial) -> int:
     return trial.number
-
-
-def _jsonable(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as a store gives them back, so that they can be compared with stored ones."""
-    found: dict[str, Any] = json.loads(json.dumps(tree, default=describe))
-    return found
-
-
-def _warn_of_changes(record: RunRecord, now: Mapping[str, Any]) -> None:
-    then = record.run.environment
-    changed = [f"{key} {then[key]}, now {now[key]}" for key in then if key in now and then[key] != now[key]]
-    if record.trials and changed:
-        warnings.warn(
-            f"run {record.run.name!r} was begun with {'; '.join(changed)}: new trials may differ in the last digits",
-            stacklevel=3,
-        )

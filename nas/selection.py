@@ -13,10 +13,11 @@ from typing import Any
 
 from nas.core import Architecture, Trial, UsageError
 from nas.export.genotype import read_genotype
+from nas.identity import DECISIONS
 from nas.output import run_folder
 from nas.settings import Settings, group_options, recorded_parts
 from nas.settings import settings as composed
-from nas.space import SearchSpace
+from nas.space import SearchSpace, parse
 from nas.store.base import Run
 from nas.store.leaderboard import find_trial
 from nas.winner import Winner, winner
@@ -102,21 +103,37 @@ def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
         if settings.get("trial") != "best":
             raise UsageError(f"trial={settings.get('trial')}: a run of a comparison has its winner alone; leave it out")
         won = winner(Path(comparison).expanduser(), name)
-        settings = settings.inheriting({part: found for part, found in won.parts.items() if part in inherits})
+        parts = {part: found for part, found in won.parts.items() if part in inherits}
+        settings = settings.inheriting(parts, won.head.get("config_dir"))
         text = won.text
     elif name is not None:
         run, trial = find_trial(settings.make("store"), name, settings.get("trial"))
-        parts = recorded_parts(run.config)
-        if "space" not in parts:
+        recorded = recorded_parts(run.config)
+        if "space" not in recorded:
             raise UsageError(f"run {name!r} was made in Python and names no space of configs/; give arch= and space=")
-        settings = settings.inheriting({part: parts[part] for part in inherits if part in parts})
+        parts = {part: recorded[part] for part in inherits if part in recorded}
+        settings = settings.inheriting(parts, run.config.get("config_dir"))
         text = trial.text
     else:
         settings, text, told = named_architecture(settings, arch, inherits)
     space = settings.make("space")
-    architecture = space.from_text(text)
-    space.validate(architecture)
+    architecture = parse(space, text)
+    if run is not None and trial is not None:
+        _check_meaning(space, architecture, run, trial)
     return Selection(settings, space, architecture, run, trial, won, told)
+
+
+def _check_meaning(space: SearchSpace, architecture: Architecture, run: Run, trial: Trial) -> None:
+    """Raise `UsageError` where a trial's text, in a notation of the space's own, has another meaning than it had."""
+    choices = dict(run.config.get(DECISIONS, ()))  # none in version 0.1.0, or in the order of the trial's positions
+    then = {name: choices[name][place] for name, place in zip(choices, trial.proposal.architecture, strict=False)}
+    now = {name: str(option) for name, option in zip(space.choices, space.options(architecture), strict=True)}
+    for name, option in then.items():
+        if now.get(name, option) != option:
+            raise UsageError(
+                f"trial {trial.number} of run {run.name!r} is {trial.text!r}, which was {name}={option} when it was "
+                f"found and is {name}={now[name]} now; restore {type(space).__name__}.choices[{name!r}], or give arch="
+            )
 
 
 def folder_of(chosen: Selection, base: str) -> Path:
@@ -163,7 +180,7 @@ def _of_published_name(settings: Settings, arch: str) -> Settings:
         raise UsageError(f"arch={name} is a cell of space={names[name]}, not of space={found.choices['space']}")
     try:
         plain = settings.inheriting({})
-        plain.make("space").from_text(arch)
+        parse(plain.make("space"), arch)
     except UsageError as error:
         raise UsageError(f"{error}; published names are {', '.join(names)}") from None
     return plain

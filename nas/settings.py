@@ -80,9 +80,15 @@ class Settings:
         tree = self.get(group)
         return {key: value for key, value in (tree or {}).items() if not key.startswith("_")}
 
-    def inheriting(self, inherited: Mapping[str, tuple[str, Mapping[str, Any]]]) -> Settings:
-        """The same command, with parts of an earlier one where its own arguments name no other."""
-        return settings(self.command, self.arguments, self.config_dir, inherited)
+    def inheriting(
+        self, inherited: Mapping[str, tuple[str, Mapping[str, Any]]], made_with: str | None = None
+    ) -> Settings:
+        """The same command, with parts of an earlier one where its own arguments name no other.
+
+        Args:
+            made_with: the earlier one's `--config-dir`, for a message where it is missing here.
+        """
+        return settings(self.command, self.arguments, self.config_dir, inherited, made_with=made_with)
 
     def factory(self, key: str) -> Callable[..., Any]:
         """What makes the part at `key`, with everything that it refers to already made.
@@ -148,6 +154,8 @@ def settings(
     config_dir: Path | None = None,
     inherited: Mapping[str, tuple[str, Mapping[str, Any]]] | None = None,
     deferred: Sequence[str] = (),
+    *,
+    made_with: str | None = None,
 ) -> Settings:
     """Compose the settings of a command.
 
@@ -158,6 +166,7 @@ def settings(
         inherited: see `Settings`.
         deferred: groups whose option is known only once the command has read a run or a file; settings of theirs wait
             for `Settings.inheriting`.
+        made_with: see `Settings.inheriting`.
 
     Raises:
         UsageError: unknown key, group or option, or a value of the wrong kind; names the closest right one.
@@ -177,14 +186,14 @@ def settings(
         if key in groups and sign:
             if value == "null" and groups[key] is None:
                 continue
-            chosen[key] = _option(key, unquoted(value), options)
+            chosen[key] = _option(key, unquoted(value), options, config_dir)
         elif sign:
             values.append((key, value))
         else:
             raise UsageError(f"{argument!r} is not key=value" + closest(key, [*groups, *keys(plain)]))
     inherited = {group: part for group, part in inherited.items() if group not in chosen}
     for group, (option, _) in inherited.items():
-        chosen[group] = _option(group, option, options)
+        chosen[group] = _option(group, option, options, config_dir, made_with)
     config = (
         _compose(command, [f"{group}={option}" for group, option in chosen.items()], config_dir) if chosen else plain
     )
@@ -349,11 +358,23 @@ def _choices(config: DictConfig) -> dict[str, str | None]:
     return {str(group): option for group, option in choices.items() if not str(group).startswith("hydra/")}
 
 
-def _option(group: str, option: str, options: Mapping[str, Sequence[str]]) -> str:
+def _option(
+    group: str,
+    option: str,
+    options: Mapping[str, Sequence[str]],
+    config_dir: Path | None,
+    made_with: str | None = None,
+) -> str:
     there = options.get(group, [])
     if option in there:
         return option
-    raise UsageError(f"unknown {group} {option!r}{closest(option, there)}; there are {', '.join(there) or 'none'}")
+    if made_with is not None and str(config_dir and config_dir.absolute()) != made_with:
+        hint = f". It was made with --config-dir {made_with}; give that here too"
+    else:
+        hint = "" if config_dir else "; an option of your own needs --config-dir FOLDER"
+    raise UsageError(
+        f"unknown {group} {option!r}{closest(option, there)}; there are {', '.join(there) or 'none'}{hint}"
+    )
 
 
 def _resolved(value: Any, config: DictConfig, key: str) -> Any:

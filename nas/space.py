@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from itertools import product
 from operator import lt, mul
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.core import Architecture, Task, UsageError, UserError
+from nas.core import Architecture, Task, UsageError, UserError, located, shown
 from nas.graph import Graph
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ class SearchSpace(ABC):
     """A finite product of decisions, optionally constrained."""
 
     choices: Mapping[str, Sequence[str]]
-    """Decision -> its options, in order; the one thing a space must declare. Fixed once the space is made."""
+    """Decision -> its options, in order; the one thing a space must declare. Fixed once the space is made, and for as
+    long as there are runs of it: an architecture holds the options' positions. See `check_choices`."""
 
     network_sizes: Sequence[str] = ()
     """Sizes that a trainer may set, such as `channels` and `cells`; a space without any keeps its own."""
@@ -115,7 +116,12 @@ class SearchSpace(ABC):
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """Number of options per decision."""
+        """Number of options per decision.
+
+        Raises:
+            UsageError: `choices` are not what they should be.
+        """
+        check_choices(self)
         return tuple(len(options) for options in self.choices.values())
 
     @cached_property
@@ -222,3 +228,69 @@ class SearchSpace(ABC):
         starts = np.cumsum((0, *self.sizes[:-1]))
         code[starts + np.asarray(architecture)] = 1.0
         return code
+
+
+def check_choices(space: SearchSpace) -> None:
+    """Raise `UsageError`, naming the decision, unless the `choices` of a space can be searched and written as text."""
+    name, choices = type(space).__name__, getattr(space, "choices", None)
+    if not isinstance(choices, Mapping) or not choices:
+        raise UsageError(
+            f"{name}.choices must be a mapping from each decision to its options, such as "
+            f"{{'activation': ('relu', 'gelu')}}, got {shown(choices)}"
+        )
+    plain = type(space).to_text is SearchSpace.to_text  # a notation of its own may do without these signs
+    for decision, options in choices.items():
+        where = f"{name}.choices[{decision!r}]"
+        if not isinstance(decision, str) or (plain and not _fits_text(decision, ";=")):
+            raise UsageError(
+                f"{where}: a decision must be named by printable text without ';', '=' and outer blanks, "
+                f"got {decision!r}"
+            )
+        if isinstance(options, str | bytes | Set | Mapping) or not isinstance(options, Sequence | np.ndarray):
+            hint = f"; write ({options!r},) for a single option" if isinstance(options, str) else ""
+            raise UsageError(f"{where} must be a list or tuple of options, in order, got {shown(options)}{hint}")
+        if len(options) == 0:
+            raise UsageError(f"{where} has no options; expected at least one")
+        for option in options:
+            if not isinstance(option, str | int | float | np.number):  # numbers are written as text
+                raise UsageError(f"{where} has the option {shown(option)}; expected text")
+            if plain and not _fits_text(str(option), ";"):
+                raise UsageError(
+                    f"{where} has the option {option!r}; expected printable text without ';' and outer blanks"
+                )
+        texts = [str(option) for option in options]
+        twice = [text for text in texts if texts.count(text) > 1]
+        if twice:
+            raise UsageError(f"{where} has the option {twice[0]!r} twice; expected each once")
+
+
+def _fits_text(word: str, signs: str) -> bool:
+    """Whether `from_text` finds a word again in what `to_text` wrote."""
+    return bool(word) and word.isprintable() and word == word.strip() and not any(sign in word for sign in signs)
+
+
+def recorded_choices(space: SearchSpace) -> list[list[Any]]:
+    """`choices` as a run is kept with them: `[decision, [option, …]]`, in order and JSON-safe.
+
+    Raises:
+        UsageError: as `check_choices`.
+    """
+    check_choices(space)
+    return [[decision, [str(option) for option in options]] for decision, options in space.choices.items()]
+
+
+def parse(space: SearchSpace, text: str) -> Architecture:
+    """`space.from_text(text)`, validated.
+
+    Raises:
+        UsageError: the text is not of this space, in whatever way `from_text` says so.
+    """
+    _ = space.sizes  # checks the choices, once
+    try:
+        architecture = space.from_text(text)
+        space.validate(architecture)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{text!r} is not an architecture of {type(space).__name__}: {located(error)}") from error
+    return architecture

@@ -25,11 +25,13 @@ from nas.core import Architecture, Metrics, UsageError, UserError
 from nas.data.dataset import DataSet, Images
 from nas.environment import environment
 from nas.executors.base import Died, Executor, each
+from nas.identity import DECISIONS
 from nas.journal import journal
 from nas.randomness import training_seed
 from nas.recount import check_flops
-from nas.space import SearchSpace
+from nas.space import SearchSpace, parse, recorded_choices
 from nas.training import count
+from nas.training.check import BadNetwork, Teller, check_network
 from nas.training.device import configured, resolve_device
 from nas.training.fit import TrainingFailed, evaluate, fit, memory_guard
 from nas.training.recipe import Recipe
@@ -65,13 +67,18 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self._parts: tuple[Images, Images, Images] | None = None
+        self._teller = Teller()
 
     def ready(self) -> Trainer:
         """Itself; images are loaded by the first training, in the process that needs them."""
         return self
 
     def __call__(self, training: Training) -> dict[str, Any]:
-        """Metrics of one training, or `failed` with a sentence."""
+        """Metrics of one training, or `failed` with a sentence.
+
+        Raises:
+            UserError: its network cannot be trained, which no other training mends.
+        """
         place, recipe = resolve_device(self.device), self.recipe
         if self._parts is None:
             split = self.data.split()
@@ -87,12 +94,15 @@ class Trainer:
             with configured(place, recipe), memory_guard():
                 torch.manual_seed(training.seed)
                 network = self.space.build(training.architecture, self.data.task, sizes)
+                self._teller.take(check_network(network, train, self.data.task, recipe))
                 found: dict[str, Any] = dict(count.architecture(network, self.data.task))
                 clock = _clock(place)
                 started = clock()
                 found |= fit(network.to(place), train, valid, recipe, seed=training.seed, report=_silent)
                 found["seconds"] = clock() - started
                 found["test_accuracy"], found["test_loss"] = evaluate(network, test, recipe)
+        except BadNetwork as failure:
+            raise UserError(f"arch={training.text}: {failure.message}") from None
         except TrainingFailed as failure:
             return {"failed": failure.message}
         if not math.isfinite(found["test_loss"]):
@@ -136,16 +146,26 @@ def tabulate(
         UserError: the journal is of another tabulation, or a training failed; what is done is kept.
     """
     plan = _plan(space, seeds, repeated)
+    data.read_test()  # missing or unfit files are reported before hours of training
     identity = {
         "format": 1,
         "space": about_space,
+        DECISIONS: recorded_choices(space),
         "data": data.name,
         "split": data.split().hash,
         "recipe": recipe.protocol() | {"network": space.known_sizes(recipe.network)},
         "device": resolve_device(device).type,
+        # results of version 0.1.0 on such data are other ones
+        **({"test_normalisation": "training"} if data.restated else {}),
     }
     remarks = {"environment": environment(), "begun": time.strftime("%Y-%m-%d")}
     with journal(path, identity, remarks, ("arch", "canonical", "repeat")) as opened:
+        for line in opened.lines if DECISIONS not in opened.head else ():  # a journal of version 0.1.0
+            if space.canonical(parse(space, line["arch"])) != line["canonical"]:
+                raise UsageError(
+                    f"{path} has {line['arch']!r}, which is of another class of {type(space).__name__} now; choose "
+                    "another out= or restore the old choices; nothing was changed"
+                )
         # what failed for want of memory or time may do better this time
         done = {(line["canonical"], line["repeat"]): line for line in opened.lines if "failed" not in line}
         check_flops(

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from nas.core import Task, UsageError, whole_number
 from nas.naming import named
+from nas.network import SupportsAuxiliaryHead, SupportsDropPath
 from search_spaces.genotype import Genotype
 from search_spaces.operations import FactorizedReduce, Norm, ReLUConvBN, batch_statistics, cell_operation
 
@@ -149,7 +150,7 @@ def _pool_to_2x2(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, kernels, strides)
 
 
-class Network(nn.Module):
+class Network(nn.Module, SupportsDropPath, SupportsAuxiliaryHead):
     """forward(images: (B, task.channels, H, W)) -> logits (B, task.classes).
 
     With an auxiliary head, (logits, auxiliary logits) in training mode.

@@ -3,6 +3,10 @@
 Computes the plain network's numbers up to rounding with less work (`search_spaces/mixed.py`): `none` is left out, a
 state is rectified and pooled once, the convolutions of one kernel that leave a state are one convolution, and
 operations of probability zero are not run.
+
+Differs from the benchmark's code (https://github.com/D-X-Y/AutoDL-Projects): the normalisations of the residual blocks
+have no parameters here, as those of the cells; theirs have a scale and a shift. Those of the stem and before the
+classifier have them in both.
 """
 
 from __future__ import annotations

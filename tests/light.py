@@ -1,7 +1,9 @@
 """What worker processes of the tests import; without torch they start in a fraction of the time."""
 
+import multiprocessing
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +44,16 @@ def dying(proposal, context):
 
 
 @dataclass
+class Returning:
+    """An evaluator that answers every proposal with the same value."""
+
+    value: object
+
+    def __call__(self, proposal, context):
+        return self.value
+
+
+@dataclass
 class Counting:
     """Leaves a dot for every evaluation."""
 
@@ -57,6 +69,10 @@ def square(task):
     """A task of any kind."""
     if task == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if task == "hang":
+        time.sleep(600)
+    if task == "leave":
+        sys.exit(3)
     if task == "bug":
         raise ZeroDivisionError("by nothing")
     if task == "pid":
@@ -69,3 +85,52 @@ def square(task):
 
 def make():
     return square
+
+
+class FrozenSpace(LightSpace):
+    """Its choices are made for each object, and nobody can change them."""
+
+    def __init__(self):
+        self.choices = MappingProxyType({f"d{i}": ("a", "b", "c", "d") for i in range(6)})
+
+
+@dataclass
+class Holding:
+    """Holds what no process can send to another."""
+
+    held: object
+
+    def __call__(self, proposal, context):
+        return steep(proposal, context)
+
+
+def hanging(proposal, context):
+    if proposal.architecture[0] == 3:
+        time.sleep(600)
+    return steep(proposal, context)
+
+
+def leaving(proposal, context):
+    raise SystemExit(0)
+
+
+def nested(proposal, context):
+    """As a `DataLoader` with a worker: a child that does part of the work."""
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(0.01,))
+    child.start()
+    child.join()
+    return steep(proposal, context) | {"children": float(child.exitcode == 0)}
+
+
+def parental(task):
+    """Starts a child that would run for ten minutes; dies, or waits for it."""
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,), daemon=True)
+    child.start()
+    print(os.getpid(), child.pid, flush=True)
+    if task == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    child.join()
+
+
+def make_parental():
+    return parental

@@ -55,6 +55,14 @@ def test_the_benchmarks_recipe_is_the_published_one():
     assert recipe.network == {"channels": 16, "cells": 5}
 
 
+def test_the_benchmarks_recipe_of_supernets_is_the_published_one():
+    """configs/nas-benchmark/algos/DARTS.config of AutoDL-Projects, and the code's default for the norm of gradients."""
+    recipe = settings("search", ["strategy=darts", "supernet=nasbench201"]).make("supernet")
+    published = {"epochs": 50, "batch_size": 64, "lr": 0.025, "lr_min": 0.001, "momentum": 0.9, "nesterov": True}
+    published |= {"weight_decay": 5e-4, "grad_clip": 5.0}
+    assert {key: getattr(recipe, key) for key in published} == published
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -6,10 +6,12 @@ killed, and an exported model.
 """
 
 import shutil
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT, rows
 
 QUICK = ["data=digits", "trainer.threads=1", "trainer.epochs=1", "trainer.train_images=200", "progress=false"]
@@ -102,6 +104,25 @@ def test_a_stored_retraining_is_given_again(released):
     assert "this training was done before" in released("retrain", *words).stdout
 
 
+def test_a_killed_retraining_resumes_from_its_checkpoint(released, monkeypatch):
+    """It had done 32 of 400 epochs; here it is interrupted again after two more."""
+    from nas.commands import retrain
+
+    seen = []
+
+    def report(shown, metrics):
+        seen.append(metrics)
+        if len(seen) == 34:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(retrain._Shown, "report", report)
+    partial = Path("runs/trained/retrained/trial-1-c22d6ecc.partial.pt")
+    before = torch.load(partial, weights_only=True)["curve"]
+    words = ["trainer=proxy", "trainer.epochs=400", "trainer.train_images=200", SMALL, "progress=false"]
+    assert released("retrain", "run=trained", "trial=1", *words).returncode == 130
+    assert (len(before), seen[:32]) == (32, before)
+
+
 def test_a_comparison_takes_more_seeds(released):
     words = ["strategies=[random,regularized_evolution]", "budget.trials=10", "out=comparison", "progress=false"]
     before = Path("comparison/runs.journal").read_text()
@@ -122,3 +143,69 @@ def test_an_exported_model_predicts(released, tmp_path):
 def test_a_run_of_a_users_space_resumes(released):
     done(released("--config-dir", "conf", "search", "space=mine", *QUICK, "budget.trials=8", "run=mine"))
     assert [row["status"] for row in rows(released, "run=mine")] == ["completed"] * 8
+
+
+EARLY = ["strategy=darts", "strategy.early_stopping=true", *SUPERNET, *LOOKED_UP]
+
+
+def test_a_trial_that_stopped_early_by_the_first_rule_is_shown_as_wrong_and_never_built_on(released):
+    """Version 0.1.0 ended every search with early stopping at epoch 10 or soon after, with the cell of epoch 5."""
+    wrong = "ended its search far too early, with the cell of epoch 5"
+    (row,) = rows(released, "run=stopped")
+    assert wrong in row["fault"]
+    assert all(other["fault"] is None for other in rows(released) if other["run"] != "stopped")
+    shown = done(released("leaderboard", "run=stopped")).stdout
+    assert "0.3658 (wrong)" in shown
+    assert f"trial 0 of run 'stopped' is wrong: an earlier cellnas with strategy.early_stopping=true {wrong}." in shown
+    for trials in (1, 2):
+        refused = released("search", *EARLY, "strategy.epochs=14", f"budget.trials={trials}", "run=stopped")
+        assert refused.returncode == 2
+        assert "run 'stopped' cannot be continued: trial 0 is wrong" in refused.stderr
+        assert "Choose another run=" in refused.stderr
+    assert len(rows(released, "run=stopped")) == 1
+    best = released("retrain", "run=stopped", "trial=best", *QUICK[1:], SMALL)
+    assert best.returncode == 2
+    assert "trial=best: run 'stopped' has no completed trial; trial 0 is wrong" in best.stderr
+    # who names it gets it, and is told
+    named = done(released("export", "run=stopped", "trial=0", "format=genotype", "out=named"))
+    assert "warning: trial 0 of run 'stopped' is wrong" in named.stderr
+
+
+def test_a_killed_search_with_the_first_rule_of_early_stopping_is_refused(released):
+    checkpoint = Path("runs/stopping/checkpoints/search-0000.pt")
+    before = checkpoint.read_bytes()
+    words = [*EARLY, "strategy.epochs=300", "seed=3", "run=stopping"]
+    refused = released("search", *words)
+    assert refused.returncode == 2
+    assert "whose strategy.early_stopping=true ended searches far too early; remove it to begin anew" in refused.stderr
+    assert checkpoint.read_bytes() == before
+
+
+CHOICES = '{"width": ("16", "32", "64"), "activation": ("relu", "gelu"), "depth": ("1", "2", "3")}'
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        (CHOICES.replace('"relu", "gelu"', '"gelu", "relu"'), "started with another choices['activation']: trial"),
+        (CHOICES.replace('"16", "32", "64"', '"16", "32"'), "started with another choices['width']: trial"),
+        (CHOICES.replace('"16", "32", "64"', '"8", "16", "32", "64"'), "started with another choices['width']: trial"),
+        (CHOICES.replace("gelu", "silu"), "started with another choices['activation']: trial"),
+        (CHOICES.replace("depth", "layers"), "started with another choices['depth']: trial"),
+        (CHOICES.replace(', "depth": ("1", "2", "3")', ""), "started with another choices['depth']: trial"),
+        (CHOICES.replace("}", ', "bias": ("yes", "no")}'), "started with another choices['bias']: trial"),
+        (CHOICES.replace('"3")', '"3", "4")'), "would now take another course: its trial"),
+    ],
+)
+def test_a_run_whose_space_was_edited_is_told(released, monkeypatch, choices, words):
+    monkeypatch.setitem(sys.modules, "my_space", None)  # whatever was there comes back in the end
+    del sys.modules["my_space"]
+    file = Path("my_space.py")
+    source = file.read_text()
+    assert CHOICES in source
+    # the last two decisions are read by `build`, which no refused run comes to
+    file.write_text(source.replace(CHOICES, choices))
+    result = released("--config-dir", "conf", "search", "space=mine", *QUICK, "budget.trials=8", "run=mine")
+    assert words in result.stderr
+    assert result.returncode == (0 if "course" in words else 2)
+    assert len(rows(released, "run=mine")) == (8 if "course" in words else 6)

@@ -1,6 +1,10 @@
 """Searching, as a tutorial: what a search is given, what it gives back, and what it survives."""
 
+import math
+import sqlite3
 import sys
+import time
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,7 +14,7 @@ from conftest import steep
 
 from nas import Budget, Objective, Proposal, TrialFailed, UsageError, UserError, search
 from nas.core import Context, Trial
-from nas.search import describe
+from nas.description import describe, look_alikes
 from nas.store.memory import MemoryStore
 from nas.store.sqlite import SQLiteStore
 from nas.strategies.evolution import RegularizedEvolution
@@ -315,3 +319,201 @@ def test_objective_and_duplicates_are_settings_of_a_run_also_with_a_config_of_on
         search(
             toy_space, RandomSearch, steep, budget=Budget(trials=3), store=store, config=config, duplicates="retrain"
         )
+
+
+def test_an_evaluator_that_leaves_the_program_fails_its_trial(toy_space):
+    def leaving(proposal, context):
+        sys.exit("no such file")
+
+    result = search(toy_space, RandomSearch, leaving, budget=Budget(trials=2))
+    assert [trial.error_kind for trial in result.trials] == ["error", "error"]
+    assert result.trials[0].error.startswith("SystemExit: no such file (test_search.py:")
+
+
+def test_an_evaluator_that_leaves_the_program_while_it_is_prepared_ends_the_search(toy_space):
+    class Leaving:
+        def prepare(self, device):
+            raise SystemExit
+
+        def __call__(self, proposal, context):
+            return steep(proposal, context)
+
+    with pytest.raises(UserError, match=r"Leaving.prepare ended with SystemExit: no message \(test_search.py:"):
+        search(toy_space, RandomSearch, Leaving(), budget=Budget(trials=2))
+
+
+def test_a_strategy_that_scores_a_failed_trial_is_told_what_to_ask(toy_space):
+    class Careless(RandomSearch):
+        def tell(self, trial):
+            self.objective.score(trial)
+
+    def fragile(proposal, context):
+        raise TrialFailed("small", "too small")
+
+    words = r"trial 0 has no metric 'valid_accuracy' \(it failed: too small\); .* ask trial.completed before"
+    with pytest.raises(UsageError, match=words):
+        search(toy_space, Careless, fragile, budget=Budget(trials=2))
+
+
+def test_numbers_of_numpy_are_seeds_and_budgets(toy_space, tmp_path):
+    store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
+    plain = search(toy_space, RandomSearch, steep, budget=Budget(trials=3, hours=1.0), seed=2)
+    budget = Budget(trials=np.int64(3), hours=np.float32(1.0), failures=np.int32(4))
+    result = search(toy_space, RandomSearch, steep, budget=budget, seed=np.int64(2), store=store)
+    assert timeless(result.trials) == timeless(plain.trials)
+    assert store.runs()[0].seed == 2
+    assert type(budget.trials) is int
+    with pytest.raises(UsageError, match=r"budget.trials must be a whole number of at least 1, got 1\.5"):
+        Budget(trials=np.float32(1.5))
+
+
+class Thinking(RandomSearch):
+    """Takes a twentieth of a second for a proposal."""
+
+    def ask(self, rng, pending):
+        time.sleep(0.05)
+        return super().ask(rng, pending)
+
+
+def test_hours_are_wall_time_and_a_strategy_that_thinks_counts(toy_space):
+    started = time.monotonic()
+    result = search(toy_space, Thinking, steep, budget=Budget(hours=0.5 / 3600))
+    assert result.ended == "budget"
+    assert 0.5 <= time.monotonic() - started < 3
+    assert 2 <= len(result.trials) <= 11
+
+
+@pytest.mark.parametrize("kept", ["memory", "sqlite"])
+def test_hours_are_summed_over_the_sessions_of_a_run(toy_space, tmp_path, kept):
+    store = MemoryStore() if kept == "memory" else SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
+    search(toy_space, Thinking, steep, budget=Budget(trials=4), store=store)
+    result = search(toy_space, Thinking, steep, budget=Budget(hours=0.15 / 3600), store=store)
+    assert (result.ended, len(result.trials)) == ("budget", 4)
+    result = search(toy_space, Thinking, steep, budget=Budget(hours=0.5 / 3600), store=store)
+    assert 4 < len(result.trials) <= 11
+
+
+def test_the_time_of_a_run_of_version_0_1_0_is_that_of_its_evaluations(toy_space, tmp_path):
+    def slow(proposal, context):
+        time.sleep(0.05)
+        return steep(proposal, context)
+
+    store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
+    search(toy_space, RandomSearch, slow, budget=Budget(trials=4), store=store)
+    with sqlite3.connect(tmp_path / "nas.db") as connection:
+        connection.execute("DROP TABLE elapsed")
+    result = search(toy_space, RandomSearch, slow, budget=Budget(hours=0.19 / 3600), store=store)
+    assert len(result.trials) == 4
+    assert len(search(toy_space, RandomSearch, slow, budget=Budget(hours=0.5 / 3600), store=store).trials) > 4
+
+
+def test_what_was_running_when_a_session_ended_runs_again_whatever_is_left_of_the_hours(toy_space, tmp_path):
+    store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
+    search(toy_space, RandomSearch, steep, budget=Budget(trials=5), store=store)
+    with sqlite3.connect(tmp_path / "nas.db") as connection:
+        connection.execute("DELETE FROM trials WHERE number = 3")
+    result = search(toy_space, RandomSearch, steep, budget=Budget(hours=1e-9), store=store)
+    assert [trial.number for trial in result.trials] == [0, 1, 2, 3, 4]
+
+
+def test_two_threads_cannot_write_one_run_of_a_memory_store(toy_space):
+    store = MemoryStore()
+
+    def nested(proposal, context):
+        if not store.trials("one"):
+            words = "run 'one' is being written by another search of this process"
+            with pytest.raises(UsageError, match=words):
+                search(toy_space, RandomSearch, nested, budget=Budget(trials=2), store=store, run="one")
+        return steep(proposal, context)
+
+    assert len(search(toy_space, RandomSearch, nested, budget=Budget(trials=2), store=store, run="one").trials) == 2
+    assert len(search(toy_space, RandomSearch, nested, budget=Budget(trials=3), store=store, run="one").trials) == 3
+
+
+@pytest.mark.parametrize("cost", [math.nan, math.inf, -1.0])
+def test_a_cost_that_no_budget_can_count_fails_its_trial_and_ends_no_budget(toy_space, cost):
+    def simulating(proposal, context):
+        return steep(proposal, context) | {"simulated_seconds": 10.0 if proposal.architecture[0] else cost}
+
+    def measuring(proposal, context):
+        context.measured("latency", cost)
+        return steep(proposal, context)
+
+    budget = Budget(trials=100, simulated_seconds=100)
+    found = search(toy_space, RandomSearch, simulating, budget=budget)
+    assert sum(trial.completed for trial in found.trials) == 10
+    failed = [trial for trial in found.trials if not trial.completed]
+    assert failed
+    assert {trial.error for trial in failed} == {
+        f"the cost simulated_seconds is {cost}; expected a finite number of at least 0"
+    }
+    lost = search(toy_space, RandomSearch, measuring, budget=Budget(trials=1)).trials[0]
+    assert (lost.error_kind, lost.cost, "latency is" in lost.error) == ("not_finite", {}, True)
+
+
+def test_a_stored_cost_of_nan_ends_no_budget(toy_space):
+    """An earlier version stored such trials as completed."""
+    store = MemoryStore()
+    costly = lambda proposal, context: steep(proposal, context) | {"simulated_seconds": 10.0}  # noqa: E731
+    search(toy_space, RandomSearch, costly, budget=Budget(trials=1), store=store, config={})
+    first = store.trials("search")[0]
+    old = MemoryStore()
+    with old.open(store.runs()[0]) as record:
+        record.add(replace(first, metrics={**first.metrics, "simulated_seconds": math.nan}))
+    found = search(toy_space, RandomSearch, costly, budget=Budget(simulated_seconds=50), store=old, config={})
+    assert len(found.trials) == 6
+
+
+def scaled(scale, proposal=None, context=None):
+    return {"valid_accuracy": scale}
+
+
+def closure(scale):
+    def evaluator(proposal, context):
+        return {"valid_accuracy": scale}
+
+    return evaluator
+
+
+class Keeping:
+    def __init__(self, scale):
+        self._scale = scale
+
+    def __call__(self, proposal, context):
+        return {"valid_accuracy": self._scale}
+
+    def method(self, proposal, context):
+        return {"valid_accuracy": self._scale}
+
+
+def test_positional_arguments_of_a_partial_are_settings_of_a_run(toy_space):
+    assert describe(partial(scaled, 0.1)) == {"type": "test_search.scaled", "args": [0.1]}
+    store = MemoryStore()
+    search(toy_space, RandomSearch, partial(scaled, 0.1), budget=Budget(trials=3), store=store)
+    with pytest.raises(UsageError, match=r"evaluator.args=\[0.1\], now it is \[0.9\]"):
+        search(toy_space, RandomSearch, partial(scaled, 0.9), budget=Budget(trials=6), store=store)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda scale: lambda proposal, context: {"valid_accuracy": scale}, "a lambda of test_search"),
+        (closure, "the function closure.<locals>.evaluator, which keeps values"),
+        (Keeping, "Keeping, which has no attribute 'scale' for its argument"),
+        (lambda scale: Keeping(scale).method, "the method Keeping.method"),
+        (lambda scale: partial(closure(scale)), "the function closure"),
+    ],
+)
+def test_evaluators_that_look_alike_do_not_continue_one_anothers_run(toy_space, recwarn, make, words):
+    store = MemoryStore()
+    search(toy_space, RandomSearch, make(0.1), budget=Budget(trials=3), store=store)
+    with pytest.raises(UsageError, match=f"the settings of {words}.* cannot be recorded, so that the 3 stored trials"):
+        search(toy_space, RandomSearch, make(0.9), budget=Budget(trials=6), store=store)
+    assert not recwarn
+    assert len(store.trials("search")) == 3
+    with pytest.warns(UserWarning, match="nothing but its name says that run 'search' with its 3 trials is of them"):
+        search(toy_space, RandomSearch, make(0.1), budget=Budget(trials=6), store=store, run="search")
+
+
+def test_parts_that_are_described_in_full_have_no_look_alikes(toy_space):
+    assert look_alikes([EVOLUTION, steep, Objective(), toy_space, closure, {"a": (1, None)}]) == []

@@ -2,10 +2,12 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
-from conftest import ToySpace
+from conftest import ToySpace, steep
 
+from nas import Budget, search
 from nas.core import UsageError, UserError
-from nas.space import SearchSpace
+from nas.space import SearchSpace, parse, recorded_choices
+from nas.strategies.random import RandomSearch
 
 
 class Even(ToySpace):
@@ -85,3 +87,64 @@ def test_sampling_is_uniform_over_a_constrained_space():
     counts = [drawn.count((1, 0, width)) for width in range(3)]
     assert sum(counts) == 1200
     assert all(330 < count < 470 for count in counts)
+
+
+def space_of(choices, notation=None):
+    body = {"choices": choices, "build": Uneven.build}
+    if notation is not None:
+        body |= {"to_text": notation, "from_text": notation}
+    return type("Mine", (SearchSpace,), body)()
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        ({"act": ("relu")}, r"Mine.choices\['act'\] must be a list or tuple of .*, got .relu.; write \("),
+        ({"act": {"relu", "gelu"}}, r"Mine.choices\['act'\] must be a list or tuple of options, in order, got {"),
+        ({"act": ("relu", "gelu", "relu")}, r"Mine.choices\['act'\] has the option 'relu' twice"),
+        ({"width": (16, "16")}, r"Mine.choices\['width'\] has the option '16' twice"),
+        ({"act": ()}, r"Mine.choices\['act'\] has no options"),
+        ({"act": (None, "relu")}, r"Mine.choices\['act'\] has the option null; expected text"),
+        ({"act": ("relu;b=1",)}, r"Mine.choices\['act'\] has the option 'relu;b=1'; expected printable"),
+        ({"act": ("relu\n",)}, r"Mine.choices\['act'\] has the option 'relu\\n'; expected printable text"),
+        ({"act": (" relu",)}, r"Mine.choices\['act'\] has the option ' relu'; expected printable text"),
+        ({"a=b": ("relu",)}, r"Mine.choices\['a=b'\]: a decision must be named by printable text without ';', '='"),
+        ({"a;b": ("relu",)}, r"Mine.choices\['a;b'\]: a decision must be named by printable text without ';', '='"),
+        ({3: ("relu",)}, r"Mine.choices\[3\]: a decision must be named by printable text"),
+        ({}, r"Mine.choices must be a mapping from each decision to its options, such as .*, got {}"),
+        ([("act", ("relu",))], r"Mine.choices must be a mapping from each decision to its options"),
+        (None, r"Mine.choices must be a mapping .*, got null"),
+    ],
+)  # fmt: skip
+def test_choices_that_cannot_be_searched_are_refused_by_name(choices, words):
+    with pytest.raises(UsageError, match=words):
+        search(space_of(choices), RandomSearch, steep, budget=Budget(trials=1))
+    with pytest.raises(UsageError, match=words):
+        parse(space_of(choices), "act=relu")
+
+
+def test_numbers_and_equals_signs_in_options_are_written_as_text():
+    space = space_of({"width": (16, 32), "op": ("k=3", "k=5"), "rate": np.array([0.1, 0.2])})
+    assert parse(space, space.to_text((1, 0, 1))) == (1, 0, 1)
+    assert recorded_choices(space) == [["width", ["16", "32"]], ["op", ["k=3", "k=5"]], ["rate", ["0.1", "0.2"]]]
+
+
+def test_a_notation_of_ones_own_may_use_any_sign():
+    space = space_of({"a;b": ("x;y", "x=y")}, notation=lambda self, value: value)
+    assert space.sizes == (2,)
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (ValueError("3 parts"), "'x' is not an architecture of Mine: ValueError: 3 parts"),
+        (KeyError("q"), "'x' is not an architecture of Mine: KeyError: 'q'"),
+        (UsageError("told by itself"), "told by itself"),
+    ],
+)
+def test_whatever_from_text_raises_is_a_sentence(raised, words):
+    def raising(self, text):
+        raise raised
+
+    with pytest.raises(UsageError, match=words):
+        parse(space_of({"a": ("b",)}, notation=raising), "x")

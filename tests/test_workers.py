@@ -4,13 +4,26 @@ import json
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
 from conftest import MAXIMIZE, stored_trials
-from light import Counting, LightSpace, dying, even, steep, uneven
+from light import (
+    Counting,
+    FrozenSpace,
+    Holding,
+    LightSpace,
+    dying,
+    even,
+    hanging,
+    leaving,
+    nested,
+    steep,
+    uneven,
+)
 
 from nas import Budget, Proposal, UsageError, search
 from nas.executors.processes import Processes
@@ -203,3 +216,55 @@ def test_a_killed_search_with_workers_ends_as_if_it_had_not_been(nas, tmp_path):
     first, second = ([{key: row[key] for key in keep} for row in json.loads(text)] for text in listings)
     assert first == second
     assert len(first) == 10
+
+
+def test_an_evaluation_that_hangs_is_a_failed_trial_and_the_search_goes_on():
+    budget = Budget(trials=8, trial_seconds=0.5)
+    result = search(LightSpace(), RandomSearch, hanging, budget=budget, executor=Processes(2))
+    hung = [trial for trial in result.trials if trial.proposal.architecture[0] == 3]
+    assert hung
+    assert {trial.number for trial in hung} == {trial.number for trial in result.trials if not trial.completed}
+    assert {(trial.error_kind, trial.error) for trial in hung} == {
+        ("time_limit", "it took longer than budget.trial_seconds=0.5 and was ended")
+    }
+    assert all(0.5 <= trial.seconds < 10 for trial in hung)
+
+
+def test_a_limit_for_a_trial_needs_a_worker():
+    words = "budget.trial_seconds=5 needs a worker process that can be ended; set executor=processes"
+    with pytest.raises(UsageError, match=words):
+        search(LightSpace(), RandomSearch, steep, budget=Budget(trials=2, trial_seconds=5))
+    with pytest.raises(UsageError, match=r"budget.trial_seconds must be a number above 0 or null, got -1"):
+        Budget(trials=2, trial_seconds=-1)
+
+
+def test_an_evaluator_may_have_child_processes_in_a_worker():
+    result = search(LightSpace(), RandomSearch, nested, budget=Budget(trials=2), executor=Processes(1))
+    assert [trial.metrics.get("children") for trial in result.trials] == [1.0, 1.0]
+
+
+def test_an_evaluator_that_leaves_the_program_fails_its_trial_in_a_worker_too():
+    result = search(LightSpace(), RandomSearch, leaving, budget=Budget(trials=2), executor=Processes(1))
+    assert {(trial.error_kind, trial.error.partition(" (")[0]) for trial in result.trials} == {
+        ("error", "SystemExit: 0")
+    }
+
+
+def test_a_space_whose_choices_are_frozen_in_its_init_is_sent_to_workers():
+    result = search(FrozenSpace(), RandomSearch, Holding(FrozenSpace()), budget=Budget(trials=2), executor=Processes(1))
+    assert all(trial.completed for trial in result.trials)
+
+
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [
+        (
+            threading.Lock(),
+            r"cannot pickle '_thread.lock' object\); an object that evaluator or space hold must be left",
+        ),
+        (lambda: None, r"lambda.*; define evaluator and space at the top of a module, or use executor=inline"),
+    ],
+)
+def test_what_cannot_be_sent_is_told_with_what_to_do(held, words):
+    with pytest.raises(UsageError, match=words):
+        search(LightSpace(), RandomSearch, Holding(held), budget=Budget(trials=2), executor=Processes(1))

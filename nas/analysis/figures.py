@@ -6,8 +6,8 @@ equal bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from nas.analysis.bootstrap import Array
 from nas.analysis.curves import Curve
 from nas.analysis.results import Column
 from nas.analysis.statistics import Ranking
+from nas.drawing.style import plain_style
 from nas.files import replacing
 from nas.output import counted
 
@@ -46,11 +47,11 @@ def anytime(evaluations: Sequence[Curve], seconds: Sequence[Curve], column: Colu
         evaluations: at least one curve.
         seconds: of the same strategies in the same order, or empty.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
-
     panels = [(evaluations, "evaluated architectures"), *([(seconds, "simulated seconds")] if seconds else [])]
     with _style():
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
+
         figure = Figure(dpi=DPI)
         low, high = _vertical_range([curves for curves, _ in panels], column)
         many = len({curve.runs for curve in evaluations}) > 1
@@ -108,12 +109,12 @@ def critical_difference(ranking: Ranking, column: Column) -> Figure:
 
     Demšar, JMLR 7, 2006, figure 1 (a).
     """
-    from matplotlib.figure import Figure
-
     names, ranks = list(ranking.average), list(ranking.average.values())
     count, step = len(names), 0.24
     half = (count + 1) // 2  # the better half hangs on the right
     with _style():
+        from matplotlib.figure import Figure
+
         figure = Figure(dpi=DPI)
         texts = [f"{name}  {rank:.2f}" for name, rank in ranking.average.items()]
         sides = [max((_width(text, figure) for text in part), default=0) + 0.3 for part in (texts[half:], texts[:half])]
@@ -176,21 +177,8 @@ def save(figure: Figure, path: Path) -> tuple[Path, Path]:
     return written[0], written[1]
 
 
-@contextmanager
-def _style() -> Iterator[None]:
-    """Matplotlib's own defaults and ours, whatever the user's matplotlibrc says; undone afterwards."""
-    import matplotlib
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        settings: dict[Any, Any] = {
-            "font.size": SIZE,
-            "text.parse_math": False,
-            "svg.hashsalt": "nas",
-            "axes.unicode_minus": False,
-        }
-        matplotlib.rcParams.update(settings)
-        yield
+def _style() -> AbstractContextManager[None]:
+    return plain_style({"font.size": SIZE, "svg.hashsalt": "nas", "axes.unicode_minus": False})
 
 
 def _width(text: str, figure: Figure, size: float = SIZE) -> float:

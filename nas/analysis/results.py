@@ -35,6 +35,7 @@ class RunResult:
         seconds: wall time of the run.
         architecture: text of the winner, the architecture of the best searched metric.
         steps: every change of the incumbent, first one first; never empty. The last one is the winner's.
+        missing: queries that a table of a sample could not answer.
     """
 
     strategy: str
@@ -44,6 +45,7 @@ class RunResult:
     seconds: float
     architecture: str
     steps: Sequence[Step]
+    missing: int = 0
 
     @property
     def metrics(self) -> Mapping[str, float]:

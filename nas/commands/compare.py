@@ -19,6 +19,7 @@ from nas.analysis.results import RunResult
 from nas.commands.search import budget_of
 from nas.comparison import JOURNAL, Contender, Match, columns, compare
 from nas.core import Learns, Objective, Reports, UsageError, one_of, whole_number
+from nas.identity import identifying
 from nas.output import Bar, print_json, print_table
 from nas.overrides import words
 from nas.reproduction import place
@@ -72,7 +73,7 @@ def main(settings: Settings) -> int:
             path=out / JOURNAL,
             executor=executor,
             about=about,
-            remarks={"parts": _parts(settings, about), "command": command(settings)},
+            remarks={"parts": _parts(settings, about), "command": command(settings), **_config_dir(settings)},
             report=bar.report,
             trained=lambda length, curve: epochs.report(len(curve), length),
         )
@@ -136,7 +137,7 @@ def folder(settings: Settings, about: dict[str, Any]) -> Path:
         if out.is_dir() and any(out.iterdir()) and not (out / JOURNAL).exists():
             raise UsageError(f"out={out} holds something else than a comparison; choose another folder")
         return out
-    about = about | {"duplicates": settings.get("duplicates")}
+    about = identifying(about | {"duplicates": settings.get("duplicates")})
     digest = hashlib.blake2b(json.dumps(about, sort_keys=True, default=str).encode(), digest_size=3).hexdigest()
     what = settings.choices["table"] if settings.choices["evaluator"] == "table" else settings.choices["data"]
     return Path("comparisons") / f"{settings.choices['space']}-{what}-{digest}"
@@ -155,6 +156,11 @@ def _parts(settings: Settings, about: Mapping[str, Any]) -> dict[str, Any]:
     return {part: found for part, found in parts.items() if known or part != "data"}
 
 
+def _config_dir(settings: Settings) -> dict[str, str]:
+    """The folder that commands on a winner need too, where there is one."""
+    return {} if settings.config_dir is None else {"config_dir": str(settings.config_dir.absolute())}
+
+
 def remarks(settings: Settings, match: Match, results: list[RunResult], wall: float) -> dict[str, str]:
     """What the report says of how it came about."""
     budget = match.budget
@@ -168,6 +174,9 @@ def remarks(settings: Settings, match: Match, results: list[RunResult], wall: fl
         found["table"] = f"{settings.choices['table']} ({match.evaluator.protocol()['table']})"  # type: ignore[attr-defined]
     given = [f"{getattr(budget, key):,g} {noun}" for key, noun in limits.items() if getattr(budget, key) is not None]
     found["budget of a run"] = " or ".join(given)
+    missing, queries = sum(run.missing for run in results), sum(run.queries for run in results)
+    if missing:
+        found["not in the table"] = f"{missing:,} of {queries:,} queries; they cost nothing"
     spent = sum(run.seconds for run in results)
     found["wall time"] = f"{wall:.1f} s this time; the {len(results):,} runs took {spent:,.1f} s in all"
     return found

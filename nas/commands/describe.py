@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nas.core import UNCOUNTED, Architecture, Task, UserError, one_of, uncounted
+from nas.core import Architecture, Task, UserError, one_of
+from nas.metrics import UNCOUNTED, uncounted
 from nas.output import print_json
 from nas.selection import named_architecture
+from nas.space import parse, recorded_choices
 from nas.training import count
 from nas.training.device import resolve_device
 from nas.training.fit import TrainingFailed, memory_guard
@@ -35,7 +37,7 @@ def main(settings: Settings) -> int:
         facts = _space(settings, space)
     else:
         task = settings.make("data").task if settings.choices.get("data") else DEFAULT_TASK
-        facts = _architecture(space, space.from_text(text), task, resolve_device(settings.get("device")))
+        facts = _architecture(space, parse(space, text), task, resolve_device(settings.get("device")))
     if settings.get("format") == "json":
         print_json(facts)
         return 0
@@ -55,7 +57,7 @@ def _space(settings: Settings, space: SearchSpace) -> dict[str, Any]:
         "space": settings.choices["space"],
         "size": space.size,
         "settings": settings.node("space"),
-        "decisions": {name: list(options) for name, options in space.choices.items()},
+        "decisions": dict(recorded_choices(space)),
     }
 
 

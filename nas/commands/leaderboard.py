@@ -6,13 +6,17 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nas.core import UsageError, one_of, uncounted, whole_number
+from nas.core import NOT_IN_TABLE, UsageError, one_of, whole_number
+from nas.metrics import uncounted
 from nas.output import amount, counted, print_json, print_table
 from nas.store.base import Retraining
 from nas.store.leaderboard import Entry, epochs, leaderboard, protocol_words, recipe_key, retrained_row, without_trial
 
 if TYPE_CHECKING:
     from nas.settings import Settings
+
+MOST_REASONS, MOST_NAMED = 5, 5
+"""Failures that are told in words below a table, and trials that are named for each."""
 
 
 def main(settings: Settings) -> int:
@@ -87,6 +91,27 @@ def show(entries: Sequence[Entry], *, several: bool) -> None:
         print(f"+: FLOPs without the work of {', '.join(missing)} (no formula).")
     if any(entry.trial.reused_from is not None for entry in entries):
         print("reused N: the result of trial N, which computes the same function.")
+    for entry in entries:
+        if entry.fault is not None:
+            print(f"trial {entry.trial.number} of run {entry.run.name!r} is wrong: {entry.fault}.")
+    _show_failures(entries, several=several)
+
+
+def _show_failures(entries: Sequence[Entry], *, several: bool) -> None:
+    """Why trials failed, those of the same reason in one line."""
+    reasons: dict[str, list[str]] = {}
+    missing = sum(entry.trial.error_kind == NOT_IN_TABLE for entry in entries)
+    if missing:
+        print(f"{NOT_IN_TABLE}: of {counted(missing, 'trial')} here the table has no row; they cost nothing.")
+    for entry in entries:
+        if entry.trial.error is not None and entry.trial.error_kind != NOT_IN_TABLE:
+            run = f"{entry.run.name} " if several else ""
+            reasons.setdefault(entry.trial.error, []).append(f"{run}{entry.trial.number}")
+    for reason, trials in list(reasons.items())[:MOST_REASONS]:
+        more = f" and {len(trials) - MOST_NAMED} more" if len(trials) > MOST_NAMED else ""
+        print(f"trial{'s' if len(trials) > 1 else ''} {', '.join(trials[:MOST_NAMED])}{more} failed: {reason}")
+    if len(reasons) > MOST_REASONS:
+        print(f"{len(reasons) - MOST_REASONS} more failed for other reasons; format=json has them all.")
 
 
 def _show_others(others: Sequence[Sequence[Retraining]]) -> None:
@@ -110,7 +135,8 @@ def _score(entry: Entry) -> str:
     if entry.score is None:
         return entry.trial.error_kind or "failed"
     value = entry.score if entry.objective.direction == "maximize" else -entry.score
-    return f"{value:.4f}" if entry.spread is None else f"{value:.4f} ± {entry.spread:.4f}"
+    wrong = "" if entry.fault is None else " (wrong)"
+    return (f"{value:.4f}" if entry.spread is None else f"{value:.4f} ± {entry.spread:.4f}") + wrong
 
 
 def _test(entry: Entry, recipes: Sequence[str]) -> str:

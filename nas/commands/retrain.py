@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
 
-from nas.core import UsageError, one_of, uncounted, whole_number
+from nas import interrupt
+from nas.core import UsageError, one_of, whole_number
 from nas.listeners.tensorboard import draw_curve
+from nas.metrics import uncounted
 from nas.output import amount, counted, print_json, run_folder
 from nas.retraining import CHECKPOINT, Subject, retrain
 from nas.selection import Selection, selected
+from nas.streams import is_terminal
 
 if TYPE_CHECKING:
     from nas.settings import Settings
@@ -93,7 +96,7 @@ class _Shown:
             total=epochs,
             unit="epoch",
             desc=f"retrain, seed {seed}" if self.several else "retrain",
-            disable=not (settings.get("progress") and sys.stderr.isatty()),
+            disable=not (settings.get("progress") and is_terminal(sys.stderr)),
         )
 
     def folder(self, digits: str) -> Path:
@@ -109,6 +112,7 @@ class _Shown:
         return base / name
 
     def report(self, metrics: Mapping[str, float]) -> None:
+        interrupt.check()
         self.curve.append(metrics)
         self.bar.set_postfix({name: f"{value:.4f}" for name, value in metrics.items()})
         self.bar.update()

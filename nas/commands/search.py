@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.agreement import Agreement, agreement
+from nas.budget import Budget
 from nas.commands.leaderboard import show
-from nas.core import Learns, Objective, Reports, Trial, UsageError, UserError, one_of
+from nas.core import NOT_IN_TABLE, Learns, Objective, Reports, Trial, UsageError, UserError, one_of
+from nas.identity import identifying
 from nas.listeners.progress import Progress
 from nas.listeners.tensorboard import TensorBoard
 from nas.output import counted, print_json, run_folder
 from nas.reproduction import place
-from nas.search import Budget, SearchResult, search
+from nas.search import SearchResult, search
 from nas.store.base import FREE_KEYS, check_run_name
 from nas.store.leaderboard import leaderboard
 from nas.training.device import resolve_device
@@ -43,6 +45,8 @@ def main(settings: Settings) -> int:
     objective = Objective(**settings.get("objective"))
     device = resolve_device(settings.get("device"))
     config = settings.tree() | {"device": device.type, "choices": dict(settings.choices)}
+    if settings.config_dir is not None:  # later commands on the run need it too, and say so where it is missing
+        config["config_dir"] = str(settings.config_dir.absolute())
     del config["choices"]["experiment"]  # only a shorter way to say the rest
     if settings.choices["evaluator"] != "table":  # another one only holds its scores against a table, afterwards
         config.pop("table", None)
@@ -52,7 +56,7 @@ def main(settings: Settings) -> int:
     space = settings.make("space")
     store = settings.make("store")
     evaluator = settings.make("evaluator", space=space)
-    folder = run_folder(settings.get("dir"), run)
+    folder = run_folder(settings.get("dir"), run).absolute()  # once: an evaluator may change the current folder
     if isinstance(evaluator, Learns):
         evaluator.keep_in(folder / "checkpoints")
     listeners: list[Any] = [TensorBoard(folder / "tensorboard")]
@@ -114,7 +118,7 @@ def budget_of(settings: Settings, trials: int) -> Budget:
 def automatic_name(config: dict[str, Any]) -> str:
     """A run's name from its settings, so that the same command continues the same run."""
     choices = config["choices"]
-    kept = {key: value for key, value in config.items() if key not in FREE_KEYS}
+    kept = {key: value for key, value in identifying(config).items() if key not in FREE_KEYS}
     if isinstance(kept.get("data"), dict):
         kept["data"] = {key: value for key, value in kept["data"].items() if key != "root"}
     digest = hashlib.blake2b(json.dumps(kept, sort_keys=True, default=str).encode(), digest_size=3).hexdigest()
@@ -124,7 +128,7 @@ def automatic_name(config: dict[str, Any]) -> str:
 def resume_command(settings: Settings, run: str) -> str:
     """The command that continues a run, as it can be pasted into a shell."""
     words = [word for word in settings.arguments if not word.startswith("run=")]
-    return shlex.join(["nas", "search", *place(settings.config_dir), *words, f"run={run}"])
+    return shlex.join(["nas", *place(settings.config_dir), "search", *words, f"run={run}"])
 
 
 def _summary(result: SearchResult, objective: Objective, evaluator: Any) -> dict[str, Any]:
@@ -136,6 +140,7 @@ def _summary(result: SearchResult, objective: Objective, evaluator: Any) -> dict
         "run": result.run,
         "trials": len(result.trials),
         "failed": sum(not trial.completed for trial in result.trials),
+        "not_in_table": _missing(result),
         "ended": result.ended,
         "best": best
         and {
@@ -147,6 +152,11 @@ def _summary(result: SearchResult, objective: Objective, evaluator: Any) -> dict
             **reported,
         },
     }
+
+
+def _missing(result: SearchResult) -> int:
+    """Trials that a table of a sample does not have."""
+    return sum(trial.error_kind == NOT_IN_TABLE for trial in result.trials)
 
 
 def _agreement(settings: Settings, result: SearchResult, evaluator: Any, store: Store) -> Agreement | None:
@@ -169,7 +179,9 @@ def _agreement(settings: Settings, result: SearchResult, evaluator: Any, store: 
 def _report(settings: Settings, result: SearchResult, space: SearchSpace, evaluator: Any, store: Store) -> None:
     failed = sum(not trial.completed for trial in result.trials)
     before = f", {result.resumed} of them from before" if result.resumed else ""
-    print(f"run {result.run!r}: {counted(len(result.trials), 'trial')}, {failed} failed{before}")
+    missing = _missing(result)
+    sample = f" ({missing} of them not in the table)" if missing else ""
+    print(f"run {result.run!r}: {counted(len(result.trials), 'trial')}, {failed} failed{sample}{before}")
     for entries in leaderboard(store, result.run, top=5):
         show(entries, several=False)
     if result.best is not None:
@@ -184,9 +196,10 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, evalua
             print(f"of it the table reports, unseen by the search: {values}")
         agreed = _agreement(settings, result, evaluator, store)
         if agreed is not None:
+            part = "" if agreed.n == agreed.of else f" of {agreed.of}, evenly spread over their ranking"
             print(
                 f"Kendall's tau of the supernet's scores and {agreed.against}: {agreed.tau:.2f} "
-                f"(n = {agreed.n}, p = {agreed.p_value:.2g})"
+                f"(n = {agreed.n}{part}, p = {agreed.p_value:.2g})"
             )
     url = settings.get("store.url")
     where = [] if url in (None, "sqlite:///nas.db") else [f"store.url={url}"]
@@ -198,13 +211,13 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, evalua
     size = ["trainer.epochs=4", "trainer.network={channels: 8, cells: null}"] if cpu else []
     print("\nNext:")
     for note, words in (
-        ("all trials", ["nas", "leaderboard", run, "top=0", *where]),
+        ("all trials", ["nas", *own, "leaderboard", run, "top=0", *where]),
         ("curves", ["tensorboard", "--logdir", str(folder)]),
         (
             f"train the winner{' a little' if cpu else ''} and test it",
-            ["nas", "retrain", *own, run, "trial=best", *where, *size],
+            ["nas", *own, "retrain", run, "trial=best", *where, *size],
         ),
-        ("take the winner along", ["nas", "export", *own, run, "trial=best", *where]),
+        ("take the winner along", ["nas", *own, "export", run, "trial=best", *where]),
     ):
         if result.best is not None or "trial=best" not in words:
             print(f"  {shlex.join(words)}   # {note}")

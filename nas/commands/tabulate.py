@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nas.commands.compare import in_order
 from nas.core import UsageError, whole_number
 from nas.output import Bar, counted
+from nas.reproduction import place
 from nas.tables.write import description, stem, write_table
 from nas.tabulation import tabulate
 
@@ -64,11 +65,11 @@ def main(settings: Settings) -> int:
     print(
         f"{out}: {classes:,} {'class' if classes == 1 else 'classes'}, {counted(len(found['trainings']), 'training')}"
     )
-    print(f"{yaml}: what is in it; copy it to conf/table/ and use it with")
+    own = settings.config_dir or Path("conf")  # of the space too
+    print(f"{yaml}: what is in it; copy it to {own / 'table'}/ and use it with")
     words = [
         "nas",
-        "--config-dir",
-        "conf",
+        *place(own),
         "search",
         "evaluator=table",
         f"table={yaml.stem}",

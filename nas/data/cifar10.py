@@ -10,9 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-import shutil
-import urllib.error
-import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,9 +19,13 @@ import torch.nn.functional as F
 
 from nas.core import Task, UsageError, UserError, shown
 from nas.data.dataset import DataSet, Images
+from nas.data.download import Archive, download, reachable
 
 FOLDER = "cifar-10-batches-py"
 ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
+DISK_BYTES = 360_000_000
+"""Archive and unpacked files."""
 TRAIN = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
     "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
@@ -137,29 +138,13 @@ def _read(folder: Path, sums: dict[str, str]) -> Images:
 
 
 def _download(target: Path, looked: str) -> None:
-    """Fetch and unpack the official archive with torchvision's own progress bar.
+    """Download and unpack the official archive.
 
     Raises:
         UserError: there is no network, or the download failed.
     """
-    way_out = "Set data.root to a folder that holds cifar-10-batches-py, or try data=digits."
-    try:
-        # torchvision waits for a dead network without a limit; a first word with the server fails at once.
-        with urllib.request.urlopen(urllib.request.Request(ADDRESS, method="HEAD"), timeout=10):
-            pass
-    except (OSError, urllib.error.URLError) as error:
-        reason = getattr(error, "reason", error)
-        raise UserError(
-            f"CIFAR-10 was not found in {looked}, and it could not be downloaded ({reason}). {way_out}"
-        ) from None
-    from torchvision.datasets import CIFAR10
-
-    partial = target / f".{FOLDER}.{os.getpid()}"
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-        CIFAR10(str(partial), download=True)
-        (partial / FOLDER).rename(target / FOLDER)  # whole or not at all, whatever interrupts the unpacking
-    except Exception as error:  # noqa: BLE001 (network, archive and disk each have errors of their own)
-        raise UserError(f"downloading CIFAR-10 to {target} failed ({error}). {way_out}") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    advice = "Set data.root to a folder that holds cifar-10-batches-py, or try data=digits."
+    reason = reachable(ADDRESS)
+    if reason is not None:
+        raise UserError(f"CIFAR-10 was not found in {looked}, and it could not be downloaded ({reason}). {advice}")
+    download(Archive("CIFAR-10", ADDRESS, ARCHIVE_MD5, FOLDER, DISK_BYTES), target, advice)

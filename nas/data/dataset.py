@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.core import Task, number_in, whole_number
+from nas.core import Task, UserError, number_in, whole_number
+from nas.data.check import check_statements, checked, same_numbers
 from nas.data.lock import check_unlocked
 
 
@@ -23,7 +25,8 @@ class Images:
     Args:
         pixels: uint8, (N, C, H, W).
         labels: int64, (N,), 0 to classes - 1.
-        mean, std: per channel, of pixel values scaled to 0-1; for normalisation.
+        mean, std: per channel, of pixel values scaled to 0-1; for normalisation. Those of test images are replaced by
+            those of the training images.
         mirror: whether a mirrored image keeps its label (true of objects, not of digits).
     """
 
@@ -72,6 +75,16 @@ class Split:
         )
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What a split was: `settings` (fraction and seed) must always lead to the same `hash`, `mean` and `std`."""
+
+    settings: tuple[float, int]
+    hash: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
 class DataSet(ABC):
     """Base of all data sets: reads two parts and leaves splitting, hashing and locking to this class.
 
@@ -84,6 +97,11 @@ class DataSet(ABC):
     task: Task
     class_names: Sequence[str] = ()
     """What the labels stand for; empty: their numbers."""
+    restated: bool = False
+    """Whether `read_test` stated a mean and std of its own. Version 0.1.0 normalised by them, so that results on such
+    a data set are not comparable with those of later versions."""
+    _seen: _Seen | None = None
+    """The first split, which later ones must equal; it travels to worker processes with the data set."""
 
     def __init__(self, valid_fraction: float, split_seed: int = 0) -> None:
         number_in("data.valid_fraction", valid_fraction, 0.0, 0.95, above=True)
@@ -92,17 +110,22 @@ class DataSet(ABC):
         self.split_seed = split_seed
 
     def __init_subclass__(cls) -> None:
-        """Put the lock before every way of reading test images, also one that skips `test_images`."""
+        """Put lock and check before every way of reading test images, also one inherited from elsewhere."""
         super().__init_subclass__()
-        if "read_test" in cls.__dict__:
-            reading = cls.read_test
+        reading = cls.read_test
+        if hasattr(reading, "guarded") or getattr(reading, "__isabstractmethod__", False):
+            return
 
-            @functools.wraps(reading)
-            def locked(self: DataSet) -> Images:
-                check_unlocked(f"the test images of {self.name}")
-                return reading(self)
+        @functools.wraps(reading)
+        def guarded(self: DataSet) -> Images:
+            check_unlocked(f"the test images of {getattr(self, 'name', type(self).__name__)}")
+            images = reading(self)
+            if type(self).read_test is not guarded:  # called by the method that overrides it, which is checked itself
+                return images
+            return self._checked_test(images)
 
-            cls.read_test = locked  # type: ignore[method-assign]
+        guarded.guarded = True  # type: ignore[attr-defined]
+        cls.read_test = guarded  # type: ignore[method-assign]
 
     @abstractmethod
     def read_train(self) -> Images:
@@ -122,13 +145,64 @@ class DataSet(ABC):
         """
 
     def split(self) -> Split:
-        """Training and validation part, the same on every machine."""
-        images = self.read_train()
+        """Training and validation part, the same on every machine.
+
+        Raises:
+            UserError: the images do not fit what the data set states, or are others than at the last call.
+        """
+        split, drawn = self._split_once()
+        seen, before = self._of(split), self._seen
+        if before is None and drawn:  # random numbers were drawn while reading: will it be the same next time?
+            before = self._of(self._split_once()[0])
+        if before is not None and before.settings == seen.settings and before != seen:
+            raise UserError(
+                f"{self._origin('read_train')} returned other images than before; expected the same images in the same "
+                "order at every call: leave random crops and the like to trainer., seed what is drawn, sort file names"
+            )
+        self.__dict__["_seen"] = seen  # a frozen dataclass can be a data set too
+        return split
+
+    def _of(self, split: Split) -> _Seen:
+        return _Seen((self.valid_fraction, self.split_seed), split.hash, split.train.mean, split.train.std)
+
+    def _split_once(self) -> tuple[Split, bool]:
+        """The split of one reading, and whether a global random generator was used in it."""
+        check_statements(self)
+        before = _random_state()
+        images = self._checked(self.read_train(), "read_train")
+        drawn = _random_state() != before
         train, valid = stratified(images.labels.numpy(), 1.0 - self.valid_fraction, f"split {self.split_seed}")
         digest = hashlib.blake2b(digest_size=8)
         for part in (images.pixels.numpy(), images.labels.numpy(), train, valid):
             digest.update(np.ascontiguousarray(part).data)
-        return Split(images.take(torch.from_numpy(train)), images.take(torch.from_numpy(valid)), digest.hexdigest())
+        parts = images.take(torch.from_numpy(train)), images.take(torch.from_numpy(valid))
+        return Split(*parts, digest.hexdigest()), drawn
+
+    def _checked_test(self, images: Images) -> Images:
+        """Test images that fit, normalised like the images that a network was trained on."""
+        train = self._seen or self._of(self.split())
+        if isinstance(images, Images):  # whatever it states is of no use: a network knows the training part's only
+            self.__dict__["restated"] = not same_numbers((images.mean, train.mean), (images.std, train.std))
+            images = replace(images, mean=train.mean, std=train.std)
+        return self._checked(images, "read_test")
+
+    def _checked(self, images: object, method: str) -> Images:
+        origin = self._origin(method)
+        if not isinstance(images, Images):
+            told = f"a tuple of {len(images)}" if isinstance(images, tuple) else f"{type(images).__name__}"
+            raise UserError(f"{origin} returned {told}; expected Images(pixels, labels, mean, std) of nas.data.dataset")
+        return checked(images, self.task, origin, training=method == "read_train")
+
+    def _origin(self, method: str) -> str:
+        return f"{type(self).__module__}.{type(self).__qualname__}.{method}"
+
+
+def _random_state() -> tuple[object, ...]:
+    """State of the generators that a program may draw from without naming one."""
+    of_numpy = np.random.get_state(legacy=False)
+    assert isinstance(of_numpy, dict)
+    keys, position = of_numpy["state"]["key"], of_numpy["state"]["pos"]
+    return torch.get_rng_state().numpy().tobytes(), keys.tobytes(), position, random.getstate()
 
 
 def stratified(labels: np.ndarray, share: float, salt: str) -> tuple[np.ndarray, np.ndarray]:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nas.drawing.layout import Layout, Part, arranged
 from nas.drawing.stages import Stage
+from nas.drawing.style import plain_style
 from nas.files import replacing
 from nas.graph import Graph
 
@@ -57,13 +58,13 @@ class Spot:
 
 def cell_figure(graph: Graph) -> Figure:
     """Nodes from left to right with the operations on the edges between them; what changes nothing is grey."""
-    from matplotlib.figure import Figure
-
-    labels = [_lines(edge.operation) for edge in graph.edges]
-    label_height = max((len(label) for label in labels), default=1) * LINE + 4
-    sizes = {"node": NODE + 8, "label": label_height + 5, "pass": 0.9 * LINE}
-    layout = arranged(graph, sizes)
     with _style():
+        from matplotlib.figure import Figure
+
+        labels = [_lines(edge.operation) for edge in graph.edges]
+        label_height = max((len(label) for label in labels), default=1) * LINE + 4
+        sizes = {"node": NODE + 8, "label": label_height + 5, "pass": 0.9 * LINE}
+        layout = arranged(graph, sizes)
         figure = Figure(dpi=DPI)
         spots = _spots(layout, labels, label_height)
         width = max(spot.x + spot.width / 2 for spot in spots.values()) + GAP / 2
@@ -89,11 +90,11 @@ def cell_figure(graph: Graph) -> Figure:
 
 def network_figure(stages: Sequence[Stage]) -> Figure:
     """A network as a row of its stages, with what comes out of each."""
-    from matplotlib.figure import Figure
-
-    texts = [_stage_lines(stage) for stage in stages]
-    rows = max(len(text) for text in texts)
     with _style():
+        from matplotlib.figure import Figure
+
+        texts = [_stage_lines(stage) for stage in stages]
+        rows = max(len(text) for text in texts)
         figure = Figure(dpi=DPI)
         widths = [_text_width(text) + 10 for text in texts]
         tall = rows * LINE + 10
@@ -120,18 +121,8 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     return paths
 
 
-@contextmanager
-def _style() -> Iterator[None]:
-    import matplotlib as mpl
-
-    style: Any = {
-        "font.family": FONT,
-        "font.size": SIZE,
-        "svg.fonttype": "path",
-        "svg.hashsalt": "cellnas",
-    }
-    with mpl.rc_context(style):
-        yield
+def _style() -> AbstractContextManager[None]:
+    return plain_style({"font.family": FONT, "font.size": SIZE, "svg.fonttype": "path", "svg.hashsalt": "cellnas"})
 
 
 def _canvas(figure: Figure, width: float, height: float) -> Axes:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nas.core import Task
+from nas.core import Task, UserError, located
 
 
 @dataclass(frozen=True)
@@ -30,27 +31,41 @@ class Stage:
 def stages(network: nn.Module, task: Task) -> list[Stage]:
     """What images go through, from the images themselves on; equal neighbours with equal outcomes are one stage.
 
-    Blocks are the network's own modules, and the elements of its lists. Those that an evaluation leaves aside, such as
-    an auxiliary head, are no part of it.
+    Blocks are the network's own modules, and the elements of its lists and dictionaries; of a block that returns
+    several tensors the first is shown. Those that an evaluation leaves aside, such as an auxiliary head, are no part
+    of it.
+
+    Raises:
+        UserError: the network cannot be run on images of the task.
     """
     seen: list[Stage] = [Stage("images", 1, (task.channels, task.height, task.width))]
-    hooks = [module.register_forward_hook(_noted(name, seen)) for name, module in _blocks(network)]
-    training = network.training
+    blocks = list(_blocks(network)) or [(_spelled(type(network).__name__), network)]
+    hooks = [module.register_forward_hook(_noted(name, seen)) for name, module in blocks]
+    modes = [(module, module.training) for module in network.modules()]
     try:
         with torch.no_grad():
-            parameter = next(network.parameters(), torch.zeros(()))
-            network.eval()(torch.zeros(2, *seen[0].shape, device=parameter.device, dtype=parameter.dtype))
+            network.eval()(_blank(network, seen[0].shape))
+    except Exception as error:
+        raise UserError(f"the stages cannot be drawn, since the network fails: {located(error)}") from error
     finally:
-        network.train(training)
+        for module, training in modes:  # each its own: a part may be frozen in evaluation mode
+            module.training = training
         for hook in hooks:
             hook.remove()
     return seen
 
 
+def _blank(network: nn.Module, shape: tuple[int, ...]) -> Tensor:
+    """Two black images of the kind that the network computes with."""
+    kinds = [parameter for parameter in network.parameters() if parameter.is_floating_point()]
+    like = next(iter(kinds), torch.zeros(()))
+    return torch.zeros(2, *shape, device=like.device, dtype=like.dtype)
+
+
 def _blocks(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     plain = isinstance(network, (nn.Sequential, nn.ModuleList))
     for name, child in network.named_children():
-        if isinstance(child, nn.ModuleList):
+        if isinstance(child, (nn.ModuleList, nn.ModuleDict)):
             yield from _blocks(child)
         else:
             yield _spelled(type(child).__name__) if plain else name, child
@@ -61,9 +76,12 @@ def _spelled(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "\\n", name).lower() if "_" not in name else name
 
 
-def _noted(name: str, seen: list[Stage]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-    def note(_module: nn.Module, _inputs: tuple[Tensor, ...], outcome: Tensor) -> None:
-        shape = tuple(outcome.shape[1:])
+def _noted(name: str, seen: list[Stage]) -> Callable[[nn.Module, Any, Any], None]:
+    def note(_module: nn.Module, _inputs: Any, outcome: Any) -> None:
+        tensor = _first_tensor(outcome)
+        if tensor is None:
+            return
+        shape = tuple(tensor.shape[1:])
         last = seen[-1]
         if (last.name, last.shape) == (name, shape):
             seen[-1] = Stage(name, last.times + 1, shape)
@@ -71,3 +89,15 @@ def _noted(name: str, seen: list[Stage]) -> Callable[[nn.Module, tuple[Tensor, .
             seen.append(Stage(name, 1, shape))
 
     return note
+
+
+def _first_tensor(outcome: Any) -> Tensor | None:
+    """Of what a block returns: a tensor, or any nesting of tuples, lists and dictionaries."""
+    if isinstance(outcome, Tensor):
+        return outcome
+    values: Iterable[Any] = ()
+    if isinstance(outcome, Mapping):
+        values = outcome.values()
+    elif isinstance(outcome, (tuple, list)):
+        values = outcome
+    return next((found for value in values if (found := _first_tensor(value)) is not None), None)

@@ -9,7 +9,8 @@ Architecture Search via Parameter Sharing", ICML 2018, https://arxiv.org/abs/180
 Differs from the papers: normalisation takes the statistics of each batch, in training and in scoring, so none have to
 be measured anew for each architecture; ENAS takes turns proposal by proposal, not an epoch of weights and then 2,000
 steps of the controller, scores on all validation images instead of one batch, and does not score anew at the end: a
-trial's score is that of its time, so early ones of weights that knew little.
+trial's score is that of its time, so early ones of weights that knew little. The recipe of the weights is the caller's,
+not ENAS' (configs/experiment/enas.yaml names the constants).
 """
 
 from __future__ import annotations
@@ -36,14 +37,15 @@ from nas.core import (
 from nas.data.dataset import DataSet, Split
 from nas.description import describe
 from nas.evaluators.table import TableEvaluator
-from nas.space import SearchSpace
+from nas.identity import DECISIONS
+from nas.space import SearchSpace, recorded_choices
 from nas.supernets.paths import SAMPLERS
 from nas.supernets.recipe import check_recipe
 from nas.supernets.shared import TrainedBefore, TrainedOnProposals
 from nas.supernets.weights import Weights, relaxable, sizes
 from nas.tables.table import Table
 from nas.training.device import configured, resolve_device
-from nas.training.fit import TrainingFailed, memory_guard
+from nas.training.fit import EVALUATION_BATCH, TrainingFailed, memory_guard
 from nas.training.recipe import Recipe
 
 FILE = "shared-weights.pt"
@@ -130,8 +132,15 @@ class SharedWeights:
             self._split = self.data.split()
         recipe = self.supernet.protocol() | {"network": sizes(self.space, self.supernet)}
         own = {"steps": self.steps or 1} if self.sequential else {"sampling": self.sampling or "uniform"}
-        shared = {"train": self.train, **own, "seed": self.seed}
+        shared: dict[str, Any] = {"train": self.train, **own, "seed": self.seed}
+        if self._valid_images() % EVALUATION_BATCH == 1:
+            shared["last_image"] = "joined"  # cellnas 0.1.0 normalised it by itself
         return {"data": self.data.name, "split": self._split.hash, "recipe": recipe, "shared_weights": shared}
+
+    def _valid_images(self) -> int:
+        if self._split is None:
+            self._split = self.data.split()
+        return len(self._split.valid.first(self.supernet.valid_images))
 
     def keep_in(self, folder: Path) -> None:
         self.folder = folder
@@ -146,8 +155,14 @@ class SharedWeights:
             self._truth.prepare(device)  # what is wrong with the table is told before the hours of training
         protocol = self.protocol()
         assert self._split is not None
+        if self._valid_images() < 2:
+            raise UsageError(
+                f"supernet.valid_images={self.supernet.valid_images}: proposals are scored on {self._valid_images()} "
+                "validation image, which has no variance to normalise by; expected 2 or more"
+            )
         path = None if self.folder is None else self.folder / FILE
-        identity = {"space": describe(self.space), **protocol, "device": place.type}
+        decisions = recorded_choices(self.space)
+        identity = {"space": describe(self.space), DECISIONS: decisions, **protocol, "device": place.type}
         with self._working(place):
             weights = Weights(
                 self.space,

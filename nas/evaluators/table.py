@@ -20,7 +20,8 @@ SIMULATED_SECONDS = "simulated_seconds"
 class TableEvaluator:
     """Looks every query up, a repeated one too; each costs its simulated seconds.
 
-    Metrics of a trial: the table's search metric, and `simulated_seconds` where the table has a cost.
+    Metrics of a trial: the table's search metric, and `simulated_seconds` where the table has a cost. A proposal that a
+    table of a sample lacks is a failed trial without a cost.
 
     Args:
         space: what is searched; must be the space of the table.
@@ -72,7 +73,7 @@ class TableEvaluator:
         return metrics
 
     def reported(self, architecture: Architecture) -> Metrics:
-        """The reported columns of an architecture, in the units of the table; for after a search.
+        """The reported columns of an architecture that the table has, in its units; for after a search.
 
         Raises:
             TestSetLocked: a search is running.
@@ -83,7 +84,7 @@ class TableEvaluator:
         return {name: float(values[position]) for name, values in rows.reported.items()}
 
     def optimum(self, column: str) -> float:
-        """The best value of a reported column over the whole table.
+        """The best value of a reported column over the whole table; of a sample, the best that can be found in it.
 
         Raises:
             TestSetLocked: a search is running.

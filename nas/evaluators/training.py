@@ -12,6 +12,7 @@ from nas.core import Architecture, Context, Metrics, Proposal, TrialFailed, User
 from nas.data.dataset import DataSet, Images, Split
 from nas.space import SearchSpace
 from nas.training import count
+from nas.training.check import Teller, check_network
 from nas.training.device import PeakMemory, configured, resolve_device
 from nas.training.fit import TrainingFailed, fit, memory_guard
 from nas.training.recipe import Recipe
@@ -37,6 +38,7 @@ class TrainingEvaluator:
         self.network = space.known_sizes(trainer.network)
         self._split: Split | None = None
         self._parts: tuple[Images, Images] | None = None
+        self._teller = Teller()
 
     def protocol(self) -> Mapping[str, Any]:
         """Data split, recipe and size of the network."""
@@ -75,6 +77,7 @@ class TrainingEvaluator:
             with configured(device, recipe), memory_guard():
                 torch.manual_seed(context.seed)
                 network = self.space.build(proposal.architecture, self.data.task, self.network)
+                self._teller.take(check_network(network, train, self.data.task, recipe))
                 metrics = count.architecture(network, self.data.task)
                 metrics |= fit(network.to(device), train, valid, recipe, seed=context.seed, report=context.report)
         except TrainingFailed as failure:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+
+from nas import interrupt
 
 Task = TypeVar("Task")
 
@@ -19,10 +21,14 @@ class Died:
     """In place of a result: the worker process ended before it gave one.
 
     Args:
-        reason: signal or exit code, in words.
+        reason: Signal, exit code or time limit, in words.
+        kind: `worker_died`, or `time_limit` where it was ended for taking too long.
+        seconds: Wall time of the task until then.
     """
 
     reason: str
+    kind: str = "worker_died"
+    seconds: float = field(default=0.0, compare=False)
 
 
 class Jobs(Protocol):
@@ -50,11 +56,15 @@ class Executor(Protocol):
     """`ordered`: a search proposes trial n knowing exactly the trials before n - workers + 1, so that its course does
     not depend on who finishes first; `async`: it knows all that has finished, and no worker waits."""
 
-    def open(self, make: Callable[[], Function]) -> AbstractContextManager[Jobs]:
+    def open(self, make: Callable[[], Function], seconds: float | None = None) -> AbstractContextManager[Jobs]:
         """Start the workers; each calls `make` once and then does its tasks with what that returned.
 
+        Args:
+            make: Returns the function that does the tasks; called once in each worker.
+            seconds: Wall time after which a task is ended and its result is `Died`; None: never.
+
         Raises:
-            UsageError: `make` cannot be sent to another process.
+            UsageError: `make` cannot be sent to another process, or this executor cannot end a task.
         """
 
 
@@ -70,6 +80,7 @@ def each(executor: Executor, make: Callable[[], Function], tasks: deque[Task]) -
         running: dict[int, Task] = {}
         number = 0
         while tasks or running:
+            interrupt.check()
             while tasks and len(running) < executor.workers:
                 number += 1
                 running[number] = tasks.popleft()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from nas.core import UsageError, UserError, located
 from nas.executors.base import Function, Jobs
 
 
@@ -16,8 +17,18 @@ class Inline:
     order: Literal["ordered", "async"] = "ordered"
 
     @contextmanager
-    def open(self, make: Callable[[], Function]) -> Iterator[Jobs]:
+    def open(self, make: Callable[[], Function], seconds: float | None = None) -> Iterator[Jobs]:
+        check_endless(seconds)
         yield _Jobs(make)
+
+
+def check_endless(seconds: float | None) -> None:
+    """Raise `UsageError` unless tasks may take as long as they like: this process cannot end itself."""
+    if seconds is not None:
+        raise UsageError(
+            f"budget.trial_seconds={seconds:g} needs a worker process that can be ended; set executor=processes "
+            "(workers=1 will do)"
+        )
 
 
 class _Jobs:
@@ -34,4 +45,7 @@ class _Jobs:
         (key, task), self._task = self._task, None
         if self._function is None:
             self._function = self._make()
-        return [(key, self._function(task))]
+        try:
+            return [(key, self._function(task))]
+        except SystemExit as error:  # it would end the command without a word
+            raise UserError(f"the work was ended by {located(error)}") from None

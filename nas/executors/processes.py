@@ -1,7 +1,8 @@
 """Worker processes of this machine, started once and kept warm.
 
-Each worker has a pipe of its own, so it is known which task a dead worker took with it: that task alone is lost, and
-another worker takes the dead one's place.
+Each worker has a pipe of its own, so it is known which task a dead worker took with it: only that task is lost, and
+another worker takes the dead one's place. Workers may have children of their own, such as those of a `DataLoader`. A
+worker and its children are a process group, which never outlives its parent.
 """
 
 from __future__ import annotations
@@ -11,21 +12,36 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
+from types import MappingProxyType
 from typing import Any, Literal
 
+from nas import streams
 from nas.core import UsageError, UserError, located, one_of, whole_number
 from nas.executors.base import Died, Function, Jobs
 
 _METHOD = multiprocessing.get_context("spawn")  # a fork would copy the locks of OpenMP and CUDA in whatever state
 ERRORS: dict[str, type[Exception]] = {"usage": UsageError, "user": UserError, "unexpected": RuntimeError}
 """What a worker says went wrong -> what is raised for it here; only its text travels."""
+WATCH_SECONDS = 1.0
+"""Time between two looks at whether the workers are alive: the pipe of a dead one stays open in its children."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+SAFE_PATH = "PYTHONSAFEPATH"
+"""Keeps a `queue.py` in the current folder from replacing the library's; `sys.path` comes from the parent a moment
+later."""
+
+
+def _frozen(mapping: dict[Any, Any]) -> MappingProxyType[Any, Any]:
+    return MappingProxyType(mapping)
+
+
+ForkingPickler.register(MappingProxyType, lambda proxy: (_frozen, (dict(proxy),)))  # pickle itself cannot
 
 
 class Processes:
@@ -44,12 +60,14 @@ class Processes:
         self.order = order
 
     @contextmanager
-    def open(self, make: Callable[[], Function]) -> Iterator[Jobs]:
+    def open(self, make: Callable[[], Function], seconds: float | None = None) -> Iterator[Jobs]:
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise SystemExit(1)  # a worker that reads a script without a guard; its parent says so
         try:
-            sent = pickle.dumps(make)
+            sent = bytes(ForkingPickler.dumps(make))
         except Exception as error:  # noqa: BLE001 (pickling raises whatever the object at hand raises)
             raise _unsendable(error) from None
-        jobs = _Jobs(sent, self.workers)
+        jobs = _Jobs(sent, self.workers, seconds)
         try:
             yield jobs
         finally:
@@ -68,11 +86,15 @@ class _Worker:
     key: int = -1
     busy: bool = False
     started: bool = False
+    ready: bool = False  # has made what does its tasks
+    submitted: float = 0.0  # when it was given its task, seconds of the monotonic clock
+    begun: float | None = None  # when it began to work on it
 
 
 class _Jobs:
-    def __init__(self, make: bytes, workers: int) -> None:
+    def __init__(self, make: bytes, workers: int, seconds: float | None) -> None:
         self._make = make
+        self._limit = seconds
         self._threads = max(1, cores() // workers)
         self._most = workers
         self._workers: list[_Worker] = []
@@ -83,7 +105,8 @@ class _Jobs:
         if worker is None:
             assert len(self._workers) < self._most, "more tasks than workers"
             worker = self._start()
-        worker.key, worker.busy = key, True
+        worker.key, worker.busy, worker.submitted = key, True, time.monotonic()
+        worker.begun = worker.submitted if worker.ready else None
         try:
             worker.pipe.send(task)
         except (BrokenPipeError, ConnectionResetError):
@@ -98,27 +121,44 @@ class _Jobs:
                 raise self._error
             busy = {worker.pipe: worker for worker in self._workers if worker.busy}
             assert busy, "nothing was submitted"
-            for pipe in wait(list(busy)):
+            for pipe in wait(list(busy), timeout=self._patience()):
                 assert isinstance(pipe, Connection)
                 self._receive(busy[pipe], done)
+            for worker in busy.values():
+                if worker.busy and worker in self._workers:
+                    self._look_after(worker, done)
         return done  # what others have finished comes before an error, which the next call raises
+
+    def _patience(self) -> float:
+        """Seconds until the next look at the workers."""
+        if self._limit is None:
+            return WATCH_SECONDS
+        begun = [worker.begun for worker in self._workers if worker.busy and worker.begun is not None]
+        return min([WATCH_SECONDS, *(max(0.0, since + self._limit - time.monotonic()) for since in begun)])
+
+    def _look_after(self, worker: _Worker, done: list[tuple[int, Any]]) -> None:
+        """End a worker whose task takes too long; notice a dead one whose pipe its children hold open."""
+        if self._limit is not None and worker.begun is not None:
+            spent = time.monotonic() - worker.begun
+            if spent >= self._limit and not worker.pipe.poll():
+                self._remove(worker)
+                reason = f"it took longer than budget.trial_seconds={self._limit:g} and was ended"
+                done.append((worker.key, Died(reason, "time_limit", spent)))
+                return
+        if worker.process.exitcode is not None and not worker.pipe.poll():
+            self._lose(worker, done)
 
     def _receive(self, worker: _Worker, done: list[tuple[int, Any]]) -> None:
         try:
             kind, value = worker.pipe.recv()
-        except (EOFError, ConnectionResetError):
-            worker.process.join()
-            self._workers.remove(worker)
-            if worker.started:
-                done.append((worker.key, Died(_ending(worker.process.exitcode))))
-            else:
-                self._error = UserError(
-                    "worker processes cannot start: a script that uses executor Processes must do its work under "
-                    "if __name__ == '__main__', and cannot be read from standard input"
-                )
+        except (EOFError, OSError):  # also in the middle of a message
+            self._lose(worker, done)
             return
         if kind == "started":
             worker.started = True
+            return
+        if kind == "ready":
+            worker.ready, worker.begun = True, time.monotonic()
             return
         worker.busy = False
         if kind == "result":
@@ -126,20 +166,40 @@ class _Jobs:
         else:
             self._error = ERRORS[kind](value)
 
+    def _lose(self, worker: _Worker, done: list[tuple[int, Any]]) -> None:
+        """A worker has died by itself."""
+        spent = time.monotonic() - worker.submitted
+        worker.process.join()
+        self._remove(worker)
+        if worker.started:
+            done.append((worker.key, Died(_ending(worker.process.exitcode), seconds=spent)))
+        else:
+            self._error = UserError(
+                "worker processes cannot start: a script that uses executor Processes must do its work under "
+                "if __name__ == '__main__', and cannot be read from standard input"
+            )
+
+    def _remove(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.pipe.close()
+        _kill(worker.process)
+        worker.process.join()
+
     def close(self) -> None:
         for worker in self._workers:
             worker.pipe.close()
-            worker.process.kill()  # a worker has nothing to lose: what it has finished was received or will be redone
+            _kill(worker.process)  # it has nothing to lose: what it has finished was received or will be redone
         for worker in self._workers:
             worker.process.join()
 
     def _start(self) -> _Worker:
         ours, theirs = _METHOD.Pipe()
-        process = _METHOD.Process(target=_work, args=(theirs, self._make), daemon=True)
-        before = {name: os.environ.get(name) for name in THREADS}
+        words = (theirs, self._make, SAFE_PATH in os.environ)
+        process = _METHOD.Process(target=_work, args=words, daemon=False)  # may have children
+        before = {name: os.environ.get(name) for name in (*THREADS, SAFE_PATH)}
         try:
             # Read when torch is loaded; workers that each take all cores would only wait for one another
-            os.environ.update({name: before[name] or str(self._threads) for name in THREADS})
+            os.environ.update({name: before[name] or str(self._threads) for name in THREADS} | {SAFE_PATH: "1"})
             process.start()
         finally:
             for name, value in before.items():
@@ -150,9 +210,18 @@ class _Jobs:
         return worker
 
 
-def _work(pipe: Connection, make: bytes) -> None:
-    """The life of a worker: one task after another until its parent closes the pipe or ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+def _work(pipe: Connection, make: bytes, safe_path: bool) -> None:
+    """The life of a worker: one task after another until its parent closes the pipe or ends.
+
+    Args:
+        safe_path: whether the user's own environment has `PYTHONSAFEPATH`; processes that a task starts get it then.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches whoever has not left the group yet
+    with suppress(OSError):
+        os.setpgid(0, 0)  # so that its children can be ended with it
+    streams.prepare(live=True)
+    if not safe_path:
+        os.environ.pop(SAFE_PATH, None)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     function: Function | None = None
     with suppress(EOFError, ConnectionError):  # nobody waits for it any more
@@ -162,12 +231,13 @@ def _work(pipe: Connection, make: bytes) -> None:
             try:
                 if function is None:
                     function = pickle.loads(make)()
+                    pipe.send(("ready", None))
                 answer = ForkingPickler.dumps(("result", function(task)))
             except UsageError as error:
                 answer = ForkingPickler.dumps(("usage", str(error)))
             except UserError as error:
                 answer = ForkingPickler.dumps(("user", str(error)))
-            except Exception as error:  # noqa: BLE001 (told to the parent, whose business it is)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 (told to the parent, whose business it is)
                 answer = ForkingPickler.dumps(("unexpected", f"in a worker process: {located(error)}"))
             pipe.send_bytes(answer)
 
@@ -177,7 +247,17 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)  # its children too
         os._exit(1)
+
+
+def _kill(process: SpawnProcess) -> None:
+    """End a worker and its children at once."""
+    with suppress(ProcessLookupError, PermissionError):
+        assert process.pid is not None
+        os.killpg(process.pid, signal.SIGKILL)  # none of this number where it has not come to `setpgid`
+    process.kill()
 
 
 def _ending(code: int | None) -> str:
@@ -188,7 +268,15 @@ def _ending(code: int | None) -> str:
 
 
 def _unsendable(error: Exception) -> UsageError:
+    reason = " ".join(str(error).split())
+    local = any(
+        word in reason for word in ("local object", "local class", "lambda", "not found as", "not the same object")
+    )
+    advice = (
+        "define evaluator and space at the top of a module"
+        if local
+        else "an object that evaluator or space hold must be left out of what is sent (__getstate__)"
+    )
     return UsageError(
-        f"executor=processes cannot send this work to another process ({error}); define evaluator and space at the top "
-        "of a module, or use executor=inline"
+        f"executor=processes cannot send this work to another process ({reason}); {advice}, or use executor=inline"
     )

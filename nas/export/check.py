@@ -65,9 +65,9 @@ def check(model: Model, form: str, written: ModuleType, folder: Path, expected: 
             np.save(work / "images.npy", images.numpy())
         else:
             torch.save(images, work / "images.pt")
-        alone = ["-I"] if written.ALONE else []
+        alone = ["-I"] if written.ALONE else ["-P"]  # neither this folder's trace.py nor a user's queue.py comes first
         # a space of the user's own is importable there from wherever it is here
-        environment = os.environ | ({} if alone else {"PYTHONPATH": os.pathsep.join(sys.path)})
+        environment = os.environ | ({} if written.ALONE else {"PYTHONPATH": os.pathsep.join(sys.path)})
         own = [str(model.config_dir.absolute())] if model.config_dir else []
         words = [
             sys.executable,

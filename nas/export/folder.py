@@ -16,6 +16,7 @@ from torch import nn
 
 from nas.core import Task, UsageError
 from nas.settings import Settings, settings
+from nas.space import parse
 
 NAME, VERSION = "model.json", 1
 LARGEST = 2**24
@@ -54,8 +55,7 @@ class Folder:
         name, own = self.about["space"]["name"], self.about["space"]["settings"]
         made: Settings = settings("describe", [], config_dir, {"space": (name, own)})
         space = made.make("space")
-        architecture = space.from_text(self.about["arch"])
-        space.validate(architecture)
+        architecture = parse(space, self.about["arch"])
         network = space.build(architecture, self.task, space.known_sizes(self.about["network"]))
         return loaded(network, self.path / "model.safetensors", self.about["arch"])
 

@@ -4,164 +4,239 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from nas.core import UserError
-from nas.export.trace import Line, Value
+from nas.export.graph import Frame, Node, TraceError
 
 WIDTH = 100
 DEEPEST = 3
 """Calls that stand within one another on a line."""
+ITSELF = ("input", "own", "constant")
+"""Values that have names already."""
+LITERALS = (
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type(None),
+    type(...),
+    torch.dtype,
+    torch.layout,
+    torch.memory_format,
+)
 
 
 class Body:
     """The lines of a forward.
 
     Args:
-        line: what it came to.
-        attributes: name of a module within -> what it is called here.
-        module: whose forward it is.
+        frame: what it came to.
     """
 
-    def __init__(self, line: Line, attributes: Mapping[str, str], module: nn.Module) -> None:
-        self.output = line.output
-        self.attributes = attributes
-        self.module = module
-        self.owned = {id(t): name for name, t in (*module.named_parameters(), *module.named_buffers())}
-        self.uses: dict[Value, int] = {}
-        self.names: dict[Value, str] = {}
-        self.taken = {"self", *line.inputs}
+    def __init__(self, frame: Frame) -> None:
+        self.frame = frame
+        self.attributes: Mapping[str, str] = {}
+        """Module or tensor within -> what it is called here."""
+        self.methods: Callable[[Node], str] = lambda _call: ""
+        """Suffix of a module's call where it does several things."""
+        self.uses: dict[Node, int] = {}
+        self.names: dict[Node, str] = {}
+        self.taken = {"self", "torch", "nn", "F", *frame.inputs}
         self.blocks: set[str] = set()
         """Modules of several others, whose outcomes get lines of their own."""
-        self.called: set[str] = set()
-        self.tensors: dict[str, None] = {}
-        self._count(line.output)
+        changes = [place for place, node in enumerate(frame.nodes, 1) if node.mutates]
+        self.ordered = max(changes, default=0)
+        """Number of first nodes that are computed in their order, since tensors change in place meanwhile."""
+        self.calls: list[Node] = []
+        """Calls of modules that are needed."""
+        self.tensors: list[Node] = []
+        """Parameters, buffers and constants that are needed."""
+        self._count(frame.output)
+        for node in frame.nodes:
+            if node.mutates:
+                self._need(node, 0)
 
-    def _resolved(self, value: Value) -> Value:
-        """Past identities."""
-        while value.kind == "module" and isinstance(self.module.get_submodule(value.target), nn.Identity):
-            value = value.args[0]
-        return value
-
-    def _within(self, tree: Any) -> Iterator[Value | Tensor]:
-        if isinstance(tree, Value):
-            yield self._resolved(tree)
-        elif isinstance(tree, Tensor):
-            yield tree
-        elif isinstance(tree, dict):
-            for value in tree.values():
-                yield from self._within(value)
-        elif isinstance(tree, slice):
-            yield from self._within((tree.start, tree.stop, tree.step))
-        elif isinstance(tree, tuple | list):
-            for value in tree:
-                yield from self._within(value)
+    def _need(self, node: Node, uses: int) -> None:
+        new = node not in self.uses
+        self.uses[node] = self.uses.get(node, 0) + uses
+        if not new:
+            return
+        if node.random:
+            raise TraceError("draws random numbers", node.line)
+        if node.kind == "module":
+            self.calls.append(node)
+        if node.kind in ("own", "constant"):
+            self.tensors.append(node)
+        for tree in (*node.args, *node.kwargs.values()):
+            self._count(tree)
 
     def _count(self, tree: Any) -> None:
-        for value in self._within(tree):
-            if isinstance(value, Tensor):
-                name = self.owned.get(id(value), "")
-                self._refuse_foreign(name)
-                if name:
-                    self.tensors[name] = None
-                continue
-            if value.kind == "own":
-                self._refuse_foreign(value.target)
-                self.tensors[value.target] = None
-            self.uses[value] = self.uses.get(value, 0) + 1
-            if self.uses[value] == 1:
-                self.called |= {value.target} if value.kind == "module" else set()
-                self._count((value.args, dict(value.kwargs)))
+        whole = self._whole(tree)
+        if whole is not None:
+            self._need(whole, 1)
+        elif isinstance(tree, Node):
+            self._need(tree, 1)
+        elif isinstance(tree, tuple | list):
+            for value in tree:
+                self._count(value)
+        elif isinstance(tree, dict):
+            for value in tree.values():
+                self._count(value)
+        elif isinstance(tree, slice):
+            self._count((tree.start, tree.stop, tree.step))
 
-    def _refuse_foreign(self, name: str) -> None:
-        if "." in name:
-            what = f"takes {name} out of another module"
-            raise UserError(f"{type(self.module).__name__} cannot be written as source: its forward {what}")
+    def _whole(self, tree: Any) -> Node | None:
+        """The value whose elements a tuple, list or dictionary has, all of them in order."""
+        if not isinstance(tree, tuple | list | dict) or not tree:
+            return None
+        owner: Node | None = None
+        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            item = value if isinstance(value, Node) else self._whole(value)
+            if item is None or item.kind != "item" or item.args[1] != key or type(item.args[1]) is not type(key):
+                return None
+            if owner is not None and item.args[0] is not owner:
+                return None
+            owner = item.args[0]
+        return owner if owner is not None and owner.length == len(tree) else None
+
+    def resolved(self, tree: Any) -> Any:
+        """The value that a tree is as a whole."""
+        return tree if isinstance(tree, Node) else self._whole(tree)
 
     def lines(self) -> Iterator[str]:
         self.made: list[str] = []
-        text = self._text(self.output, 0)
+        for node in self.frame.nodes[: self.ordered]:
+            if node in self.uses and node.kind not in ITSELF:
+                self._in_order(node)
+        self.ordered = 0
+        text = self._text(self.frame.output, 0)
         yield from self.made
         yield f"return {text}"
 
-    def _text(self, tree: Any, depth: int) -> str:
-        if isinstance(tree, Value):
-            return self._value(self._resolved(tree), depth)
-        if isinstance(tree, Tensor):
-            return f"self.{self.owned[id(tree)]}" if id(tree) in self.owned else f"torch.tensor({tree.tolist()!r})"
+    def _in_order(self, node: Node) -> None:
+        if node.kind == "item" and node.args[0].length is not None:
+            return
+        if self.uses[node]:
+            self._value(node, DEEPEST)
+        elif node not in self.names:
+            self.made.append(self._expression(node, 1))
+
+    def _text(self, tree: Any, depth: int) -> str:  # noqa: PLR0911 - one for each kind
+        whole = self._whole(tree)
+        if whole is not None or isinstance(tree, Node):
+            return self._value(tree if whole is None else whole, depth)
         if isinstance(tree, tuple | list):
             inner = ", ".join(self._text(item, depth) for item in tree)
             if isinstance(tree, list):
                 return f"[{inner}]"
             return f"({inner},)" if len(tree) == 1 else f"({inner})"
         if isinstance(tree, dict):
-            raise UserError(f"{type(self.module).__name__} cannot be written as source: its forward hands on a dict")
+            return "{" + ", ".join(f"{key!r}: {self._text(value, depth)}" for key, value in tree.items()) + "}"
+        if isinstance(tree, slice):
+            return f"slice({', '.join(self._text(end, DEEPEST) for end in (tree.start, tree.stop, tree.step))})"
         if isinstance(tree, float) and not math.isfinite(tree):
             return f'float("{tree}")'
-        return repr(str(tree) if isinstance(tree, torch.device) else tree)
+        if isinstance(tree, torch.device):
+            return self._device(tree)
+        if hasattr(tree, "dtype") and hasattr(tree, "item"):  # a number of numpy's
+            tree = tree.item()
+        if not isinstance(tree, LITERALS):
+            raise TraceError(f"hands on a {type(tree).__name__}")
+        if isinstance(tree, int) and not isinstance(tree, bool):
+            return str(int(tree))
+        return repr(tree)
 
-    def _value(self, value: Value, depth: int) -> str:
-        if value.kind in ("input", "own"):
-            return f"self.{value.target}" if value.kind == "own" else value.target
-        if value in self.names:
-            return self.names[value]
-        alone = self.uses[value] == 1 and value.hint is None and depth < DEEPEST and not self._block(value)
-        text = self._expression(value, depth + 1 if alone else 1)
+    def _device(self, device: torch.device) -> str:
+        """That of an input, so that the network can be moved."""
+        for name, node in self.frame.inputs.items():
+            if node.shape is not None:
+                return f"{name}.device"
+        return repr(str(device))
+
+    def _value(self, node: Node, depth: int) -> str:
+        if node.kind in ITSELF:
+            return node.target if node.kind == "input" else f"self.{self.attributes[own_name(node)]}"
+        if node in self.names:
+            return self.names[node]
+        inline = node.kind == "size" or (node.kind == "operator" and node.number == 0)
+        if node.kind == "item" and node.args[0].length is not None:
+            inline = self.uses.get(node, 1) == 1 or self.ordered > 0
+        alone = self.uses[node] == 1 and node.hint is None and depth < DEEPEST and not self._block(node)
+        alone = inline or (alone and not self.ordered)
+        text = self._expression(node, depth + 1 if alone else 1)
         if alone:
             return text
-        name = self._name(value)
+        name = self._name(node)
         self.made.append(f"{name} = {text}")
-        self.names[value] = name
+        self.names[node] = name
         return name
 
-    def _block(self, value: Value) -> bool:
-        return value.kind == "module" and self.attributes[value.target] in self.blocks
+    def _block(self, node: Node) -> bool:
+        return node.kind == "module" and self.attributes[node.target] in self.blocks
 
-    def _expression(self, value: Value, depth: int) -> str:
-        if value.kind == "operator":
-            left, right = (self._operand(item, depth) for item in value.args)
-            return f"{left} {value.target} {right}"
-        if value.kind == "item":
-            inner, key = value.args
-            return f"{self._operand(inner, depth)}[{self._key(key)}]"
-        if value.kind == "attribute":
-            return f"{self._operand(value.args[0], depth)}.{value.target}"
-        args = value.args
-        head = value.target
-        if value.kind == "method":
-            head, args = f"{self._operand(args[0], depth)}.{value.target}", args[1:]
-        elif value.kind == "module":
-            head = f"self.{self.attributes[value.target]}"
-        given = [self._text(item, depth) for item in args]
-        given += [f"{name}={self._text(item, depth)}" for name, item in value.kwargs.items()]
+    def _expression(self, node: Node, depth: int) -> str:  # noqa: PLR0911 - one for each kind
+        args, kwargs, kind, target = node.args, dict(node.kwargs), node.kind, node.target
+        if node.literal and node.literally is not None:
+            kind, target, more = node.literally
+            kwargs |= more
+        if kind == "operator":
+            left, right = (self._operand(item, depth) for item in args)
+            return f"{left} {target} {right}"
+        if kind == "unary":
+            return f"{target}{self._operand(args[0], depth)}"
+        if kind == "item":
+            return f"{self._operand(args[0], depth)}[{self._key(args[1])}]"
+        if kind == "setitem":
+            return f"{self._operand(args[0], depth)}[{self._key(args[1])}] = {self._text(args[2], depth)}"
+        if kind == "attribute":
+            return f"{self._operand(args[0], depth)}.{target}"
+        if kind == "size":
+            return f"{self._operand(args[0], depth)}.size({target})"
+        head = target
+        if kind == "method":
+            head, args = f"{self._operand(args[0], depth)}.{target}", args[1:]
+        elif kind == "module":
+            head = f"self.{self.attributes[target]}{self.methods(node)}"
+        if node.frame is not None:  # its inputs in order
+            given = [self._text(kwargs[name], depth) for name in node.frame.inputs]
+        else:
+            given = [self._text(item, depth) for item in args]
+            given += [f"{name}={self._text(item, depth)}" for name, item in kwargs.items()]
         return f"{head}({', '.join(given)})"
 
     def _operand(self, tree: Any, depth: int) -> str:
         text = self._text(tree, depth)
-        plain = not isinstance(tree, Value) or self._resolved(tree).kind != "operator"
-        return text if plain or self._resolved(tree) in self.names else f"({text})"
+        if isinstance(tree, int | float) and text.startswith("-"):
+            return f"({text})"
+        plain = not isinstance(tree, Node) or tree.kind not in ("operator", "unary")
+        return text if plain or tree in self.names else f"({text})"
 
     def _key(self, key: Any) -> str:
-        if isinstance(key, tuple):
+        if isinstance(key, tuple) and key:
             return ", ".join(map(self._key, key))
         if isinstance(key, slice):
             ends = ["" if end is None else self._text(end, DEEPEST) for end in (key.start, key.stop)]
             return ":".join(ends) + ("" if key.step is None else f":{self._text(key.step, DEEPEST)}")
         return "..." if key is Ellipsis else self._text(key, DEEPEST)
 
-    def _name(self, value: Value) -> str:
-        words = {"operator": "total" if value.target == "+" else "x", "item": "part"}
-        word = self.attributes.get(value.target, value.target.rpartition(".")[2])
-        wanted = value.hint or words.get(value.kind, word)
+    def _name(self, node: Node) -> str:
+        words = {"operator": "total" if node.target == "+" else "x", "unary": "x", "item": "part"}
+        word = self.attributes.get(node.target, "") if node.kind == "module" else node.target.rpartition(".")[2]
+        wanted = node.hint or words.get(node.kind, word.lower())
         name, number = wanted, 2
         while name in self.taken:
             name, number = f"{wanted}_{number}", number + 1
         self.taken.add(name)
         return name
+
+
+def own_name(node: Node) -> str:
+    return node.target if node.kind == "own" else f"constant {id(node)}"
 
 
 def wrapped(line: str, indent: int) -> Iterator[str]:

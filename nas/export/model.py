@@ -19,6 +19,7 @@ from nas.retraining import CHECKPOINT, read_result
 from nas.space import SearchSpace
 from nas.store.base import NoStore, Retraining, Store
 from nas.training.augment import plain_batch
+from nas.training.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -163,15 +164,14 @@ def loaded(network: nn.Module, checkpoint: Path, text: str) -> nn.Module:
         UsageError: they cannot be read, or do not fit.
     """
     from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_file
 
     try:
         with safe_open(str(checkpoint), "pt") as opened:
             own = (opened.metadata() or {}).get("arch", text)
         if own != text:
             raise UsageError(f"the weights {checkpoint} are of arch={own}, not of {text}")
-        network.load_state_dict(load_file(checkpoint))
-    except (OSError, SafetensorError) as error:
+        network.load_state_dict(load_weights(checkpoint))
+    except (OSError, ValueError, SafetensorError) as error:
         raise UsageError(f"the weights {checkpoint} cannot be read ({' '.join(str(error).split())[:200]})") from None
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]

@@ -1,254 +1,377 @@
-"""The straight line of calls that a module's forward comes to, with Python's loops and branches gone.
+"""Records the straight line of calls that a module's forward comes to, with Python's loops and branches gone.
 
-The forward runs once on stand-ins for its tensors. A stand-in carries the tensor that it stands for, so sizes are plain
-numbers and may decide what is done, all but the batch's; what is computed is also computed for real. Modules within are
-calls like any other and are traced by themselves.
+The forward runs on tensors, and every function of torch and every module that it calls is written down, so that
+`isinstance`, iteration, sizes and changes in place are what they are elsewhere. Only values are hidden: a forward that
+asks for one is refused, since it may decide by it. Modules with a forward of their own become frames within frames.
 """
 
 from __future__ import annotations
 
 import inspect
-import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakIdKeyDictionary
 
-from nas.core import UserError, located
+from nas.export.graph import Frame, Node, TraceError, itemised, leaves, mapped
+from nas.export.leaves import Leaf, leaf
+from nas.export.spelling import spelled
+from nas.naming import names_heard
 
-OPERATORS = {
-    "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**", "matmul": "@",
-}  # fmt: skip
-COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
-
-
-SURPRISES = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
-"""What a forward may raise because stand-ins are not tensors."""
-
-
-class NotStraight(Exception):
-    """What a forward does that no straight line can say."""
-
-
-@dataclass(eq=False)
-class Value:
-    """Stands for a tensor, or for a tuple of them, within a forward.
-
-    Args:
-        real: what it stands for.
-        kind: `input`, `own` (a parameter or buffer of the traced module), `module`, `function`, `method`, `operator`,
-            `item` or `attribute`.
-        target: its name: of the input, the tensor, the module, the function as written (`F.relu`), the method, the
-            operator's sign.
-        args, kwargs: what it is called with, other stand-ins among them.
-        hint: what it should be called in source.
-    """
-
-    real: Any
-    kind: str
-    target: str
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    hint: str | None = None
-
-    @classmethod
-    def __torch_function__(
-        cls, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        # in place or not is the same where each value has a name of its own
-        given = {key: value for key, value in (kwargs or {}).items() if key != "inplace"}
-        shown = {key: value for key, value in given.items() if not _is_default(function, key, value)}
-        return Value(function(*_real(args), **_real(given)), "function", _spelled(function), args, shown)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        found = getattr(self.real, name)
-        if callable(found):
-
-            def method(*args: Any, **kwargs: Any) -> Value:
-                return Value(found(*_real(args), **_real(kwargs)), "method", name, (self, *args), kwargs)
-
-            return method
-        return Value(found, "attribute", name, (self,)) if isinstance(found, Tensor | torch.device) else found
-
-    @property
-    def shape(self) -> Any:
-        return self.real.shape if self.kind == "own" else (self.size(0), *self.real.shape[1:])
-
-    def size(self, dim: int | None = None) -> Any:
-        if dim is None:
-            return self.shape
-        sizes = self.real.shape
-        if self.kind == "own":  # has no batch
-            return sizes[dim]
-        return sizes[dim] if dim % len(sizes) else Value(sizes[0], "method", "size", (self, 0))
-
-    def dim(self) -> int:
-        return int(self.real.dim())
-
-    def __getitem__(self, key: Any) -> Value:
-        return Value(self.real[_real(key)], "item", "", (self, key))
-
-    def __iter__(self) -> Iterator[Value]:
-        return (self[place] for place in range(len(self.real)))
-
-    def __neg__(self) -> Value:
-        return Value(-self.real, "method", "neg", (self,))
-
-    def __bool__(self) -> bool:
-        raise NotStraight("decides by a value what is done")
-
-    __float__ = __int__ = __bool__
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        raise NotStraight("writes into a tensor")
-
-    def __len__(self) -> int:
-        if self.kind == "own":
-            return len(self.real)
-        raise NotStraight("asks for the size of the batch")
+READS = frozenset({
+    "__bool__", "__int__", "__float__", "__index__", "__complex__", "__contains__", "__array__", "item", "tolist",
+    "numpy", "is_nonzero", "equal", "allclose",
+})  # fmt: skip
+"""Functions that give values of tensors to Python."""
+LIBRARY = str(Path(torch.__file__).parent)
+CALL = nn.Module.__call__
 
 
-def _binary(name: str, sign: str, *, swapped: bool) -> Callable[[Value, Any], Value]:
-    function = getattr(operator, name)
+class _Open(Frame):
+    """A frame whose forward is running."""
 
-    def method(self: Value, other: Any) -> Value:
-        pair = (other, self) if swapped else (self, other)
-        return Value(function(*_real(pair)), "operator", sign, pair)
+    def __init__(self, module: nn.Module, parent: _Open | None) -> None:
+        super().__init__(module)
+        self.parent = parent
+        self.within = {id(child): name for name, child in module.named_modules() if child is not module}
+        self.owned = {id(tensor): (name, tensor) for name, tensor in reversed([*owned(module)])}
+        self.known: Any = WeakIdKeyDictionary()
+        """Tensor -> its node here."""
+        self.lifted: dict[str, Node] = {}
+        """Input that no argument brought -> its node in the parent."""
+        self.step = 0
 
-    return method
+
+def owned(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors of a module: parameters, buffers and plain tensors, under each name that they have."""
+    for prefix, inner in module.named_modules(remove_duplicate=False):
+        plain = {name: value for name, value in vars(inner).items() if isinstance(value, Tensor)}
+        for name, tensor in {**inner._parameters, **inner._buffers, **plain}.items():
+            if tensor is not None:
+                yield f"{prefix}.{name}" if prefix else name, tensor
 
 
-for _name, _sign in {**OPERATORS, **COMPARISONS}.items():
-    setattr(Value, f"__{_name}__", _binary(_name, _sign, swapped=False))
-    if _name in OPERATORS:
-        setattr(Value, f"__r{_name}__", _binary(_name, _sign, swapped=True))
-
-
-@dataclass(frozen=True)
-class Line:
-    """What a forward came to.
+def trace(module: nn.Module, args: Sequence[Any], known: dict[int, Leaf | None] | None = None) -> Frame:
+    """Run a module's forward and record it.
 
     Args:
-        inputs: names of its tensors.
-        output: what it returns, made of stand-ins.
-        calls: name of a module within -> the real values that it was first called with, in the order of the calls.
-    """
-
-    inputs: tuple[str, ...]
-    output: Any
-    calls: Mapping[str, tuple[Any, ...]]
-
-
-def straight(module: nn.Module, args: Sequence[Any]) -> Line:
-    """Trace a module's forward.
-
-    Args:
-        args: what it is called with; what is no tensor is taken as it is.
+        args: arguments; those without tensors become part of the line.
+        known: module's id -> what it is written as where it is torch's own; filled here, so that further runs agree.
 
     Raises:
-        UserError: the forward depends on values, or does what has no source.
+        TraceError: the forward depends on values, or calls what has no source.
     """
-    names = list(inspect.signature(module.forward).parameters)[: len(args)]
-    within = {child: name for name, child in module.named_modules() if child is not module}
-    given = [
-        Value(value, "input", name) if isinstance(value, Tensor) else value
-        for name, value in zip(names, args, strict=True)
-    ]
-    calls: dict[str, tuple[Any, ...]] = {}
-    plain = nn.Module.__call__
+    return _Recorder({} if known is None else known).run(module, args)
 
-    def call(child: nn.Module, *inner: Any, **more: Any) -> Any:
-        if child not in within:
-            raise NotStraight(f"calls a {type(child).__name__} that is none of its own modules")
-        bound = inspect.signature(child.forward).bind(*inner, **more)
-        bound.apply_defaults()
-        if bound.kwargs:
-            raise NotStraight(f"calls a {type(child).__name__} that takes arguments by keyword alone")
-        with _calling(plain), _standing_for(module, {}):
-            outcome = plain(child, *_real(bound.args))
-        calls.setdefault(within[child], _real(bound.args))
-        if type(child).__module__.startswith("torch.nn"):
-            return Value(outcome, "module", within[child], inner, more)
-        tensors = tuple(value for value in bound.args if isinstance(value, Value))  # the others are written within
-        return Value(outcome, "module", within[child], tensors)
 
+class _Recorder(TorchFunctionMode):
+    def __init__(self, known: dict[int, Leaf | None]) -> None:
+        super().__init__()
+        self.leaves = known
+        self.alike: dict[Hashable, bool] = {}
+        self.stack: list[_Open] = []
+        self.anywhere: Any = WeakIdKeyDictionary()
+        """Every tensor that any frame knows -> the kind of its node."""
+        self.mutations: dict[int, list[Node]] = {}
+        """Storage -> nodes that changed it."""
+        self.clock = 0
+        self.paused = False
+        self.line = ""
+
+    def run(self, module: nn.Module, args: Sequence[Any]) -> Frame:
+        def call(child: nn.Module, *inner: Any, **more: Any) -> Any:
+            if self.paused or not self.stack:
+                return CALL(child, *inner, **more)
+            return self.call(child, inner, more)
+
+        nn.Module.__call__ = call  # type: ignore[method-assign]
+        try:
+            with torch.no_grad(), names_heard(self._named), self:
+                return self._frame(module, tuple(args), {}, None)[0]
+        except TraceError as error:
+            error.line = error.line or self.line
+            raise
+        finally:
+            nn.Module.__call__ = CALL  # type: ignore[method-assign]
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Without recording."""
+        before, self.paused = self.paused, True
+        try:
+            yield
+        finally:
+            self.paused = before
+
+    # --- functions -------------------------------------------------------------------------------------------------
+
+    def __torch_function__(
+        self, function: Callable[..., Any], _types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self.paused or not self.stack:
+            return function(*args, **kwargs)
+        with self.pause():
+            self.line = _line()
+            return self._function(function, args, kwargs)
+
+    def _function(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        frame, name = self.stack[-1], getattr(function, "__name__", "")
+        tensors = list(leaves((args, kwargs), Tensor))
+        if name in READS and any(self._lookup(tensor, frame).dynamic for tensor in tensors):
+            raise TraceError("decides by a value what is done")
+        versions = [tensor._version for tensor in tensors]
+        random = torch.get_rng_state()
+        result = function(*args, **kwargs)
+        changed = [tensor for tensor, version in zip(tensors, versions, strict=True) if tensor._version != version]
+        if not changed and not any(True for _ in leaves(result, Tensor)):
+            return result
+        node = spelled(function, self._nodes(args, frame), self._nodes(dict(kwargs), frame))
+        node.random = not torch.equal(random, torch.get_rng_state())
+        node.dynamic = node.random or any(given.dynamic for given in leaves((node.args, node.kwargs), Node))
+        self._append(node, frame)
+        if changed:
+            self._mutation(node, changed, result, frame)
+            if node.kind == "setitem" or result is not changed[0]:
+                return result
+        return self._bound(node, result, frame, tensors if not changed else [])
+
+    def _mutation(self, node: Node, changed: Sequence[Tensor], result: Any, frame: _Open) -> None:
+        """Write down that tensors were changed in place."""
+        before = [self._lookup(tensor, frame) for tensor in changed]
+        alone = len(changed) == 1 and result is changed[0] and (node.kind == "module" or node.literally is not None)
+        # another type would be kept in place, but not by the same function that makes a new tensor
+        types = {given.dtype for given in leaves((node.args, node.kwargs), Node) if given.dtype is not None}
+        if not alone or len(types) > 1 or any(old.kind in ("own", "constant") for old in before):
+            node.literal = True
+        for tensor in changed:
+            self.mutations.setdefault(_storage(tensor), []).append(node)
+
+    # --- modules ---------------------------------------------------------------------------------------------------
+
+    def call(self, child: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """A module's call within a forward."""
+        frame = self.stack[-1]
+        with self.pause():
+            self.line = _line()
+            name = self._name_of(child, frame)
+            if type(child) is nn.Identity:
+                return args[0]
+            if name is None:  # made in the forward, or another's: its lines stand here
+                pass
+            elif self._leaf(child, args, kwargs) is not None:
+                return self._leaf_call(child, name, args, kwargs)
+        if name is None:
+            return CALL(child, *args, **kwargs)
+        return self._own_call(child, name, args, kwargs, frame)
+
+    def _name_of(self, child: nn.Module, frame: _Open) -> str | None:
+        if type(frame.module).forward is nn.Sequential.forward:
+            names = [name for name, module in frame.module._modules.items() if module is child]
+            frame.step += 1
+            here = list(frame.module._modules)[frame.step - 1 : frame.step]
+            if here and here[0] in names:
+                return here[0]
+        return frame.within.get(id(child))
+
+    def _leaf(self, child: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Leaf | None:
+        if id(child) not in self.leaves:
+            self.leaves[id(child)] = leaf(child, args, kwargs, self.alike)
+        return self.leaves[id(child)]
+
+    def _leaf_call(self, child: nn.Module, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        frame = self.stack[-1]
+        node = Node("module", name, self._nodes(args, frame), self._nodes(dict(kwargs), frame), line=self.line)
+        tensors = list(leaves((args, kwargs), Tensor))
+        versions = [tensor._version for tensor in tensors]
+        random = torch.get_rng_state()
+        result = CALL(child, *args, **kwargs)
+        node.random = not torch.equal(random, torch.get_rng_state())
+        changed = [tensor for tensor, version in zip(tensors, versions, strict=True) if tensor._version != version]
+        self._append(node, frame)
+        if changed:
+            self._mutation(node, changed, result, frame)
+        return self._bound(node, result, frame, tensors if not changed else [])
+
+    def _own_call(
+        self, child: nn.Module, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], frame: _Open
+    ) -> Any:
+        line = self.line
+        inner, bound, result = self._frame(child, args, dict(kwargs), frame)
+        with self.pause():
+            self.line = line
+            if isinstance(inner.output, Node) and inner.output in inner.inputs.values() and not inner.mutates:
+                return result  # it hands on what it is given
+            node = Node("module", name, (), bound, line=line, frame=inner)
+            self._append(node, frame)
+            return self._bound(node, result, frame, [*frame.known.keys()])
+
+    def _frame(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], parent: _Open | None
+    ) -> tuple[Frame, dict[str, Any], Any]:
+        """Run a forward.
+
+        Returns:
+            frame, its inputs as nodes of the parent, and what it returned.
+        """
+        with self.pause():
+            frame = _Open(module, parent)
+            brought: dict[str, Any] = {}
+            args, kwargs = self._distinct((args, kwargs))
+            for name, tree in _arguments(module, args, kwargs).items():
+                if not any(True for _ in leaves(tree, Tensor)):
+                    continue
+                frame.inputs[name] = Node("input", name, number=self.clock)
+                if parent is not None:
+                    brought[name] = self._nodes(tree, parent)
+                    frame.inputs[name].dynamic = any(node.dynamic for node in leaves(brought[name], Node))
+                itemised(tree, frame.inputs[name], lambda tensor, node: self._know(tensor, node, frame))
+            self.clock += 1
+        self.stack.append(frame)
+        try:
+            result = CALL(module, *args, **kwargs)
+        finally:
+            self.stack.pop()
+        with self.pause():
+            frame.output = self._nodes(result, frame)
+            for name, node in frame.lifted.items():
+                brought[name] = node
+        return frame, brought, result
+
+    # --- tensors and their nodes -----------------------------------------------------------------------------------
+
+    def _nodes(self, tree: Any, frame: _Open) -> Any:
+        return mapped(tree, lambda tensor: self._lookup(tensor, frame))
+
+    def _lookup(self, tensor: Tensor, frame: _Open) -> Node:
+        """The node of a tensor that is read."""
+        node = self._found(tensor, frame)
+        for change in self.mutations.get(_storage(tensor), ()):
+            if change.number > node.number:
+                change.literal = True
+        return node
+
+    def _found(self, tensor: Tensor, frame: _Open) -> Node:
+        node: Node | None = frame.known.get(tensor)
+        if node is not None:
+            return node
+        # a tensor that was computed may have become an attribute since
+        computed = self.anywhere.get(tensor, "own") not in ("own", "constant")
+        if id(tensor) in frame.owned and not computed:
+            node = Node("own", frame.owned[id(tensor)][0], number=-1)
+        elif frame.parent is not None and self._knows(tensor, frame.parent):
+            outer = self._found(tensor, frame.parent)
+            wanted = outer.target.rpartition(".")[2] if outer.kind in ("own", "input") else outer.hint or "given"
+            taken = {*frame.inputs, "self"}
+            name = next(name for number in range(1, 9999) if (name := _numbered(wanted, number)) not in taken)
+            node = Node("input", name, number=outer.number, dynamic=outer.dynamic)
+            frame.inputs[name] = node
+            frame.lifted[name] = outer
+        elif id(tensor) in frame.owned:
+            node = Node("own", frame.owned[id(tensor)][0], number=-1)
+        elif computed:
+            raise TraceError("uses a tensor that another module computed and did not return")
+        else:
+            node = Node("constant", "", number=-1, line=self.line, value=tensor.detach().clone(), dynamic=False)
+        self._know(tensor, node, frame)
+        return node
+
+    def _knows(self, tensor: Tensor, frame: _Open) -> bool:
+        while True:
+            if tensor in frame.known or id(tensor) in frame.owned:
+                return True
+            if frame.parent is None:
+                return False
+            frame = frame.parent
+
+    def _know(self, tensor: Tensor, node: Node, frame: _Open) -> None:
+        node.shape, node.dtype = tuple(tensor.shape), tensor.dtype
+        if node.kind in ("item", "own", "constant") and frame.known.get(tensor) is not node:
+            frame.nodes.append(node)
+        frame.known[tensor] = node
+        self.anywhere[tensor] = node.kind
+
+    def _append(self, node: Node, frame: _Open) -> None:
+        self.clock += 1
+        node.number = self.clock
+        node.line = node.line or self.line
+        frame.nodes.append(node)
+
+    def _bound(self, node: Node, result: Any, frame: _Open, before: Sequence[Tensor]) -> Any:
+        """What was computed, each tensor known by its node; one that was there before is handed on as an alias."""
+        there = {id(tensor) for tensor in before}
+        if any(id(tensor) in there for tensor in leaves(result, Tensor)):
+            result = _rebuilt(result, lambda tensor: tensor.detach() if id(tensor) in there else tensor)
+        itemised(result, node, lambda tensor, item: self._know(tensor, item, frame))
+        return result
+
+    def _distinct(self, tree: Any) -> Any:
+        """A tree in which no tensor stands twice, so that each argument has a name."""
+        seen: set[int] = set()
+
+        def alias(tensor: Tensor) -> Tensor:
+            if id(tensor) not in seen:
+                seen.add(id(tensor))
+                return tensor
+            again = tensor.detach()
+            if self.stack:
+                self.stack[-1].known[again] = self._found(tensor, self.stack[-1])
+            return again
+
+        twice = [id(tensor) for tensor in leaves(tree, Tensor)]
+        return tree if len(twice) == len({*twice}) else _rebuilt(tree, alias)
+
+    def _named(self, value: Any, name: str) -> None:
+        if self.stack and isinstance(value, Tensor):
+            node = self.stack[-1].known.get(value)
+            if node is not None and node.hint is None:
+                node.hint = name
+
+
+def _arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Parameter of a forward -> what it is called with."""
     try:
-        with torch.no_grad(), _calling(call), _standing_for(module, {module: "", **within}):
-            output = module.forward(*given)
-    except (NotStraight, *SURPRISES) as error:
-        reason = error if isinstance(error, NotStraight) else f"cannot be followed ({located(error)})"
-        raise UserError(f"{type(module).__name__} cannot be written as source: its forward {reason}") from None
-    return Line(tuple(value.target for value in given if isinstance(value, Value)), output, calls)
+        return inspect.signature(module.forward).bind(*args, **kwargs).arguments
+    except TypeError:  # hooks may change them, or the forward itself says what is wrong
+        return MappingProxyType({f"x_{place}": value for place, value in enumerate(args)} | dict(kwargs))
 
 
-@contextmanager
-def _replaced(name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """With another method of all modules."""
-    before = getattr(nn.Module, name)
-    setattr(nn.Module, name, function)
-    try:
-        yield
-    finally:
-        setattr(nn.Module, name, before)
-
-
-def _calling(call: Callable[..., Any]) -> AbstractContextManager[None]:
-    """With another way to call modules."""
-    return _replaced("__call__", call)
-
-
-GET = nn.Module.__getattr__
-
-
-def _standing_for(module: nn.Module, names: Mapping[nn.Module, str]) -> AbstractContextManager[None]:
-    """With stand-ins for the tensors that modules have, so that what is computed of them is written too.
-
-    Args:
-        module: whose forward runs; tensors of the others are none of its own and will be refused.
-        names: of these modules within it; without any, tensors are what they are.
-    """
-    made: dict[str, Value] = {}
-
-    def get(self: nn.Module, name: str) -> Any:
-        found = GET(self, name)
-        if not isinstance(found, Tensor) or self not in names:
-            return found
-        full = name if self is module else f"{names[self]}.{name}"
-        return made.setdefault(full, Value(found, "own", full))
-
-    return _replaced("__getattr__", get)
-
-
-def _real(tree: Any) -> Any:
-    """Stand-ins replaced by what they stand for."""
-    if isinstance(tree, Value):
-        return tree.real
+def _rebuilt(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """A tree of the same types with its tensors replaced."""
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(_rebuilt(value, function) for value in tree))
+    if isinstance(tree, tuple | list):
+        return type(tree)(_rebuilt(value, function) for value in tree)
     if isinstance(tree, dict):
-        return {key: _real(value) for key, value in tree.items()}
-    if isinstance(tree, slice):
-        return slice(_real(tree.start), _real(tree.stop), _real(tree.step))
-    return type(tree)(map(_real, tree)) if type(tree) in (tuple, list) else tree
+        made = tree.copy()
+        made.update({key: _rebuilt(value, function) for key, value in tree.items()})
+        return made
+    return tree
 
 
-def _spelled(function: Callable[..., Any]) -> str:
-    """A function of torch as source has it."""
-    name = getattr(function, "__name__", str(function))
-    for prefix, module in (("F", F), ("torch", torch)):
-        if getattr(module, name, None) is function:
-            return f"{prefix}.{name}"
-    raise NotStraight(f"calls {name}, which is no function of torch")
-
-
-def _is_default(function: Callable[..., Any], name: str, value: Any) -> bool:
-    """Whether an argument is what the function takes anyway; torch's own ones pass all of them on."""
+def _storage(tensor: Tensor) -> int:
     try:
-        default = inspect.signature(function).parameters[name].default
-    except (ValueError, TypeError, KeyError):
-        return False
-    return type(default) is type(value) and bool(default == value)
+        return int(tensor.untyped_storage()._cdata)
+    except (NotImplementedError, RuntimeError):  # sparse ones have none
+        return id(tensor)
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}_{number}"
+
+
+def _line() -> str:
+    """File and number of the line outside of torch and of this file that is running."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith((LIBRARY, __file__)):
+        frame = frame.f_back  # type: ignore[assignment]
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame is not None else ""

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from nas.core import Metrics, Objective, Trial
+from nas.core import NOT_IN_TABLE, Metrics, Objective, Trial
+from nas.streams import is_terminal, say
 
 LINE_SECONDS = 10
 """Least time between two lines where stderr is not a terminal."""
@@ -20,7 +21,7 @@ class Progress:
     def start(self, run: str, trials: Sequence[Trial], total: int | None, objective: Objective) -> None:
         self.objective = objective
         self.best = objective.best(trials)
-        self.terminal = sys.stderr.isatty()
+        self.terminal = is_terminal(sys.stderr)
         self.total = total
         self.done = len(trials)
         self.last_line = time.monotonic() if self.terminal else 0.0
@@ -35,7 +36,7 @@ class Progress:
         if trial.completed:
             if self.best is None or self.objective.score(trial) > self.objective.score(self.best):
                 self.best = trial
-        else:
+        elif trial.error_kind != NOT_IN_TABLE:  # thousands may be of that kind; the end says how many
             self._say(
                 f"trial {trial.number} failed: {trial.error}; the trial is kept as failed and the search goes on."
             )
@@ -77,4 +78,4 @@ class Progress:
         self.bar.set_postfix_str(self._incumbent())
 
     def _say(self, text: str) -> None:
-        tqdm.write(text, file=sys.stderr)
+        say(text)

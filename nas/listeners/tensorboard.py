@@ -6,11 +6,14 @@ missing or doubled after a kill; the curve of an evaluator's supernet comes with
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
-from nas.core import Metrics, Objective, Trial, UserError
+from filelock import FileLock, Timeout
+
+from nas.core import Metrics, Objective, Trial, UsageError, UserError
 
 
 class TensorBoard:
@@ -22,7 +25,7 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder.absolute()  # once: an evaluator may change the current folder
 
     def start(self, run: str, trials: Sequence[Trial], total: int | None, objective: Objective) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -30,6 +33,7 @@ class TensorBoard:
         self.objective = objective
         self.best: Trial | None = None
         self.seen = False
+        self._lock()
         try:
             old = [path for path in self.folder.glob("*/events.out.tfevents.*") if path.is_file()]
             if old and not trials:  # of a run of the same name in another store
@@ -38,11 +42,33 @@ class TensorBoard:
                 path.unlink()
             self.writer = SummaryWriter(str(self.folder / "search"))
         except OSError as error:
-            raise UserError(
-                f"TensorBoard events cannot be written to {self.folder} ({error.strerror or error}); set dir="
-            ) from None
+            self.lock.release()
+            raise self._unwritable(error) from None
+        self._hook = threading.excepthook
+        threading.excepthook = self._without_traceback
         for trial in trials:
             self.told(trial)
+
+    def _lock(self) -> None:
+        """Keep other searches out of the folder: those of the same run in another store would mix their curves in."""
+        self.lock = FileLock(self.folder.with_name(f"{self.folder.name}.lock"))
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            self.lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(
+                f"{self.folder} is being written by another search; choose another run= or dir=, or wait until it ends"
+            ) from None
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _without_traceback(self, thrown: threading.ExceptHookArgs) -> None:
+        """What the writer's thread meets, such as a full disk, is raised at the next event, and told once."""
+        if "AsyncWriter" not in type(thrown.thread).__name__:
+            self._hook(thrown)
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(f"TensorBoard events cannot be written to {self.folder} ({error.strerror or error}); set dir=")
 
     def told(self, trial: Trial) -> None:
         def add(tag: str, value: float) -> None:
@@ -72,7 +98,11 @@ class TensorBoard:
         draw_curve(self.folder / ("supernet" if number is None else f"trial-{number:04d}"), curve)
 
     def close(self) -> None:
-        self.writer.close()
+        try:
+            self.writer.close()
+        finally:
+            threading.excepthook = self._hook
+            self.lock.release()
         if not self.seen:  # a start that came to nothing leaves no events
             for path in (self.folder / "search").glob("events.out.tfevents.*"):
                 path.unlink()

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nas.core import Metrics, Trial, UsageError
+from nas.identity import DECISIONS, changed_decisions, identifying
 
 FREE_KEYS = ("budget", "store", "dir", "run", "progress", "format", "data.root", "table.root", "executor", "workers",
-             "supernet.graphs", "choices.experiment")  # fmt: skip
+             "supernet.graphs", "choices.experiment", "config_dir", "minimized")  # fmt: skip
 """Settings that a continued run may change, with all below them: they alter no trial. A data set's folder is `root`.
 How many workers there are does alter trials; `search()` keeps that as `scheduling`, where there are several."""
 
@@ -77,8 +78,19 @@ class RunRecord(Protocol):
     def trials(self) -> Sequence[Trial]:
         """The trials that were stored before it was opened, in the order in which they were finished."""
 
-    def add(self, trial: Trial) -> None:
+    @property
+    def elapsed(self) -> float | None:
+        """Wall seconds of the run over its earlier sessions; None where that was not kept."""
+
+    def keep_elapsed(self, seconds: float) -> None:
+        """Keep the wall seconds of the run so far, at the end of a session; never raises."""
+
+    def add(self, trial: Trial, elapsed: float = 0.0) -> None:
         """Keep a trial for good: once this returns, it survives the end of the process.
+
+        Args:
+            trial: What to keep.
+            elapsed: Wall seconds of the run so far, over all its sessions.
 
         Raises:
             UserError: it could not be written (disk full …); nothing stored before is harmed.
@@ -114,8 +126,11 @@ class Store(Protocol):
 
 def check_same_run(stored: Run, wanted: Run) -> None:
     """Raise `UsageError`, with the keys that differ, unless `wanted` may continue `stored`."""
-    old = _flat({**stored.config, "seed": stored.seed, "protocol": stored.protocol})
-    new = _flat({**wanted.config, "seed": wanted.seed, "protocol": wanted.protocol})
+    old, new = (
+        _flat(identifying({**run.config, "seed": run.seed, "protocol": run.protocol})) for run in (stored, wanted)
+    )
+    for tree in (old, new):
+        tree.pop(DECISIONS, None)
     # Another part has other settings all through; naming the part is enough
     parts = [key.partition(".")[2] for key in old if key.startswith("choices.") and old[key] != new.get(key)]
     for tree in (old, new):
@@ -126,11 +141,15 @@ def check_same_run(stored: Run, wanted: Run) -> None:
         for key in sorted(old.keys() | new.keys())
         if json.dumps(old.get(key)) != json.dumps(new.get(key)) and not is_free(key)
     ]
+    if not any(line.startswith("space") for line in differing):  # another space has other decisions all through
+        differing += changed_decisions(stored.config, wanted.config)
     # A changed setting shows up in the protocol as well; that line helps only where nothing else differs (other images)
     settings = [line for line in differing if not line.startswith("protocol.")] or differing
     if settings:
+        other_images = all(line.startswith("protocol.split=") for line in settings)
+        hint = " (the images have changed, or read_train does not always return the same)" if other_images else ""
         raise UsageError(
-            f"run {wanted.name!r} was started with {'; with '.join(settings)}. "
+            f"run {wanted.name!r} was started with {'; with '.join(settings)}{hint}. "
             "Choose another run= or restore the old value; nothing was changed."
         )
 
@@ -157,4 +176,6 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _show(flat: Mapping[str, Any], key: str) -> str:
-    return "unset" if key not in flat else "null" if flat[key] is None else str(flat[key])
+    """A value in at most 100 characters of one line, whatever a part from Python was made with."""
+    text = "unset" if key not in flat else "null" if flat[key] is None else " ".join(str(flat[key]).split())
+    return text if len(text) <= 100 else f"{text[:99]}…"

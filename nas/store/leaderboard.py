@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import statistics
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from nas.core import Objective, Trial, UsageError
+from nas.faults import fault
+from nas.identity import identifying
 from nas.store.base import Retraining, Run, Store
+
+ACCURACIES = ("valid_accuracy", "train_accuracy", "test_accuracy")
+"""Metrics of the evaluators here of which higher is better; of their others lower is."""
+COSTS = ("seconds", "simulated_seconds")
+"""What an evaluation took, whatever an evaluator declares."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +31,7 @@ class Entry:
         objective: of its run.
         score: mean of the objective, higher is better; None where the trial failed.
         spread: standard deviation of the objective over the members (n - 1); None for fewer than two.
-        members: how many trials were evaluated for it.
+        members: how many trainings its score is the mean of.
         tested: its retrainings, joined after the search.
     """
 
@@ -33,6 +42,11 @@ class Entry:
     spread: float | None
     members: int
     tested: tuple[Retraining, ...]
+
+    @property
+    def fault(self) -> str | None:
+        """What is known to be wrong with it; see `nas.faults`."""
+        return fault(self.trial, self.run.config)
 
     def row(self) -> dict[str, Any]:
         """All that is known of it, JSON-safe."""
@@ -46,6 +60,7 @@ class Entry:
             "status": trial.status,
             "error_kind": trial.error_kind,
             "error": trial.error,
+            "fault": self.fault,
             "epochs": epochs(self.run, trial),
             "seed": trial.seed,
             "metrics": dict(trial.metrics),
@@ -94,7 +109,7 @@ def protocol_key(run: Run, trial: Trial) -> str:
         "objective": run.config.get("objective"),
         "epochs": epochs(run, trial),
     }
-    return hashlib.blake2b(json.dumps(whole, sort_keys=True).encode(), digest_size=4).hexdigest()
+    return hashlib.blake2b(json.dumps(identifying(whole), sort_keys=True).encode(), digest_size=4).hexdigest()
 
 
 def recipe_key(retraining: Retraining) -> str:
@@ -131,8 +146,9 @@ def leaderboard(
     Args:
         store: where to look.
         run: only this run.
-        sort: `score` (best first, failures last), `number`, or a metric's or cost's name (accuracies from the highest,
-            all else from the lowest).
+        sort: `score` (best first, what is known to be wrong and failures last), `number`, or the name of a metric or a
+            cost, with ` asc` (lowest first) or ` desc` after it; without these the better values come first. NaN is
+            last in either order.
         top: entries of each set; 0: all.
         group: join the trials of an architecture class; reused results count once.
 
@@ -161,15 +177,14 @@ def leaderboard(
     ordered = sorted(sets.values(), key=len, reverse=True)
     if group:
         ordered = [_grouped(entries) for entries in ordered]
+    name, asked = sort_words(sort)
+    if ordered and name not in ("score", "number") and not any(name in _values(e) for es in ordered for e in es):
+        there = sorted({key for es in ordered for e in es for key in (*e.trial.metrics, *e.trial.cost)})
+        raise UsageError(
+            f"sort must be score, number or one of {', '.join(there)}, got {name!r}; asc or desc may follow the name"
+        )
     for entries in ordered:
-        _sort(entries, sort)
-    if (
-        ordered
-        and sort not in ("score", "number")
-        and not any(_value(e, sort) is not None for es in ordered for e in es)
-    ):
-        there = sorted({name for es in ordered for e in es for name in (*e.trial.metrics, *e.trial.cost)})
-        raise UsageError(f"sort must be score, number or one of {', '.join(there)}, got {sort!r}")
+        _sort(entries, name, asked)
     return [entries[: top or None] for entries in ordered]
 
 
@@ -196,12 +211,16 @@ def find_trial(store: Store, run: str | None, trial: int | str) -> tuple[Run, Tr
         raise UsageError("run=null; expected the name of a run of the store (nas leaderboard lists them)")
     entries = [entry for entries in leaderboard(store, run, sort="number", top=0) for entry in entries]
     if trial == "best":
-        found = objective_of(entries[0].run).best([entry.trial for entry in entries]) if entries else None
+        sound = [entry.trial for entry in entries if entry.fault is None]
+        found = objective_of(entries[0].run).best(sound) if entries else None
         if found is None:
-            raise UsageError(f"trial=best: run {run!r} has no completed trial")
+            wrong = next((f"; trial {e.trial.number} is wrong, since {e.fault}" for e in entries if e.fault), "")
+            raise UsageError(f"trial=best: run {run!r} has no completed trial{wrong}")
         return entries[0].run, found
     for entry in entries:
         if str(entry.trial.number) == str(trial):
+            if entry.fault is not None:
+                warnings.warn(f"trial {trial} of run {run!r} is wrong, since {entry.fault}", stacklevel=2)
             return entry.run, entry.trial
     last = max((entry.trial.number for entry in entries), default=None)
     there = "it has none" if last is None else f"expected best or 0 to {last}"
@@ -214,8 +233,8 @@ def _grouped(entries: Sequence[Entry]) -> list[Entry]:
         classes.setdefault(entry.trial.canonical, []).append(entry)
     joined = []
     for members in classes.values():
-        # Two runs of one seed may hold the very same training; it counts once
-        evaluated = {e.trial.seed: e for e in members if e.score is not None and e.trial.reused_from is None}
+        # Several trials may hold the very same training; it counts once
+        evaluated = {_training(e): e for e in members if e.score is not None and e.trial.reused_from is None}
         scores = [e.score for e in evaluated.values() if e.score is not None]
         if not scores:
             joined.append(members[0])
@@ -227,17 +246,60 @@ def _grouped(entries: Sequence[Entry]) -> list[Entry]:
     return joined
 
 
-def _value(entry: Entry, name: str) -> float | None:
-    values: Mapping[str, float] = {"seconds": entry.trial.seconds, **entry.trial.cost, **entry.trial.metrics}
-    return values.get(name)
+def _training(entry: Entry) -> Hashable:
+    """What tells the training that a score is of from others of its class and protocol: the seed, for the most part.
+
+    A benchmark's table has one training a row, whatever the seed; weights that were trained before the search score an
+    architecture alike each time.
+    """
+    run, trial = entry.run, entry.trial
+    if "table" in run.protocol:
+        # of a run made in Python the table stands in its evaluator
+        table = run.config.get("table") or (run.config.get("evaluator") or {}).get("table") or {}
+        return trial.canonical if table.get("rows") == "class" else trial.proposal.architecture
+    if run.protocol.get("shared_weights", {}).get("train") == "before":
+        return trial.proposal.architecture
+    return trial.seed
 
 
-def _sort(entries: list[Entry], sort: str) -> None:
-    if sort == "number":
-        entries.sort(key=lambda entry: (entry.run.name, entry.trial.number))
-    elif sort == "score":
-        # among equals the first found stays first: the sort is stable and trials come by number
-        entries.sort(key=lambda entry: (entry.score is None, -(entry.score or 0.0)))
-    else:
-        sign = -1 if "acc" in sort else 1
-        entries.sort(key=lambda entry: ((value := _value(entry, sort)) is None, sign * (value or 0.0)))
+def sort_words(sort: str) -> tuple[str, str | None]:
+    """Name and direction (`asc`, `desc` or None) of a `sort=`, such as `latency desc`."""
+    name, space, last = sort.rpartition(" ")
+    return (name.strip(), last) if space and last in ("asc", "desc") else (sort, None)
+
+
+def _direction(name: str, entries: Sequence[Entry]) -> Literal["asc", "desc"]:
+    """The order in which the better values of one set come first.
+
+    The objective has its own direction, and costs are minimised. Of the other metrics those are that the evaluator
+    declares as `minimized`, and the rest is maximised; where it declares nothing, `ACCURACIES` are maximised and all
+    else is minimised: losses, times and sizes.
+    """
+    run = entries[0].run
+    objective, declared = entries[0].objective, run.config.get("minimized")
+    if name == objective.metric:
+        return "desc" if objective.direction == "maximize" else "asc"
+    if name in COSTS or any(name in entry.trial.cost for entry in entries):
+        return "asc"
+    higher = name in ACCURACIES if declared is None else name not in declared
+    return "desc" if higher else "asc"
+
+
+def _values(entry: Entry) -> Mapping[str, float]:
+    return {"seconds": entry.trial.seconds, **entry.trial.cost, **entry.trial.metrics}
+
+
+def _sort(entries: list[Entry], name: str, asked: str | None) -> None:
+    if name == "number":
+        entries.sort(key=lambda entry: entry.trial.number, reverse=asked == "desc")
+        entries.sort(key=lambda entry: entry.run.name)
+        return
+    direction = asked or ("desc" if name == "score" else _direction(name, entries))
+    sign = -1.0 if direction == "desc" else 1.0
+
+    def key(entry: Entry) -> tuple[bool, bool, float]:
+        value = entry.score if name == "score" else _values(entry).get(name)
+        wrong = name == "score" and entry.fault is not None
+        return (True, wrong, 0.0) if value is None or math.isnan(value) else (False, wrong, sign * value)
+
+    entries.sort(key=key)  # among equals the first found stays first: the sort is stable and trials come by number

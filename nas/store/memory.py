@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from nas.core import Trial
+from nas.core import Trial, UsageError
 from nas.store.base import Retraining, Run, RunRecord, check_same_run
 
 
@@ -15,9 +15,18 @@ class _Record:
     run: Run
     trials: list[Trial]
     kept: list[Trial]
+    clock: dict[str, float]
 
-    def add(self, trial: Trial) -> None:
+    @property
+    def elapsed(self) -> float | None:
+        return self.clock.get(self.run.name)
+
+    def keep_elapsed(self, seconds: float) -> None:
+        self.clock[self.run.name] = seconds
+
+    def add(self, trial: Trial, elapsed: float = 0.0) -> None:
         self.kept.append(trial)
+        self.clock[self.run.name] = elapsed
 
 
 @dataclass
@@ -26,16 +35,28 @@ class MemoryStore:
 
     _runs: dict[str, tuple[Run, list[Trial]]] = field(default_factory=dict)
     _retrainings: list[Retraining] = field(default_factory=list)
+    _elapsed: dict[str, float] = field(default_factory=dict)
+    _writing: dict[str, object] = field(default_factory=dict, repr=False)
 
     @contextmanager
     def open(self, run: Run) -> Iterator[RunRecord]:
-        stored, trials = self._runs.get(run.name, (run, []))
-        if trials:
-            check_same_run(stored, run)
-        else:
-            stored = run  # a start that came to nothing does not keep its name
-        self._runs[run.name] = stored, trials
-        yield _Record(stored, list(trials), trials)
+        me = object()
+        if self._writing.setdefault(run.name, me) is not me:  # one step, also where threads meet
+            raise UsageError(
+                f"run {run.name!r} is being written by another search of this process; wait until it ends or choose "
+                "another run="
+            )
+        try:
+            stored, trials = self._runs.get(run.name, (run, []))
+            if trials:
+                check_same_run(stored, run)
+            else:
+                stored = run  # a start that came to nothing does not keep its name
+                self._elapsed.pop(run.name, None)
+            self._runs[run.name] = stored, trials
+            yield _Record(stored, list(trials), trials, self._elapsed)
+        finally:
+            del self._writing[run.name]
 
     def prepare(self) -> None:
         """Memory is always ready."""

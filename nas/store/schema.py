@@ -72,6 +72,14 @@ curves = Table(
     ForeignKeyConstraint(["run", "trial"], ["trials.run", "trials.number"]),
 )
 
+elapsed = Table(
+    "elapsed",  # came after version 0.1.0, which leaves a table aside that it does not know
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("seconds", Float, nullable=False, comment="wall time of the run over all its sessions"),
+    ForeignKeyConstraint(["run"], ["runs.name"]),
+)
+
 retrainings = Table(
     "retrainings",
     metadata,

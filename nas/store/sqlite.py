@@ -11,7 +11,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,8 @@ class SQLiteStore:
         if not isinstance(url, str) or not url.startswith(PREFIX) or url[len(PREFIX) :] in ("", ":memory:"):
             raise UsageError(f"store.url must be sqlite:///FILE (four slashes for an absolute path), got {url!r}")
         self.url = url
-        self.path = Path(url[len(PREFIX) :]).expanduser()
+        self.shown = Path(url[len(PREFIX) :]).expanduser()
+        self.path = self.shown.absolute()  # once: an evaluator may change the current folder
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -53,7 +54,11 @@ class SQLiteStore:
                 named = schema.runs.c.name == run.name
                 stored = connection.execute(sa.select(schema.runs).where(named)).first()
                 trials = _trials(connection, run.name, schema.trials.c.place)
+                query = sa.select(schema.elapsed.c.seconds).where(schema.elapsed.c.run == run.name)
+                elapsed = connection.execute(query).scalar()
                 if stored is None or not trials:  # a start that came to nothing does not keep its name
+                    connection.execute(schema.elapsed.delete().where(schema.elapsed.c.run == run.name))
+                    elapsed = None
                     connection.execute(schema.runs.delete().where(named))
                     row = {key: getattr(run, key) for key in ("name", "seed", "config", "protocol", "environment")}
                     connection.execute(schema.runs.insert().values(**row, created=_now()))
@@ -61,7 +66,7 @@ class SQLiteStore:
                     check_same_run(_run(stored), run)
                     run = _run(stored)
                 connection.commit()
-            yield _Record(self, connection, run, trials)
+            yield _Record(self, connection, run, trials, elapsed)
 
     def prepare(self) -> None:
         self._writer()
@@ -79,7 +84,7 @@ class SQLiteStore:
                 self._check_version(connection)
         if self.path.exists() and not self._is_writable():
             raise UsageError(
-                f"store file {self.path} is read-only; make it writable (chmod u+w) or set store.url to another file"
+                f"store file {self.shown} is read-only; make it writable (chmod u+w) or set store.url to another file"
             )
         with self._told_plainly():
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +113,7 @@ class SQLiteStore:
                 lock.acquire(timeout=0)
             except Timeout:
                 raise UsageError(
-                    f"run {run!r} of store {self.path} is being written by another process; "
+                    f"run {run!r} of store {self.shown} is being written by another process; "
                     "wait until it ends or choose another run="
                 ) from None
         try:
@@ -137,10 +142,10 @@ class SQLiteStore:
         """A connection to a store that is there, and that cannot change it, not even by opening it."""
         self._check_file()
         if not self.path.exists():
-            raise NoStore(f"there is no store {self.path}; run nas search first, or set store.url to an existing file")
+            raise NoStore(f"there is no store {self.shown}; run nas search first, or set store.url to an existing file")
         with self._read_only() as connection:
             if not self._check_version(connection):
-                raise UsageError(f"store {self.path} is empty; run nas search first, or set store.url to another file")
+                raise UsageError(f"store {self.shown} is empty; run nas search first, or set store.url to another file")
             yield connection
 
     @contextmanager
@@ -201,10 +206,11 @@ class SQLiteStore:
             with self.path.open("rb") as file:
                 head = file.read(16)
         except OSError as error:
-            raise UsageError(f"store file {self.path} cannot be read ({error.strerror}); set store.url") from None
+            raise UsageError(f"store file {self.shown} cannot be read ({error.strerror}); set store.url") from None
         if head and head != b"SQLite format 3\0":
             raise UsageError(
-                f"store file {self.path} is not an SQLite database; it was left as it is, set store.url to another file"
+                f"store file {self.shown} is not an SQLite database; it was left as it is, set store.url to another "
+                "file"
             )
 
     def _check_version(self, connection: sa.Connection) -> bool:
@@ -214,15 +220,15 @@ class SQLiteStore:
             return False
         if schema.meta.name not in tables:
             raise UsageError(
-                f"store file {self.path} is an SQLite database of another program "
+                f"store file {self.shown} is an SQLite database of another program "
                 f"(tables {', '.join(sorted(tables)[:3])}); it was left as it is, set store.url to another file"
             )
         version = connection.execute(sa.select(schema.meta.c.value).where(schema.meta.c.key == "schema")).scalar()
         if version is None:
-            raise UsageError(f"store file {self.path} is damaged (no schema version); set store.url to another file")
+            raise UsageError(f"store file {self.shown} is damaged (no schema version); set store.url to another file")
         if int(version) > schema.VERSION:
             raise UsageError(
-                f"store file {self.path} was made by a newer version of cellnas (schema {version}, this one knows "
+                f"store file {self.shown} was made by a newer version of cellnas (schema {version}, this one knows "
                 f"up to {schema.VERSION}); upgrade cellnas or set store.url to another file"
             )
         return True
@@ -235,10 +241,10 @@ class SQLiteStore:
         except sa.exc.StatementError as error:  # what the database says, and values that it cannot hold
             reason = str(error.orig)
             hint = next((hint for word, hint in HINTS.items() if word in reason), "see store.url")
-            raise UserError(f"store {self.path}: {reason}; {hint}") from None
+            raise UserError(f"store {self.shown}: {reason}; {hint}") from None
         except (OSError, OverflowError, UnicodeError) as error:
             raise UserError(
-                f"store {self.path}: {getattr(error, 'strerror', None) or error}; set store.url to another file"
+                f"store {self.shown}: {getattr(error, 'strerror', None) or error}; set store.url to another file"
             ) from None
 
 
@@ -252,16 +258,39 @@ HINTS: Mapping[str, str] = {
 
 
 class _Record:
-    def __init__(self, store: SQLiteStore, connection: sa.Connection, run: Run, trials: list[Trial]) -> None:
+    def __init__(
+        self, store: SQLiteStore, connection: sa.Connection, run: Run, trials: list[Trial], elapsed: float | None
+    ) -> None:
         self.run = run
         self.trials = trials
+        self.elapsed = elapsed
         self._store = store
         self._connection = connection
         self._trial = schema.trials.insert()
         self._curve = schema.curves.insert()
+        self._clock = schema.elapsed.insert().prefix_with("OR REPLACE")
         self._place = len(trials)
+        self._file = self._inode()
 
-    def add(self, trial: Trial) -> None:
+    def _inode(self) -> tuple[int, int] | None:
+        """What tells the file from another of its name; None where it is gone."""
+        try:
+            found = self._store.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def keep_elapsed(self, seconds: float) -> None:
+        with suppress(sa.exc.SQLAlchemyError), self._connection.begin():
+            self._connection.execute(self._clock, {"run": self.run.name, "seconds": seconds})
+
+    def add(self, trial: Trial, elapsed: float = 0.0) -> None:
+        if self._inode() != self._file:
+            raise UserError(
+                f"store {self._store.shown} was removed or replaced while run {self.run.name!r} was written, so that "
+                f"trial {trial.number} cannot be kept and the {self._place} before it are gone with the file; the same "
+                "command begins anew"
+            )
         proposal = trial.proposal
         row = {
             "run": self.run.name,
@@ -290,6 +319,7 @@ class _Record:
         ]
         with self._store._told_plainly(), self._connection.begin():
             self._connection.execute(self._trial, row)
+            self._connection.execute(self._clock, {"run": self.run.name, "seconds": elapsed})
             if points:
                 self._connection.execute(self._curve, points)
 

@@ -6,6 +6,10 @@ https://arxiv.org/abs/1802.01548, Algorithm 1.
 Differs from the paper: the tournament is drawn with replacement, as NAS-Bench-201 did, and a failed trial enters the
 population with the worst possible score instead of not at all, so that a space full of failures cannot freeze the
 search.
+
+Differs from NAS-Bench-201's code, which draws the node to mutate first and then an edge into it: of the six edges the
+first has probability 1/3 there, the two of the second node 1/6 each and the three of the last 1/9 each. Here, as for
+every space, each decision is drawn with the same probability.
 """
 
 from __future__ import annotations

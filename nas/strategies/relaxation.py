@@ -33,7 +33,8 @@ class Relaxation:
         warmup: epochs in which the weights alone are trained, fewer than `epochs`.
         eigenvalue: measure the dominant eigenvalue of the validation loss's Hessian in alpha after each epoch (Zela et
             al., ICLR 2020, https://arxiv.org/abs/1909.09656); costs some twenty more steps an epoch.
-        early_stopping: end the search where that eigenvalue has risen steeply, and derive the cell from before.
+        early_stopping: end the search where that eigenvalue has risen by a third within five epochs, and derive the
+            cell from before; not from the first ten epochs after the warm-up.
         discretization: how the probabilities become an architecture; None: by the space's own rule.
     """
 

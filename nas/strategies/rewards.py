@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from nas.core import Objective, Trial
 
+LARGEST = 1e15
+"""Largest reward, by its absolute value, that is told from a larger one: squares of gradients must stay finite in
+single precision, or all weights become NaN and one architecture is proposed for ever."""
+
 
 @dataclass
 class Rewards:
@@ -27,9 +31,12 @@ class Rewards:
         return self.total / self.weight if self.weight else math.nan
 
     def of(self, trial: Trial, objective: Objective) -> float | None:
-        """Score of a trial, higher is better; of a failed one the worst before it, None where there is none."""
+        """Score of a trial, higher is better, within ±`LARGEST`; of a failed one the worst before it.
+
+        None where there is none.
+        """
         if trial.completed:
-            return objective.score(trial)
+            return max(-LARGEST, min(objective.score(trial), LARGEST))
         return None if math.isinf(self.worst) else self.worst
 
     def add(self, reward: float) -> None:

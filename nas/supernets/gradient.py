@@ -24,16 +24,30 @@ from torch import Tensor, nn
 from nas.checkpoint import UNFIT, load_checkpoint, misfit, save_checkpoint
 from nas.core import Architecture, Metrics, UsageError, UserError
 from nas.data.dataset import DataSet
-from nas.space import SearchSpace
+from nas.identity import DECISIONS
+from nas.space import SearchSpace, recorded_choices
 from nas.supernet import GradientStrategy, SupernetSearch
 from nas.supernets.graphs import Replayed, Step
-from nas.supernets.health import WINDOW, collapse, dominant_eigenvalue, entropy, skip_share, stops_at
+from nas.supernets.health import (
+    FIRST_EPOCHS,
+    LOOK_AHEAD,
+    STOPPING_RULE,
+    collapse,
+    dominant_eigenvalue,
+    entropy,
+    skip_share,
+    stops_at,
+)
 from nas.supernets.recipe import SupernetRecipe, check_recipe
 from nas.supernets.steps import autocast, generator
 from nas.supernets.weights import Batch, Weights, relaxable
 from nas.training.device import PeakMemory, configured, resolve_device
 from nas.training.fit import TrainingFailed, memory_guard
 from nas.training.recipe import Recipe
+
+REMOVAL_RULE = 2
+"""Version of what a discretization takes out under partial channels, kept with what it decides; the first one (cellnas
+0.1.0) left the channels that pass an edge's operations by."""
 
 
 @dataclass
@@ -96,6 +110,7 @@ class GradientSearch:
         """All that decides the course of a search."""
         return {
             "space": type(self.space).__name__,
+            DECISIONS: recorded_choices(self.space),
             "strategy": type(strategy).__name__,
             "seed": seed,
             "device": device,
@@ -170,11 +185,17 @@ class _Run:
             "probs": {name: (rows.double() * 1e5).round().div(1e5).tolist() for name, rows in probs.items()},
         }
         if ended < len(self.curve):
-            info["stopped_early_at"] = ended
+            info |= {"stopped_early_at": ended, "stopping_rule": STOPPING_RULE}
+        if self.asked and self._partial():
+            info["removal_rule"] = REMOVAL_RULE
         warning = collapse(self._whole(), architecture)
         if warning is not None:
             info["collapse"] = warning
         return SupernetSearch(architecture, tuple(self.curve), self.seconds, info=info)
+
+    def _partial(self) -> bool:
+        """Whether some channels pass the operations by."""
+        return bool(self.strategy.supernet_options.get("partial_channels", 1) > 1)
 
     def _whole(self) -> SearchSpace:
         assert isinstance(self.space, SearchSpace)
@@ -185,12 +206,16 @@ class _Run:
             return self.space.derive(probs)
         rng = np.random.default_rng((self.seed, 1))
         on_device = {name: rows.to(self.place) for name, rows in probs.items()}
+        if self._partial():
+            # the share of channels that passes the operations by is the edge's, and goes with it: its weight is told
+            for name, (edges, _) in self.space.alphas.items():
+                on_device.setdefault(f"{name}_edges", torch.ones(edges, device=self.place))
         return self.strategy.discretization(self._whole(), on_device, self, rng)
 
     def _ended(self) -> int | None:
         """The epoch, from 1, whose probabilities are the outcome; None to go on."""
         if self.strategy.early_stopping:
-            stop = stops_at([metrics["alpha_eigenvalue"] for metrics in self.curve])
+            stop = stops_at([metrics["alpha_eigenvalue"] for metrics in self.curve], warmup(self.strategy))
             if stop is not None:
                 return stop
         return len(self.curve) if len(self.curve) >= self.strategy.epochs else None
@@ -292,12 +317,26 @@ class _Run:
             "decided": self.decided[: self.asked],
             "tuned": self.tuned,
         }
+        if self.strategy.early_stopping:
+            state["stopping_rule"] = STOPPING_RULE
+        if self._partial():
+            state["removal_rule"] = REMOVAL_RULE
         save_checkpoint(self.path, self.identity, state)
 
     def _load(self) -> None:
         state = None if self.path is None else load_checkpoint(self.path, self.identity)
         if state is None:
             return
+        if self.strategy.early_stopping and state.get("stopping_rule") != STOPPING_RULE:
+            raise UsageError(
+                f"the checkpoint {self.path} is of a search by an earlier cellnas, whose strategy.early_stopping=true "
+                "ended searches far too early; remove it to begin anew"
+            )
+        if self._partial() and state.get("decided") and state.get("removal_rule") != REMOVAL_RULE:
+            raise UsageError(
+                f"the checkpoint {self.path} is of a search by an earlier cellnas, which took out only a part of each "
+                "edge while it read the cell off; remove it to begin anew"
+            )
         try:
             self.weights.load_state_dict(state)
             self.strategy.load_state_dict(state["strategy"])
@@ -315,10 +354,12 @@ def check_fit(strategy: GradientStrategy, recipe: Recipe, valid_images: int) -> 
                 f"strategy.{key}=true: {type(strategy).__name__} draws its probabilities anew at each step, so there "
                 "is no one loss to take the curvature of; leave it out"
             )
-    if strategy.early_stopping and strategy.epochs < 2 * WINDOW:
+    least = warmup(strategy) + FIRST_EPOCHS + LOOK_AHEAD + 1
+    if strategy.early_stopping and strategy.epochs < least:
+        after = f" after strategy.warmup={warmup(strategy)}" if warmup(strategy) else ""
         raise UsageError(
-            f"strategy.early_stopping=true has no effect in {strategy.epochs} epochs, since it compares means over "
-            f"{WINDOW}; set strategy.epochs to {2 * WINDOW} or more"
+            f"strategy.early_stopping=true has no effect in {strategy.epochs} epochs: it takes no cell of the first "
+            f"{FIRST_EPOCHS}{after}, and looks {LOOK_AHEAD} ahead; set strategy.epochs to {least} or more"
         )
     if getattr(strategy, "order", "first") == "second" and recipe.precision == "bf16":
         raise UsageError(
@@ -330,6 +371,11 @@ def check_fit(strategy: GradientStrategy, recipe: Recipe, valid_images: int) -> 
             f"supernet.valid_images={recipe.valid_images}: alpha is learnt on batches of validation images, and one "
             "image has no variance to normalise by; expected 2 or more"
         )
+
+
+def warmup(strategy: GradientStrategy) -> int:
+    """Epochs at the start of a search in which a strategy does not learn alpha."""
+    return int(getattr(strategy, "warmup", 0))
 
 
 def replays(place: torch.device, recipe: Recipe) -> bool:

@@ -3,7 +3,13 @@
 Zela, Elsken, Saikia, Marrakchi, Brox & Hutter, "Understanding and Robustifying Differentiable Architecture Search",
 ICLR 2020, https://arxiv.org/abs/1909.09656: searches that end in cells of skip connections pass through sharp minima,
 seen in the dominant eigenvalue of the validation loss's Hessian in alpha (section 4.2), and stopping there saves the
-cell (section 5.1).
+cell (section 5.1). That its first epochs are never the outcome is the published code's (https://github.com/automl/
+RobustDARTS, `es_start_epoch`).
+
+Differs from the published code, which takes the largest eigenvalue every second epoch, compares means eight epochs
+apart, and ends a search where they have grown by a factor of 1.3: as in the paper, the eigenvalue of largest magnitude
+is taken every epoch, and a third more within five epochs ends a search. That eigenvalue can be negative; nothing is
+concluded from epochs in which it is.
 """
 
 from __future__ import annotations
@@ -20,7 +26,14 @@ SKIP = "skip_connect"
 COLLAPSED = 0.5
 """Share of skip connections above which a cell is said to have collapsed."""
 WINDOW, RATIO = 5, 0.75
-"""Epochs of the running mean of eigenvalues, and the ratio of two of them so many epochs apart that ends a search."""
+"""Epochs of the running mean of eigenvalues, and the ratio of two of them that many epochs apart that ends a search."""
+FIRST_EPOCHS = 10
+"""Epochs of alpha whose cells an early stop never takes: the eigenvalue rises from its start while every edge is still
+undecided."""
+LOOK_AHEAD = WINDOW + WINDOW // 2
+"""Epochs from the one whose cell is taken to the one that shows it: the windows are centred on the two compared."""
+STOPPING_RULE = 2
+"""Version of the rule of `stops_at`, kept with what it decides; the first one (cellnas 0.1.0) knew no first epochs."""
 
 
 def skip_share(space: SearchSpace, architecture: Architecture) -> float:
@@ -77,13 +90,26 @@ def dominant_eigenvalue(loss: Tensor, alphas: Sequence[Tensor], rng: torch.Gener
     return value
 
 
-def stops_at(eigenvalues: Sequence[float]) -> int | None:
-    """The epoch, from 1, whose cell is taken, where the eigenvalues of all epochs so far call for an end; else None.
+def stops_at(eigenvalues: Sequence[float], warmup: int = 0) -> int | None:
+    """The epoch whose cell is taken, where the eigenvalues of all epochs so far call for an end.
 
-    The running mean over five epochs must have grown by a third within five (Zela et al., section 5.1).
+    The search ends where the mean over the five epochs around epoch i is more than a third above the mean around epoch
+    i - 5, and the cell is that of epoch i - 5 (Zela et al., section 5.1). Both means must be of positive eigenvalues
+    alone: where the sign changes, a ratio of them says nothing.
+
+    Args:
+        eigenvalues: One an epoch, from the first epoch of the search.
+        warmup: Epochs at the start in which alpha was not learnt; they do not count.
+
+    Returns:
+        The epoch, from 1 and with those of the warm-up, above `warmup + FIRST_EPOCHS`; None to continue.
     """
-    if len(eigenvalues) < 2 * WINDOW:
+    learnt = eigenvalues[warmup:]
+    taken = len(learnt) - LOOK_AHEAD
+    if taken <= FIRST_EPOCHS:
         return None
-    now = sum(eigenvalues[-WINDOW:]) / WINDOW
-    then = sum(eigenvalues[-2 * WINDOW : -WINDOW]) / WINDOW
-    return len(eigenvalues) - WINDOW if now > 0 and then / now < RATIO else None
+    compared = learnt[-2 * WINDOW :]
+    if not all(value > 0 for value in compared):
+        return None
+    before, after = sum(compared[:WINDOW]), sum(compared[WINDOW:])
+    return warmup + taken if before / after < RATIO else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -75,16 +75,30 @@ def measure(supernet: nn.Module, probs: Mapping[str, Tensor], images: Images, re
     """Accuracy (fraction 0-1) and mean cross-entropy (nats) of a supernet at given probabilities.
 
     Its normalisation takes the statistics of each batch, so they depend on the order of the images, which is fixed.
+
+    Args:
+        images: Two or more.
     """
     hits = torch.zeros((), dtype=torch.int64, device=images.labels.device)
     loss = torch.zeros((), dtype=torch.float64, device=images.labels.device)
-    for start in range(0, len(images), EVALUATION_BATCH):
-        labels = images.labels[start : start + EVALUATION_BATCH]
+    for start, stop in evaluation_batches(len(images)):
+        labels = images.labels[start:stop]
         with autocast(images.pixels.device, recipe):
-            logits = supernet(plain_batch(images, start, start + EVALUATION_BATCH), probs).float()
+            logits = supernet(plain_batch(images, start, stop), probs).float()
         hits += (logits.argmax(1) == labels).sum()
         loss += F.cross_entropy(logits, labels, reduction="sum")
     return hits.item() / len(images), loss.item() / len(images)
+
+
+def evaluation_batches(count: int) -> Iterator[tuple[int, int]]:
+    """Bounds of the batches that a supernet is measured on. A single image that is left over joins the last batch: it
+    has no variance to normalise by where a map is one pixel, and would be normalised by itself where it is more."""
+    start = 0
+    while start < count:
+        stop = start + EVALUATION_BATCH
+        stop = count if stop + 1 >= count else stop
+        yield start, stop
+        start = stop
 
 
 def autocast(device: torch.device, recipe: Recipe) -> torch.autocast:

@@ -23,6 +23,7 @@ from nas.supernets.memory import check_fits, free_memory, need
 from nas.supernets.recipe import check_recipe
 from nas.supernets.steps import generator, measure, weight_optimizer, weight_step
 from nas.training.augment import Augmenter
+from nas.training.check import check_supernet
 from nas.training.fit import TrainingFailed, batches
 from nas.training.recipe import Recipe
 
@@ -140,8 +141,13 @@ class Weights:
     def check_fits(self, probs: Mapping[str, Tensor]) -> None:
         """Raise `UserError`, with the largest batch that fits, where a step at these probabilities would not.
 
-        An estimate, taken before the first step.
+        An estimate, taken before the first step. What the supernet returns is looked at as that of every network.
+
+        Raises:
+            TrainingFailed: It cannot be trained.
         """
+        on_device = {name: rows.to(self.place) for name, rows in probs.items()}
+        check_supernet(self.supernet, on_device, self.held_out, self.task, self.recipe)
         fixed, each = need(self.supernet, probs, self.task)
         batch = min(self.recipe.batch_size, len(self.train))
         check_fits(fixed, each, batch, "supernet.batch_size", free_memory(self.place))

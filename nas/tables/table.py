@@ -23,11 +23,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.core import Architecture, UsageError, UserError, number_in, one_of
-from nas.space import SearchSpace
+from nas.core import NOT_IN_TABLE, Architecture, TrialFailed, UsageError, UserError, number_in, one_of
+from nas.space import SearchSpace, parse
 
 COUNTABLE = 1_000_000
 """Size of a space up to which a table is checked to hold all of it."""
+MOST_COLUMNS = 30
+"""Columns of a file that a message names."""
 
 
 class Table:
@@ -46,8 +48,10 @@ class Table:
         cost: column that a query's simulated cost comes from; None: queries cost nothing.
         cost_scale: factor from `cost` to seconds.
         reported: columns joined after the search, the headline first.
-        minimized: those of them of which lower is better.
-        labels: column -> words for the axis of a figure, with the unit.
+        minimized: columns of which lower is better.
+        labels: column -> words for the axis of a figure, with the unit. Those of columns that are not reported wait.
+        complete: whether every architecture (or class) of the space has a row; False: the table is of a sample, and a
+            proposal that it lacks is a failed trial.
     """
 
     def __init__(
@@ -66,15 +70,15 @@ class Table:
         reported: Sequence[str] = (),
         minimized: Sequence[str] = (),
         labels: Mapping[str, str] | None = None,
+        complete: bool = True,
     ) -> None:
         one_of("table.rows", rows, ("architecture", "class"))
         number_in("table.scale", scale, -math.inf, math.inf)
         if scale == 0:
             raise UsageError("table.scale must not be 0, which makes all architectures equal")
         number_in("table.cost_scale", cost_scale, 0.0, math.inf, above=True)
-        unknown = [name for name in (*minimized, *(labels or {})) if name not in reported]
-        if unknown:
-            raise UsageError(f"table.minimized and table.labels name {unknown[0]!r}, which table.reported does not")
+        if not isinstance(complete, bool):
+            raise UsageError(f"table.complete must be true or false, got {complete!r}")
         if column in reported:
             raise UsageError(
                 f"table.column and table.reported both name {column!r}; what a search sees is not reported"
@@ -92,6 +96,7 @@ class Table:
         self.reported = tuple(reported)
         self.minimized = tuple(minimized)
         self.labels = dict(labels or {})
+        self.complete = complete
 
     def of(self, space: SearchSpace) -> Rows:
         """Read the table for a space.
@@ -103,10 +108,12 @@ class Table:
         raw, place = self._raw()
         keys = dict.fromkeys(self.reported, "reported") | ({self.cost: "cost"} if self.cost else {})
         wanted = {self.architecture: "architecture", self.column: "column"} | keys
+        # a misspelt one would turn the direction of a column without a word
+        wanted |= {name: "minimized" for name in self.minimized if name not in wanted}
         columns = _parquet(raw, place, wanted) if place.endswith(".parquet") else _csv(raw, place, wanted)
         texts = columns[self.architecture]
         positions = self._positions(space, texts, place)
-        numbers = {name: _numbers(columns[name], name, texts, place) for name in wanted if name != self.architecture}
+        numbers = {name: _numbers(columns[name], name, texts, place) for name in (self.column, *keys)}
         cost = numbers[self.cost] * self.cost_scale if self.cost else None
         if cost is not None and (cost < 0).any():
             raise UserError(f"table {place} has a negative {self.cost} for {texts[int(cost.argmin())]}; see table.cost")
@@ -118,6 +125,7 @@ class Table:
             values=(numbers[self.column] * self.scale).tolist(),
             costs=None if cost is None else cost.tolist(),
             reported={name: numbers[name] for name in self.reported},
+            complete=self.complete,
         )
 
     def _raw(self) -> tuple[bytes, str]:
@@ -147,8 +155,7 @@ class Table:
         positions: dict[Architecture | str, int] = {}
         for row, text in enumerate(texts):
             try:
-                architecture = space.from_text(text)
-                space.validate(architecture)
+                architecture = parse(space, text)
             except UsageError as error:
                 raise UsageError(
                     f"table {place}, row {row + 1}, is not of space {type(space).__name__} ({error}); "
@@ -161,14 +168,15 @@ class Table:
                     f"table {place} has {what} twice, in rows {positions[key] + 1} and {row + 1}; expected it once"
                 )
             positions[key] = row
-        if space.size <= COUNTABLE and (by_class or len(positions) < space.size):
+        if self.complete and space.size <= COUNTABLE and (by_class or len(positions) < space.size):
             # a constraint may leave out any number of the product, and so does equality
             keys = ((space.canonical(other) if by_class else other, other) for other in space.architectures())
             absent = next((other for key, other in keys if key not in positions), None)
             if absent is not None:
                 raise UserError(
                     f"table {place} has {len(positions):,} rows and none for {space.to_text(absent)}; "
-                    f"expected every {'class' if by_class else 'architecture'} of space={self.space}"
+                    f"expected every {'class' if by_class else 'architecture'} of space={self.space}. If it is of a "
+                    "sample of them, set complete: false in its YAML (+table.complete=false)"
                 )
         return positions
 
@@ -184,6 +192,7 @@ class Rows:
         values: (rows,) the searched metric.
         costs: (rows,) simulated seconds of a query, or None.
         reported: column -> (rows,) values in the units of the table.
+        complete: whether it claims to hold the whole space.
     """
 
     def __init__(
@@ -196,6 +205,7 @@ class Rows:
         values: Sequence[float],
         costs: Sequence[float] | None,
         reported: Mapping[str, NDArray[np.float64]],
+        complete: bool = True,
     ) -> None:
         self.digest = digest
         self.positions = positions
@@ -204,6 +214,7 @@ class Rows:
         self.values = values
         self.costs = costs
         self.reported = reported
+        self.complete = complete
 
     def __len__(self) -> int:
         return len(self.values)
@@ -216,13 +227,20 @@ class Rows:
         """The row of an architecture.
 
         Raises:
-            UserError: there is none.
+            TrialFailed: there is none, in a table of a sample.
+            UserError: there is none, although the table is said to be complete.
         """
         key = self.space.canonical(architecture) if self.by_class else architecture
         try:
             return self.positions[key]
         except KeyError:
-            raise UserError(f"the table has no row for {self.space.to_text(architecture)}") from None
+            text = self.space.to_text(architecture)
+            if not self.complete:
+                raise TrialFailed(NOT_IN_TABLE, f"{text} is not in the table, a sample of {len(self):,}") from None
+            raise UserError(
+                f"the table has no row for {text}; if it is of a sample of its space, set complete: false in its YAML "
+                "(+table.complete=false)"
+            ) from None
 
     @cached_property
     def best(self) -> dict[str, tuple[float, float]]:
@@ -274,9 +292,11 @@ def _check_columns(there: Sequence[str], wanted: Mapping[str, str], place: str) 
     """`wanted`: column -> the setting that names it."""
     for name, key in wanted.items():
         if name not in there:
-            close = get_close_matches(name, there, n=12, cutoff=0.4) or there
-            some = ", ".join(close[:12]) + (", …" if len(there) > 12 else "")
-            raise UsageError(f"table {place} has no column {name!r}; it has {some or 'none'}. See table.{key}")
+            close = get_close_matches(name, there, n=1, cutoff=0.4)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            some = ", ".join(there[:MOST_COLUMNS]) or "none"
+            more = f" and {len(there) - MOST_COLUMNS} more" if len(there) > MOST_COLUMNS else ""
+            raise UsageError(f"table {place} has no column {name!r}{hint}; it has {some}{more}. See table.{key}")
         if list(there).count(name) > 1:
             raise UserError(f"table {place} has column {name!r} twice; expected it once")
 

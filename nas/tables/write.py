@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nas.core import UserError, uncounted
+from nas.core import UserError
 from nas.files import replacing
+from nas.metrics import uncounted
 
 AVERAGED = {
     "valid_accuracy": 6,

@@ -11,6 +11,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from nas.training.weights import copy_extra_state
+
 
 class Average:
     """The average of a network over its steps.
@@ -27,7 +29,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Take in the network after a step; running statistics are averaged too, counters are copied."""
+        """Take in the network after a step; running statistics are averaged too, counters and extra state copied."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         mine, theirs = _tensors(self.network), _tensors(network)
@@ -36,6 +38,7 @@ class Average:
         for a, b in zip(mine, theirs, strict=True):
             if not a.is_floating_point():
                 a.copy_(b)
+        copy_extra_state(network, self.network)
 
     def state_dict(self) -> dict[str, object]:
         return {"steps": self.steps, "network": self.network.state_dict()}

@@ -18,9 +18,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from nas.core import UNCOUNTED, Task
+from nas.core import Task
+from nas.metrics import UNCOUNTED
+from nas.network import auxiliary_head
+from nas.training.held import Held, random_numbers_kept
 from nas.training.lazy import materialize
-from nas.training.unchanged import unchanged
 
 COMPLEX_FACTOR = 4
 """Real multiply-accumulates in one of complex numbers."""
@@ -57,8 +59,8 @@ def parameters(network: nn.Module) -> int:
 
     A lazy module has none before its first forward; `architecture` and `work` run one.
     """
-    auxiliary = getattr(network, "auxiliary", None)
-    aside = set(auxiliary.parameters()) if isinstance(auxiliary, nn.Module) else set()
+    auxiliary = auxiliary_head(network)
+    aside = set() if auxiliary is None else set(auxiliary.parameters())
     return sum(value.numel() for value in network.parameters() if value.requires_grad and value not in aside)
 
 
@@ -97,10 +99,14 @@ def work(network: nn.Module, task: Task) -> Work:
     device = next((tensor.device for tensor in (*network.parameters(), *network.buffers())), torch.device("cpu"))
     image = torch.zeros(1, task.channels, task.height, task.width, device=device)
     counter = _WorkCounter()
-    with unchanged(network, device), _plain_path(), torch.no_grad():
-        network.eval()
-        with counter:
-            network(image)
+    held = Held(network)
+    try:
+        with random_numbers_kept(device), _plain_path(), torch.no_grad():
+            network.eval()
+            with counter:
+                network(image)
+    finally:
+        held.restore()
     return counter.work
 
 

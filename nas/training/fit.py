@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from nas.core import UsageError, UserError
 from nas.data.dataset import Images
+from nas.network import SupportsDropPath, auxiliary_head
 from nas.training.augment import Augmenter, Draws, plain_batch
 from nas.training.average import Average
 from nas.training.recipe import Recipe
+from nas.training.weights import copied
 
 EVALUATION_BATCH = 500
 MEMORY_SIGNS = ("can't allocate memory", "CUDA error: out of memory", "ALLOC_FAILED")
@@ -101,7 +103,7 @@ def fit(
         for metrics in progress.restored(kept):
             report(metrics)
         for epoch in range(len(progress.curve) + 1, recipe.epochs + 1):
-            if isinstance(network, DropsPaths):
+            if isinstance(network, SupportsDropPath):
                 network.drop_path = recipe.drop_path * (epoch - 1) / recipe.epochs
             draws = augmenter.draw(generator)
             metrics = {
@@ -142,14 +144,14 @@ class Best:
 
     epoch: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
-    state: Mapping[str, Tensor] = field(default_factory=dict)
+    state: Mapping[str, Any] = field(default_factory=dict)
 
     def take(self, epoch: int, metrics: Mapping[str, float], network: nn.Module) -> None:
         """See whether this epoch is better."""
         accuracy = metrics.get("valid_accuracy")
         if accuracy is not None and accuracy > self.metrics.get("valid_accuracy", -1.0):
             self.epoch, self.metrics = epoch, dict(metrics)
-            self.state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+            self.state = copied(network)
 
 
 class Keeper(Protocol):
@@ -256,7 +258,7 @@ def evaluate(network: nn.Module, images: Images, recipe: Recipe) -> tuple[float,
     loss = torch.zeros((), dtype=torch.float64, device=images.labels.device)
     for start in range(0, len(images), EVALUATION_BATCH):
         labels = images.labels[start : start + EVALUATION_BATCH]
-        logits, _ = _logits(network, plain_batch(images, start, start + EVALUATION_BATCH), recipe)
+        logits = logits_of(network, images, start, start + EVALUATION_BATCH, recipe)
         hits += (logits.argmax(1) == labels).sum()
         loss += F.cross_entropy(logits, labels, reduction="sum")
     return hits.item() / len(images), loss.item() / len(images)
@@ -270,25 +272,25 @@ def batches(count: int, size: int) -> Iterator[tuple[int, int]]:
             yield start, stop
 
 
-@runtime_checkable
-class DropsPaths(Protocol):
-    """A network whose edges are dropped in training with the probability that `drop_path` holds."""
-
-    drop_path: float
-
-
 def _check_parts(network: nn.Module, recipe: Recipe) -> None:
     """Raise `UsageError` where a recipe asks for what the network does not have."""
-    if recipe.drop_path and not isinstance(network, DropsPaths):
+    drops = isinstance(network, SupportsDropPath)
+    if recipe.drop_path and not drops:
         raise UsageError(
-            f"trainer.drop_path={recipe.drop_path:g}: the networks of this space drop no paths; set trainer.drop_path=0"
+            f"trainer.drop_path={recipe.drop_path:g}: the networks of this space drop no paths (they do not derive "
+            "from nas.network.SupportsDropPath); set trainer.drop_path=0"
         )
-    has = getattr(network, "auxiliary", None) is not None
+    if drops and not isinstance(getattr(network, "drop_path", None), int | float):
+        raise UsageError(
+            f"{type(network).__name__} derives from SupportsDropPath, so its drop_path must be a number, got "
+            f"{type(getattr(network, 'drop_path', None)).__name__}"
+        )
+    has = auxiliary_head(network) is not None
     if has != bool(recipe.auxiliary_weight):
         raise UsageError(
             f"trainer.auxiliary_weight={recipe.auxiliary_weight:g} with a network that has "
             f"{'an' if has else 'no'} auxiliary head; expected trainer.network.auxiliary=true with a weight above 0 "
-            "(spaces darts and nasnet), or neither"
+            "(spaces darts and nasnet, and networks that derive from nas.network.SupportsAuxiliaryHead), or neither"
         )
 
 
@@ -300,6 +302,11 @@ def _loss(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) ->
     if second is None:
         return loss
     return loss + recipe.auxiliary_weight * F.cross_entropy(second, labels, label_smoothing=smoothing)
+
+
+def logits_of(network: nn.Module, images: Images, start: int, stop: int, recipe: Recipe) -> Tensor:
+    """Logits (B, classes) of images `start` to `stop`, as a network in evaluation mode is scored by."""
+    return _logits(network, plain_batch(images, start, stop), recipe)[0]
 
 
 def _logits(network: nn.Module, images: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor | None]:
@@ -321,12 +328,16 @@ def memory_guard(part: str = Recipe.part) -> Iterator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise TrainingFailed("out_of_memory", _out_of_memory(error, part)) from None
-    except RuntimeError as error:
-        if not any(sign in str(error) for sign in MEMORY_SIGNS):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
         raise TrainingFailed("out_of_memory", _out_of_memory(error, part)) from None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory, of the device or of the machine, is exhausted."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or (isinstance(error, RuntimeError) and any(sign in str(error) for sign in MEMORY_SIGNS))
 
 
 def _out_of_memory(error: BaseException, part: str) -> str:

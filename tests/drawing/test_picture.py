@@ -1,5 +1,8 @@
 """Pictures of cells: nothing overlaps, edges lead where they should, equal cells give equal bytes."""
 
+import os
+import subprocess
+import sys
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -7,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from nas.core import Task
+from nas.core import Task, UserError
 from nas.drawing.layout import arranged
 from nas.drawing.picture import SIZE, _line_width, cell_figure, network_figure, save
 from nas.drawing.stages import Stage, stages
@@ -107,3 +110,70 @@ def test_an_auxiliary_head_is_no_stage_and_statistics_stay():
     names = [stage.name for stage in stages(network, TASK)]
     assert not any("auxiliary" in name for name in names)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+class Everything(nn.Module):
+    """Blocks in a dictionary, one that returns a tuple, one that is frozen, and no parameter but complex ones first."""
+
+    def __init__(self):
+        super().__init__()
+        self.phase = nn.Parameter(torch.ones(1, dtype=torch.complex64))
+        self.blocks = nn.ModuleDict({"stem": nn.Conv2d(3, 4, 3), "norm": nn.BatchNorm2d(4).eval()})
+        self.sequence = nn.LSTM(4, 6, batch_first=True)
+        self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+        self.head = nn.Linear(6, 10)
+
+    def forward(self, images):
+        maps = self.blocks["norm"](self.blocks["stem"](images))
+        out, _ = self.sequence(maps.flatten(2).transpose(1, 2))
+        return self.head(self.attention(out, out, out)[0].mean(1))
+
+
+def test_blocks_that_return_tuples_or_stand_in_a_dictionary_are_stages_too():
+    network = Everything()
+    assert [(stage.name, stage.shape) for stage in stages(network, Task(3, 8, 8, 10))] == [
+        ("images", (3, 8, 8)),
+        ("stem", (4, 6, 6)),
+        ("norm", (4, 6, 6)),
+        ("sequence", (36, 6)),
+        ("attention", (36, 6)),
+        ("head", (10,)),
+    ]
+    assert network.training
+    assert not network.blocks["norm"].training
+
+
+def test_a_network_without_blocks_is_one_stage():
+    assert [stage.name for stage in stages(nn.Conv2d(3, 10, 8), Task(3, 8, 8, 10))] == ["images", "conv2d"]
+
+
+def test_a_network_that_cannot_be_run_is_told_in_a_sentence():
+    with pytest.raises(UserError, match="the stages cannot be drawn, since the network fails: RuntimeError: mat1"):
+        stages(nn.Sequential(nn.Flatten(), nn.Linear(7, 10)), TASK)
+
+
+DRAWN_ELSEWHERE = """
+import sys
+from pathlib import Path
+from nas.drawing.picture import cell_figure, save
+from nas.graph import Edge, Graph
+
+graph = Graph(["in", "out"], [Edge("in", "out", "$$"), Edge("in", "out", "a$b$c_{")], ["in"], ["out"])
+for path in save(cell_figure(graph), Path(sys.argv[1]), "cell"):
+    assert path.stat().st_size > 1000
+"""
+
+
+def test_pictures_do_not_depend_on_the_users_matplotlib(tmp_path):
+    """A backend that is not installed, as a notebook's processes have it; TeX; signs that TeX would read."""
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nlines.linewidth: 9\naxes.facecolor: red\n")
+    (tmp_path / "plain").mkdir()
+    written = []
+    for folder, env in (
+        (tmp_path, {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}),
+        (tmp_path / "plain", {}),
+    ):
+        words = [sys.executable, "-c", DRAWN_ELSEWHERE, str(folder)]
+        subprocess.run(words, cwd=folder, env={**os.environ, **env}, check=True, timeout=100)
+        written.append((folder / "cell.png").read_bytes())
+    assert written[0] == written[1]

@@ -5,11 +5,15 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch.nn.functional as F
 from conftest import ToySpace, rows
 from relaxed import Planted, Signs
+from scipy.stats import kendalltau
 
 from nas import Budget, UsageError, UserError, search
-from nas.core import Context, Objective, Proposal
+from nas.agreement import agreement
+from nas.core import Context, Objective, Proposal, Task
+from nas.data.digits import Digits
 from nas.evaluators.shared_weights import FILE, SharedWeights
 from nas.executors.processes import Processes
 from nas.store.leaderboard import leaderboard
@@ -22,7 +26,9 @@ from nas.strategies.reinforce import Reinforce
 from nas.supernets import shared
 from nas.supernets.gradient import GradientSearch
 from nas.supernets.paths import fair, uniform
+from nas.supernets.steps import evaluation_batches, measure
 from nas.tables.table import Table
+from nas.training.augment import plain_batch
 from nas.training.recipe import Recipe
 from search_spaces.darts import DARTS as DARTSSpace
 from search_spaces.nasbench201 import NASBench201
@@ -237,6 +243,46 @@ def test_a_finished_run_without_its_checkpoint_is_not_trained_again(tmp_path):
     assert not made.at_hand
 
 
+@pytest.mark.parametrize(
+    ("count", "bounds"),
+    [
+        (2, [(0, 2)]),
+        (499, [(0, 499)]),
+        (500, [(0, 500)]),
+        (501, [(0, 501)]),
+        (502, [(0, 500), (500, 502)]),
+        (1000, [(0, 500), (500, 1000)]),
+        (1001, [(0, 500), (500, 1001)]),
+        (1250, [(0, 500), (500, 1000), (1000, 1250)]),
+    ],
+)
+def test_no_image_is_measured_by_itself(count, bounds):
+    assert list(evaluation_batches(count)) == bounds
+
+
+def test_an_image_left_over_is_scored_with_the_others():
+    """The last maps are one pixel wide here, where a batch of one has no variance."""
+    space, data = NASBench201(), Digits(valid_fraction=0.5)
+    recipe = replace(RECIPE, epochs=1, train_images=64, valid_images=501, network={"channels": 2, "cells": 1})
+    images = data.split().valid.first(501)
+    small = replace(images, pixels=images.pixels[:, :, 2:6, 2:6])
+    network = space.supernet(Task(1, 4, 4, 10), recipe.network)
+    probs = space.relax((3,) * 6)
+    accuracy, loss = measure(network, probs, small, recipe)
+    logits = network(plain_batch(small, 0, 501), probs)
+    assert accuracy == (logits.argmax(1) == small.labels).sum().item() / 501
+    assert loss == pytest.approx(F.cross_entropy(logits, small.labels).item(), rel=1e-6)
+    made = SharedWeights(space, data, recipe)
+    assert made.protocol()["shared_weights"]["last_image"] == "joined"  # scores of 0.1.0 are not ranked with these
+    (trial,) = run(made, 1)
+    assert trial.completed
+    assert (
+        "last_image" not in SharedWeights(space, data, replace(recipe, valid_images=502)).protocol()["shared_weights"]
+    )
+    with pytest.raises(UsageError, match=r"supernet\.valid_images=1: .* expected 2 or more"):
+        run(SharedWeights(space, data, replace(recipe, valid_images=1)), 1)
+
+
 def test_weights_that_explode_end_the_search_with_advice():
     made = SharedWeights(Planted(), Signs(), Recipe(epochs=3, batch_size=32, lr=1e30, momentum=0.0, nesterov=False))
     with pytest.raises(UserError, match=r"Try supernet\.lr"):
@@ -275,8 +321,44 @@ def test_scores_are_held_against_a_table(nas, table):
     done = nas("search", "experiment=rsps", *SMALL, "table=nasbench201", "budget.trials=12", "run=one", "format=json")
     found = json.loads(done.stdout)["agreement"]
     assert found["against"] == "c10_test_acc_200"
-    assert found["n"] == 12
+    assert found["n"] == found["of"] == 12
     assert -1 <= found["tau"] <= 1
+
+
+class Reporting(SharedWeights):
+    """Knows of each cell of `Planted` how many of its operations are the planted ones."""
+
+    def reported(self, architecture):
+        return {"right": sum(a == b for a, b in zip(architecture, self.space.place, strict=True))}
+
+    def direction(self, column):
+        return "maximize"
+
+
+@pytest.mark.parametrize("train", ["before", "on_proposal"])
+def test_the_rank_correlation_is_of_all_trials_or_of_a_stated_sample_of_the_whole_ranking(monkeypatch, train):
+    monkeypatch.setattr("nas.agreement.MOST", 5)
+    made, store, scored = Reporting(Planted(), Signs(), RECIPE, train=train), MemoryStore(), []
+    trials = run(made, 40, store=store)
+    (entries,) = leaderboard(store, top=0)
+    real = SharedWeights.scores
+    monkeypatch.setattr(
+        Reporting, "scores", lambda made, archs, device: scored.extend(archs) or real(made, archs, device)
+    )
+    found = agreement(made, entries, "cpu", lambda: None)
+    ranked = list(dict.fromkeys(entry.trial.proposal.architecture for entry in entries))
+    assert found.of == len(ranked) > 10
+    truth = [made.reported(architecture)["right"] for architecture in ranked]
+    if train == "before":
+        assert found.n == found.of
+        assert scored == []  # every trial was scored by these very weights
+        known = {trial.proposal.architecture: trial.metrics["valid_accuracy"] for trial in trials}
+        assert found.tau == pytest.approx(kendalltau([known[architecture] for architecture in ranked], truth).statistic)
+    else:
+        assert found.n == 5
+        places = [ranked.index(architecture) for architecture in scored]
+        assert (places[0], places[-1]) == (0, len(ranked) - 1)
+        assert np.ptp(np.diff(places)) <= 1
 
 
 def test_a_table_may_be_smaller_than_its_space(monkeypatch, tmp_path):

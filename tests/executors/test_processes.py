@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from light import make, square
+from light import make, make_parental, square
 
 from nas import UsageError, UserError
 from nas.executors.base import Died, each
@@ -115,6 +115,7 @@ def test_a_script_without_a_guard_is_told_and_not_counted_as_dead_workers(tmp_pa
     ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment, check=False)
     assert ran.returncode == 1
     assert "UserError: worker processes cannot start: a script that uses executor Processes must" in ran.stderr
+    assert ran.stderr.count("Traceback") == 1
 
 
 def test_what_cannot_be_sent_is_told_before_anything_starts():
@@ -135,23 +136,21 @@ def test_bad_settings(settings, words):
         Processes(**settings)
 
 
-def test_workers_end_with_a_parent_that_was_killed(tmp_path):
+def test_workers_and_their_children_end_with_a_parent_that_was_killed(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, sys, time\n"
         "from collections import deque\n"
         "from nas.executors.base import each\n"
         "from nas.executors.processes import Processes\n"
-        "def work(task):\n"
-        "    print(os.getpid(), flush=True)\n"
-        "    time.sleep(600)\n"
-        "def make():\n"
-        "    return work\n"
+        "from light import make_parental\n"
         "if __name__ == '__main__':\n"
-        "    list(each(Processes(2), make, deque([1, 2])))\n"
+        "    list(each(Processes(2), make_parental, deque([1, 2])))\n"
     )
-    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
-    workers = [int(parent.stdout.readline()) for _ in range(2)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment)
+    workers = [int(pid) for _ in range(2) for pid in parent.stdout.readline().split()]
+    assert len(workers) == 4  # with a child each
     parent.kill()
     parent.wait()
     parent.stdout.close()
@@ -171,3 +170,36 @@ def alive(pid):
 
 def test_partials_can_be_sent():
     assert done(Processes(1), [3], partial(make)) == [(3, 9)]
+
+
+def test_a_dead_worker_is_noticed_though_its_child_holds_its_pipe(capfd):
+    assert done(Processes(1), ["kill"], make_parental) == [("kill", Died("its worker process was ended by SIGKILL"))]
+    worker, child = map(int, capfd.readouterr().out.split())
+    deadline = time.monotonic() + 20
+    while (alive(worker) or alive(child)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(worker)
+    assert not alive(child)
+
+
+def test_a_task_that_takes_too_long_is_ended_and_the_others_are_not():
+    with Processes(2).open(make, 0.5) as jobs:
+        jobs.submit(1, "hang")
+        jobs.submit(2, 3)
+        found = []
+        while len(found) < 2:
+            found += jobs.wait()
+        jobs.submit(3, 4)
+        found += jobs.wait()
+    assert found == [
+        (2, 9),
+        (1, Died("it took longer than budget.trial_seconds=0.5 and was ended", "time_limit")),
+        (3, 16),
+    ]
+    assert 0.5 <= found[1][1].seconds < 5
+
+
+def test_a_task_that_leaves_the_program_is_told():
+    for executor in (Inline(), Processes(1)):
+        with pytest.raises((UserError, RuntimeError), match=r"SystemExit: 3 \(light.py"):
+            done(executor, ["leave"])

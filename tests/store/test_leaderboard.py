@@ -1,11 +1,14 @@
+import math
 from dataclasses import replace
 
 import pytest
 
-from nas import UsageError
+from nas import Budget, UsageError, search
+from nas.commands.leaderboard import show
 from nas.store.base import Retraining, Run
 from nas.store.leaderboard import find_trial, leaderboard
 from nas.store.memory import MemoryStore
+from nas.strategies.random import RandomSearch
 
 
 @pytest.fixture
@@ -63,3 +66,105 @@ def test_what_is_not_there_is_named(store):
     with pytest.raises(UsageError, match="trial=9 is not a trial of run 'one'; expected best or 0 to 2"):
         find_trial(store, "one", 9)
     assert find_trial(store, "one", "best")[1].number == 2
+
+
+def by(store, sort):
+    return [entry.trial.number for entry in leaderboard(store, sort=sort, top=0)[0]]
+
+
+@pytest.fixture
+def measured(trial):
+    """A run with a latency beside its objective, in trials 0 to 5: 3, NaN, 1, NaN, 2, 0.5; trial 6 failed."""
+
+    def make(config):
+        store = MemoryStore()
+        with store.open(Run("run", 0, config, {})) as record:
+            for number, latency in enumerate((3.0, math.nan, 1.0, math.nan, 2.0, 0.5)):
+                metrics = {"top5": number / 10, "mean_acc": number / 10, "latency": latency, "valid_accuracy": 0.1}
+                one = replace(trial(number, 0.1), metrics=metrics, cost={"memory": 9.0 - number})
+                record.add(one)
+            record.add(trial(6, None))
+        return store
+
+    return make
+
+
+def test_nan_is_last_in_either_order(measured):
+    store = measured({})
+    assert by(store, "latency") == by(store, "latency asc") == [5, 2, 4, 0, 1, 3, 6]
+    assert by(store, "latency desc") == [0, 4, 2, 5, 1, 3, 6]
+
+
+@pytest.mark.parametrize(
+    ("config", "sort", "first"),
+    [
+        ({"objective": {"metric": "top5", "direction": "maximize"}}, "top5", 5),
+        ({"objective": {"metric": "mean_acc", "direction": "minimize"}}, "mean_acc", 0),  # whatever its letters say
+        ({}, "mean_acc", 0),  # nobody says
+        ({"minimized": ["latency"]}, "mean_acc", 5),  # the evaluator does
+        ({"minimized": ["latency"]}, "latency", 5),
+        ({"minimized": []}, "memory", 5),  # a cost is minimised
+        ({}, "memory desc", 0),
+        ({}, "number desc", 6),
+        ({}, "score asc", 0),
+    ],
+)
+def test_a_metric_is_sorted_the_way_its_run_says(measured, config, sort, first):
+    store = measured(config)
+    assert by(store, sort)[0] == first
+    assert by(store, sort)[-1] == (0 if sort == "number desc" else 6)
+
+
+def test_an_evaluator_declares_what_is_minimized(toy_space):
+    class Timed:
+        minimized = ("latency",)
+
+        def __call__(self, proposal, context):
+            first = float(proposal.architecture[0])
+            return {"valid_accuracy": 0.5, "latency": first, "throughput": first}
+
+    store = MemoryStore()
+    search(toy_space, RandomSearch, Timed(), budget=Budget(trials=12), store=store)
+    found = {name: leaderboard(store, sort=name)[0][0].trial.metrics[name] for name in ("latency", "throughput")}
+    assert found == {"latency": 0.0, "throughput": 3.0}
+    # what it declares is no part of the run's identity
+    with store.open(replace(store.runs()[0], config={**store.runs()[0].config, "minimized": []})):
+        pass
+
+
+def test_look_ups_of_one_training_are_no_repeats(trial):
+    """Four look-ups of a table count once for each row: a class, or an architecture."""
+    twins = ((0, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 1))
+    for rows, expected in (("class", [(0.5, None, 1)]), ("architecture", [(0.55, 0.0707, 2)])):
+        for config in ({"table": {"rows": rows}}, {"evaluator": {"table": {"rows": rows}}}):
+            store = MemoryStore()
+            for name in ("one", "two"):
+                with store.open(Run(name, 0, config, {"table": "abc"})) as record:
+                    for number in range(4):
+                        odd = number % 2 if rows == "architecture" else 0
+                        one = trial(number, 0.5 + odd / 10, twins[number % 2])
+                        record.add(replace(one, canonical="twins", seed=len(name) + number))
+            entry = leaderboard(store, group=True)[0]
+            assert [(round(e.score, 4), e.spread and round(e.spread, 4), e.members) for e in entry] == expected
+
+
+def test_scores_of_one_supernet_are_no_repeats(trial):
+    protocol = {"shared_weights": {"train": "before", "seed": 0}, "recipe": {}}
+    store = MemoryStore()
+    with store.open(Run("one", 0, {}, protocol)) as record:
+        for number in range(4):
+            record.add(replace(trial(number, 0.5, (0,) * 6), seed=number))
+    assert [(entry.members, entry.spread) for entry in leaderboard(store, group=True)[0]] == [(1, None)]
+
+
+def test_a_failed_trial_says_why(store, trial, capsys):
+    show(leaderboard(store, "one")[0], several=False)
+    assert "trial 1 failed: made to fail" in capsys.readouterr().out.splitlines()
+    with store.open(Run("many", 0, {}, {"table": "abc"})) as record:
+        for number in range(12):
+            record.add(replace(trial(number, None), error=f"reason {max(number - 5, 0)}"))
+    show(leaderboard(store, "many", top=0)[0], several=True)
+    said = capsys.readouterr().out.splitlines()[-6:]
+    assert said[0] == "trials many 0, many 1, many 2, many 3, many 4 and 1 more failed: reason 0"
+    assert said[1] == "trial many 6 failed: reason 1"
+    assert said[-1] == "2 more failed for other reasons; format=json has them all."

@@ -235,3 +235,36 @@ def test_an_empty_file_is_an_empty_store(store, trial):
     with pytest.raises(UsageError, match=r"is empty; run nas search first"):
         store.runs()
     assert len(filled(store, trial)) == 4
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_store_that_is_removed_during_a_search_is_noticed_at_the_next_trial(toy_space, tmp_path, replaced):
+    path = tmp_path / "nas.db"
+
+    def removing(proposal, context):
+        if SQLiteStore(f"sqlite:///{path}").trials("search"):
+            path.unlink()
+            if replaced:
+                path.write_bytes(b"")
+        return steep(proposal, context)
+
+    words = "was removed or replaced while run 'search' was written, so that trial 1 cannot be kept and the 1 before it"
+    with pytest.raises(UserError, match=words):
+        search(toy_space, RandomSearch, removing, budget=Budget(trials=5), store=SQLiteStore(f"sqlite:///{path}"))
+
+
+def test_a_relative_path_is_resolved_once(toy_space, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    store = SQLiteStore("sqlite:///nas.db")
+
+    def moving(proposal, context):
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        return steep(proposal, context)
+
+    search(toy_space, RandomSearch, moving, budget=Budget(trials=2), store=store)
+    assert len(store.trials("search")) == 2
+    assert len(search(toy_space, RandomSearch, moving, budget=Budget(trials=3), store=store).trials) == 3
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    with pytest.raises(UsageError, match=r"there is no store other.db; run nas search first"):
+        SQLiteStore("sqlite:///other.db").runs()

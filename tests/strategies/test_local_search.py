@@ -19,13 +19,13 @@ ZEROS = (0, 0, 0, 0, 0, 0)
 class Six(ToySpace):
     """2 · 3 architectures."""
 
-    choices = MappingProxyType({"two": "ab", "three": "abc"})
+    choices = MappingProxyType({"two": ("a", "b"), "three": ("a", "b", "c")})
 
 
 class Parity(ToySpace):
     """Eight architectures, none a neighbour of another."""
 
-    choices = MappingProxyType({f"d{i}": "ab" for i in range(4)})
+    choices = MappingProxyType({f"d{i}": ("a", "b") for i in range(4)})
 
     def is_valid(self, architecture):
         return sum(architecture) % 2 == 0

@@ -16,7 +16,7 @@ CHOSEN = (0, 1, 2, 3, 0, 1)
 class Uneven(ToySpace):
     """2 · 4 · 1 · 3 = 24 architectures."""
 
-    choices = MappingProxyType({"two": "ab", "four": "abcd", "one": "a", "three": "abc"})
+    choices = MappingProxyType({"two": tuple("ab"), "four": tuple("abcd"), "one": ("a",), "three": tuple("abc")})
 
 
 class UnevenAndEven(Uneven):

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from conftest import MAXIMIZE, ToySpace, margins
 
 from nas import Objective, UsageError
+from nas.strategies.lstm_controller import LSTMController
 from nas.strategies.reinforce import Reinforce
 from nas.testing import check_strategy
 
@@ -216,3 +218,13 @@ def test_it_beats_random_search_over_paired_seeds():
 def test_impossible_settings_are_refused(toy_space, settings, words):
     with pytest.raises(UsageError, match=words):
         Reinforce(toy_space, MAXIMIZE, **settings)
+
+
+@pytest.mark.parametrize("make", [Reinforce, partial(Reinforce, optimizer="sgd"), LSTMController])
+def test_rewards_beyond_all_bounds_leave_finite_weights(toy_space, trial, make):
+    strategy = make(space=toy_space, objective=MAXIMIZE)
+    strategy.reset(np.random.default_rng(0))
+    for number, score in enumerate([1e200, -1e200, 1.7e308, -1.7e308, 0.5] * 8):
+        strategy.tell(trial(number, score))
+    numbers = strategy.logits if hasattr(strategy, "logits") else strategy.weights["heads"].detach().numpy()
+    assert np.isfinite(numbers).all()

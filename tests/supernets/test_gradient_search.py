@@ -9,7 +9,7 @@ from conftest import rows
 from relaxed import Planted, Signs
 
 from nas import Budget, UsageError, UserError, search
-from nas.core import Objective
+from nas.core import Objective, Proposal, Trial
 from nas.store.sqlite import SQLiteStore
 from nas.strategies.darts import DARTS
 from nas.supernets.gradient import GradientSearch
@@ -220,3 +220,53 @@ def test_a_cell_that_is_read_off_for_long_is_not_read_off_twice(tmp_path):
         found = search_in(tmp_path / "parts")
     assert (found.architecture, found.curve) == (whole.architecture, whole.curve)
     assert len(again) == 4  # the second decision alone
+
+
+def test_a_discretization_is_told_of_the_channels_that_pass_by(tmp_path):
+    """DrNAS has no weights of edges, and its edges hand channels on all the same."""
+    from nas.discretization.perturbation import Perturbation
+    from nas.faults import fault
+    from nas.strategies.drnas import DrNAS
+
+    seen = []
+
+    class Seeing(Perturbation):
+        def __call__(self, space, probs, trained, rng):
+            seen.append({name: rows.tolist() for name, rows in probs.items() if name.endswith("_edges")})
+            return super().__call__(space, probs, trained, rng)
+
+    def search_with(parts, folder, epochs=1):
+        made = DrNAS(space=Planted(), objective=Objective(), epochs=epochs, discretization=Seeing(tune_epochs=1),
+                     partial_channels=parts)  # fmt: skip
+        return GradientSearch(Planted(), Signs(), RECIPE, folder)(made, 0, 5, "cpu", lambda *_: None)
+
+    whole, partial = search_with(1, None), search_with(2, tmp_path)
+    assert seen == [{}, {"e0_edges": [1.0], "e1_edges": [1.0]}]
+    assert "removal_rule" not in whole.info
+    assert partial.info["removal_rule"] == 2
+
+    # cellnas 0.1.0 kept no rule
+    (path,) = tmp_path.iterdir()
+    state = torch.load(path, weights_only=True)
+    del state["removal_rule"]
+    torch.save(state, path)
+    with pytest.raises(UsageError, match=r"took out only a part of each edge .* remove it to begin anew"):
+        search_with(2, tmp_path)
+    state["decided"] = []  # it had not begun to read the cell off
+    torch.save(state, path)
+    search_with(2, tmp_path)
+
+    old = trial({key: value for key, value in partial.info.items() if key != "removal_rule"})
+    new = trial(partial.info)
+    part = {"_target_": "nas.strategies.drnas.DrNAS", "partial_channels": 2}
+    perturbed = {"discretization": {"_target_": "nas.discretization.perturbation.Perturbation"}}
+    assert "took out only a part of each edge" in fault(old, {"strategy": part, **perturbed})
+    assert fault(new, {"strategy": part, **perturbed}) is None
+    assert fault(old, {"strategy": part}) is None
+    assert fault(old, {"strategy": part | {"partial_channels": 1}, **perturbed}) is None
+    described = {"type": "nas.strategies.pc_darts.PCDARTS", "discretization": {"type": "….Perturbation"}}
+    assert "took out only a part of each edge" in fault(old, {"strategy": described})
+
+
+def trial(info):
+    return Trial(0, Proposal((1, 1), info=info), "", "", 0, "completed", {"valid_accuracy": 0.5}, 1.0)

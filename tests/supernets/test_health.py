@@ -85,13 +85,61 @@ def test_the_dominant_eigenvalue_of_a_supernet_is_that_of_its_exact_hessian(spac
     assert abs(found) == pytest.approx(abs(dominant), rel=2e-2)
 
 
-def test_the_rule_of_an_early_stop():
-    flat = [1.0] * 12
-    assert stops_at(flat) is None
-    assert stops_at([1.0] * 5 + [1.2] * 5) is None  # less than a third more
-    assert stops_at([1.0] * 5 + [1.4] * 5) == 5
-    assert stops_at([1.0] * 5 + [1.4] * 4) is None  # too early to tell
-    assert stops_at([0.1] * 8 + [5.0] * 5) == 8
+def first_stop(eigenvalues, warmup=0):
+    """The epoch at which a search with these eigenvalues ends, and the one whose cell it takes."""
+    for epoch in range(1, len(eigenvalues) + 1):
+        taken = stops_at(eigenvalues[:epoch], warmup)
+        if taken is not None:
+            return epoch, taken
+    return None
+
+
+def test_a_late_rise_ends_a_search_with_the_cell_from_before():
+    """Means over 5 epochs, 5 apart: 1.0 and (3 + 2 x 2) / 5 = 1.4 when two epochs of the rise are seen; 1 / 1.4 < 0.75.
+
+    The mean of epochs 28 to 32 stands for epoch 30, and the cell is that of epoch 25.
+    """
+    assert first_stop([1.0] * 30 + [2.0] * 20) == (32, 25)
+    # a slow rise of 7 % an epoch is 40 % in five: it ends the search as soon as a cell may be taken
+    assert first_stop([1.07**epoch for epoch in range(50)]) == (18, 11)
+    assert first_stop([1.05**epoch for epoch in range(50)]) is None  # 28 % in five
+
+
+def test_a_rise_of_less_than_a_third_ends_nothing():
+    assert first_stop([1.0] * 30 + [1.33] * 20) is None
+    assert first_stop([1.0] * 30 + [1.34] * 20) == (35, 28)
+
+
+def test_noise_around_a_level_ends_nothing():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        assert first_stop((1 + 0.2 * rng.uniform(-1, 1, 200)).tolist()) is None
+
+
+def test_the_rise_at_the_start_is_no_reason_to_stop():
+    """Every search begins with a steep rise, when every edge is undecided."""
+    assert first_stop([0.1] * 5 + [0.4] * 45) is None
+    assert first_stop([0.1 * epoch for epoch in range(1, 11)] + [1.0] * 40) is None
+    assert stops_at([0.1] * 10 + [1.0] * 7) is None  # the cell of epoch 10
+    assert stops_at([0.1] * 12 + [1.0] * 6) == 11
+
+
+def test_a_change_of_sign_is_no_ratio():
+    assert first_stop([-1.0] * 30 + [1.0] * 20) is None
+    assert first_stop([1.0] * 30 + [-2.0] * 20) is None
+    assert first_stop([-1.0] * 30 + [-2.0] * 20) is None
+    assert first_stop([(-1.0) ** epoch for epoch in range(1, 51)]) is None
+    assert first_stop([0.0] * 30 + [1.0] * 5) is None
+    # where all of them are positive again, they are compared again
+    assert first_stop([1.0] * 20 + [-1.0] + [1.0] * 9 + [2.0] * 10) == (32, 25)
+
+
+def test_epochs_of_warm_up_do_not_count():
+    series = [1.0] * 30 + [2.0] * 20
+    assert first_stop([50.0] * 15 + series, warmup=15) == (15 + 32, 15 + 25)
+    assert first_stop([1e-9] * 15 + [1.0] * 40, warmup=15) is None
+    assert stops_at([0.1] * 22 + [1.0] * 10, warmup=15) is None  # the cell of the tenth epoch of alpha
+    assert stops_at([0.1] * 25 + [1.0] * 8, warmup=15) == 26
 
 
 def test_what_means_nothing_together_is_refused():
@@ -99,9 +147,15 @@ def test_what_means_nothing_together_is_refused():
     for strategy in (GDAS, DrNAS):
         with pytest.raises(UsageError, match=r"strategy.eigenvalue=true: .* draws its probabilities"):
             check_fit(strategy(space=NB201, objective=Objective(), eigenvalue=True), plain, 64)
-    early = Strategy(space=NB201, objective=Objective(), epochs=9, early_stopping=True)
-    with pytest.raises(UsageError, match=r"early_stopping=true has no effect in 9 epochs"):
+    early = Strategy(space=NB201, objective=Objective(), epochs=17, early_stopping=True)
+    with pytest.raises(
+        UsageError, match=r"early_stopping=true has no effect in 17 epochs: .* set strategy.epochs to 18"
+    ):
         check_fit(early, plain, 64)
+    check_fit(Strategy(space=NB201, objective=Objective(), epochs=18, early_stopping=True), plain, 64)
+    warm = Strategy(space=NB201, objective=Objective(), epochs=18, early_stopping=True, warmup=3)
+    with pytest.raises(UsageError, match=r"after strategy.warmup=3, .* set strategy.epochs to 21"):
+        check_fit(warm, plain, 64)
     second = Strategy(space=NB201, objective=Objective(), order="second")
     with pytest.raises(UsageError, match=r"supernet.precision=bf16 with strategy.order=second"):
         check_fit(second, SupernetRecipe(epochs=1, precision="bf16"), 64)
@@ -109,16 +163,18 @@ def test_what_means_nothing_together_is_refused():
 
 
 def test_health_stands_in_the_store_and_an_early_stop_is_told(nas, monkeypatch):
-    values = iter([1.0] * 5 + [9.0] * 20)
+    values = iter([1.0] * 15 + [9.0] * 20)
     monkeypatch.setattr("nas.supernets.gradient.dominant_eigenvalue", lambda *_: next(values))
-    done = nas("search", "space=nasbench201", "strategy=darts", "strategy.epochs=14", "strategy.early_stopping=true",
+    done = nas("search", "space=nasbench201", "strategy=darts", "strategy.epochs=30", "strategy.early_stopping=true",
                "supernet.network={channels: 2, cells: 1}", "supernet.train_images=64", "supernet.valid_images=64",
                "supernet.threads=1", "data=digits", "trainer.epochs=1", "trainer.train_images=100",
                "trainer.network={channels: 2, cells: 1}", "run=early")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "the search ended early and took the cell of epoch 5" in done.stdout
+    # the rise begins at epoch 16; no cell is taken before epoch 18, which takes that of epoch 11
+    assert "the search ended early and took the cell of epoch 11" in done.stdout
     (row,) = rows(nas, "run=early")
-    assert row["info"]["stopped_early_at"] == 5
+    assert row["info"]["stopped_early_at"] == 11
+    assert row["fault"] is None
 
 
 def test_gdas_searches_on_where_a_sample_hands_nothing_to_the_output():

@@ -6,7 +6,8 @@ import gzip
 import pytest
 from light import LightSpace
 
-from nas import UsageError, UserError
+from nas import TrialFailed, UsageError, UserError
+from nas.core import NOT_IN_TABLE
 from nas.tables.table import Table
 from search_spaces.nasbench201 import NASBench201
 
@@ -82,8 +83,9 @@ def test_a_table_is_found_in_its_root_or_in_nas_data(good, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"cost": "hours"}, r"has no column 'hours'; it has arch, valid, time, test"),
-        ({"reported": ["acc"]}, r"has no column 'acc'"),
+        ({"cost": "hours"}, r"has no column 'hours'; it has arch, valid, time, test\. See table.cost"),
+        ({"reported": ["tests"]}, r"has no column 'tests' \(did you mean 'test'\?\); it has arch, valid, time, test\."),
+        ({"minimized": ["tset"]}, r"has no column 'tset' \(did you mean 'test'\?\);.* See table.minimized"),
         ({"architecture": "arch_str"}, r"has no column 'arch_str'"),
     ],
 )
@@ -144,8 +146,34 @@ def test_damaged_files_are_told_apart_from_empty_ones(good, tmp_path):
 def test_settings_that_contradict_each_other(good):
     with pytest.raises(UsageError, match=r"table.rows must be one of architecture, class, got 'cell'"):
         table(good, rows="cell")
-    with pytest.raises(UsageError, match=r"name 'loss', which table.reported does not"):
-        table(good, minimized=["loss"])
+    with pytest.raises(UsageError, match=r"table.complete must be true or false, got 'no'"):
+        table(good, complete="no")
+
+
+def test_words_for_columns_that_are_not_reported_wait(good):
+    found = table(good, reported=[], minimized=["test"], labels={"test": "accuracy", "elsewhere": "another file's"})
+    assert found.of(SPACE).reported == {}
+
+
+def test_all_columns_are_listed_or_counted(tmp_path):
+    many = [f"acc{n}" for n in range(40)]
+    path = written(tmp_path, [[SPACE.to_text(ALL[0]), *"0" * 40]], ("arch", *many))
+    with pytest.raises(
+        UsageError, match=r"has no column 'acc99' \(did you mean 'acc9'\?\); it has arch, acc0, .*"
+    ) as told:
+        Table(str(path), "light", "acc99").of(SPACE)
+    assert "acc28 and 11 more. See table.column" in str(told.value)
+
+
+def test_a_table_of_a_sample_is_read_where_its_yaml_says_so(tmp_path):
+    path = written(tmp_path, rows_of(ALL[:100]))
+    with pytest.raises(UserError, match=r"set complete: false in its YAML \(\+table.complete=false\)"):
+        table(path).of(SPACE)
+    rows = table(path, complete=False).of(SPACE)
+    assert (len(rows), rows.has(ALL[99]), rows.has(ALL[100])) == (100, True, False)
+    with pytest.raises(TrialFailed, match=r"d5=a is not in the table, a sample of 100|is not in the table") as told:
+        rows.position(ALL[100])
+    assert told.value.kind == NOT_IN_TABLE
 
 
 def test_a_table_of_classes_answers_for_every_member(tmp_path):

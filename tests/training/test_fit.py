@@ -8,6 +8,7 @@ from torch import nn
 from nas.core import Task, UsageError, UserError
 from nas.data.dataset import Images
 from nas.data.digits import Digits
+from nas.network import SupportsAuxiliaryHead, SupportsDropPath
 from nas.training import count
 from nas.training.device import PeakMemory, configured, resolve_device
 from nas.training.fit import TrainingFailed, batches, evaluate, fit
@@ -279,6 +280,55 @@ def test_drop_path_needs_a_network_that_drops_paths():
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
     with pytest.raises(UsageError, match="drop no paths"):
         fit(network, Digits().split().train, None, Recipe(epochs=1, drop_path=0.2), seed=0, report=lambda _m: None)
+
+
+class OfAStranger(nn.Module):
+    """Attributes that are called like ours and mean something else."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop_path = nn.Dropout(0.1)
+        self.auxiliary = False
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, images):
+        return self.layer(self.drop_path(images.flatten(1)))
+
+
+def test_attributes_of_a_users_network_are_not_taken_for_ours():
+    network, images = OfAStranger(), Digits().split().train.first(64)
+    assert count.parameters(network) == 650
+    fit(network, images, None, Recipe(epochs=1), seed=0, report=lambda _m: None)
+    assert isinstance(network.drop_path, nn.Dropout)
+    with pytest.raises(UsageError, match=r"drop no paths \(they do not derive from nas.network.SupportsDropPath\)"):
+        fit(network, images, None, Recipe(epochs=1, drop_path=0.1), seed=0, report=lambda _m: None)
+
+
+def test_a_users_network_may_state_that_it_drops_paths_and_has_a_head():
+    class Stating(nn.Module, SupportsDropPath, SupportsAuxiliaryHead):
+        def __init__(self):
+            super().__init__()
+            self.drop_path = 0.0
+            self.layer, self.auxiliary = nn.Linear(64, 10), nn.Linear(64, 10)
+
+        def forward(self, images):
+            x = images.flatten(1)
+            return (self.layer(x), self.auxiliary(x)) if self.training else self.layer(x)
+
+    network, images = Stating(), Digits().split().train.first(64)
+    assert count.parameters(network) == 650
+    recipe = Recipe(epochs=2, drop_path=0.2, auxiliary_weight=0.4)
+    fit(network, images, None, recipe, seed=0, report=lambda _m: None)
+    assert network.drop_path == pytest.approx(0.1)
+    assert network.auxiliary.weight.grad is not None
+
+
+def test_a_drop_path_that_is_stated_must_be_a_number():
+    class Wrong(OfAStranger, SupportsDropPath):
+        pass
+
+    with pytest.raises(UsageError, match="its drop_path must be a number, got Dropout"):
+        fit(Wrong(), Digits().split().train.first(64), None, Recipe(epochs=1), seed=0, report=lambda _m: None)
 
 
 def test_an_auxiliary_head_is_not_counted():

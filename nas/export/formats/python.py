@@ -13,6 +13,7 @@ from nas.environment import environment
 from nas.export.formats.state import tensors
 from nas.export.model import Model
 from nas.export.source import source
+from nas.export.trace import owned
 
 FILES = ("network.py", "network.safetensors", "network.pt")
 NEEDS: Mapping[str, str] = {}
@@ -45,8 +46,8 @@ def write(model: Model, folder: Path) -> None:
     from safetensors.torch import save_file
 
     written = source(model.fresh(), torch.zeros(2, *model.shape), weights="weights()")
-    state = {**dict(model.network.named_buffers()), **model.network.state_dict()}
-    renamed = tensors({new: state[old] for old, new in written.names.items()})
+    state = dict(owned(model.network))
+    renamed = tensors({new: state[old] for new, old in written.names.items()})
     shape = ", ".join(map(str, model.shape))
     mean, std = model.images.mean, model.images.std
     helpers = HELPERS.format(classes=_classes(model.class_names), mean=mean, std=std, shape=shape)

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from nas.export.model import Model
+from nas.training.weights import save_weights
 
 FILES = ("model.safetensors",)
 NEEDS: Mapping[str, str] = {}
@@ -16,14 +17,12 @@ ALONE = False
 
 
 def write(model: Model, folder: Path) -> None:
-    from safetensors.torch import save_file
-
     about = {
         "arch": model.text,
         "space": json.dumps({"name": model.space_name, "settings": dict(model.space_settings)}),
         "network": json.dumps(dict(model.sizes)),
     }
-    save_file(tensors(model.network.state_dict()), str(folder / FILES[0]), metadata=about)
+    save_weights(folder / FILES[0], model.network.state_dict(), about)
 
 
 def tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,175 @@
+"""Forwards of several batch sizes as one: numbers that follow the batch become sizes of tensors.
+
+A number that is the same for all sizes is a constant of the network. One that differs must be computed from the size
+of a tensor that the forward has, whichever dimension the batch is by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from nas.export.graph import Frame, Node, Shape, TraceError, mapped
+
+
+@dataclass(frozen=True)
+class _Varying:
+    """A number for each of the batch sizes."""
+
+    values: tuple[float, ...]
+
+
+def aligned(frames: Sequence[Frame]) -> Frame:
+    """The first of some frames, for any batch.
+
+    Args:
+        frames: of the same module, each recorded with another batch size.
+
+    Raises:
+        TraceError: they do different things, or a number depends on the batch in another way than a size does.
+    """
+    return _Alignment(frames).frame
+
+
+class _Alignment:
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self.frame = frames[0]
+        self.same: dict[int, tuple[Node, ...]] = {}
+        self.shapes: dict[Node, tuple[Shape, ...]] = {}
+        self.line = ""
+        if any(frame.inputs.keys() != self.frame.inputs.keys() for frame in frames):
+            raise self._differs()
+        for group in zip(*(frame.inputs.values() for frame in frames), strict=True):
+            self._pair(group)
+        for group in zip(*(frame.nodes for frame in frames), strict=False):
+            self._node(group)
+        if len({len(frame.nodes) for frame in frames}) > 1:
+            raise self._differs()
+        self.frame.output = self._sized(self._merged([frame.output for frame in frames]), len(self.frame.nodes), None)
+
+    def _differs(self) -> TraceError:
+        return TraceError("does other things for other numbers of images", self.line)
+
+    def _pair(self, group: Sequence[Node]) -> None:
+        self.same[id(group[0])] = tuple(group)
+        if all(node.shape is not None for node in group):
+            self.shapes[group[0]] = tuple(node.shape for node in group if node.shape is not None)
+
+    def _node(self, group: Sequence[Node]) -> None:
+        first = group[0]
+        self.line = first.line
+        if len({(node.kind, node.target) for node in group}) > 1:
+            raise self._differs()
+        if first.kind == "constant" and not all(_equal(first, node) for node in group):
+            raise TraceError("computes a tensor in a way that cannot be followed", self.line)
+        position = len(self.same)
+        merged = self._merged([(node.args, dict(node.kwargs)) for node in group])
+        args, kwargs = self._sized(merged, position, first)
+        first.args, first.kwargs = args, kwargs
+        if first.frame is not None:
+            inner = [node.frame for node in group if node.frame is not None]
+            aligned(inner)
+        self._pair(group)
+
+    def _merged(self, trees: Sequence[Any]) -> Any:
+        """Trees of several runs as one, with `_Varying` where numbers differ."""
+        first = trees[0]
+        if any(type(tree) is not type(first) for tree in trees):
+            raise self._differs()
+        if isinstance(first, Node):
+            return self._same_node(trees)
+        if isinstance(first, tuple | list):
+            if len({len(tree) for tree in trees}) > 1:
+                raise self._differs()
+            return type(first)(self._merged(values) for values in zip(*trees, strict=True))
+        if isinstance(first, dict):
+            if any(tree.keys() != first.keys() for tree in trees):
+                raise self._differs()
+            return {key: self._merged([tree[key] for tree in trees]) for key in first}
+        if isinstance(first, slice):
+            return slice(*self._merged([(tree.start, tree.stop, tree.step) for tree in trees]))
+        if all(tree == first or tree is first for tree in trees) or first != first:  # noqa: PLR0124
+            return first
+        if isinstance(first, int | float) and not isinstance(first, bool):
+            return _Varying(tuple(trees))
+        raise self._differs()
+
+    def _same_node(self, group: Sequence[Node]) -> Node:
+        first = group[0]
+        if id(first) in self.same:
+            if tuple(map(id, self.same[id(first)])) != tuple(map(id, group)):
+                raise self._differs()
+        elif first.kind == "item":  # of a tuple within a tuple
+            if any(node.args[1] != first.args[1] for node in group):
+                raise self._differs()
+            self._same_node([node.args[0] for node in group])
+            self._pair(group)
+        else:
+            raise self._differs()
+        return first
+
+    def _sized(self, tree: Any, position: int, node: Node | None) -> Any:
+        return mapped(tree, lambda number: self._size(number.values, position, node), _Varying)
+
+    def _size(self, values: tuple[float, ...], position: int, node: Node | None) -> Node:
+        """How a number that depends on the batch is computed."""
+        line = node.line if node is not None else self.line
+        for fits in (_exactly, _linearly):
+            for tensor, shapes in self._candidates(position):
+                for dim in range(min(map(len, shapes))):
+                    sizes = tuple(shape[dim] for shape in shapes)
+                    if len({*sizes}) == len({*values}) > 1 and (terms := fits(values, sizes)) is not None:
+                        return _written(Node("size", str(dim), (tensor,), line=line), terms)
+        raise TraceError("computes a number from the number of images in a way that cannot be followed", line)
+
+    def _candidates(self, position: int) -> Iterator[tuple[Node, tuple[Shape, ...]]]:
+        """Tensors that are there, the inputs first."""
+        there = list(self.shapes.items())
+        yield from ((node, shapes) for node, shapes in there if _is_input(node))
+        yield from ((node, shapes) for node, shapes in there if not _is_input(node) and node.kind != "own")
+
+
+def _is_input(node: Node) -> bool:
+    return node.kind == "input" or (node.kind == "item" and _is_input(node.args[0]))
+
+
+def _equal(one: Node, other: Node) -> bool:
+    assert one.value is not None
+    assert other.value is not None
+    return one.value.dtype == other.value.dtype and torch.equal(one.value, other.value)
+
+
+def _exactly(values: Sequence[float], sizes: Sequence[int]) -> tuple[tuple[str, float], ...] | None:
+    whole = all(isinstance(value, int) for value in values)
+    return () if whole and tuple(values) == tuple(sizes) else None
+
+
+def _linearly(values: Sequence[float], sizes: Sequence[int]) -> tuple[tuple[str, float], ...] | None:
+    """Operators and numbers that make a value of a size."""
+    if all(isinstance(value, int) for value in values):
+        ratios = {
+            size // value if value and size % value == 0 else 0 for value, size in zip(values, sizes, strict=True)
+        }
+        if len(ratios) == 1 and (ratio := ratios.pop()) > 1:
+            return (("//", ratio),)
+        slope, rest = divmod(int(values[1] - values[0]), sizes[1] - sizes[0])
+        offset = int(values[0]) - slope * sizes[0]
+        if rest or slope == 0 or any(slope * s + offset != v for v, s in zip(values, sizes, strict=True)):
+            return None
+        return (*((("*", slope),) if slope != 1 else ()), *((("+", offset),) if offset else ()))
+    for sign, makes in (("/", [v / s for v, s in zip(values, sizes, strict=True)]),
+                        ("\\", [v * s for v, s in zip(values, sizes, strict=True)])):  # fmt: skip
+        if max(makes) - min(makes) <= 1e-12 * max(map(abs, makes)):
+            return (("*" if sign == "/" else "\\", makes[0]),)
+    return None
+
+
+def _written(size: Node, terms: Sequence[tuple[str, float]]) -> Node:
+    made = size
+    for sign, number in terms:
+        pair = (number, made) if sign in ("*", "\\") else (made, number)
+        made = Node("operator", "/" if sign == "\\" else sign, pair, line=size.line)
+    return made

@@ -1,0 +1,100 @@
+"""How a function of torch is written in source."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import resolve_name
+
+from nas.export.graph import Node, TraceError
+
+BINARY = {
+    "add": "+", "sub": "-", "mul": "*", "div": "/", "true_divide": "/", "floor_divide": "//", "remainder": "%",
+    "pow": "**", "matmul": "@", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=",
+    "__truediv__": "/", "__floordiv__": "//", "__mod__": "%", "__pow__": "**", "__matmul__": "@",
+    "__and__": "&", "__or__": "|", "__xor__": "^", "__lshift__": "<<", "__rshift__": ">>",
+}  # fmt: skip
+SWAPPED = {
+    "__radd__": "+", "__rsub__": "-", "__rmul__": "*", "__rdiv__": "/", "__rtruediv__": "/", "__rfloordiv__": "//",
+    "__rmod__": "%", "__rpow__": "**", "__rmatmul__": "@", "__rand__": "&", "__ror__": "|", "__rxor__": "^",
+}  # fmt: skip
+UNARY = {"neg": "-", "__neg__": "-", "__invert__": "~"}
+TENSOR = "torch.Tensor."
+
+
+def spelled(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Node:  # noqa: PLR0911 - one for each kind
+    """A call of a function of torch, as source has it.
+
+    Args:
+        args, kwargs: what it is called with, with nodes in place of tensors.
+
+    Raises:
+        TraceError: it is none of torch's, or sets an attribute.
+    """
+    name = getattr(function, "__name__", str(function))
+    if name == "__get__":
+        return Node("attribute", function.__self__.__name__, args[:1])  # type: ignore[attr-defined]
+    if name == "__getitem__":
+        return Node("item", "", args)
+    if name == "__setitem__":
+        return Node("setitem", "", args)
+    path = _path(function)
+    if path.startswith(TENSOR):
+        return _method(path.removeprefix(TENSOR), args, kwargs)
+    given = {key: value for key, value in kwargs.items() if not _is_default(function, key, value)}
+    in_place = given.pop("inplace", False)
+    if in_place:
+        return Node("function", path, args, given, literally=("function", path, {"inplace": True}))
+    if path.endswith("_") and hasattr(torch, path.rpartition(".")[2][:-1]):
+        return Node("function", f"torch.{path.rpartition('.')[2][:-1]}", args, given, literally=("function", path, {}))
+    return Node("function", path, args, given)
+
+
+def _method(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Node:
+    if name in SWAPPED:
+        return Node("operator", SWAPPED[name], args[::-1])
+    if name in BINARY and len(args) == 2 and not kwargs:
+        return Node("operator", BINARY[name], args)
+    if name in UNARY:
+        return Node("unary", UNARY[name], args)
+    if name.startswith("__"):
+        name = name.strip("_")  # abs
+    changing: tuple[str, str, Mapping[str, Any]] = ("method", name, {})
+    plain = name[:-1]
+    if name.endswith("_") and plain in BINARY and len(args) == 2 and not kwargs:
+        return Node("operator", BINARY[plain], args, literally=changing)
+    if name.endswith("_") and hasattr(Tensor, plain):
+        return Node("method", plain, args, kwargs, literally=changing)
+    return Node("method", name, args, kwargs)
+
+
+@cache
+def _path(function: Callable[..., Any]) -> str:
+    """`torch.Tensor.view`, `F.relu` or `torch.einsum`."""
+    if isinstance(function, torch._ops.OpOverloadPacket | torch._ops.OpOverload):
+        if not str(function).startswith(("aten.", "prims.")):
+            raise TraceError(f"calls torch.ops.{function}, which is not part of torch")
+        return f"torch.ops.{function}"
+    name = getattr(function, "__name__", str(function))
+    for prefix, module in (("F", F), ("torch", torch)):
+        if getattr(module, name, None) is function:
+            return f"{prefix}.{name}"
+    found: str | None = resolve_name(function)
+    if found is None:
+        raise TraceError(f"calls {name}, which is not a function of torch")
+    return found.replace("torch.nn.functional.", "F.")
+
+
+def _is_default(function: Callable[..., Any], name: str, value: Any) -> bool:
+    """Whether an argument has the function's default; functions of torch pass all of theirs on."""
+    try:
+        default = inspect.signature(function).parameters[name].default
+    except (ValueError, TypeError, KeyError):
+        return False
+    return type(default) is type(value) and bool(default == value)

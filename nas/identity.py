@@ -1,0 +1,71 @@
+"""Settings as they identify a run, a comparison or a training: without those that a later version added.
+
+A setting that did not exist when a result was stored must not keep anybody from resuming it, as long as it has the
+value under which everything stays as it was. It also leaves the automatic names of runs unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+ADDED_SETTINGS: Mapping[str, Any] = {
+    "budget.trial_seconds": None,
+    "table.complete": True,
+    **{
+        f"{part}.{key}": value
+        for part in ("trainer", "supernet")
+        for key, value in {"optimizer": "sgd", "warmup_epochs": 0, "mixup": 0.0, "cutmix": 0.0}.items()
+    },
+}
+"""Setting that came after version 0.1.0 -> its neutral value, under which results are those of 0.1.0.
+
+Keys are dotted and match the end of a path, so that `trainer.mixup` also finds `evaluator.trainer.mixup` of a run that
+was made in Python. Whoever adds a setting to a part adds it here.
+"""
+
+DECISIONS = "decisions"
+"""Key of a space's decisions with their options (`nas.space.recorded_choices`) in what identifies a run, a journal or a
+checkpoint. Version 0.1.0 did not record them; where one side lacks them, there is nothing to compare."""
+
+
+def identifying(settings: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """A copy of nested settings without the added ones that have their neutral value.
+
+    Args:
+        settings: Nested and JSON-safe.
+        path: Dotted path of `settings` within those of a command, such as `strategy`; empty: they are the root.
+    """
+    found = {}
+    for key, value in settings.items():
+        inner = f"{path}.{key}" if path else str(key)
+        if not _is_neutral(inner, value):
+            found[key] = identifying(value, inner) if isinstance(value, Mapping) else value
+    return found
+
+
+def _is_neutral(path: str, value: object) -> bool:
+    end = ".".join(path.split(".")[-2:])
+    return end in ADDED_SETTINGS and ADDED_SETTINGS[end] == value
+
+
+def changed_decisions(stored: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
+    """What differs between the decisions of two identities: `choices['op']=('a', 'b'), now it is ('b', 'a')`.
+
+    Stored architectures hold the options' positions, so that after any such change they would mean others.
+    """
+    if not stored.get(DECISIONS) or not present.get(DECISIONS):
+        return []
+    old: dict[str, Sequence[str]] = dict(stored[DECISIONS])
+    new: dict[str, Sequence[str]] = dict(present[DECISIONS])
+    if old.keys() == new.keys() and list(old) != list(new):
+        return [f"choices in the order {', '.join(old)}, now it is {', '.join(new)}"]
+    return [
+        f"choices[{name!r}]={_options(old.get(name))}, now it is {_options(new.get(name))}"
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _options(options: Sequence[str] | None) -> str:
+    return "unset" if options is None else str(tuple(options))

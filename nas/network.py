@@ -1,0 +1,38 @@
+"""What training asks of a network beyond logits. A network states each ability by deriving from its class.
+
+An attribute of the same name says nothing: users' networks have a `drop_path` module, or an `auxiliary` flag, of their
+own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class SupportsDropPath:
+    """A network whose edges are dropped in training (ScheduledDropPath; Zoph et al., CVPR 2018).
+
+    Attributes:
+        drop_path: Probability that an edge is dropped, 0 to below 1; a number that training sets before each epoch.
+    """
+
+    drop_path: float
+
+
+class SupportsAuxiliaryHead:
+    """A network that may have a second classifier, used only in training (Szegedy et al., CVPR 2015).
+
+    Attributes:
+        auxiliary: The second classifier, or None. With one, `forward` returns (logits, auxiliary logits) in training
+            mode, each (B, classes), and only logits in evaluation mode.
+    """
+
+    auxiliary: nn.Module | None
+
+
+def auxiliary_head(network: nn.Module) -> nn.Module | None:
+    """The second classifier of a network; None where it has none."""
+    return network.auxiliary if isinstance(network, SupportsAuxiliaryHead) else None

@@ -1,0 +1,77 @@
+"""Conformance: what every space, strategy, evaluator, executor and data set must keep, as functions for any test.
+
+    from nas.testing import check_space
+    def test_mine(): check_space(MySpace(), Task(channels=3, height=32, width=32, classes=10))
+
+Each raises AssertionError with a sentence that says what was not kept; `nas check` prints the same promises, a line
+each. The project's own parts are found by globbing `configs/` and go through the same checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from nas.core import Evaluator, StrategyFactory, Task
+from nas.data.dataset import DataSet
+from nas.executors.base import Executor
+from nas.space import SearchSpace
+from nas.testing.data import data_promises
+from nas.testing.evaluators import evaluator_promises
+from nas.testing.executors import executor_promises
+from nas.testing.promises import Promise, hold
+from nas.testing.relaxable import gradient_promises, relaxable_promises
+from nas.testing.spaces import SAMPLES, space_promises
+from nas.testing.strategies import TRIALS, strategy_promises
+
+
+def check_space(space: SearchSpace, task: Task, samples: int = SAMPLES) -> None:
+    """A space samples, mutates and crosses validly, its text goes both ways, and its networks classify the task."""
+    hold(space_promises(space, task, samples))
+
+
+def check_relaxable(space: SearchSpace, task: Task, network: Mapping[str, Any], samples: int = 6) -> None:
+    """The supernet at the probabilities of an architecture is the network of that architecture with the same weights.
+
+    Args:
+        network: sizes to build with.
+    """
+    hold(relaxable_promises(space, task, network, samples))
+
+
+def check_gradient_strategy(make: StrategyFactory, space: SearchSpace, task: Task, network: Mapping[str, Any]) -> None:
+    """A gradient strategy is a function of its random numbers, moves only its alphas, and its state is all of it."""
+    hold(gradient_promises(make, space, task, network))
+
+
+def check_strategy(make: StrategyFactory, space: SearchSpace, trials: int = TRIALS) -> None:
+    """`ask` is pure and valid, the state is a fold over the told trials, failed and pending trials are tolerated."""
+    hold(strategy_promises(make, space, trials))
+
+
+def check_evaluator(make: Callable[..., Evaluator], space: SearchSpace) -> None:
+    """An evaluator gives the same finite metrics for the same seed, its protocol is JSON, and the lock holds in it."""
+    hold(evaluator_promises(make, space))
+
+
+def check_executor(executor: Executor) -> None:
+    """An executor does every task once, gives each its own result, and raises what a task raised."""
+    hold(executor_promises(executor))
+
+
+def check_data(make: Callable[[], DataSet]) -> None:
+    """A data set states its task truly, splits the same every time, and keeps its test images locked in a search."""
+    hold(data_promises(make))
+
+
+__all__: Sequence[str] = (
+    "Promise",
+    "check_data",
+    "check_evaluator",
+    "check_executor",
+    "check_gradient_strategy",
+    "check_relaxable",
+    "check_space",
+    "check_strategy",
+    "hold",
+)

@@ -1,0 +1,86 @@
+"""What an evaluator promises."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from nas.core import Comparable, Context, DescribesArchitecture, Evaluator, Metrics, Preparable, Proposal
+from nas.data.lock import locked_test_set
+from nas.space import SearchSpace
+from nas.testing.promises import Promise
+
+
+def evaluator_promises(
+    make: Callable[..., Evaluator], space: SearchSpace, metric: str | None = None, source: object = None
+) -> list[Promise]:
+    """An evaluator gives the same finite metrics for the same seed, its protocol is JSON, and the lock holds in it.
+
+    Args:
+        metric: that a search on it optimises, where one is known.
+        source: class whose lines are named; None: that of the factory.
+    """
+    evaluated: list[Metrics] = []
+    made: list[Evaluator] = []
+    proposal = Proposal(space.sample(np.random.default_rng(0)))
+
+    def evaluator() -> Evaluator:
+        if not made:
+            made.append(make(space=space))
+        return made[0]
+
+    def evaluates() -> None:
+        curve: list[Metrics] = []
+        context = Context(1, "cpu", curve.append, lambda _name, _value: None)
+        with locked_test_set():
+            its = evaluator()
+            if isinstance(its, Preparable):
+                its.prepare("cpu")
+            evaluated.extend(its(proposal, context) for _ in range(2))
+
+    def repeats() -> None:
+        first, again = evaluated
+        assert first == again, f"one seed gave {first}, then {again}; what a clock measures belongs to context.measured"
+
+    def metrics_are_numbers() -> None:
+        found = evaluated[0]
+        assert hasattr(found, "items"), f"the metrics must be a dict of numbers, got {found!r}"
+        for name, value in found.items():
+            assert isinstance(value, int | float), f"metric {name} is a {type(value).__name__}, expected a number"
+            assert math.isfinite(value), f"metric {name} is {value}"
+        there = ", ".join(found) or "none"
+        assert metric is None or metric in found, f"it gives no {metric}, which the search optimises; it gives {there}"
+
+    def protocol_is_json() -> None:
+        its = evaluator()
+        if isinstance(its, Comparable):
+            protocol = its.protocol()
+            try:
+                again = json.loads(json.dumps(protocol))
+            except (TypeError, ValueError) as error:
+                raise AssertionError(f"protocol() must be plain JSON: {error}") from None
+            assert again == protocol, f"protocol() must be plain JSON; it is {protocol}, and JSON makes of it {again}"
+
+    def describes_what_it_evaluates() -> None:
+        its, first = evaluator(), evaluated[0]
+        if isinstance(its, DescribesArchitecture):
+            own = its.architecture_metrics(proposal.architecture)
+            other = {name: value for name, value in own.items() if first.get(name) != value}
+            assert not other, f"architecture_metrics gives {other}, the evaluation {dict(first)}"
+
+    source = source or getattr(make, "func", make)
+    call = vars(source).get("__call__", source) if isinstance(source, type) else source
+    return [
+        Promise("it evaluates an architecture without the test images", evaluates, call, needed=True),
+        Promise("metrics are finite numbers", metrics_are_numbers, call, needed=True),
+        Promise("the same seed gives the same metrics", repeats, call),
+        Promise("protocol() is plain JSON", protocol_is_json, getattr(source, "protocol", source)),
+        Promise(
+            "architecture_metrics are those of the evaluation",
+            describes_what_it_evaluates,
+            getattr(source, "architecture_metrics", source),
+        ),
+    ]

@@ -1,0 +1,148 @@
+"""What a space with a supernet promises, and what a strategy that searches on one does."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from nas.core import Objective, StrategyFactory, Task
+from nas.space import SearchSpace
+from nas.supernet import GradientStrategy, Relaxable
+from nas.testing.promises import Promise
+
+ROUNDING = 1e-9
+"""Largest relative difference of logits in double precision."""
+
+
+def relaxable_promises(space: SearchSpace, task: Task, network: Mapping[str, Any], samples: int = 6) -> list[Promise]:
+    """The supernet at the probabilities of an architecture is the network of that architecture with the same weights.
+
+    Args:
+        network: sizes to build with.
+        samples: architectures drawn, in addition to those with the same option everywhere.
+    """
+
+    def has_a_supernet() -> None:
+        assert isinstance(space, Relaxable), f"{type(space).__name__} has no supernet"
+
+    def architectures() -> list[tuple[int, ...]]:
+        rng = np.random.default_rng(0)
+        extremes = [tuple(min(value, size - 1) for size in space.sizes) for value in range(max(space.sizes))]
+        return [a for a in [*(space.sample(rng) for _ in range(samples)), *extremes] if space.is_valid(a)]
+
+    def derive_inverts_relax() -> None:
+        assert isinstance(space, Relaxable)
+        for architecture in architectures():
+            probs = space.relax(architecture)
+            shapes = {name: tuple(rows.shape) for name, rows in probs.items()}
+            assert shapes == dict(space.alphas), f"relax gave {shapes}, expected the shapes {dict(space.alphas)}"
+            assert space.derive(probs) == architecture, f"derive is not the inverse of relax at {architecture}"
+
+    def computes_its_architectures() -> None:
+        assert isinstance(space, Relaxable)
+        torch.manual_seed(0)
+        supernet = space.supernet(task, network).double()
+        weights = supernet.state_dict()
+        images = torch.randn(6, task.channels, task.height, task.width, dtype=torch.float64)
+        for memory in (torch.channels_last, torch.contiguous_format):
+            supernet.to(memory_format=memory)
+            for architecture in architectures():
+                probs = {name: rows.double() for name, rows in space.relax(architecture).items()}
+                own = space.build(architecture, task, network, operations="search")  # type: ignore[call-arg]
+                own.double().load_state_dict({name: weights[name] for name in own.state_dict()})
+                expected = own(images.contiguous(memory_format=memory))
+                for every in (False, True):
+                    found = supernet(images.contiguous(memory_format=memory), probs, every=every)
+                    error = (found - expected).abs().max() / expected.abs().max()
+                    assert error < ROUNDING, f"the supernet differs from {space.to_text(architecture)} by {error:.1e}"
+
+    own = type(space)
+    return [
+        Promise("the space has a supernet", has_a_supernet, own, needed=True),
+        Promise("derive is the inverse of relax", derive_inverts_relax, getattr(own, "derive", own)),
+        Promise("the supernet computes each architecture", computes_its_architectures, getattr(own, "supernet", own)),
+    ]
+
+
+def gradient_promises(
+    make: StrategyFactory, space: SearchSpace, task: Task, network: Mapping[str, Any], source: object = None
+) -> list[Promise]:
+    """A gradient strategy is a function of its random numbers, moves only its alphas, and its state is all of it.
+
+    Args:
+        network: sizes of the supernet.
+        source: class whose lines are named; None: that of the factory.
+    """
+    images, labels = torch.randn(4, task.channels, task.height, task.width), torch.arange(4) % task.classes
+
+    def begun() -> GradientStrategy:
+        strategy = make(space=space, objective=Objective())
+        assert isinstance(strategy, GradientStrategy), f"{type(strategy).__name__} lacks a part of GradientStrategy"
+        strategy.begin(np.random.default_rng(0), torch.device("cpu"))
+        return strategy
+
+    def stepped() -> tuple[GradientStrategy, dict[str, Any], dict[str, Any]]:
+        """A strategy after one step, with the supernet's weights before and after."""
+        strategy = begun()
+        assert isinstance(space, Relaxable)
+        torch.manual_seed(0)
+        supernet = space.supernet(task, network, **strategy.supernet_options)
+        optimizer = torch.optim.SGD(supernet.parameters(), lr=0.1, momentum=0.9)
+        before = copy.deepcopy(supernet.state_dict())
+        for epoch in range(1, strategy.epochs + 1):
+            strategy.start_epoch(epoch)
+        rng = torch.Generator().manual_seed(1)
+        loss = strategy.alpha_step(supernet, (images, labels), (images, labels), optimizer, rng)
+        assert loss is not None, "alpha_step gave None in the last epoch; no step of alpha was made"
+        assert math.isfinite(loss.item()), f"alpha_step gave a loss of {loss.item()}"
+        return strategy, before, supernet.state_dict()
+
+    def is_complete() -> None:
+        begun()
+
+    def moves_alpha() -> None:
+        strategy, fresh = stepped()[0], begun()
+        moved = any(not torch.equal(a, b) for a, b in zip(strategy.alphas(), fresh.alphas(), strict=True))
+        assert moved, "alpha_step left every alpha as it was"
+
+    def repeats() -> None:
+        for a, b in zip(stepped()[0].alphas(), stepped()[0].alphas(), strict=True):
+            assert torch.equal(a, b), "two searches with the same random numbers differ"
+
+    def leaves_the_weights() -> None:
+        _, before, after = stepped()
+        for name, value in after.items():
+            assert torch.equal(value, before[name]), f"alpha_step changed the weight {name}"
+
+    def state_is_whole() -> None:
+        strategy, restored = stepped()[0], begun()
+        restored.load_state_dict(strategy.state_dict())
+        for name, rows in strategy.expected().items():
+            assert torch.equal(rows, restored.expected()[name]), f"state_dict does not hold all of {name}"
+
+    def gives_an_architecture() -> None:
+        probs = stepped()[0].expected()
+        for name, rows in probs.items():
+            assert (rows >= 0).all(), f"a probability of {name} is negative"
+        assert isinstance(space, Relaxable)
+        space.validate(space.derive(probs))
+
+    source = source or getattr(make, "func", make)
+    step = getattr(source, "alpha_step", source)
+    return [
+        Promise("the strategy has all that a gradient search needs", is_complete, source, needed=True),
+        Promise("alpha_step moves alpha", moves_alpha, step, needed=True),
+        Promise("alpha_step repeats for the same random numbers", repeats, step),
+        Promise("alpha_step leaves the supernet's weights as they are", leaves_the_weights, step),
+        Promise("state_dict holds the whole state", state_is_whole, getattr(source, "state_dict", source)),
+        Promise(
+            "expected() gives the probabilities of an architecture",
+            gives_an_architecture,
+            getattr(source, "expected", source),
+        ),
+    ]

@@ -1,0 +1,198 @@
+"""What a search space promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from nas.core import Architecture, Task, UserError
+from nas.space import SearchSpace
+from nas.testing.promises import Promise
+
+SAMPLES = 20
+NETWORKS = 3
+"""Architectures that are built; a network costs a thousand times as much as a sample."""
+
+
+def space_promises(
+    space: SearchSpace, task: Task, samples: int = SAMPLES, network: Mapping[str, Any] | None = None
+) -> list[Promise]:
+    """A space samples, mutates and crosses validly, its text goes both ways, and its networks classify the task.
+
+    Args:
+        samples: architectures drawn.
+        network: sizes to build with; None: the space's own.
+    """
+    return [
+        *_drawing_promises(space, samples),
+        *_notation_promises(space, samples),
+        *_network_promises(space, task, samples, network),
+    ]
+
+
+def _drawing_promises(space: SearchSpace, samples: int) -> list[Promise]:
+    """What strategies rely on."""
+
+    def samples_are_valid() -> None:
+        for architecture, _ in _drawn(space, samples):
+            _check_plain(architecture, "sample")
+            space.validate(architecture)
+
+    def neighbours_are_near() -> None:
+        for architecture, _ in _drawn(space, samples):
+            for other in list(space.neighbours(architecture))[:5]:
+                _check_plain(other, "neighbours")
+                space.validate(other)
+                assert _distance(architecture, other) == 1, f"neighbours gave {other} for {architecture}"
+
+    def mutations_are_near() -> None:
+        for architecture, rng in _drawn(space, samples):
+            child = space.mutate(architecture, rng)
+            _check_plain(child, "mutate")
+            space.validate(child)
+            changed = _distance(architecture, child)
+            assert changed <= 1, f"mutate changed {changed} decisions of {architecture}, expected one"
+            assert changed == 1 or not any(space.neighbours(architecture)), f"mutate left {architecture} as it was"
+
+    def children_resemble_parents() -> None:
+        for first, rng in _drawn(space, samples):
+            second = space.sample(rng)
+            child = space.crossover(first, second, rng)
+            _check_plain(child, "crossover")
+            space.validate(child)
+            for value, one, other in zip(child, first, second, strict=True):
+                assert value in (one, other), (
+                    f"crossover made option {value} up; the parents {first} and {second} have {one} and {other} there"
+                )
+
+    own = type(space)
+    return [
+        Promise("sample draws valid architectures", samples_are_valid, own.sample, needed=True),
+        Promise("neighbours differ in exactly one decision", neighbours_are_near, own.neighbours),
+        Promise("mutate changes exactly one decision", mutations_are_near, own.mutate),
+        Promise("crossover takes each decision from a parent", children_resemble_parents, own.crossover),
+    ]
+
+
+def _notation_promises(space: SearchSpace, samples: int) -> list[Promise]:
+    """What stores, exports and people rely on."""
+
+    def text_goes_both_ways() -> None:
+        for architecture, _ in _drawn(space, samples):
+            text = space.to_text(architecture)
+            assert isinstance(text, str), f"to_text must give a str, got {type(text).__name__}"
+            assert "\n" not in text, f"to_text must be one line, got {text!r}"
+            found = space.from_text(text)
+            _check_plain(found, "from_text")
+            assert found == architecture, (
+                f"from_text({text!r}) is not the architecture it was written from: {found}, expected {architecture}"
+            )
+
+    def nonsense_is_refused() -> None:
+        try:
+            space.from_text("no architecture of any space")
+        except UserError:
+            return
+        raise AssertionError("from_text accepted nonsense; it must raise UsageError")
+
+    def canonical_is_a_function() -> None:
+        for architecture, _ in _drawn(space, samples):
+            key = space.canonical(architecture)
+            assert isinstance(key, str), f"canonical must give a str, got {type(key).__name__}"
+            assert key == space.canonical(tuple(architecture)), f"canonical gave two keys for {architecture}"
+
+    def code_is_one_hot() -> None:
+        for architecture, _ in _drawn(space, samples):
+            code = space.encode(architecture)
+            assert code.shape == (sum(space.sizes),), f"encode gave shape {code.shape}, expected ({sum(space.sizes)},)"
+            assert code.sum() == len(space.sizes), "encode must set one position a decision"
+
+    def published_are_known() -> None:
+        for name, text in space.published.items():
+            space.validate(space.from_text(name))
+            assert space.from_text(name) == space.from_text(text), f"published {name!r} is not what from_text gives"
+
+    own = type(space)
+    return [
+        Promise("from_text reads what to_text writes", text_goes_both_ways, own.from_text),
+        Promise("from_text refuses what is not of the space", nonsense_is_refused, own.from_text),
+        Promise("canonical is a function of the architecture", canonical_is_a_function, own.canonical),
+        Promise("encode is one-hot", code_is_one_hot, own.encode),
+        Promise("published architectures can be read", published_are_known, own),
+    ]
+
+
+def _network_promises(space: SearchSpace, task: Task, samples: int, network: Mapping[str, Any] | None) -> list[Promise]:
+    """What trainers rely on."""
+
+    def networks_classify() -> None:
+        for architecture in _few(space, samples):
+            _check_network(space, architecture, task, network)
+
+    def networks_repeat() -> None:
+        for architecture in _few(space, samples):
+            _check_repeats(space, architecture, task, network)
+
+    own = type(space)
+    return [
+        Promise("networks classify images of the task", networks_classify, own.build, needed=True),
+        Promise("build gives the same weights for the same seed", networks_repeat, own.build),
+    ]
+
+
+def _drawn(space: SearchSpace, samples: int) -> Iterator[tuple[Architecture, np.random.Generator]]:
+    rng = np.random.default_rng(0)
+    for _ in range(samples):
+        yield space.sample(rng), rng
+
+
+def _few(space: SearchSpace, samples: int) -> list[Architecture]:
+    rng = np.random.default_rng(1)
+    return [space.sample(rng) for _ in range(min(samples, NETWORKS))]
+
+
+def _distance(first: Architecture, second: Architecture) -> int:
+    return sum(a != b for a, b in zip(first, second, strict=True))
+
+
+def _check_plain(architecture: Architecture, made_by: str) -> None:
+    kind = type(architecture).__name__
+    assert isinstance(architecture, tuple), f"{made_by} must give a tuple of ints, got {architecture!r}, a {kind}"
+    for value in architecture:
+        assert type(value) is int, f"{made_by} must give plain ints, got {value!r}, a {type(value).__name__}"
+
+
+def _check_network(space: SearchSpace, architecture: Architecture, task: Task, sizes: Mapping[str, Any] | None) -> None:
+    torch.manual_seed(0)
+    network = space.build(architecture, task, sizes).train()
+    images = torch.randn(4, task.channels, task.height, task.width)
+    logits = network(images)
+    assert logits.shape == (4, task.classes), f"build gave logits of shape {tuple(logits.shape)}, expected (4, classes)"
+    logits.sum().backward()
+
+
+def _check_repeats(space: SearchSpace, architecture: Architecture, task: Task, sizes: Mapping[str, Any] | None) -> None:
+    """Weights and evaluation repeat; in training, dropout may draw on."""
+    states = []
+    images = torch.randn(4, task.channels, task.height, task.width, generator=torch.Generator().manual_seed(0))
+    for before in (0, 1):
+        torch.rand(before)  # an earlier build has left the generator elsewhere
+        torch.manual_seed(0)
+        network = space.build(architecture, task, sizes)
+        with torch.no_grad():
+            torch.manual_seed(1)
+            outcome = network.train()(images), network.eval()(images)
+        states.append((network.state_dict(), outcome))
+    (first, outcome), (second, again) = states
+    for name, value in first.items():
+        assert name in second, f"build made the weight {name} only once for {space.to_text(architecture)}"
+        assert not isinstance(value, torch.Tensor) or torch.equal(value, second[name]), (
+            f"build drew {name} from elsewhere than torch's global generator: the same seed gave other weights"
+        )
+    assert all(torch.equal(a, b) for a, b in zip(outcome, again, strict=True)), (
+        "two networks with the same weights and the same random numbers give other logits; forward must draw from "
+        "torch's global generator only"
+    )

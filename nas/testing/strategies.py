@@ -1,0 +1,110 @@
+"""What a strategy promises."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+
+from nas.core import Objective, Proposal, Strategy, StrategyFactory, Trial
+from nas.randomness import TrialRandom
+from nas.space import SearchSpace
+from nas.testing.promises import Promise
+
+SEED = 3
+TRIALS = 60
+
+Look: TypeAlias = Callable[[Strategy, int, Proposal], None]
+"""Asks a strategy once more after it has proposed a trial of this number."""
+
+
+def strategy_promises(
+    make: StrategyFactory, space: SearchSpace, trials: int = TRIALS, source: object = None
+) -> list[Promise]:
+    """`ask` is pure and valid, the state is a fold over the told trials, failed and pending trials are tolerated.
+
+    Args:
+        trials: length of each search.
+        source: class whose lines are named; None: that of the factory.
+    """
+    random = TrialRandom(SEED)
+
+    def fresh() -> Strategy:
+        strategy = make(space=space, objective=Objective())
+        strategy.reset(TrialRandom(SEED).start())
+        return strategy
+
+    def searched(look: Look | None = None, every_nth_fails: int = 7) -> tuple[Strategy, list[Trial]]:
+        strategy, told = fresh(), list[Trial]()
+        for number in range(trials):
+            proposal = strategy.ask(random.trial(number), ())
+            if proposal is None:
+                break
+            if look is not None:
+                look(strategy, number, proposal)
+            told.append(_trial(space, number, proposal, failed=number % every_nth_fails == every_nth_fails // 2))
+            strategy.tell(told[-1])
+        return strategy, told
+
+    def proposes() -> None:
+        proposal = fresh().ask(random.trial(0), ())
+        assert proposal is not None, "the strategy proposed nothing: ask gave None with no trial pending"
+        assert isinstance(proposal, Proposal), f"ask must give a Proposal or None, got {type(proposal).__name__}"
+
+    def proposals_are_valid() -> None:
+        for trial in searched()[1]:
+            space.validate(trial.proposal.architecture)
+
+    def ask_is_pure() -> None:
+        def again(strategy: Strategy, number: int, proposal: Proposal) -> None:
+            second = strategy.ask(random.trial(number), ())
+            assert proposal == second, f"ask is not pure: trial {number} was proposed as {proposal}, then as {second}"
+
+        searched(again)
+
+    def pending_are_tolerated() -> None:
+        def ahead(strategy: Strategy, number: int, proposal: Proposal) -> None:
+            second = strategy.ask(random.trial(number + 1), (proposal,))
+            if second is not None:
+                space.validate(second.architecture)
+
+        searched(ahead)
+
+    def replay_is_resume() -> None:
+        strategy, told = searched()
+        replayed = fresh()
+        for trial in told:
+            replayed.tell(trial)
+        for number in (len(told), len(told) + 1):
+            expected, found = strategy.ask(random.trial(number), ()), replayed.ask(random.trial(number), ())
+            assert found == expected, f"after a resume it proposes {found}, uninterrupted {expected}"
+
+    def reset_forgets() -> None:
+        used, first = copy.deepcopy(searched()[0]), fresh()
+        used.reset(TrialRandom(SEED).start())
+        assert used.ask(random.trial(0), ()) == first.ask(random.trial(0), ()), "reset leaves traces of earlier trials"
+
+    def failures_are_tolerated() -> None:
+        searched(every_nth_fails=1)
+
+    source = source or getattr(make, "func", make)
+    ask, tell, reset = (getattr(source, name, source) for name in ("ask", "tell", "reset"))
+    return [
+        Promise("ask proposes an architecture", proposes, ask, needed=True),
+        Promise("proposals are valid architectures of the space", proposals_are_valid, ask),
+        Promise("ask is pure: the same random numbers give the same proposal", ask_is_pure, ask),
+        Promise("pending proposals are tolerated", pending_are_tolerated, ask),
+        Promise("told trials are the whole state, so a resumed search is the same search", replay_is_resume, tell),
+        Promise("reset forgets everything", reset_forgets, reset),
+        Promise("a search in which every trial fails is tolerated", failures_are_tolerated, tell),
+    ]
+
+
+def _trial(space: SearchSpace, number: int, proposal: Proposal, *, failed: bool) -> Trial:
+    text = space.to_text(proposal.architecture)
+    score = float(np.mean(proposal.architecture))
+    if failed:
+        return Trial(number, proposal, text, text, 0, "failed", {}, 0.0, error_kind="error", error="made to fail")
+    return Trial(number, proposal, text, text, 0, "completed", {Objective().metric: score}, 0.0)

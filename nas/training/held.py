@@ -1,0 +1,173 @@
+"""All that a network holds, in its state_dict or not: to compare two moments or two networks, and to go back."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+OWN = {"_parameters", "_buffers", "_modules"}
+"""Attributes of every module that hold its parts by name."""
+HOOKS = {name for name, value in vars(nn.Module()).items() if isinstance(value, dict)} - OWN
+"""Attributes of every module that hold no state of its own."""
+PLAIN = {int, float, bool, complex, str, bytes, type(None)}
+CONTAINERS = {dict, OrderedDict, defaultdict, list, deque}
+LIBRARIES = {*sys.stdlib_module_names, "numpy", "torch"}
+"""Packages whose objects are not looked into; objects of a user's classes are."""
+MAX_ELEMENTS = 10_000
+"""Containers with more elements than this are data and not looked into."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A tensor as it was: the object, its memory, a copy of its values, its gradient."""
+
+    tensor: Tensor
+    memory: Tensor
+    values: Tensor
+    grad: Tensor | None
+
+
+class Held:
+    """What a network holds at a moment, to tell what changed since and to put it back.
+
+    Args:
+        network: With no lazy parameters.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.values: dict[str, Any] = {}
+        self._containers: list[tuple[Any, Any]] = []
+        self._tensors: list[_Kept] = []
+        self._generators: list[tuple[Any, Any]] = []
+        for path, value in _walk(network):
+            if isinstance(value, Tensor):
+                kept = _Kept(value, value.data, value.detach().clone(), value.grad)
+                self._tensors.append(kept)
+                self.values[path] = kept.values
+            elif type(value) in CONTAINERS:
+                self._containers.append((value, value.copy()))
+            elif isinstance(value, torch.Generator):
+                self._generators.append((value, value.get_state()))
+            elif isinstance(value, np.random.Generator):
+                self._generators.append((value, value.bit_generator.state))
+            else:
+                self.values[path] = value
+
+    def changed(self) -> list[str]:
+        """Names of what is not as it was and no state_dict holds: plain tensors and values, non-persistent buffers."""
+        now = {path: value for path, value in _walk(self.network) if type(value) not in CONTAINERS}
+        return _differing(self.values, now, set(self.network.state_dict()))
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put the network back to what it held: tensors, attributes, containers, gradients and modes."""
+        for container, content in self._containers:
+            container.clear()
+            container.update(content) if isinstance(container, dict) else container.extend(content)
+        for kept in self._tensors:
+            kept.memory.copy_(kept.values)
+            kept.tensor.data = kept.memory
+            kept.tensor.grad = kept.grad
+        for generator, state in self._generators:
+            if isinstance(generator, torch.Generator):
+                generator.set_state(state)
+            else:
+                generator.bit_generator.state = state
+
+
+def unlike(first: nn.Module, second: nn.Module) -> list[str]:
+    """Names of what two networks of one architecture hold differently although no state_dict holds it."""
+    held = {*first.state_dict(), *second.state_dict()}
+    sides = [{path: v for path, v in _walk(n, settings=True) if type(v) not in CONTAINERS} for n in (first, second)]
+    return _differing(sides[0], sides[1], held)
+
+
+def _differing(first: dict[str, Any], second: dict[str, Any], aside: set[str]) -> list[str]:
+    missing = object()
+    return [
+        name
+        for name in {**first, **second}
+        if name not in aside
+        and name.rpartition(".")[2] != "training"  # the mode
+        and not _equal(first.get(name, missing), second.get(name, missing))
+    ]
+
+
+def _walk(network: nn.Module, *, settings: bool = False) -> Iterator[tuple[str, Any]]:
+    """Name and object of all that a network refers to, each once: containers, then what is in them.
+
+    Args:
+        settings: Also the plain attributes of torch's own modules, such as a stride, which no forward changes.
+    """
+    seen: set[int] = set()
+    todo: list[tuple[str, Any]] = [("", network)]
+    while todo:
+        path, value = todo.pop()
+        if type(value) in PLAIN or (type(value) is tuple and all(type(each) in PLAIN for each in value)):
+            yield path, value
+            continue
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Tensor):
+            yield path, value
+        elif isinstance(value, nn.Module) or _is_users(value):
+            module, value = value, vars(value)
+            yield path, value
+            start = f"{path}." if path else ""
+            torchs = not settings and type(module).__module__.startswith("torch.nn.")
+            for key, attribute in value.items():
+                if key in OWN:
+                    yield path, attribute
+                    todo += [(start + name, each) for name, each in attribute.items()]
+                elif not torchs and key not in HOOKS:
+                    todo.append((start + str(key), attribute))
+        elif type(value) in CONTAINERS or isinstance(value, tuple):
+            if not isinstance(value, tuple):
+                yield path, value
+            if len(value) <= MAX_ELEMENTS:
+                items = value.items() if isinstance(value, dict) else enumerate(value)
+                todo += [(f"{path}[{key!r}]", each) for key, each in items]
+        elif isinstance(value, np.ndarray | np.generic | torch.Generator | np.random.Generator):
+            yield path, value
+
+
+def _is_users(value: Any) -> bool:
+    """Whether an object is of a class of neither Python nor a library, and holds attributes."""
+    if isinstance(value, type) or callable(value) or not hasattr(value, "__dict__"):
+        return False
+    return type(value).__module__.partition(".")[0] not in LIBRARIES
+
+
+def _equal(first: Any, second: Any) -> bool:
+    if first is second:
+        return True
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        if first.shape != second.shape or first.dtype != second.dtype:
+            return False
+        return torch.equal(first.detach().cpu().nan_to_num(), second.detach().cpu().nan_to_num())
+    if type(first) is not type(second):
+        return False
+    return bool(np.array_equal(first, second) if isinstance(first, np.ndarray) else first == second)
+
+
+@contextmanager
+def random_numbers_kept(device: torch.device) -> Iterator[None]:
+    """Draws within, from the global generators of torch, NumPy and Python, change nothing that is drawn after."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

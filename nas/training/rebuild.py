@@ -1,0 +1,89 @@
+"""Whether a checkpoint holds all of a network: one that is built anew and takes its weights must compute the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nas.data.dataset import Images
+from nas.training.check import BadNetwork, alike, listed
+from nas.training.fit import EVALUATION_BATCH, logits_of
+from nas.training.held import random_numbers_kept, unlike
+from nas.training.recipe import Recipe
+
+
+def check_rebuilt(
+    network: nn.Module,
+    build: Callable[[], nn.Module],
+    state: Mapping[str, Any],
+    images: Images,
+    recipe: Recipe,
+    *,
+    seed: int,
+) -> None:
+    """Compare a network with one that is built anew.
+
+    Args:
+        network: The trained one.
+        build: Makes it again.
+        state: Its weights as a checkpoint gives them back.
+        images: To compare logits on; the first `EVALUATION_BATCH` are taken.
+        recipe: Gives memory format and precision.
+        seed: What the new one is initialised from; another than the network's own.
+
+    Raises:
+        BadNetwork: They differ; the message names what the checkpoint does not hold.
+    """
+    device = images.pixels.device
+    with random_numbers_kept(device):
+        torch.manual_seed(seed)
+        again = build()
+        if not isinstance(again, nn.Module) or {*map(id, again.parameters())} & {*map(id, network.parameters())}:
+            raise BadNetwork("build returned a network that shares parameters with one before; make all of them anew")
+        again = again.to(device)
+        try:
+            again.load_state_dict(state)
+        except Exception as error:  # noqa: BLE001 (set_extra_state is the user's)
+            reason = " ".join(str(error).split())[:200]
+            raise BadNetwork(
+                f"a network that is built anew does not take the weights of this one ({reason}); build must give the "
+                "same modules whenever architecture, task and sizes are the same"
+            ) from None
+        for mine, theirs in zip(again.parameters(), network.parameters(), strict=True):
+            mine.data = torch.empty_like(theirs.data).copy_(mine.data)  # the same memory format: sums round alike
+        expected, found = (_logits(one, images, recipe, seed) for one in (network, again))
+    if alike(found, expected):
+        return
+    reason = _reason(network, again)
+    raise BadNetwork(f"a network that is built anew and takes the weights of this one computes other logits: {reason}")
+
+
+def _reason(network: nn.Module, again: nn.Module) -> str:
+    """What two networks with the same weights do not share."""
+    for (name, mine), (other, theirs) in zip(network.named_modules(), again.named_modules(), strict=False):
+        if (name, type(mine)) != (other, type(theirs)):
+            return (
+                f"{name} is a {type(mine).__name__}, and the next time {other} a {type(theirs).__name__}; build must "
+                "give the same modules whenever architecture, task and sizes are the same"
+            )
+    names = unlike(network, again)
+    if names:
+        return (
+            f"{listed(names)} {'is' if len(names) == 1 else 'are'} not in its state_dict, and build does not make the "
+            "same again: register buffers for plain tensors, leave out persistent=False, or write get_extra_state"
+        )
+    return "both hold the same, so build or forward depends on something outside of the network, such as a global"
+
+
+@torch.no_grad()
+def _logits(network: nn.Module, images: Images, recipe: Recipe, seed: int) -> Tensor:
+    """Of the first images, (B, classes), in evaluation mode."""
+    training = network.training
+    network.eval()
+    torch.manual_seed(seed)  # one that draws in evaluation mode draws the same
+    logits = logits_of(network, images, 0, EVALUATION_BATCH, recipe)
+    network.train(training)
+    return logits

@@ -1,0 +1,133 @@
+"""The weights of a network in a safetensors file, with what a module gives as extra state.
+
+A file holds tensors and text, so nothing in it can run. What `get_extra_state` returns is taken apart: its tensors
+stand among the others, and its structure in the file's metadata.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+EXTRA = "extra_state"
+"""Metadata entry: JSON of name -> structure."""
+PLAIN = (str, int, float, bool, type(None))
+
+
+class NotStorable(Exception):
+    """Extra state that holds something else than tensors, numbers, text, lists, tuples and dicts of them."""
+
+
+def copied(network: nn.Module) -> dict[str, Any]:
+    """The state_dict with nothing shared, tensors on the CPU."""
+    return {
+        name: value.detach().cpu().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+        for name, value in network.state_dict().items()
+    }
+
+
+def copy_extra_state(source: nn.Module, target: nn.Module) -> None:
+    """Give a network the extra state of another of the same architecture."""
+    for mine, theirs in zip(target.modules(), source.modules(), strict=True):
+        if type(theirs).get_extra_state is not nn.Module.get_extra_state:
+            mine.set_extra_state(copy.deepcopy(theirs.get_extra_state()))
+
+
+def packed(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A state_dict as tensors and metadata.
+
+    Raises:
+        NotStorable: An entry is neither a tensor nor made of what a file can hold.
+    """
+    tensors: dict[str, Tensor] = {}
+    structures = {}
+    for name, value in state.items():
+        if isinstance(value, Tensor):
+            tensors[name] = value.detach().cpu().clone().contiguous()
+        else:
+            structures[name] = _packed(name, value, tensors)
+    return tensors, {EXTRA: json.dumps(structures)} if structures else {}
+
+
+def unpacked(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The state_dict again.
+
+    Raises:
+        ValueError: The metadata is not what `packed` writes.
+    """
+    state: dict[str, Any] = dict(tensors)
+    try:
+        for name, structure in json.loads(metadata.get(EXTRA, "{}")).items():
+            state[name] = _unpacked(structure, state)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"its {EXTRA} is damaged") from error
+    return state
+
+
+def save_weights(path: Path, state: Mapping[str, Any], about: Mapping[str, str]) -> None:
+    """Write a state_dict.
+
+    Args:
+        path: File to write.
+        about: Metadata to add.
+
+    Raises:
+        NotStorable: As `packed`.
+        OSError: The file cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    tensors, metadata = packed(state)
+    try:
+        save_file(tensors, str(path), metadata={**about, **metadata})
+    except SafetensorError as error:
+        raise OSError(str(error)) from None
+
+
+def load_weights(path: Path) -> dict[str, Any]:
+    """The state_dict of a file.
+
+    Raises:
+        OSError, SafetensorError: It cannot be read.
+        ValueError: Its extra state is damaged.
+    """
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    with safe_open(str(path), "pt") as opened:
+        metadata = opened.metadata() or {}
+    return unpacked(load_file(path), metadata)
+
+
+def _packed(name: str, value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        key = f"{name}.{len(tensors)}"
+        tensors[key] = value.detach().cpu().clone().contiguous()
+        return {"tensor": key}
+    if isinstance(value, dict):
+        if not all(type(key) in PLAIN for key in value):
+            raise NotStorable(f"{name} has a key that is not text or a number")
+        return {"dict": [[key, _packed(name, each, tensors)] for key, each in value.items()]}
+    for kind in (list, tuple):
+        if type(value) is kind:
+            return {kind.__name__: [_packed(name, each, tensors) for each in value]}
+    if type(value) in PLAIN:
+        return value
+    raise NotStorable(f"{name} holds a {type(value).__name__}")
+
+
+def _unpacked(structure: Any, tensors: dict[str, Any]) -> Any:
+    if not isinstance(structure, dict):
+        return structure
+    ((kind, content),) = structure.items()
+    if kind == "tensor":
+        return tensors.pop(content)
+    if kind == "dict":
+        return {key: _unpacked(each, tensors) for key, each in content}
+    return {"list": list, "tuple": tuple}[kind](_unpacked(each, tensors) for each in content)

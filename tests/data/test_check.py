@@ -1,0 +1,385 @@
+"""What a user's data set returns is looked at before anything is trained: one sentence for each mistake."""
+
+import pickle
+import random
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+
+from nas import Budget, Task, UserError, search
+from nas.data.dataset import DataSet, Images
+from nas.data.digits import Digits
+from nas.data.lock import TestSetLocked, locked_test_set
+from nas.evaluators.training import TrainingEvaluator
+from nas.retraining import Subject, retrain
+from nas.store.memory import MemoryStore
+from nas.strategies.random import RandomSearch
+from nas.testing import check_data
+from nas.training.recipe import Recipe
+
+
+def good(count=40, channels=3, size=4, classes=5, seed=0):
+    """Images of as many classes in turn, all of them different."""
+    rng = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (count, channels, size, size), generator=rng, dtype=torch.uint8)
+    return Images(pixels, torch.arange(count) % classes, (0.5,) * channels, (0.25,) * channels)
+
+
+class Mine(DataSet):
+    name = "mine"
+    task = Task(channels=3, height=4, width=4, classes=5)
+
+    def __init__(self, train=None, test=None):
+        super().__init__(0.25)
+        self.train = good() if train is None else train
+        self.test = good(seed=1) if test is None else test
+
+    def read_train(self):
+        return self.train
+
+    def read_test(self):
+        return self.test
+
+
+BASE = good()
+FLOATS = BASE.pixels.float()
+LABELS = BASE.labels
+CASES = {
+    "scaled to 0-1": (
+        {"pixels": FLOATS / 255},
+        "pixels are float32 from 0 to 1, expected uint8 from 0 to 255; return (pixels * 255).round().to(torch.uint8)",
+    ),
+    "float to 255": ({"pixels": FLOATS}, "pixels are float32 from 0 to 255, expected uint8 from 0 to 255; return"),
+    "half": ({"pixels": (FLOATS / 255).half()}, "pixels are float16 from 0 to 1"),
+    "normalised": ({"pixels": (FLOATS / 255 - 0.5) / 0.25}, "as they were before the normalisation, which"),
+    "NaN": ({"pixels": torch.full_like(FLOATS, torch.nan)}, "pixels are float32 and hold NaN"),
+    "infinite": ({"pixels": FLOATS / 0}, "and hold"),
+    "int64": ({"pixels": BASE.pixels.long()}, "pixels are int64 from 0 to 255, expected uint8 from 0 to 255; return"),
+    "16 bits": ({"pixels": BASE.pixels.to(torch.uint16) * 257}, "uint8 from 0 to 255; scale them to that range"),
+    "int16": ({"pixels": BASE.pixels.short() - 128}, "pixels are int16 from -128 to 127, expected uint8"),
+    "bool": ({"pixels": BASE.pixels > 99}, "pixels are bool, expected uint8 from 0 to 255"),
+    "0-1 as uint8": (
+        {"pixels": (FLOATS / 255).to(torch.uint8)},
+        "pixels are uint8 from 0 to 1, but std is 0.25, 0.25, 0.25; expected 0 to 255: scale them before",
+    ),
+    "NHWC": (
+        {"pixels": BASE.pixels.permute(0, 2, 3, 1)},
+        "pixels are 40 x 4 x 4 x 3, but the task says N x 3 x 4 x 4 (N, C, H, W); the channels come last: return "
+        "pixels.permute(0, 3, 1, 2)",
+    ),
+    "another size": ({"pixels": good(size=8).pixels}, "pixels are 40 x 3 x 8 x 8, but the task says N x 3 x 4 x 4"),
+    "grey": ({"pixels": BASE.pixels[:, :1]}, "pixels are 40 x 1 x 4 x 4, but the task says N x 3 x 4 x 4"),
+    "flat": ({"pixels": BASE.pixels.flatten(1)}, "pixels are 40 x 48, but the task says N x 3 x 4 x 4"),
+    "a list": ({"pixels": list(BASE.pixels)}, "pixels are of type list; expected a torch.Tensor"),
+    "objects": ({"pixels": np.array([None] * 40)}, "pixels are an array of object; expected a torch.Tensor of numbers"),
+    "sparse": ({"pixels": BASE.pixels.to_sparse()}, "pixels are a sparse tensor; expected a dense one, pixels.to"),
+    "nothing": ({"pixels": BASE.pixels[:0], "labels": LABELS[:0]}, "returned no images"),
+    "mean to 255": (
+        {"mean": (125.3, 123.0, 113.9)},
+        "mean is 125.3, 123, 113.9; expected that of pixel values scaled to 0-1: divide it by 255",
+    ),
+    "std to 255": ({"std": (63.0, 62.1, 66.7)}, "std is 63, 62.1, 66.7; expected that of pixel values scaled to 0-1"),
+    "std 0": ({"std": (0.25, 0.0, 0.25)}, "std is 0 for channel 1, and images are divided by it"),
+    "std below 0": ({"std": (0.25, -0.1, 0.25)}, "std is 0.25, -0.1, 0.25; expected that of pixel values"),
+    "mean NaN": ({"mean": (0.5, float("nan"), 0.5)}, "mean is 0.5, nan, 0.5; expected finite numbers"),
+    "one mean": ({"mean": (0.5,)}, "mean has 1 numbers; expected one number a channel, 3 in all"),
+    "a number": ({"std": 0.25}, "std is 0.25; expected one number a channel, 3 in all"),
+    "text": ({"std": ("a", "b", "c")}, "std is ('a', 'b', 'c'); expected one number a channel, 3 in all"),
+    "fewer labels": ({"labels": LABELS[:-1]}, "labels are 39 for 40 images; expected one label an image"),
+    "more labels": ({"labels": torch.cat((LABELS, LABELS))}, "labels are 80 for 40 images; expected one label"),
+    "from 1": ({"labels": LABELS + 1}, "labels are 1 to 5, but task.classes=5 needs 0 to 4; return labels - 1"),
+    "negative": ({"labels": LABELS - 1}, "labels are -1 to 3, but task.classes=5 needs 0 to 4; correct the labels or"),
+    "too many": ({"labels": LABELS * 2}, "labels are 0 to 8, but task.classes=5 needs 0 to 4"),
+    "float labels": ({"labels": LABELS.float()}, "labels are float32; expected whole numbers, labels.long()"),
+    "one-hot": (
+        {"labels": torch.nn.functional.one_hot(LABELS)},
+        "labels are 40 x 5 for 40 images; they are one-hot: return labels.argmax(1)",
+    ),
+    "a column": ({"labels": LABELS[:, None]}, "labels are 40 x 1 for 40 images; return labels.squeeze(1)"),
+    "words": ({"labels": ["cat"] * 40}, "labels are an array of <U3; expected a torch.Tensor of numbers"),
+    "a rare class": (
+        {"labels": torch.where(torch.arange(40) == 0, 4, LABELS % 4)},
+        "class 4 has one image, expected at least 2 of each of the 5 classes, one to train on and one to validate on",
+    ),
+    "a missing class": ({"labels": LABELS % 4}, "class 4 has no image, expected at least 2 of each of the 5 classes"),
+}  # fmt: skip
+
+
+def sentence(call):
+    with pytest.raises(UserError) as error:
+        call()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(("damage", "said"), CASES.values(), ids=CASES)
+def test_training_images_that_do_not_fit_are_refused_in_a_sentence(damage, said):
+    told = sentence(Mine(replace(BASE, **damage)).split)
+    assert told.startswith(f"{__name__}.Mine.read_train")
+    assert said in told
+
+
+ONLY_TRAINING = {"mean to 255", "std to 255", "std 0", "std below 0", "mean NaN", "one mean", "a number", "text"}
+ONLY_TRAINING |= {"a rare class", "a missing class"}
+
+
+@pytest.mark.parametrize("case", sorted(CASES.keys() - ONLY_TRAINING))
+def test_test_images_that_do_not_fit_are_refused_in_a_sentence(case):
+    damage, said = CASES[case]
+    told = sentence(Mine(test=replace(BASE, **damage)).read_test)
+    assert told.startswith(f"{__name__}.Mine.read_test")
+    assert said in told
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (None, "read_train returned NoneType; expected Images(pixels, labels, mean, std) of nas.data.dataset"),
+        ((BASE.pixels, LABELS), "read_train returned a tuple of 2; expected Images(pixels, labels, mean, std)"),
+        (torch.utils.data.TensorDataset(LABELS), "read_train returned TensorDataset; expected Images(pixels"),
+    ],
+)
+def test_what_is_no_images_is_refused(given, said):
+    data = Mine()
+    data.train = given
+    assert said in sentence(data.split)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"name": ""}, "Other.name is ''; expected the name of the data set, as text"),
+        ({"task": (3, 4, 4, 5)}, "Other.task is (3, 4, 4, 5); expected Task(channels, height, width, classes)"),
+        ({"task": Task(3, 4, 4, 1)}, "Other.task has classes=1; expected a whole number of at least 2"),
+        ({"task": Task(3, 4.0, 4, 5)}, "Other.task has height=4.0; expected a whole number of at least 1"),
+        ({"class_names": "abcde"}, "Other.class_names is 'abcde'; expected a list of texts"),
+        ({"class_names": ["a", "b"]}, "Other.class_names has 2 names, but its task has classes=5"),
+        ({"class_names": list("abcda")}, "Other.class_names holds 'a' more than once"),
+        ({"__init__": lambda self: None}, "Other.__init__ does not call super().__init__(valid_fraction, split_seed)"),
+    ],
+)
+def test_what_a_data_set_states_is_checked(attributes, said):
+    assert said in sentence(type("Other", (Mine,), attributes)().split)
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"labels": LABELS.int()},
+        {"labels": LABELS.to(torch.uint8)},
+        {"labels": LABELS.numpy().astype(">i4")},
+        {"labels": LABELS.tolist()},
+        {"pixels": BASE.pixels.numpy(), "labels": LABELS.numpy()},
+        {"pixels": BASE.pixels.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)},
+        {"pixels": BASE.pixels.numpy()[::-1].copy()[::-1]},
+        {"mean": torch.full((3,), 0.5), "std": np.full(3, 0.25)},
+        {"mean": [0.5, 0.5, 0.5]},
+    ],
+)
+def test_what_cannot_be_misunderstood_is_converted_and_its_split_is_the_same(same):
+    expected, split = Mine().split(), Mine(replace(BASE, **same)).split()
+    assert split.hash == expected.hash
+    assert torch.equal(split.train.pixels, expected.train.pixels)
+    assert (split.train.labels.dtype, split.train.mean, split.train.std) == (torch.int64, (0.5,) * 3, (0.25,) * 3)
+
+
+def test_memory_mapped_images_are_read_without_a_warning(tmp_path, recwarn):
+    np.save(tmp_path / "pixels.npy", BASE.pixels.numpy())
+    mapped = np.load(tmp_path / "pixels.npy", mmap_mode="r")
+    assert Mine(replace(BASE, pixels=mapped)).split().hash == Mine().split().hash
+    assert not recwarn.list
+
+
+def test_unnormalised_and_dark_images_are_accepted():
+    """A mean of 0 and a std of 1 normalise nothing; values of 0 and 1 are right where the statistics are theirs."""
+    Mine(replace(BASE, mean=(0.0,) * 3, std=(1.0,) * 3)).split()
+    Mine(replace(BASE, pixels=BASE.pixels % 2, mean=(0.5 / 255,) * 3, std=(0.5 / 255,) * 3)).split()
+
+
+@pytest.mark.parametrize("form", [tuple, list, np.array, torch.tensor])
+def test_statistics_of_any_form_are_compared(form):
+    """Equal ones are not taken for others: the protocol of the data set would change."""
+    same = replace(good(seed=1), mean=form([0.4] * 3), std=form([0.3] * 3))
+    for train in (replace(BASE, mean=(0.4,) * 3, std=(0.3,) * 3), replace(BASE, mean=same.mean, std=same.std)):
+        data = Mine(train, test=same)
+        data.read_test()
+        assert not data.restated
+
+
+def test_test_images_are_normalised_like_the_training_images():
+    test = replace(good(seed=1), mean=(0.1, 0.2, 0.3), std=(0.3, 0.3, 0.3))
+    for data in (Mine(test=test), Mine(test=replace(test, mean=(300.0,), std=None))):
+        found = data.read_test()
+        assert (found.mean, found.std, data.restated) == (BASE.mean, BASE.std, True)
+        assert torch.equal(found.pixels, test.pixels)
+
+
+@pytest.mark.parametrize("draw", [
+    lambda self: int(torch.randint(1 << 20, ())), lambda self: random.randrange(1 << 20),
+    lambda self: int(np.random.randint(1 << 20)),
+])  # fmt: skip
+def test_images_drawn_at_random_are_refused_at_once(draw):
+    def read(self):
+        pixels = self.train.pixels.clone()
+        pixels[0, 0, 0, :3] = torch.tensor([(draw(self) >> shift) % 256 for shift in (0, 8, 16)], dtype=torch.uint8)
+        return replace(self.train, pixels=pixels)
+
+    told = sentence(type("Drawn", (Mine,), {"read_train": read})().split)
+    assert "Drawn.read_train returned other images than before; expected the same images in the same order" in told
+
+
+def test_random_numbers_with_a_seed_are_the_data_sets_own_business():
+    def read(self):
+        torch.manual_seed(3)
+        return replace(self.train, pixels=self.train.pixels[torch.randperm(40)], labels=LABELS)
+
+    data = type("Seeded", (Mine,), {"read_train": read})()
+    assert data.split().hash == data.split().hash
+
+
+def test_images_that_change_later_are_refused_here_and_in_another_process():
+    data = Mine()
+    hash_before = data.split().hash
+    sent = pickle.loads(pickle.dumps(data))
+    assert sent.split().hash == hash_before
+    for one in (data, sent):
+        one.train = good(seed=7)
+        assert "read_train returned other images than before" in sentence(one.split)
+    data.train = replace(BASE, mean=(0.4, 0.5, 0.5))
+    assert "read_train returned other images than before" in sentence(data.split)
+    data.train, data.split_seed = BASE, 1
+    assert data.split().hash != hash_before  # another split was asked for
+
+
+def test_a_method_that_overrides_another_is_checked_once_and_at_the_end():
+    class Pooled(Mine):
+        task = Task(channels=3, height=2, width=2, classes=5)
+
+        def read_train(self):
+            return replace(super().read_train(), pixels=BASE.pixels[:, :, ::2, ::2])
+
+        def read_test(self):
+            return replace(super().read_test(), pixels=BASE.pixels[:, :, ::2, ::2])
+
+    assert Pooled().read_test().pixels.shape == (40, 3, 2, 2)
+
+
+def test_a_method_of_a_mixin_is_locked_and_checked():
+    class Reads:
+        def read_test(self):
+            return replace(BASE, labels=LABELS + 1)
+
+    class Mixed(Reads, Mine):
+        pass
+
+    assert "Mixed.read_test: labels are 1 to 5" in sentence(Mixed().read_test)
+    with locked_test_set(), pytest.raises(TestSetLocked):
+        Mixed().read_test()
+
+
+def test_a_frozen_dataclass_can_be_a_data_set():
+    @dataclass(frozen=True)
+    class Frozen(DataSet):
+        name = "frozen"
+        task = Mine.task
+        valid_fraction: float = 0.25
+        split_seed: int = 0
+
+        def read_train(self):
+            return BASE
+
+        def read_test(self):
+            return BASE
+
+    assert Frozen().split().hash == Mine().split().hash
+    assert len(Frozen().read_test()) == 40
+
+
+def test_the_conformance_check_is_the_same_check():
+    check_data(Mine)
+    damaged = replace(BASE, labels=LABELS + 1)
+    assert "Mine.read_train: labels are 1 to 5" in sentence(lambda: check_data(lambda: Mine(damaged)))
+    assert "Mine.read_test: labels are 1 to 5" in sentence(lambda: check_data(lambda: Mine(test=damaged)))
+    seeds = iter(range(9))
+    with pytest.raises(AssertionError, match=r"two splits differ: \w{16} and \w{16}; read_train must give the same"):
+        check_data(lambda: Mine(good(seed=next(seeds))))
+
+
+def test_retraining_tests_with_the_statistics_of_the_training_part(toy_space, tmp_path):
+    """The images are those of `Digits`, and so is the result, whatever `read_test` computed of its own."""
+
+    class Own(Digits):
+        def read_test(self):
+            return replace(super().read_test(), mean=(0.1,), std=(0.9,))
+
+    recipe, subject = Recipe(epochs=2, batch_size=64), Subject(toy_space, "toy", (0,) * 6)
+
+    def result(data):
+        folder = tmp_path / type(data).__name__
+        return retrain(subject, data, recipe, MemoryStore(), folder.joinpath, device="cpu", report=lambda _: None)[0]
+
+    results = result(Digits()), result(Own())
+    assert results[0].metrics == results[1].metrics
+    assert results[0].metrics["test_accuracy"] > 0.5
+    # a result that version 0.1.0 stored for such data, normalised by their own statistics, is not taken for this one
+    assert results[1].protocol == results[0].protocol | {"test_normalisation": "training"}
+
+
+OWN = """
+from dataclasses import replace
+from nas.data.digits import Digits
+
+class FromOne(Digits):
+    def read_train(self):
+        images = super().read_train()
+        return replace(images, labels=images.labels + 1)
+"""
+
+
+def test_a_search_on_images_that_do_not_fit_ends_before_its_first_trial(nas, tmp_path):
+    (tmp_path / "own_digits.py").write_text(OWN)
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "own.yaml").write_text("_target_: own_digits.FromOne\n")
+    done = nas("--config-dir", "conf", "search", "data=own", "strategy=random", "budget.trials=1")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "own_digits.FromOne.read_train: labels are 1 to 10, but task.classes=10 needs 0 to 9" in done.stderr
+    assert not list(tmp_path.glob("nas.db*"))
+
+
+def test_a_run_is_not_continued_on_other_images(toy_space):
+    class Held(Mine):
+        held = BASE
+
+        def __init__(self):
+            super().__init__()
+
+        def read_train(self):
+            return self.held
+
+    store, recipe = MemoryStore(), Recipe(epochs=1, batch_size=16)
+
+    def searched(trials):
+        evaluator = TrainingEvaluator(toy_space, Held(), recipe)
+        return search(toy_space, RandomSearch, evaluator, budget=Budget(trials=trials), store=store, device="cpu")
+
+    searched(1)
+    Held.held = good(seed=5)
+    told = sentence(lambda: searched(2))
+    assert told.startswith("run 'search' was started with protocol.split=")
+    assert "(the images have changed, or read_train does not always return the same). Choose another run=" in told
+
+
+def test_images_given_as_an_argument_do_not_fill_a_sentence(toy_space):
+    """They are part of what a run from Python is kept with."""
+    store, recipe = MemoryStore(), Recipe(epochs=1, batch_size=16)
+
+    def searched(data, trials):
+        evaluator = TrainingEvaluator(toy_space, data, recipe)
+        return search(toy_space, RandomSearch, evaluator, budget=Budget(trials=trials), store=store, device="cpu")
+
+    searched(Mine(), 1)
+    told = sentence(lambda: searched(Mine(good(seed=5)), 2))
+    assert told.startswith("run 'search' was started with evaluator.data.train.pixels=tensor(")
+    assert len(told) < 500

@@ -1,0 +1,177 @@
+"""`nas check`: a line for each promise of a part that a user wrote."""
+
+import json
+
+import pytest
+
+SPACE = """
+from torch import nn
+from nas.space import SearchSpace
+
+
+class Good(SearchSpace):
+    choices = {"depth": ("1", "2"), "activation": ("relu", "gelu")}
+
+    def build(self, architecture, task, network=None):
+        depth, activation = self.options(architecture)
+        layers, size = [nn.Flatten()], task.channels * task.height * task.width
+        for _ in range(int(depth)):
+            layers += [nn.Linear(size, 16), nn.ReLU() if activation == "relu" else nn.GELU(), nn.Dropout(0.2)]
+            size = 16
+        return nn.Sequential(*layers, nn.Linear(size, task.classes))
+
+
+class Bad(Good):
+    def mutate(self, architecture, rng):
+        return tuple(1 - option for option in architecture)
+
+    def from_text(self, text):
+        return (0, 0)
+
+
+class Wrong(Good):
+    def build(self, architecture, task, network=None):
+        return nn.Sequential(nn.Flatten(), nn.Linear(7, task.classes))
+"""
+PARTS = """
+import random
+
+from nas.core import Proposal
+from nas.data.digits import Digits
+
+
+class Forgetful:
+    def __init__(self, space, objective):
+        self.space, self.count = space, 0
+
+    def reset(self, rng):
+        self.count = 0
+
+    def ask(self, rng, pending):
+        self.count += 1
+        return Proposal(self.space.sample(rng) if self.count % 2 else (0,) * len(self.space.sizes))
+
+    def tell(self, trial):
+        pass
+
+
+class Noisy:
+    def __init__(self, space):
+        pass
+
+    def __call__(self, proposal, context):
+        return {"valid_accuracy": random.random()}
+
+
+class Shrunk(Digits):
+    task = Digits.task.__class__(3, 8, 8, 10)
+"""
+
+
+@pytest.fixture
+def check(nas, tmp_path):
+    """Runs `nas check` with options of a user's own."""
+    (tmp_path / "checked_space.py").write_text(SPACE)
+    (tmp_path / "checked_parts.py").write_text(PARTS)
+    targets = {
+        "space": {"good": "checked_space.Good", "bad": "checked_space.Bad", "wrong": "checked_space.Wrong"}
+        | {"missing": "checked_space.Missing"},
+        "strategy": {"forgetful": "checked_parts.Forgetful"},
+        "evaluator": {"noisy": "checked_parts.Noisy"},
+        "data": {"shrunk": "checked_parts.Shrunk"},
+    }
+    for group, options in targets.items():
+        (tmp_path / "conf" / group).mkdir(parents=True)
+        for option, target in options.items():
+            more = "valid_fraction: 0.2\n" if group == "data" else ""
+            (tmp_path / "conf" / group / f"{option}.yaml").write_text(f"_target_: {target}\n{more}")
+    return lambda *words: nas("check", "--config-dir", "conf", *words)
+
+
+def lines(result, sign):
+    return [line.strip() for line in result.stdout.splitlines() if line.strip().startswith(sign)]
+
+
+def test_a_good_space_keeps_every_promise(check):
+    result = check("space=good", "export=false")
+    assert result.stderr == ""
+    assert lines(result, "✗") == []
+    assert result.stdout.splitlines()[0] == "space=good"
+    assert "  ✓ networks classify images of the task" in result.stdout
+    assert result.stdout.splitlines()[-1] == f"{len(lines(result, '✓'))} promises kept, 0 broken"
+    assert result.returncode == 0
+
+
+@pytest.mark.slow
+def test_a_random_architecture_is_exported_in_every_format(check):
+    result = check("space=good")
+    assert result.returncode == 0, result.stdout
+    exported = [line.rsplit(" ", 1)[1] for line in lines(result, "✓ a random architecture can be exported as")]
+    assert exported == ["onnx", "python", "state", "torch_export"]
+
+
+def test_what_broke_is_said_with_its_line(check):
+    result = check("space=bad", "export=false")
+    broken = lines(result, "✗")
+    line = {name: SPACE.splitlines().index(f"    def {name}") + 1 for name in ("mutate(self, architecture, rng):",)}
+    assert broken[0].startswith("✗ mutate changes exactly one decision: mutate changed 2 decisions of ")
+    assert broken[0].endswith(f"(checked_space.py:{line['mutate(self, architecture, rng):']})")
+    assert broken[1].startswith("✗ from_text reads what to_text writes: from_text('depth=")
+    assert broken[2].startswith("✗ from_text refuses what is not of the space: from_text accepted nonsense")
+    assert result.returncode == 1
+
+
+def test_what_needs_a_broken_promise_is_not_checked(check):
+    result = check("space=wrong")
+    (broken,) = lines(result, "✗")
+    assert "networks classify images of the task: " in broken
+    assert "mat1 and mat2 shapes cannot be multiplied" in broken
+    assert "checked_space.py:" in broken
+    assert "- a network trains for an epoch: not checked" in lines(result, "-")
+    assert result.stdout.splitlines()[-1].endswith(f"1 broken, {len(lines(result, '-'))} not checked")
+
+
+@pytest.mark.parametrize(
+    ("words", "promise", "reason"),
+    [
+        (["space=missing"], "it can be made", "checked_space.Missing"),
+        (["strategy=forgetful", "space=good"], "ask is pure", "trial 0 was proposed as"),
+        (["evaluator=noisy", "space=good"], "the same seed gives the same metrics", "context.measured"),
+        (["data=shrunk"], "read_train gives images and labels", "the task says N x 3 x 8 x 8"),
+    ],
+)
+def test_each_kind_of_part_is_checked(check, words, promise, reason):
+    result = check(*words, "export=false", "format=json")
+    assert result.returncode == 1
+    broken = [verdict for verdict in json.loads(result.stdout) if verdict["kept"] is False]
+    assert [verdict["part"] for verdict in broken] == [words[0]] * len(broken)
+    (found,) = [verdict["reason"] for verdict in broken if verdict["promise"].startswith(promise)]
+    assert reason in found
+
+
+def test_a_table_is_checked_with_its_evaluator(nas):
+    result = nas("check", "table=cifar10_8x8")
+    assert (result.returncode, lines(result, "✗")) == (0, []), result.stdout
+    assert "  ✓ it reports its columns after a search" in result.stdout
+
+
+def test_a_gradient_strategy_is_checked_on_its_supernet(nas):
+    result = nas("check", "strategy=gdas", "trainer.network={channels: 4, cells: 1}")
+    assert (result.returncode, lines(result, "✗")) == (0, []), result.stdout
+    assert "  ✓ alpha_step leaves the supernet's weights as they are" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "no part to check; name one of space, data, strategy, evaluator, table, executor, such as space="),
+        (["trainer=tiny"], "no part to check; name one of"),
+        (["space=good", "export=2"], "export must be true or false, got 2"),
+        (["space=good", "format=yaml"], "format must be one of table, json, got 'yaml'"),
+        (["space=goood"], "unknown space 'goood' (did you mean 'good'?)"),
+    ],
+)
+def test_wrong_words_are_one_sentence(check, words, said):
+    result = check(*words)
+    assert (result.returncode, result.stderr.count("\n"), result.stdout) == (2, 1, "")
+    assert said in result.stderr

@@ -1,0 +1,136 @@
+"""A setting that a later version adds, at its neutral value, leaves earlier work resumable and names as they were."""
+
+import json
+from types import MappingProxyType
+
+import pytest
+from conftest import steep
+
+from nas import Budget, UsageError, search
+from nas.checkpoint import load_checkpoint, save_checkpoint
+from nas.commands.search import automatic_name
+from nas.identity import identifying
+from nas.journal import journal
+from nas.selection import _check_meaning
+from nas.space import SearchSpace
+from nas.store.base import Run, check_same_run
+from nas.store.memory import MemoryStore
+from nas.strategies.evolution import RegularizedEvolution
+from nas.strategies.local_search import LocalSearch
+from nas.strategies.random import RandomSearch
+from nas.strategies.reinforce import Reinforce
+
+BEFORE = {"trainer": {"lr": 0.1}, "budget": {"trials": 3}}
+NEUTRAL = {"trainer": {"lr": 0.1, "optimizer": "sgd", "mixup": 0}, "budget": {"trials": 3, "trial_seconds": None}}
+OTHER = {"trainer": {"lr": 0.1, "optimizer": "adamw"}, "budget": {"trials": 3}}
+
+
+def test_neutral_values_of_added_settings_do_not_identify():
+    assert identifying(NEUTRAL) == BEFORE
+    assert identifying({"evaluator": NEUTRAL}) == {"evaluator": BEFORE}
+    assert identifying(NEUTRAL["trainer"], "trainer") == BEFORE["trainer"]
+    assert identifying(OTHER) == OTHER
+    assert identifying({"mixup": 0.0, "network": {"optimizer": "sgd"}}) == {
+        "mixup": 0.0,
+        "network": {"optimizer": "sgd"},
+    }
+
+
+@pytest.mark.parametrize(("stored", "wanted"), [(BEFORE, NEUTRAL), (NEUTRAL, BEFORE)])
+def test_a_run_resumes_across_versions(stored, wanted):
+    check_same_run(Run("one", 0, stored), Run("one", 0, wanted))
+    with pytest.raises(UsageError, match=r"trainer.optimizer=(unset|sgd), now it is adamw"):
+        check_same_run(Run("one", 0, stored), Run("one", 0, OTHER))
+
+
+@pytest.mark.parametrize(("stored", "wanted"), [(BEFORE, NEUTRAL), (NEUTRAL, BEFORE)])
+def test_a_search_resumes_across_versions(toy_space, stored, wanted):
+    store = MemoryStore()
+    search(toy_space, RandomSearch, steep, budget=Budget(trials=2), store=store, config=stored)
+    again = search(toy_space, RandomSearch, steep, budget=Budget(trials=3), store=store, config=wanted)
+    assert again.resumed == 2
+
+
+@pytest.mark.parametrize(("stored", "wanted"), [(BEFORE, NEUTRAL), (NEUTRAL, BEFORE)])
+def test_journals_and_checkpoints_resume_across_versions(tmp_path, stored, wanted):
+    for identity in (stored, wanted):
+        with journal(tmp_path / "runs.journal", identity, {}, ()) as opened:
+            assert opened.lines == []
+    assert json.loads((tmp_path / "runs.journal").read_text()) == stored
+    with (
+        pytest.raises(UsageError, match=r"trainer.optimizer=.*, now it is 'adamw'"),
+        journal(tmp_path / "runs.journal", OTHER, {}, ()),
+    ):
+        pass
+    save_checkpoint(tmp_path / "state.pt", stored, {"epoch": 3})
+    assert load_checkpoint(tmp_path / "state.pt", wanted)["epoch"] == 3
+
+
+def test_an_automatic_name_knows_no_neutral_values():
+    choices = {"space": "s", "strategy": "t", "data": "d"}
+    assert automatic_name({**BEFORE, "choices": choices}) == automatic_name({**NEUTRAL, "choices": choices})
+    assert automatic_name({**BEFORE, "choices": choices}) != automatic_name({**OTHER, "choices": choices})
+
+
+class Mine(SearchSpace):
+    choices = MappingProxyType({"op": ("a", "b", "c"), "act": ("x", "y")})
+
+    def build(self, architecture, task, network=None):
+        raise NotImplementedError
+
+
+EDITS = [
+    ({"op": ("b", "a", "c"), "act": ("x", "y")}, r"choices\['op'\]=\('a', 'b', 'c'\), now it is \('b', 'a', 'c'\)"),
+    ({"op": ("a", "b", "c", "d"), "act": ("x", "y")}, r"choices\['op'\]=.*, now it is \('a', 'b', 'c', 'd'\)"),
+    ({"op": ("a", "b"), "act": ("x", "y")}, r"choices\['op'\]=\('a', 'b', 'c'\), now it is \('a', 'b'\)"),
+    ({"op": ("a", "b", "z"), "act": ("x", "y")}, r"choices\['op'\]=.*, now it is \('a', 'b', 'z'\)"),
+    ({"op": ("a", "b", "c")}, r"choices\['act'\]=\('x', 'y'\), now it is unset"),
+    ({"op": ("a", "b", "c"), "act": ("x", "y"), "n": ("1",)}, r"choices\['n'\]=unset, now it is \('1',\)"),
+    ({"op": ("a", "b", "c"), "action": ("x", "y")}, r"choices\['act'\]=.*, now it is unset; with choices\['action'\]="),
+    ({"act": ("x", "y"), "op": ("a", "b", "c")}, "choices in the order op, act, now it is act, op"),
+]
+
+
+@pytest.mark.parametrize(("edited", "words"), EDITS)
+@pytest.mark.parametrize("strategy", [RandomSearch, RegularizedEvolution, Reinforce, LocalSearch])
+def test_a_run_of_edited_choices_is_refused_by_the_decision(monkeypatch, strategy, edited, words):
+    store = MemoryStore()
+    search(Mine(), strategy, steep, budget=Budget(trials=5), store=store)
+    assert search(Mine(), strategy, steep, budget=Budget(trials=6), store=store).resumed == 5
+    monkeypatch.setattr(Mine, "choices", edited)
+    with pytest.raises(UsageError, match=rf"run 'search' was started with {words}.*Choose another run="):
+        search(Mine(), strategy, steep, budget=Budget(trials=8), store=store)
+    assert len(store.trials("search")) == 6
+
+
+@pytest.mark.parametrize(("edited", "words"), EDITS[:2])
+def test_journals_and_checkpoints_of_edited_choices_are_refused(tmp_path, edited, words):
+    old = {"decisions": [[name, list(options)] for name, options in Mine.choices.items()]}
+    new = {"decisions": [[name, list(options)] for name, options in edited.items()]}
+    for identity in (old, old):
+        with journal(tmp_path / "new.journal", identity, {}, ()):
+            pass
+    with pytest.raises(UsageError, match=f"begun with {words}"), journal(tmp_path / "new.journal", new, {}, ()):
+        pass
+    for identity in ({}, new):  # one of version 0.1.0 does not say
+        with journal(tmp_path / "old.journal", identity, {}, ()):
+            pass
+    save_checkpoint(tmp_path / "new.pt", old, {})
+    with pytest.raises(UsageError, match="is of another training"):
+        load_checkpoint(tmp_path / "new.pt", new)
+    save_checkpoint(tmp_path / "old.pt", {}, {})
+    assert load_checkpoint(tmp_path / "old.pt", new) is not None
+
+
+def test_a_trial_whose_text_changed_its_meaning_is_not_retrained(monkeypatch):
+    monkeypatch.setattr(Mine, "to_text", lambda self, architecture: "-".join(map(str, architecture)))
+    monkeypatch.setattr(Mine, "from_text", lambda self, text: tuple(map(int, text.split("-"))))
+    store = MemoryStore()
+    trial = search(Mine(), RandomSearch, steep, budget=Budget(trials=1), store=store).trials[0]
+    space, run = Mine(), store.runs()[0]
+    _check_meaning(space, space.from_text(trial.text), run, trial)
+    monkeypatch.setattr(Mine, "choices", {"op": ("a", "b", "c"), "act": ("y", "x")})
+    with pytest.raises(
+        UsageError, match=r"trial 0 of run 'search' is '\d-\d', which was act=. when it was found and is"
+    ):
+        _check_meaning(Mine(), space.from_text(trial.text), run, trial)

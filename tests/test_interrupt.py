@@ -1,0 +1,52 @@
+"""Ctrl-C in the first seconds of a command, while everything is imported."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+WATCHED = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{module}":
+            sys.meta_path.remove(self)
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                for _ in range(10000):  # a handler runs between two instructions
+                    pass
+            except KeyboardInterrupt:
+                if not {swallows}:
+                    raise
+
+sys.meta_path.insert(0, Finder())
+"""
+WORDS = ["search", "strategy=random", "evaluator=table", "table=cifar10_8x8", "budget.trials=50", "progress=false"]
+
+
+@pytest.mark.parametrize(
+    ("module", "swallows"),
+    [("nas.core", False), ("nas.settings", False), ("nas.commands.search", True)],
+)
+def test_ctrl_c_while_modules_are_imported_ends_the_command(shell, tmp_path, module, swallows):
+    (tmp_path / "sitecustomize.py").write_text(WATCHED.format(module=module, swallows=swallows))
+    result = shell(*WORDS, env={"PYTHONPATH": str(tmp_path)})
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "\nnas: interrupted\n")
+    assert not (tmp_path / "nas.db").exists()
+
+
+def test_ctrl_c_that_an_import_swallows_during_a_search_ends_it(shell, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(WATCHED.format(module="torch.utils.tensorboard", swallows=True))
+    result = shell(*WORDS, env={"PYTHONPATH": str(tmp_path)})
+    assert result.returncode == 130
+    assert "interrupted; every finished trial is stored. Go on with:" in result.stderr
+
+
+def test_ctrl_c_that_is_switched_off_stays_so(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(WATCHED.format(module="nas.core", swallows=False))
+    words = ["-c", f"trap '' INT; exec {sys.executable} -m nas --version"]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    result = subprocess.run(["sh", *words], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert result.returncode == 0

@@ -1,0 +1,341 @@
+"""`nas predict` on the files that people have: photographs, drawings, archives, and names of all kinds."""
+
+import csv
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nas import UserError
+from nas import prediction as nas_prediction
+from nas.export.folder import Folder
+from nas.overrides import words
+from nas.prediction import colour, images_of, prepared
+
+FIGURE = np.array([[10, 20, 30, 40], [50, 60, 70, 80], [90, 100, 110, 120], [130, 140, 150, 255]], dtype=np.uint8)
+"""Pixels without any symmetry."""
+
+
+def folder(path, channels=1, size=4):
+    """A model whose normalisation leaves pixel values of 0 to 1 as they are."""
+    about = {
+        "cellnas_model": 1,
+        "arch": "the mean",
+        "space": {"name": "none", "settings": {}},
+        "network": {},
+        "formats": {},
+        "task": {"channels": channels, "height": size, "width": size, "classes": 2},
+        "classes": ["dark", "light"],
+        "preprocessing": {"mean": [0.0] * channels, "std": [1.0] * channels},
+    }
+    path.mkdir(exist_ok=True)
+    (path / "model.json").write_text(json.dumps(about))
+    return Folder(path, about)
+
+
+def values(model, path, **more):
+    """Pixels from 0 to 255, (H, W) of one channel or (C, H, W)."""
+    found = (prepared(model, path, **more) * 255).round().to(torch.uint8).numpy()
+    return found[0] if len(found) == 1 else found
+
+
+# How a picture is stored so that each EXIF orientation shows FIGURE (TIFF 6.0: which corner the first pixel is)
+STORED = {
+    1: FIGURE,
+    2: FIGURE[:, ::-1],
+    3: FIGURE[::-1, ::-1],
+    4: FIGURE[::-1],
+    5: FIGURE.T,
+    6: np.rot90(FIGURE),
+    7: FIGURE[::-1, ::-1].T,
+    8: np.rot90(FIGURE, -1),
+}
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize(
+    ("suffix", "options"), [("png", {}), ("webp", {"lossless": True}), ("tiff", {}), ("jpg", {"quality": 100})]
+)
+def test_a_photograph_is_labelled_as_it_is_shown(tmp_path, suffix, options, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(np.ascontiguousarray(STORED[orientation])).save(path, exif=exif.tobytes(), **options)
+    found = values(folder(tmp_path / "model"), path)
+    assert np.abs(found.astype(int) - FIGURE).max() <= (2 if suffix in ("jpg", "webp") else 0)
+
+
+def test_a_photograph_on_its_side_is_turned_before_it_is_resized(tmp_path):
+    """8 x 4 pixels, stored lying; they are the same as those of an upright file of the same picture."""
+    wide = np.repeat(FIGURE, 2, 1)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(wide).copy()).save(tmp_path / "lying.png", exif=exif.tobytes())
+    Image.fromarray(wide).save(tmp_path / "upright.png")
+    model = folder(tmp_path / "model")
+    assert np.array_equal(values(model, tmp_path / "lying.png"), values(model, tmp_path / "upright.png"))
+
+
+def test_damaged_metadata_do_not_cost_the_label(tmp_path):
+    Image.fromarray(FIGURE).save(tmp_path / "a.png", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+    assert np.array_equal(values(folder(tmp_path / "model"), tmp_path / "a.png"), FIGURE)
+
+
+def drawn_in_alpha(mode):
+    """A black square whose figure is in its alpha alone: opaque above, clear below."""
+    alpha = Image.fromarray(np.repeat([[255], [255], [0], [0]], 4, 1).astype(np.uint8))
+    black = Image.new("L", (4, 4), 0)
+    return Image.merge(mode, (*[black] * (len(mode) - 1), alpha))
+
+
+def saved(image, path, **options):
+    image.save(path, **options)
+    return path
+
+
+TRANSPARENT = {
+    "rgba.png": lambda path: saved(drawn_in_alpha("RGBA"), path),
+    "la.png": lambda path: saved(drawn_in_alpha("LA"), path),
+    "rgba.webp": lambda path: saved(drawn_in_alpha("RGBA"), path, lossless=True),
+    "rgba.tiff": lambda path: saved(drawn_in_alpha("RGBA"), path),
+    "palette.png": lambda path: saved(palette(), path, transparency=1),
+    "palette of alphas.png": lambda path: saved(palette(), path, transparency=bytes([255, 0])),
+    "palette.gif": lambda path: saved(palette(), path, transparency=1),
+    "grey with a key.png": lambda path: saved(Image.fromarray(KEY), path, transparency=7),
+    "rgb with a key.png": lambda path: saved(Image.fromarray(KEY).convert("RGB"), path, transparency=(7, 7, 7)),
+    "16 bits with a key.png": lambda path: saved(Image.fromarray(KEY.astype(np.uint16)), path, transparency=7),
+}
+KEY = np.repeat([[0], [0], [7], [7]], 4, 1).astype(np.uint8)
+
+
+def palette():
+    image = Image.new("P", (4, 4), 0)
+    image.putpalette([0, 0, 0, 90, 90, 90])
+    image.paste(1, (0, 2, 4, 4))
+    return image
+
+
+@pytest.mark.parametrize("name", TRANSPARENT)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_transparent_pixels_show_the_background(tmp_path, name, channels):
+    path = TRANSPARENT[name](tmp_path / name)
+    model = folder(tmp_path / "model", channels)
+    for background, below in (("white", 255), ("black", 0), ("#646464", 100)):
+        found = values(model, path, background=colour(background))
+        assert found[..., :2, :].tolist() == np.zeros_like(found[..., :2, :]).tolist()
+        assert set(found[..., 2:, :].ravel().tolist()) == {below}
+    if channels == 3:
+        assert values(model, path, background=colour("#ff8000"))[:, 3, 0].tolist() == [255, 128, 0]
+
+
+def test_half_transparent_pixels_are_mixed_and_opaque_ones_stay(tmp_path):
+    opaque = Image.merge("LA", (Image.fromarray(FIGURE), Image.new("L", (4, 4), 255)))
+    model = folder(tmp_path / "model")
+    assert np.array_equal(values(model, saved(opaque, tmp_path / "opaque.png")), FIGURE)
+    half = Image.new("LA", (4, 4), (0, 128))
+    assert set(values(model, saved(half, tmp_path / "half.png")).ravel().tolist()) == {127}
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        ("cmyk.jpg", Image.fromarray(FIGURE).convert("CMYK")),
+        ("cmyk.tiff", Image.fromarray(FIGURE).convert("CMYK")),
+        ("16.png", Image.fromarray(FIGURE.astype(np.uint16) * 257)),
+        ("16.tiff", Image.fromarray(FIGURE.astype(np.uint16) * 257)),
+        ("16.pgm", Image.fromarray(FIGURE.astype(np.uint16) * 257)),
+        ("one.bmp", Image.fromarray(FIGURE)),
+    ],
+)
+def test_files_of_print_and_of_measurement_are_read(tmp_path, name, image):
+    options = {"quality": 100} if name.endswith("jpg") else {}
+    found = values(folder(tmp_path / "model"), saved(image, tmp_path / name, **options))
+    assert np.abs(found.astype(int) - FIGURE).max() <= (2 if name == "cmyk.jpg" else 0)
+
+
+def test_black_and_white_is_0_and_255(tmp_path):
+    Image.fromarray(FIGURE > 99).save(tmp_path / "bits.png")
+    assert np.array_equal(values(folder(tmp_path / "model"), tmp_path / "bits.png"), (FIGURE > 99) * 255)
+
+
+def test_hidden_files_and_those_of_archives_are_no_images(tmp_path):
+    names = ("b.png", "._b.png", "c/a.JPG", "c/.trash/x.png", "__MACOSX/b.png", "Thumbs.db", "a.txt", "@eaDir/b.png")
+    for name in names:
+        path = tmp_path / ".photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    (tmp_path / ".photos" / "gone.png").symlink_to("nowhere")
+    found = [str(path.relative_to(tmp_path / ".photos")) for path in images_of(tmp_path / ".photos")]
+    assert found == ["b.png", "c/a.JPG"]  # a folder that was named counts, though it is hidden itself
+
+
+@pytest.fixture
+def predicting(nas, tmp_path, monkeypatch):
+    """`nas predict` with a model that looks at the mean; images of white, black and the figure."""
+    folder(tmp_path / "model")
+
+    def brightness(*_):
+        return lambda images: torch.stack((1 - images.mean((1, 2, 3)), images.mean((1, 2, 3))), 1) * 4
+
+    monkeypatch.setattr(nas_prediction, "runner", brightness)
+    Image.new("L", (4, 4), 255).save(tmp_path / "light.png")
+    Image.new("L", (4, 4), 0).save(tmp_path / "dark.png")
+    return lambda *more: nas("predict", "model=model", *more)
+
+
+def damaged(tmp_path):
+    """Files that cannot be read, in a folder with two that can."""
+    place = tmp_path / "pictures"
+    place.mkdir()
+    Image.new("L", (4, 4), 255).save(place / "a.png")
+    Image.new("L", (4, 4), 0).save(place / "z.png")
+    (place / "empty.png").write_bytes(b"")
+    (place / "text.jpg").write_text("no image")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)).save(place / "whole.png")
+    (place / "cut.png").write_bytes((place / "whole.png").read_bytes()[:2000])
+    (place / "whole.png").unlink()
+    Image.fromarray(FIGURE.astype(np.float32)).save(place / "float.tiff")
+    Image.new("1", (100, 100)).save(place / "huge.png")
+    return ["cut.png", "empty.png", "float.tiff", "huge.png", "text.jpg"]
+
+
+@pytest.mark.parametrize("style", ["table", "csv", "json"])
+def test_what_cannot_be_read_is_listed_at_the_end_and_the_rest_is_labelled(predicting, tmp_path, monkeypatch, style):
+    bad = damaged(tmp_path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4_500)  # Pillow's own limit takes seconds to exceed
+    done = predicting("images=pictures", f"format={style}")
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert [line.partition(" cannot be read (")[0] for line in lines] == [f"nas: pictures/{name}" for name in bad]
+    assert [line.partition("(")[2] for line in lines][1:] == [
+        "not an image)",
+        "it has pixels of mode F, expected 8 or 16 bits a channel)",
+        "it has more than 9,000 pixels)",
+        "not an image)",
+    ]
+    if style == "json":
+        found = [(one["file"], one["label"]) for one in json.loads(done.stdout)]
+    elif style == "csv":
+        found = [(row["file"], row["label"]) for row in csv.DictReader(io.StringIO(done.stdout))]
+    else:
+        found = [tuple(line.split()[:2]) for line in done.stdout.splitlines()[3:]]
+    assert found == [("pictures/a.png", "light"), ("pictures/z.png", "dark")]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_listed(predicting, tmp_path):
+    (tmp_path / "dark.png").chmod(0)
+    assert "nas: dark.png cannot be read (Permission denied)" in predicting("images=[dark.png,light.png]").stderr
+
+
+@pytest.mark.parametrize(("style", "nothing"), [("csv", "file,label,dark,light\n"), ("json", "[]\n")])
+def test_where_nothing_can_be_read_the_output_is_empty_and_valid(predicting, tmp_path, style, nothing):
+    (tmp_path / "empty.png").write_bytes(b"")
+    done = predicting("images=empty.png", f"format={style}")
+    assert (done.returncode, done.stdout) == (1, nothing)
+
+
+def test_labels_are_printed_before_the_next_batch_is_read(predicting, monkeypatch, capsys):
+    monkeypatch.setattr(nas_prediction, "BATCH", 1)
+    seen = []
+    reading = nas_prediction.prepared
+
+    def watched(model, path, background):
+        seen.append(capsys.readouterr().out)
+        return reading(model, path, background)
+
+    monkeypatch.setattr(nas_prediction, "prepared", watched)
+    last = predicting("images=[light.png,dark.png,light.png]", "format=csv").stdout
+    head, light, dark = (
+        "file,label,dark,light\n",
+        "light.png,light,0.0179862,0.982014\n",
+        "dark.png,dark,0.982014,0.0179862\n",
+    )
+    assert seen == ["", head + light, dark]
+    assert last == light
+
+
+def test_an_interruption_leaves_a_whole_document(predicting, monkeypatch):
+    monkeypatch.setattr(nas_prediction, "BATCH", 1)
+    reading = nas_prediction.prepared
+
+    def interrupted(model, path, background):
+        if path.name == "dark.png":
+            raise KeyboardInterrupt
+        return reading(model, path, background)
+
+    monkeypatch.setattr(nas_prediction, "prepared", interrupted)
+    done = predicting("images=[light.png,dark.png]", "format=json")
+    assert (done.returncode, [one["file"] for one in json.loads(done.stdout)]) == (130, ["light.png"])
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ('["a,b.png"]', ["a,b.png"]),
+        ("[a,b.png]", ["a,b.png"]),  # what a shell leaves of the line above
+        ("a,b.png", ["a,b.png"]),
+        ('"a,b.png"', ["a,b.png"]),
+        ("[light.png,a,b.png,dark.png]", ["light.png", "a,b.png", "dark.png"]),
+        ("['Doe, J.png',light.png]", ["Doe, J.png", "light.png"]),
+        ("[Doe, J.png, light.png]", ["Doe, J.png", "light.png"]),
+        ("it's.png", ["it's.png"]),
+        ("[it's.png,light.png]", ["it's.png", "light.png"]),
+        ("[1].png", ["[1].png"]),
+        ("[[1].png,light.png]", ["[1].png", "light.png"]),
+        ("(1.png", ["(1.png"]),
+        ("[(1.png,light.png]", ["(1.png", "light.png"]),
+        ("x=1.png", ["x=1.png"]),
+        ("[x=1.png, y 2.png]", ["x=1.png", "y 2.png"]),
+        ("${HOME}.png", ["${HOME}.png"]),
+        ("[${HOME}.png]", ["${HOME}.png"]),
+        ("{1}.png", ["{1}.png"]),
+        ("[2024]", ["[2024]/inside.png"]),
+    ],
+)
+def test_names_with_commas_brackets_quotes_and_signs_are_found(predicting, tmp_path, given, names):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (4, 4), 0).save(tmp_path / name)
+    done = predicting(f"images={given}", "format=json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [one["file"] for one in json.loads(done.stdout)] == names
+
+
+def test_a_name_of_two_lines_is_one_row(predicting, tmp_path):
+    Image.new("L", (4, 4), 0).save(tmp_path / "two\nlines.png")
+    assert len(predicting("images=two\nlines.png").stdout.splitlines()) == 4
+
+
+def test_a_colour_that_is_none_is_refused(predicting):
+    done = predicting("images=dark.png", "background=whitish")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert (
+        done.stderr == "nas: background=whitish is not a colour; expected a name such as white or black, or #ff8800\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("[random,reinforce(lr=0.5,seed=1)]", ["random", "reinforce(lr=0.5,seed=1)"]),
+        ('"[random,local_search]"', ["random", "local_search"]),
+        ("random, local_search", ["random", "local_search"]),
+        ("['a', \"b,c\" ,d]", ["a", "b,c", "d"]),
+        ("[]", []),
+        ("a,,b,", ["a", "b"]),
+        ("a(1,b", ["a(1", "b"]),
+    ],
+)
+def test_lists_are_parted_at_their_own_commas(text, found):
+    assert words(text) == found
+
+
+def test_an_unreadable_file_is_one_sentence(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 40)
+    with pytest.raises(UserError, match=r"a.png cannot be read \("):
+        prepared(folder(tmp_path / "model"), tmp_path / "a.png")

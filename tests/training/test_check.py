@@ -1,0 +1,402 @@
+"""The check of a network before its training: what it refuses, what it tells, and that it leaves no trace."""
+
+import random
+import warnings
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from relaxed import Planted, Signs
+from torch import nn
+
+from nas import Budget, SearchSpace, search
+from nas.core import Objective, Task, UserError
+from nas.data.digits import Digits
+from nas.evaluators.shared_weights import SharedWeights
+from nas.evaluators.training import TrainingEvaluator
+from nas.executors.inline import Inline
+from nas.network import SupportsAuxiliaryHead
+from nas.strategies.darts import DARTS as Darts
+from nas.strategies.random import RandomSearch
+from nas.supernets.gradient import GradientSearch
+from nas.tabulation import tabulate
+from nas.training.check import BadNetwork, Teller, check_network
+from nas.training.fit import TrainingFailed, fit
+from nas.training.recipe import Recipe
+from search_spaces.darts import DARTS
+from search_spaces.nasbench201 import NASBench201
+
+TASK = Task(1, 8, 8, 10)
+RECIPE = Recipe(epochs=1, threads=1)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return Digits().split().train
+
+
+class Net(nn.Module):
+    """A convolution, a mean and a linear layer; `answer` makes of its features and logits what is returned."""
+
+    def __init__(self, answer=lambda net, features, logits: logits, classes=10):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 32, 3, padding=1)
+        self.head = nn.Linear(32, classes)
+        self.answer = answer
+
+    def features(self, x):
+        return F.relu(self.stem(x)).mean((2, 3))
+
+    def forward(self, x):
+        features = self.features(x)
+        return self.answer(self, features, self.head(features))
+
+
+class Squeezed(Net):
+    def features(self, x):
+        return F.adaptive_avg_pool2d(self.stem(x), 1).squeeze()
+
+
+class Norm(nn.Module):
+    """Running statistics: as plain tensors, a non-persistent or a persistent buffer, or numbers."""
+
+    def __init__(self, channels, how="plain"):
+        super().__init__()
+        self.how = how
+        self.gain = nn.Parameter(torch.ones(1, channels, 1, 1))
+        if how == "plain":
+            self.mean = torch.zeros(1, channels, 1, 1)
+        elif how == "number":
+            self.mean = 0.0
+        elif how == "list":
+            self.mean = [torch.zeros(1, channels, 1, 1)]
+        else:
+            self.register_buffer("mean", torch.zeros(1, channels, 1, 1), persistent=how == "persistent")
+
+    def forward(self, x):
+        mean = self.mean[0] if self.how == "list" else self.mean
+        if self.training:
+            batch = x.mean((0, 2, 3), keepdim=True).detach()
+            mean = 0.9 * mean + 0.1 * (batch.mean().item() if self.how == "number" else batch)
+            if self.how == "list":
+                self.mean[0] = mean
+            else:
+                self.mean = mean
+        return self.gain * (x - mean)
+
+
+def normed(how):
+    network = Net()
+    network.stem = nn.Sequential(network.stem, Norm(32, how))
+    return network
+
+
+def half(net, features, logits):
+    return logits.half()
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (
+            Net(lambda net, x, y: (x, y)),
+            "returned a tuple of 2 tensors (4, 32), (4, 10) in training mode; a tensor (4, 10) was expected: return "
+            "only the logits",
+        ),
+        (Net(lambda net, x, y: (y, None)), "a tuple of a tensor (4, 10), None in training mode; a tensor (4, 10) was"),
+        (Net(lambda net, x, y: (y, y)), "or derive from nas.network.SupportsAuxiliaryHead"),
+        (Net(lambda net, x, y: {"logits": y}), "returned a dict with 'logits' in training mode"),
+        (Net(lambda net, x, y: None), "returned None in training mode"),
+        (Net(classes=100), "a tensor (4, 100) in training mode; a tensor (4, 10) was expected: build must take"),
+        (Net(lambda net, x, y: y.T), "returned a tensor (10, 4) in training mode"),
+        (Net(lambda net, x, y: y[:, :, None]), "a tensor (4, 10, 1) in training mode; a tensor (4, 10) was expected"),
+        (Net(lambda net, x, y: y.mean()), "returned a tensor () in training mode"),
+        (Net(lambda net, x, y: y if net.training else (y, x)), "(4, 10), (4, 32) in evaluation mode"),
+        (Squeezed(), "a tensor (10,) in evaluation mode for a batch of one image; a tensor (1, 10) was expected"),
+        (Net(half), "returned float16 logits in training mode; float32 was expected"),
+        (Net(lambda net, x, y: y.argmax(1, keepdim=True).expand(-1, 10)), "returned int64 logits"),
+        (Net(lambda net, x, y: torch.complex(y, y)), "returned complex64 logits"),
+        (Net(lambda net, x, y: y.detach()), "depend on none of its parameters in training mode"),
+        (nn.Sequential(nn.Flatten(), nn.Flatten()), "has no trainable parameters"),
+        ({"layer": nn.Linear(64, 10)}, "build returned a dict with 'layer'; expected a torch.nn.Module"),
+        (None, "build returned None; expected a torch.nn.Module"),
+    ],
+)  # fmt: skip
+def test_what_does_not_give_logits_is_one_sentence(images, network, said):
+    with pytest.raises(BadNetwork) as refused:
+        check_network(network, images, TASK, RECIPE)
+    assert said in refused.value.message
+    assert "\n" not in refused.value.message
+    assert refused.value.kind == "bad_network"
+
+
+def test_a_network_that_needs_larger_images_is_told_with_the_size_of_the_images(images):
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(8), nn.Flatten(), nn.Linear(4, 10))
+    with pytest.raises(BadNetwork, match=r"fails in training mode on 4 images of 1x8x8: RuntimeError: .*too small"):
+        check_network(network, images, TASK, RECIPE)
+
+
+class FailsIn(Net):
+    def __init__(self, mode):
+        super().__init__()
+        self.mode = mode
+
+    def forward(self, x):
+        if self.mode == ("training" if self.training else "evaluation"):
+            raise KeyError("gone")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("mode", ["training", "evaluation"])
+def test_a_forward_that_raises_is_told_with_mode_and_line(images, mode):
+    with pytest.raises(
+        BadNetwork, match=rf"fails in {mode} mode on 4 images of 1x8x8: KeyError: 'gone' \(test_check.py:"
+    ):
+        check_network(FailsIn(mode), images, TASK, RECIPE)
+
+
+@pytest.mark.parametrize(("value", "word"), [(float("nan"), "NaN"), (float("inf"), "infinite")])
+def test_logits_that_are_not_finite_before_the_first_step_are_told(images, value, word):
+    with pytest.raises(
+        TrainingFailed, match=f"logits of the network are {word} for the first training images"
+    ) as failed:
+        check_network(Net(lambda net, x, y: y + value), images, TASK, RECIPE)
+    assert failed.value.kind == "not_finite"
+
+
+def test_a_declared_auxiliary_head_gives_a_pair_in_training_mode_only(images):
+    class Headed(Net, SupportsAuxiliaryHead):
+        def __init__(self, answer):
+            super().__init__(answer)
+            self.auxiliary = nn.Linear(32, 10)
+
+    check_network(Headed(lambda net, x, y: (y, net.auxiliary(x)) if net.training else y), images, TASK, RECIPE)
+    for answer, said in (
+        (
+            lambda net, x, y: y,
+            r"returned a tensor \(4, 10\) in training mode; a pair of tensors \(4, 10\) was expected",
+        ),
+        (lambda net, x, y: (y, x), r"a tuple of 2 tensors \(4, 10\), \(4, 32\) in training mode; a pair"),
+        (lambda net, x, y: (y, net.auxiliary(x)), r"\(4, 10\), \(4, 10\) in evaluation mode; a tensor"),
+    ):
+        with pytest.raises(BadNetwork, match=said):
+            check_network(Headed(answer), images, TASK, RECIPE)
+
+
+def test_a_network_that_was_given_before_is_refused(images):
+    network = Net()
+    check_network(network, images, TASK, RECIPE)
+    with pytest.raises(BadNetwork, match=r"whose parameter stem.weight belongs to one that it returned before"):
+        check_network(network, images, TASK, RECIPE)
+    other = Net()
+    other.head = network.head
+    with pytest.raises(BadNetwork, match=r"whose parameter head.weight belongs to one that it returned before"):
+        check_network(other, images, TASK, RECIPE)
+    frozen = Net()
+    frozen.backbone = nn.Linear(3, 3).requires_grad_(False)
+    check_network(frozen, images, TASK, RECIPE)
+    another = Net()
+    another.backbone = frozen.backbone
+    check_network(another, images, TASK, RECIPE)
+
+
+def test_what_only_works_in_contiguous_memory_is_left_to_the_training(images):
+    class Viewing(Net):
+        def forward(self, x):
+            return self.head(self.stem(x).view(x.size(0), -1)[:, :32])
+
+    assert check_network(Viewing(), images, TASK, RECIPE).lost == ()
+
+
+def test_bfloat16_logits_and_more_classes_than_images_pass(images):
+    check_network(Net(), images, TASK, Recipe(epochs=1, precision="bf16"))
+    check_network(Net(classes=3), images, Task(1, 8, 8, 3), RECIPE)
+    check_network(Net(classes=4), images, Task(1, 8, 8, 4), RECIPE)
+
+
+def test_lazy_modules_take_their_sizes_first(images):
+    network = nn.Sequential(nn.Flatten(), nn.LazyLinear(32), nn.Linear(32, 10))
+    assert check_network(network, images, TASK, RECIPE).parameters == 4
+    assert network[1].weight.shape == (32, 64)
+
+
+# --- findings ----------------------------------------------------------------------------------------------------
+
+
+def test_parameters_without_a_gradient_are_named(images):
+    network = Net()
+    network.unused = nn.Linear(3, 3)
+    network.frozen = nn.Linear(3, 3).requires_grad_(False)
+    findings = check_network(network, images, TASK, RECIPE)
+    assert findings.without_gradient == ("unused.weight", "unused.bias")
+    assert findings.parameters == 6
+
+
+def test_a_layer_that_is_skipped_at_random_is_not_without_a_gradient(images):
+    class Sometimes(Net):
+        def forward(self, x):
+            self.turn = getattr(self, "turn", 0) + 1
+            features = self.features(x)
+            return self.head(features) if self.turn == 3 else features[:, :10]
+
+    assert check_network(Sometimes(), images, TASK, RECIPE, draws=3).without_gradient == ()
+    assert check_network(Sometimes(), images, TASK, RECIPE).without_gradient == ("head.weight", "head.bias")
+
+
+@pytest.mark.parametrize(
+    ("how", "lost"),
+    [
+        ("plain", ("stem.1.mean",)),
+        ("transient", ("stem.1.mean",)),
+        ("number", ("stem.1.mean",)),
+        ("list", ("stem.1.mean[0]",)),
+        ("persistent", ()),
+    ],
+)
+def test_state_that_no_checkpoint_holds_is_named(images, how, lost):
+    assert check_network(normed(how), images, TASK, RECIPE).lost == lost
+
+
+def test_an_average_of_weights_needs_all_state_in_the_state_dict(images):
+    with pytest.raises(BadNetwork, match=r"trainer.ema=0.9: .* outside of its state_dict \(stem.1.mean\)"):
+        check_network(normed("plain"), images, TASK, Recipe(epochs=1, ema=0.9))
+
+
+def test_what_a_network_only_remembers_is_not_lost(images):
+    class Remembering(Net):
+        def features(self, x):
+            self.last, self.calls = super().features(x), getattr(self, "calls", 0) + 1
+            return self.last
+
+    assert check_network(Remembering(), images, TASK, RECIPE).lost == ()
+
+
+def test_logits_that_depend_on_the_other_images_are_found(images):
+    findings = check_network(Net(lambda net, x, y: y - y.mean(0)), images, TASK, RECIPE)
+    assert findings.batch_dependent
+    assert not check_network(Net(), images, TASK, RECIPE).batch_dependent
+    drawing = Net(lambda net, x, y: y + torch.rand_like(y))
+    assert not check_network(drawing, images, TASK, RECIPE).batch_dependent
+
+
+def test_findings_are_told_once_and_a_dead_operation_of_one_architecture_never(images):
+    space, teller = NASBench201(4, 1), Teller()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for text in (
+            "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+|avg_pool_3x3~0|avg_pool_3x3~1|none~2|",
+            "|none~0|+|avg_pool_3x3~0|nor_conv_3x3~1|+|skip_connect~0|avg_pool_3x3~1|none~2|",
+            "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+|avg_pool_3x3~0|avg_pool_3x3~1|none~2|",
+        ):
+            findings = check_network(space.build(space.from_text(text), TASK), images, TASK, RECIPE)
+            assert findings.without_gradient
+            teller.take(findings)
+    teller = Teller()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(5):
+            network = normed("plain")
+            network.unused = nn.Linear(3, 3)
+            teller.take(check_network(network, images, TASK, RECIPE))
+    sentences = [str(warning.message) for warning in told]
+    assert len(sentences) == 2
+    assert "outside of its state_dict (stem.1.mean)" in sentences[0]
+    assert "2 of 7 parameters" in sentences[1]
+    assert "unused.weight, unused.bias" in sentences[1]
+
+
+# --- no trace ----------------------------------------------------------------------------------------------------
+
+
+def generators():
+    return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_the_check_leaves_no_trace(images, channels_last):
+    class Drawing(Net):
+        def __init__(self):
+            super().__init__()
+            self.bn = nn.BatchNorm2d(32)
+            self.own = torch.Generator().manual_seed(3)
+            self.steps, self.log = 0, []
+
+        def features(self, x):
+            self.steps += 1
+            self.log.append(random.random() + np.random.rand())
+            noise = torch.rand(1, generator=self.own)
+            return F.dropout(self.bn(self.stem(x)) + noise, 0.5, self.training).mean((2, 3))
+
+    network = Drawing()
+    network.eval()
+    network.stem.train()
+    strides = {name: value.stride() for name, value in network.named_parameters()}
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    own, before = network.own.get_state().tolist(), generators()
+    check_network(network, images, TASK, Recipe(epochs=1, channels_last=channels_last))
+    assert generators() == before
+    assert network.own.get_state().tolist() == own
+    assert (network.steps, network.log, network.training, network.stem.training) == (0, [], False, True)
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    assert all(value.grad is None and value.stride() == strides[name] for name, value in network.named_parameters())
+
+
+def test_a_training_after_the_check_is_the_training_without_it(images):
+    space = DARTS(channels=4, cells=3)
+    part, recipe, metrics = images.first(40), Recipe(epochs=1, batch_size=20, lr=0.05, threads=1), []
+    for checked in (False, True):
+        torch.manual_seed(0)
+        network = space.build(space.from_text("DARTS_V2"), TASK)
+        if checked:
+            assert check_network(network, part, TASK, recipe).without_gradient == ()
+        metrics.append(fit(network, part, part, recipe, seed=0, report=lambda _metrics: None))
+    assert metrics[0] == metrics[1]
+
+
+# --- where it is asked ---------------------------------------------------------------------------------------------
+
+
+class Spoilt(SearchSpace):
+    """Of the first option the network returns its features too."""
+
+    choices = MappingProxyType({"answer": ("both", "logits")})
+
+    def build(self, architecture, task, network=None):
+        both = architecture[0] == 0
+        return Net(lambda net, x, y: (x, y) if both else y)
+
+
+def test_in_a_search_a_bad_network_fails_its_trial():
+    recipe = Recipe(epochs=1, train_images=20, valid_images=20, threads=1)
+    evaluator = TrainingEvaluator(Spoilt(), Digits(), recipe)
+    result = search(Spoilt(), RandomSearch, evaluator, budget=Budget(trials=4), seed=1, duplicates="retrain")
+    kinds = {trial.text: (trial.status, trial.error_kind) for trial in result.trials}
+    assert kinds == {"answer=both": ("failed", "bad_network"), "answer=logits": ("completed", None)}
+    failed = next(trial for trial in result.trials if not trial.completed)
+    assert failed.error.startswith("the network returned a tuple of 2 tensors (4, 32), (4, 10) in training mode")
+
+
+def test_a_tabulation_ends_before_it_trains_a_bad_network(tmp_path):
+    recipe = Recipe(epochs=1, train_images=20, valid_images=20, threads=1)
+    with pytest.raises(UserError, match=r"arch=answer=both: the network returned a tuple of 2 tensors"):
+        tabulate(Spoilt(), {}, Digits(), recipe, path=tmp_path / "a.journal", executor=Inline(), report=lambda *_: None)
+
+
+class Relaxed(Planted):
+    def supernet(self, task, network=None):
+        made = super().supernet(task, network)
+        forward = made.forward
+        made.forward = lambda images, probs, every=False: (images, forward(images, probs, every))
+        return made
+
+
+def test_a_supernet_that_returns_something_else_is_refused_before_the_first_step():
+    recipe = Recipe(epochs=1, batch_size=64, crop=0.0, flip=False, threads=1)
+    strategy = Darts(space=Relaxed(), objective=Objective(), epochs=1)
+    said = r"the supernet returned a tuple of 2 tensors \(4, 1, 2, 2\), \(4, 2\) in training mode; a tensor \(4, 2\)"
+    with pytest.raises(UserError, match=f"the search on the supernet failed: {said}"):
+        GradientSearch(Relaxed(), Signs(), recipe)(strategy, 0, 0, "cpu", lambda *_: None)
+    with pytest.raises(UserError, match=f"the training of the shared weights failed: {said}"):
+        SharedWeights(Relaxed(), Signs(), recipe).prepare("cpu")
