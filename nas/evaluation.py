@@ -20,12 +20,14 @@ from nas.core import (
     Objective,
     Preparable,
     Proposal,
+    Trial,
     TrialFailed,
     UsageError,
     UserError,
     located,
 )
 from nas.data.lock import locked_test_set
+from nas.metrics import UNCOUNTED, uncounted
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,12 @@ class Evaluation:
             )
         if not math.isfinite(metrics[name]):
             raise TrialFailed("not_finite", f"{name} is {metrics[name]}; expected a finite number")
+        if name == "flops" and uncounted(metrics):
+            raise TrialFailed(
+                "uncounted",
+                f"objective.metric=flops, but {', '.join(uncounted(metrics))} cannot be counted; register a formula "
+                "with torch.utils.flop_counter.register_flop_formula, or choose another objective.metric",
+            )
         if "simulated_seconds" in metrics:
             _cost("simulated_seconds", metrics["simulated_seconds"])
 
@@ -172,6 +180,19 @@ def architecture_metrics(evaluator: DescribesArchitecture, architecture: Archite
         return plain(evaluator.architecture_metrics(architecture))
     except TrialFailed as failure:
         raise UsageError(failure.message) from None
+
+
+def redescribed(earlier: Trial, evaluator: Evaluator, architecture: Architecture) -> dict[str, float]:
+    """Metrics of an architecture of the class of an earlier trial, with its own in place of those that are not shared.
+
+    Raises:
+        UsageError: as `architecture_metrics`.
+    """
+    metrics = dict(earlier.metrics)
+    if architecture == earlier.proposal.architecture or not isinstance(evaluator, DescribesArchitecture):
+        return metrics
+    shared = {name: value for name, value in metrics.items() if not name.startswith(UNCOUNTED)}
+    return shared | architecture_metrics(evaluator, architecture)
 
 
 def _brief(value: object) -> str:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from nas import interrupt
 from nas.core import (
     DeclaresMinimized,
-    DescribesArchitecture,
     Evaluator,
     Learns,
     Listener,
@@ -28,7 +27,7 @@ from nas.core import (
     WatchesEpochs,
     located,
 )
-from nas.evaluation import Outcome, architecture_metrics
+from nas.evaluation import Outcome, redescribed
 from nas.executors.base import Died, Executor
 from nas.executors.inline import Inline
 from nas.supernet import GradientStrategy, SearchesSupernets, SupernetSearch
@@ -66,15 +65,12 @@ class Plan(NamedTuple):
 
 def reused(plan: Plan, earlier: Trial, evaluator: Evaluator) -> Trial:
     """The trial of a plan whose class was evaluated before: it has that result at no cost."""
-    architecture, metrics = plan.proposal.architecture, dict(earlier.metrics)
-    if architecture != earlier.proposal.architecture and isinstance(evaluator, DescribesArchitecture):
-        metrics |= architecture_metrics(evaluator, architecture)
     return replace(
         earlier,
         number=plan.number,
         proposal=plan.proposal,
         text=plan.text,
-        metrics=metrics,
+        metrics=redescribed(earlier, evaluator, plan.proposal.architecture),
         seconds=0.0,
         cost={},
         reused_from=earlier.number,

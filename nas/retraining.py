@@ -103,7 +103,7 @@ def retrain(
     target = folder(hashlib.blake2b(key.encode(), digest_size=4).hexdigest()).absolute()
     earlier = _earlier(store, target, key)
     if earlier is not None:
-        return _linked(store, earlier, subject), False
+        return order.recounted(_linked(store, earlier, subject)), False
     about = {"arch": text, "seed": seed, **protocol, "device": order.device.type}
     keeper = _Keeper(target.parent / f"{target.name}.partial.pt", about)
     check_folder(target)
@@ -186,6 +186,12 @@ class _Order:
             **({"tested": "best", "validate_every": self.recipe.validate_every} if self.tested == "best" else {}),
         }
 
+    def recounted(self, earlier: Retraining) -> Retraining:
+        """A stored retraining with parameters and FLOPs as they are counted now; earlier versions missed some work."""
+        with torch.random.fork_rng(devices=()):
+            network = self.subject.space.build(self.subject.architecture, self.data.task, self.sizes)
+            return replace(earlier, metrics={**earlier.metrics, **count.architecture(network, self.data.task)})
+
     def train(
         self, test: Images, keeper: _Keeper, report: Callable[[Mapping[str, float]], None]
     ) -> tuple[nn.Module, dict[str, dict[str, Any]], dict[str, float]]:
@@ -198,7 +204,7 @@ class _Order:
         with configured(device, recipe), memory_guard():
             torch.manual_seed(self.seed)
             network = self.build()
-            counts = {"parameters": count.parameters(network), "flops": count.flops(network, task)}
+            counts = count.architecture(network, task)
             train = (split.train if self.validate else split.whole()).first(recipe.train_images).to(device)
             valid = split.valid.first(recipe.valid_images).to(device) if self.validate else None
             best = Best() if self.validate else None

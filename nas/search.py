@@ -50,6 +50,7 @@ from nas.plan import (
     with_search,
 )
 from nas.randomness import TrialRandom, training_seed
+from nas.recount import check_counts
 from nas.resume import ASKED_AGAIN, check_look_alikes, check_stored_texts, warn_of_another_course, warn_of_changes
 from nas.space import SearchSpace, recorded_choices
 from nas.store.base import Run, RunRecord, Store, check_run_name
@@ -157,6 +158,7 @@ def search(
         if alike and record.trials:
             check_look_alikes(alike, record, unnamed=unnamed)
         warn_of_changes(record, spec.environment)
+        check_counts(record, evaluator)
         check_sound(run, record.trials, record.run.config)
         asks_again = isinstance(evaluator, AnswersEveryQuery) and evaluator.answers_every_query
         reuse = duplicates == "reuse" and not asks_again

@@ -21,13 +21,14 @@ from typing import Any
 
 import torch
 
-from nas.core import Architecture, UsageError, UserError
+from nas.core import Architecture, Metrics, UsageError, UserError
 from nas.data.dataset import DataSet, Images
 from nas.environment import environment
 from nas.executors.base import Died, Executor, each
 from nas.identity import DECISIONS
 from nas.journal import journal
 from nas.randomness import training_seed
+from nas.recount import check_flops
 from nas.space import SearchSpace, parse, recorded_choices
 from nas.training import count
 from nas.training.check import BadNetwork, Teller, check_network
@@ -94,10 +95,7 @@ class Trainer:
                 torch.manual_seed(training.seed)
                 network = self.space.build(training.architecture, self.data.task, sizes)
                 self._teller.take(check_network(network, train, self.data.task, recipe))
-                found: dict[str, Any] = {
-                    "parameters": count.parameters(network),
-                    "flops": count.flops(network, self.data.task),
-                }
+                found: dict[str, Any] = dict(count.architecture(network, self.data.task))
                 clock = _clock(place)
                 started = clock()
                 found |= fit(network.to(place), train, valid, recipe, seed=training.seed, report=_silent)
@@ -110,6 +108,12 @@ class Trainer:
         if not math.isfinite(found["test_loss"]):
             return {"failed": f"test loss is {found['test_loss']}"}
         return found
+
+
+def _counted(space: SearchSpace, architecture: Architecture, data: DataSet, recipe: Recipe) -> Metrics:
+    with torch.random.fork_rng(devices=()):
+        network = space.build(architecture, data.task, space.known_sizes(recipe.network))
+        return count.architecture(network, data.task)
 
 
 def tabulate(
@@ -164,6 +168,12 @@ def tabulate(
                 )
         # what failed for want of memory or time may do better this time
         done = {(line["canonical"], line["repeat"]): line for line in opened.lines if "failed" not in line}
+        check_flops(
+            f"the journal {path}",
+            [(line["arch"], space.from_text(line["arch"]), line) for line in done.values()],
+            lambda architecture: _counted(space, architecture, data, recipe),
+            "choose another out=",
+        )
         todo = deque(training for training in plan if (training.canonical, training.repeat) not in done)
         planned, before = len(plan), len(plan) - len(todo)
         report(before, planned, {})

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-CORE, SPACE = {"nas.core"}, {"nas.core", "nas.space"}
+CORE, SPACE = {"nas.core", "nas.metrics"}, {"nas.core", "nas.metrics", "nas.space"}
 INTERRUPT = "nas.interrupt"
 ALLOWED = {
     "nas.core": set(),
+    "nas.metrics": set(),
     "nas.graph": set(),
     "nas.space": {*CORE, "nas.graph"},
     "nas.drawing": {*CORE, "nas.files", "nas.graph"},
@@ -35,6 +36,7 @@ ALLOWED = {
     "nas.plan": {*CORE, INTERRUPT, "nas.evaluation", "nas.executors", "nas.supernet"},
     "nas.data": CORE,
     "nas.training": {*CORE, "nas.data", "nas.network"},
+    "nas.recount": {*CORE, "nas.evaluation", "nas.store"},
     "nas.tables": {*SPACE, "nas.files"},
     "nas.evaluators": {
         *SPACE,
@@ -81,6 +83,7 @@ ALLOWED = {
         "nas.identity",
         "nas.plan",
         "nas.randomness",
+        "nas.recount",
         "nas.resume",
         "nas.store",
         "nas.supernet",
@@ -107,6 +110,7 @@ ALLOWED = {
         "nas.identity",
         "nas.journal",
         "nas.randomness",
+        "nas.recount",
         "nas.training",
     },
     "nas.retraining": {*SPACE, "nas.checkpoint", "nas.data", "nas.files", "nas.store", "nas.training"},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nas.core import Architecture, Task, UserError, one_of
+from nas.metrics import UNCOUNTED, uncounted
 from nas.output import print_json
 from nas.selection import named_architecture
 from nas.space import parse, recorded_choices
@@ -67,13 +68,17 @@ def _architecture(space: SearchSpace, architecture: Architecture, task: Task, de
             network = space.build(architecture, task).to(device)
     except TrainingFailed as failure:
         raise UserError(f"the network cannot be built: {failure.message}") from None
+    counts = count.architecture(network, task)
+    missing = uncounted(counts)
     return {
         "text": space.to_text(architecture),
         "decisions": dict(zip(space.choices, space.options(architecture), strict=True)),
         "indices": list(architecture),
         "canonical": space.canonical(architecture),
-        "params": count.parameters(network),
-        "flops": count.flops(network, task),
+        "params": counts["parameters"],
+        "flops": counts["flops"],
+        # operators without a formula, with their calls: their work is not in flops
+        **({"uncounted": {name: counts[f"{UNCOUNTED}{name}"] for name in missing}} if missing else {}),
         "network": {size: getattr(space, size, None) for size in space.network_sizes},
         "task": f"{task.channels}x{task.height}x{task.width}, {task.classes} classes",
     }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nas.core import NOT_IN_TABLE, UsageError, one_of, whole_number
+from nas.metrics import uncounted
 from nas.output import amount, counted, print_json, print_table
 from nas.store.base import Retraining
 from nas.store.leaderboard import Entry, epochs, leaderboard, protocol_words, recipe_key, retrained_row, without_trial
@@ -67,7 +68,8 @@ def show(entries: Sequence[Entry], *, several: bool) -> None:
         row += [_test(entry, recipes)] if tests else []
         length, simulated = epochs(entry.run, trial), trial.metrics.get("simulated_seconds")
         row += ["" if length is None else str(length)]
-        row += [amount(trial.metrics.get("parameters")), amount(trial.metrics.get("flops"))]
+        partial = "+" if uncounted(trial.metrics) else ""
+        row += [amount(trial.metrics.get("parameters")), amount(trial.metrics.get("flops")) + partial]
         row += ["" if simulated is None else f"{simulated:.1f}"]
         row += [
             f"reused {trial.reused_from}" if trial.reused_from is not None else f"{trial.seconds:.1f}",
@@ -84,6 +86,9 @@ def show(entries: Sequence[Entry], *, several: bool) -> None:
     for recipe in recipes:
         mark = f"@{recipe}" if len(recipes) > 1 else "test_accuracy"
         print(f"{mark}: retrained on {_recipe_words(tests[recipe])}.")
+    missing = sorted({name for entry in entries for name in uncounted(entry.trial.metrics)})
+    if missing:
+        print(f"+: FLOPs without the work of {', '.join(missing)} (no formula).")
     if any(entry.trial.reused_from is not None for entry in entries):
         print("reused N: the result of trial N, which computes the same function.")
     for entry in entries:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from nas import interrupt
 from nas.core import UsageError, one_of, whole_number
 from nas.listeners.tensorboard import draw_curve
+from nas.metrics import uncounted
 from nas.output import amount, counted, print_json, run_folder
 from nas.retraining import CHECKPOINT, Subject, retrain
 from nas.selection import Selection, selected
@@ -144,6 +145,8 @@ def _report(retraining: Retraining, new: bool, epochs: int, out: str | None) -> 
     if "valid_accuracy" in metrics:
         print(f"valid accuracy {metrics['valid_accuracy']:.4f}")
     print(f"parameters     {amount(metrics['parameters'])}")
+    without = f", without {', '.join(uncounted(metrics))} (no formula)" if uncounted(metrics) else ""
+    print(f"FLOPs          {amount(metrics['flops'])}{without}")
     print(f"seconds        {retraining.seconds:.1f}")
     print(f"checkpoint     {_near(Path(retraining.folder) / CHECKPOINT)}")
 

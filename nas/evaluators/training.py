@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 
 from nas.core import Architecture, Context, Metrics, Proposal, TrialFailed, UserError
 from nas.data.dataset import DataSet, Images, Split
@@ -23,7 +22,8 @@ class TrainingEvaluator:
     """Trains each proposal from scratch on the training part and validates it on the other.
 
     Metrics of a trial: `valid_accuracy` (fraction 0-1), `valid_loss`, `train_loss` (nats), `parameters` and `flops`
-    (multiply-accumulates an image). Measured cost: `peak_memory_mb` (MiB; of the process on a CPU).
+    (multiply-accumulates an image), with `uncounted:NAME` for each operator whose work is not in it. Measured cost:
+    `peak_memory_mb` (MiB; of the process on a CPU).
 
     Args:
         space: builds the networks.
@@ -63,7 +63,7 @@ class TrainingEvaluator:
     def architecture_metrics(self, architecture: Architecture) -> Metrics:
         """`parameters` and `flops` of the network that would be trained."""
         with torch.random.fork_rng(devices=()):
-            return self._counts(self.space.build(architecture, self.data.task, self.network))
+            return count.architecture(self.space.build(architecture, self.data.task, self.network), self.data.task)
 
     def __call__(self, proposal: Proposal, context: Context) -> Metrics:
         if self._parts is None:
@@ -78,7 +78,7 @@ class TrainingEvaluator:
                 torch.manual_seed(context.seed)
                 network = self.space.build(proposal.architecture, self.data.task, self.network)
                 self._teller.take(check_network(network, train, self.data.task, recipe))
-                metrics = self._counts(network)
+                metrics = count.architecture(network, self.data.task)
                 metrics |= fit(network.to(device), train, valid, recipe, seed=context.seed, report=context.report)
         except TrainingFailed as failure:
             raise TrialFailed(failure.kind, failure.message) from None
@@ -89,9 +89,6 @@ class TrainingEvaluator:
     def __getstate__(self) -> dict[str, Any]:
         """Without the images: each process loads its own."""
         return self.__dict__ | {"_split": None, "_parts": None}
-
-    def _counts(self, network: nn.Module) -> dict[str, float]:
-        return {"parameters": count.parameters(network), "flops": count.flops(network, self.data.task)}
 
     def _the_split(self) -> Split:
         if self._split is None:

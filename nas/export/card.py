@@ -16,6 +16,7 @@ from nas.environment import environment, processor
 from nas.export import folder as exported
 from nas.export.check import Checked
 from nas.export.model import Model
+from nas.metrics import uncounted
 from nas.output import amount, counted, milliseconds
 from nas.store.base import Retraining
 from nas.training import count
@@ -35,6 +36,7 @@ def about(
         repeats: retrainings of the same architecture with the same recipe and other seeds, its own among them.
     """
     name, settings = model.data
+    counts = count.architecture(model.network, model.task)
     return {
         "cellnas_model": exported.VERSION,
         "arch": model.text,
@@ -46,8 +48,9 @@ def about(
         "preprocessing": {"scale": 255, "mean": list(model.images.mean), "std": list(model.images.std)},
         "data": {"name": name, "settings": dict(settings), "split": model.split},
         "trained": None if model.retraining is None else _trained(model.retraining, repeats),
-        "parameters": count.parameters(model.network),
-        "flops": count.flops(model.network, model.task),
+        "parameters": counts["parameters"],
+        "flops": counts["flops"],
+        "uncounted": uncounted(counts),
         "images": len(model.images),
         "original": {"accuracy": original.accuracy, "latency_ms": dict(original.latency)},
         "formats": {form: _form(checked) for form, checked in forms.items()},
@@ -104,7 +107,7 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
         "|---|---|",
         f"| search space | {facts['space']['name']}: {_listed({**facts['space']['settings'], **facts['network']})} |",
         f"| parameters | {amount(facts['parameters'])} ({facts['parameters']:,}) |",
-        f"| FLOPs (multiply-accumulates) | {amount(facts['flops'])} |",
+        f"| FLOPs (multiply-accumulates) | {amount(facts['flops'])}{_missing(facts)} |",
         f"| images | {size}; pixel values 0-255 are divided by 255, less the mean ({_numbers(given['mean'])}), divided "
         f"by the standard deviation ({_numbers(given['std'])}); `nas predict` averages files that are a whole number "
         "of times as large, and resizes others bilinearly |",
@@ -130,6 +133,10 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
     ]
     lines += ["", *_usage(facts), "## Made by", "", "```bash", *facts["commands"].values(), "```", ""]
     return "\n".join(lines)
+
+
+def _missing(facts: Mapping[str, Any]) -> str:
+    return f", without the work of {', '.join(facts['uncounted'])} (no formula)" if facts["uncounted"] else ""
 
 
 def _headline(facts: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from nas.core import UserError
 from nas.files import replacing
+from nas.metrics import uncounted
 
 AVERAGED = {
     "valid_accuracy": 6,
@@ -97,6 +98,7 @@ def _yaml(found: Mapping[str, Any], out: Path, classes: int, data: str, data_set
     images = [
         f"{recipe[key] or 'all'} {word}" for key, word in (("train_images", "training"), ("valid_images", "validation"))
     ]
+    missing = sorted({name for line in found["trainings"] for name in uncounted(line)})
     clock = "processor seconds" if found["device"] == "cpu" else "seconds"
     made_by = f"torch {environment.get('torch')}, {environment.get('machine')}, {found['device']}"
     lines: Sequence[str] = (
@@ -108,6 +110,7 @@ def _yaml(found: Mapping[str, Any], out: Path, classes: int, data: str, data_set
         "# 0-1, losses mean cross-entropy in nats. A name without a number is the mean over the seeds of the class,",
         f"# _0, _1 … are single trainings ({seeds} at most). seconds: {clock} of a training with its validation;",
         "# parameters and flops (multiply-accumulates) are those of the architecture in the row.",
+        *([f"# flops are without the work of {', '.join(missing)} (no formula)."] if missing else []),
         "defaults:",
         f"  - override /space: {space}",
         f"  - override /data: {data}",

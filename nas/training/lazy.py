@@ -1,0 +1,44 @@
+"""Lazy modules: their sizes are known after one forward, and nothing can be counted or optimised before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+
+def materialize(network: nn.Module, image: Sequence[int]) -> None:
+    """Initialise the lazy modules of a network, if any, by running it on blank images.
+
+    Draws their initial values from torch's global random numbers, as the space's `build` draws all others. The network
+    is run in evaluation mode, and where that leaves something uninitialised (an auxiliary head), in training mode.
+
+    Args:
+        image: Shape (C, H, W).
+    """
+    lazy = [module for module in network.modules() if _uninitialized(module)]
+    if not lazy:
+        return
+    device = next(
+        (t.device for t in (*network.parameters(), *network.buffers()) if not is_lazy(t)), torch.device("cpu")
+    )
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        with torch.no_grad():
+            for training in (False, True):
+                if any(map(_uninitialized, lazy)):
+                    network.train(training)
+                    network(torch.zeros(2, *image, device=device))
+    finally:
+        for module, training in modes:
+            module.training = training
+    for module in lazy:
+        if isinstance(module, nn.modules.batchnorm._NormBase):
+            module.reset_running_stats()  # blank images are no statistics
+
+
+def _uninitialized(module: nn.Module) -> bool:
+    own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+    return any(map(is_lazy, own))
