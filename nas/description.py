@@ -80,9 +80,3 @@ def _look_alike_functions(part: Any) -> list[str]:
         return [f"a lambda of {part.__module__}"]
     made = "<locals>" in part.__qualname__ and (part.__defaults__ or part.__kwdefaults__)
     return [f"the function {part.__qualname__}, which keeps values"] if part.__closure__ or made else []
-
-
-def jsonable(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as a store gives them back, so that they can be compared with stored ones."""
-    found: dict[str, Any] = json.loads(json.dumps(tree, default=describe))
-    return found
