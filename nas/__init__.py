@@ -25,6 +25,7 @@ from nas.core import (
     UsageError,
     UserError,
 )
+from nas.facts import describe
 from nas.search import SearchResult, search
 from nas.space import SearchSpace
 
@@ -47,5 +48,6 @@ __all__ = [
     "TrialFailed",
     "UsageError",
     "UserError",
+    "describe",
     "search",
 ]

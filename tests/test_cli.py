@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 from conftest import ARCH, QUICK, rows
 
+from nas import UsageError, describe
+from nas.data.digits import Digits
+from search_spaces.nasbench201 import NASBench201
+
 
 def test_describe_counts_for_cifar_images_unless_data_are_given(nas):
     facts = json.loads(nas("describe", "space=nasbench201", f"arch={ARCH}", "format=json").stdout)
@@ -21,6 +25,32 @@ def test_describe_counts_for_cifar_images_unless_data_are_given(nas):
     small = json.loads(nas("describe", f"arch={ARCH}", "data=digits", "space.channels=8", "format=json").stdout)
     assert small["params"] < facts["params"]
     assert small["task"] == "1x8x8, 10 classes"
+
+
+def test_describe_in_python_gives_what_the_command_gives(nas):
+    said = json.loads(nas("describe", f"arch={ARCH}", "data=digits", "space.channels=8", "format=json").stdout)
+    space = NASBench201(channels=8)
+    assert describe(space, ARCH, Digits.task) == said
+    assert describe(space, space.from_text(ARCH), Digits.task) == said
+    assert describe(space, ARCH, network={"channels": 4})["network"] == {"channels": 4, "cells": 5}
+    with pytest.raises(UsageError, match="is not a NAS-Bench-201 string"):
+        describe(space, "nonsense")
+
+
+def test_describe_takes_a_file_with_an_architecture_a_line(nas, tmp_path):
+    other = ARCH.replace("avg_pool_3x3", "none")
+    (tmp_path / "cells.txt").write_text(f"# two cells\n{ARCH}\n\n{other}\n")
+    found = json.loads(nas("describe", "arch=cells.txt", "format=json").stdout)
+    assert [one["text"] for one in found] == [ARCH, other]
+    assert found[0] == json.loads(nas("describe", f"arch={ARCH}", "format=json").stdout)
+    shown = nas("describe", "arch=cells.txt").stdout
+    assert all(f"{one['text']}" in shown and f"{one['flops']:,}" in shown for one in found)
+    (tmp_path / "cells.txt").write_text(f"{ARCH}\nnonsense\n")
+    wrong = nas("describe", "arch=cells.txt")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "arch=cells.txt, architecture 2: " in wrong.stderr
+    (tmp_path / "empty.txt").write_text("")
+    assert "arch=empty.txt holds no architecture; expected one a line" in nas("describe", "arch=empty.txt").stderr
 
 
 def test_describe_without_an_architecture_describes_the_space(nas):

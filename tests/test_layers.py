@@ -25,6 +25,7 @@ ALLOWED = {
     "nas.naming": set(),
     "nas.faults": CORE,
     "nas.network": set(),
+    "nas.facts": {*SPACE, "nas.metrics", "nas.training"},
     "nas.files": CORE,
     "nas.identity": set(),
     "nas.checkpoint": {*CORE, "nas.files", "nas.identity"},

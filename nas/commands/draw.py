@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.commands.describe import DEFAULT_TASK
 from nas.drawing.picture import cell_figure, network_figure, save
 from nas.drawing.stages import stages
+from nas.facts import DEFAULT_TASK
 from nas.files import filling
 from nas.selection import folder_of, selected
 
