@@ -262,9 +262,11 @@ def test_a_relative_path_is_resolved_once(toy_space, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path / "elsewhere")
         return steep(proposal, context)
 
-    search(toy_space, RandomSearch, moving, budget=Budget(trials=2), store=store)
-    assert len(store.trials("search")) == 2
-    assert len(search(toy_space, RandomSearch, moving, budget=Budget(trials=3), store=store).trials) == 3
+    search(toy_space, RandomSearch, moving, budget=Budget(trials=2), store=store, run="moving")
+    assert len(store.trials("moving")) == 2
+    with pytest.warns(UserWarning, match="which keeps values"):
+        result = search(toy_space, RandomSearch, moving, budget=Budget(trials=3), store=store, run="moving")
+    assert len(result.trials) == 3
     assert list((tmp_path / "elsewhere").iterdir()) == []
     with pytest.raises(UsageError, match=r"there is no store other.db; run nas search first"):
         SQLiteStore("sqlite:///other.db").runs()

@@ -33,8 +33,8 @@ SMALL = [
 ]
 
 
-class Killed(Exception):
-    pass
+class Killed(BaseException):
+    """A listener that raises an ordinary exception is left out, and the search goes on."""
 
 
 def strategy(epochs=4, **more):
