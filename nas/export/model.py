@@ -19,6 +19,7 @@ from nas.retraining import CHECKPOINT, read_result
 from nas.space import SearchSpace
 from nas.store.base import NoStore, Retraining, Store
 from nas.training.augment import plain_batch
+from nas.training.memory_format import contiguous
 from nas.training.weights import load_weights
 
 
@@ -65,7 +66,7 @@ class Model:
 
     def inputs(self) -> Tensor:
         """The images normalised, (N, C, H, W)."""
-        return plain_batch(self.images, 0, len(self.images)).contiguous()
+        return contiguous(plain_batch(self.images, 0, len(self.images)))
 
     def fresh(self) -> nn.Module:
         """The network before any training, in evaluation mode."""

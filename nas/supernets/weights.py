@@ -25,6 +25,7 @@ from nas.supernets.steps import generator, measure, weight_optimizer, weight_ste
 from nas.training.augment import Augmenter
 from nas.training.check import check_supernet
 from nas.training.fit import TrainingFailed, batches
+from nas.training.memory_format import to_channels_last
 from nas.training.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor]
@@ -75,7 +76,7 @@ class Weights:
         made = relaxable(space).supernet(task, sizes(space, recipe), **options)
         self.supernet: nn.Module = made.to(place)
         if recipe.channels_last:
-            self.supernet.to(memory_format=torch.channels_last)
+            to_channels_last(self.supernet, place)
         self.optimizer = weight_optimizer(self.supernet, recipe, every=every)
 
     def _augmenter(self, images: Images) -> Augmenter:

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from nas.core import Task, UserError, located
 from nas.data.dataset import Images
@@ -25,6 +24,8 @@ from nas.network import auxiliary_head
 from nas.training.augment import plain_batch
 from nas.training.fit import TrainingFailed, is_out_of_memory
 from nas.training.held import Held, random_numbers_kept
+from nas.training.lazy import materialize
+from nas.training.memory_format import contiguous, fall_back, settle, to_channels_last
 from nas.training.recipe import Recipe
 from nas.training.weights import copied
 
@@ -85,9 +86,7 @@ def check_network(network: nn.Module, images: Images, task: Task, recipe: Recipe
     if not isinstance(network, nn.Module):
         raise BadNetwork(f"build returned {_described(network)}; expected a torch.nn.Module")
     network.to(images.pixels.device)
-    if any(is_lazy(value) for value in (*network.parameters(), *network.buffers())):
-        with torch.no_grad():  # sizes come with the first forward, initial values from the global generator
-            network.train()(plain_batch(images, 0, 2))
+    materialize(network, images.pixels.shape[1:])
     check = _Check(network, network, images, task, recipe)
     if not check.trainable:
         raise BadNetwork("the network has no trainable parameters; expected some that require a gradient")
@@ -150,7 +149,10 @@ class _Check:
         most = min(BATCH, len(images), recipe.batch_size)
         self.size = most if most != task.classes or most <= 2 else most - 1  # a transposed output is another shape
         self.images = images
+        shape, device = images.pixels.shape[1:], images.pixels.device
         self.channels_last = recipe.channels_last
+        if forward is network:
+            self.channels_last = settle(network, shape, device, channels_last=recipe.channels_last)
         self.trainable = {name: value for name, value in network.named_parameters() if value.requires_grad}
 
     def whole(self, draws: int) -> Findings:
@@ -159,19 +161,22 @@ class _Check:
         try:
             try:
                 return self._findings(held, draws)
-            except BadNetwork:
+            except BadNetwork as error:
                 if not self.channels_last:
                     raise
+                reason = error.message
             held.restore()
             self.channels_last = False
-            return self._findings(held, draws)
+            findings = self._findings(held, draws)
+            fall_back(self.network, reason)
+            return findings
         finally:
             held.restore()
 
     def _findings(self, held: Held, draws: int) -> Findings:
         if self.channels_last:
             with self._told("in channels-last memory"):
-                self.network.to(memory_format=torch.channels_last)
+                to_channels_last(self.network, self.images.pixels.device)
         self.in_training(backward=True)
         missing = self._without_gradient(draws)
         several = self.in_evaluation(self.size)
@@ -183,7 +188,7 @@ class _Check:
     def _run(self, size: int) -> Any:
         images = plain_batch(self.images, 0, size)
         if not self.channels_last:
-            images = torch.empty(images.shape, dtype=images.dtype, device=images.device).copy_(images)
+            images = contiguous(images)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
             return self.forward(images)
 

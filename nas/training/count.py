@@ -23,6 +23,7 @@ from nas.metrics import UNCOUNTED
 from nas.network import auxiliary_head
 from nas.training.held import Held, random_numbers_kept
 from nas.training.lazy import materialize
+from nas.training.memory_format import mend
 
 COMPLEX_FACTOR = 4
 """Real multiply-accumulates in one of complex numbers."""
@@ -99,6 +100,7 @@ def work(network: nn.Module, task: Task) -> Work:
     device = next((tensor.device for tensor in (*network.parameters(), *network.buffers())), torch.device("cpu"))
     image = torch.zeros(1, task.channels, task.height, task.width, device=device)
     counter = _WorkCounter()
+    mend(network, device)
     held = Held(network)
     try:
         with random_numbers_kept(device), _plain_path(), torch.no_grad():

@@ -18,6 +18,8 @@ from nas.data.dataset import Images
 from nas.network import SupportsDropPath, auxiliary_head
 from nas.training.augment import Augmenter, Draws, plain_batch
 from nas.training.average import Average
+from nas.training.lazy import materialize
+from nas.training.memory_format import contiguous, settle, to_channels_last
 from nas.training.mix import Mix, Mixer
 from nas.training.recipe import Recipe
 from nas.training.weights import copied
@@ -75,8 +77,10 @@ def fit(
         TrainingFailed: the loss became infinite or NaN, memory or time ran out.
     """
     started = time.monotonic()
-    if recipe.channels_last:
-        network.to(memory_format=torch.channels_last)
+    image = train.pixels.shape[1:]
+    materialize(network, image)
+    if settle(network, image, train.pixels.device, channels_last=recipe.channels_last):
+        to_channels_last(network, train.pixels.device)
     optimizer = _optimizer(network, recipe)
     augmenter = Augmenter(train, recipe.crop, recipe.flip, recipe.cutout)
     mixer = Mixer(recipe.mixup, recipe.cutmix, augmenter.height, augmenter.width)
@@ -341,8 +345,8 @@ def logits_of(network: nn.Module, images: Images, start: int, stop: int, recipe:
 
 def _logits(network: nn.Module, images: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor | None]:
     """Logits (B, classes), and those of an auxiliary head in training."""
-    if not recipe.channels_last:
-        images = images.contiguous()
+    if not settle(network, images.shape[1:], images.device, channels_last=recipe.channels_last):
+        images = contiguous(images)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
         found = network(images)
     logits, second = found if isinstance(found, tuple) else (found, None)
