@@ -31,6 +31,7 @@ from nas.strategies.pc_darts import PCDARTS
 from nas.strategies.random import RandomSearch
 from nas.supernets import gradient
 from nas.supernets.gradient import GradientSearch
+from nas.supernets.graphs import Replayed
 from nas.supernets.health import dominant_eigenvalue
 from nas.supernets.memory import free_memory, need
 from nas.supernets.recipe import SupernetRecipe
@@ -169,6 +170,17 @@ def test_a_step_that_copies_from_the_host_is_not_replayed_and_says_so():
     with fake_cuda() as cuda, pytest.warns(UserWarning, match="not replayed as a CUDA graph .*capturing"):
         GradientSearch(space, Signs(), recipe)(strategy, 0, 5, "cuda", lambda *_: None)
     assert cuda.replays == 0
+
+
+def test_a_step_is_recorded_on_the_device_of_its_batch():
+    """Whichever device is current outside: a graph belongs to the current one."""
+    with fake_cuda(count=2, only=1) as cuda:
+        total = torch.zeros((), device=SECOND)
+        batch = torch.ones(2, 1, device=SECOND), torch.zeros(2, device=SECOND)
+        step = Replayed(lambda train, valid: total.add_(train[0].sum()).clone(), 2)
+        found = [float(step(batch, batch)) for _ in range(5)]
+    assert found == [2.0, 4.0, 6.0, 8.0, 10.0]
+    assert (cuda.captures, cuda.replays, cuda.current) == (1, 3, 0)
 
 
 def test_the_memory_of_a_finished_search_is_free_at_once(monkeypatch):
