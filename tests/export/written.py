@@ -1,26 +1,56 @@
 """Source that was written, held against the network."""
 
+import importlib
+from dataclasses import fields
+from types import SimpleNamespace
+
 import torch
 
+from nas import UserError
+from nas.export import replay
+from nas.export.model import Model
 from nas.export.source import source
 from nas.export.trace import owned
 
 HEAD = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n\n\n"
 
 
-def made(written, state):
-    """The network of a file, with weights of the network that it was written from."""
+def made(written, state, *, quickly=False):
+    """The network of a file, with weights of the network that it was written from.
+
+    Args:
+        quickly: take those tensors themselves, and draw none.
+    """
     space = {}
     exec(compile(HEAD + written.text, "network", "exec"), space)
-    found = space["Network"]()
-    found.load_state_dict({name: state[old] for name, old in written.names.items()})
+    with torch.device("meta" if quickly else "cpu"):
+        found = space["Network"]()
+    found.load_state_dict({name: state[old] for name, old in written.names.items()}, assign=quickly)
     return found.eval()
 
 
-def same_as_source(network, shape, *, tolerance=1e-5):
+def same_as_source(network, shape, *, tolerance=1e-5, quickly=False):
     """Hold the source of a network against it, on batches of 1, 2 and 16 images."""
-    found = made(source(network, torch.zeros(2, *shape)), dict(owned(network)))
+    found = made(source(network, torch.zeros(2, *shape)), dict(owned(network)), quickly=quickly)
     for number in (1, 2, 16):
         images = torch.randn(number, *shape)
         with torch.no_grad():
             torch.testing.assert_close(found(images.clone()), network(images.clone()), rtol=1e-4, atol=tolerance)
+
+
+def exported(network, form, batches, folder):
+    """What a form of a network, written to a folder, gives for some batches."""
+    shape = tuple(batches[0].shape[1:])
+
+    class Bare(Model):
+        shape = property(lambda _self: shape)
+        text = "network"
+
+    images = SimpleNamespace(mean=(0.0,), std=(1.0,))
+    given = dict.fromkeys(entry.name for entry in fields(Model)) | {"network": network, "images": images}
+    importlib.import_module(f"nas.export.formats.{form}").write(Bare(**given | {"class_names": ()}), folder)
+    try:
+        run = getattr(replay, form)(folder, 1, None)[1]
+    except Exception as error:  # noqa: BLE001 - as in the process of its own that `nas export` starts
+        raise UserError(str(error).strip().splitlines()[-1]) from None
+    return [torch.as_tensor(run(images.numpy() if form == "onnx" else images)) for images in batches]

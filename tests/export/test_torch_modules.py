@@ -1,0 +1,55 @@
+"""Each module of `torch.nn` leaves as Python, and in the other forms or with a sentence."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch_modules import DRAWS, MODULES, NOT_OF_IMAGES, network
+from written import exported, same_as_source
+
+from nas import UserError
+
+SAMPLE = ["Sigmoid", "Unflatten", "LSTM", "GRU", "RNN", "MultiheadAttention", "TransformerEncoderLayer", "LazyConv2d",
+          "BatchNorm2d", "LayerNorm", "Sequential", "GLU"]  # fmt: skip
+REFUSED = {
+    "onnx": {"LSTM with projections": "ShapeInferenceError"},
+    "torch_export": {},
+}  # fmt: skip
+"""Form -> module that has no such form -> what is said."""
+
+
+def test_no_module_of_torch_is_forgotten():
+    every = {
+        name for name, kind in vars(nn).items()
+        if isinstance(kind, type) and issubclass(kind, nn.Module) and not name.endswith("Loss")
+    }  # fmt: skip
+    assert every - {*MODULES} - NOT_OF_IMAGES == set()
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in SAMPLE else pytest.param(name, marks=pytest.mark.slow) for name in MODULES]
+)
+def test_it_leaves_as_python(name):
+    built, shape = network(name)
+    if name in DRAWS:
+        with pytest.raises(UserError, match=r"draws random numbers \(torch_modules.py:\d+\)$"):
+            same_as_source(built, shape)
+        return
+    same_as_source(built, shape)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["onnx", "torch_export"])
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in DRAWS])
+def test_it_leaves_in_the_other_forms(name, form, tmp_path):
+    built, shape = network(name)
+    batches = [torch.randn(number, *shape) for number in (1, 2, 16)]
+    with torch.no_grad():
+        expected = [built(images) for images in batches]
+    if name in REFUSED[form]:
+        with pytest.raises(UserError, match=REFUSED[form][name]) as error:
+            exported(built, form, batches, tmp_path)
+        assert "\n" not in str(error.value)
+        return
+    for found, wanted in zip(exported(built, form, batches, tmp_path), expected, strict=True):
+        np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-3, atol=1e-4)

@@ -1,0 +1,62 @@
+"""torchvision's classification models leave with equal outputs; under `-m slow` all of them."""
+
+import numpy as np
+import pytest
+import torch
+from written import exported, same_as_source
+
+torchvision = pytest.importorskip("torchvision")
+models = torchvision.models
+SIZES = {"inception_v3": 96, "maxvit_t": 224}
+ARGUMENTS = {"googlenet": {"init_weights": False}, "inception_v3": {"init_weights": False}}
+SLOW_FORMS = [
+    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "inception_v3",
+    "maxvit_t", "mnasnet0_5", "mobilenet_v2", "mobilenet_v3_small", "regnet_x_400mf", "regnet_y_400mf", "resnet18",
+    "resnext50_32x4d", "shufflenet_v2_x0_5", "squeezenet1_0", "swin_t", "swin_v2_t", "vgg11_bn", "vit_b_16",
+    "wide_resnet50_2",
+]  # fmt: skip
+"""One of each family."""
+
+
+def built(name):
+    """A model, untrained, and the shape of its images: as small as it takes them."""
+    torch.manual_seed(0)
+    if name.startswith("vit"):
+        size = 28 if name.endswith("14") else 32
+        return models.get_model(name, image_size=size).eval(), (3, size, size)
+    size = SIZES.get(name, 64)
+    return models.get_model(name, **ARGUMENTS.get(name, {})).eval(), (3, size, size)
+
+
+def small(name):
+    torch.manual_seed(0)
+    if name == "vision_transformer":
+        return models.VisionTransformer(16, 8, 2, 2, 8, 12, num_classes=5)
+    if name == "swin":
+        return models.SwinTransformer([2, 2], 8, [2, 2], [2, 2], [4, 4], num_classes=5)
+    if name == "resnet":
+        return models.ResNet(models.resnet.Bottleneck, [1, 1, 1, 1], num_classes=5)
+    return models.get_model(name, num_classes=5)
+
+
+@pytest.mark.parametrize("name", ["vision_transformer", "swin", "resnet", "mobilenet_v3_small", "squeezenet1_1"])
+def test_a_model_leaves_as_python(name):
+    same_as_source(small(name).eval(), (3, 16, 16) if name == "vision_transformer" else (3, 32, 32))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", models.list_models(module=models))
+def test_every_model_leaves_as_python(name):
+    same_as_source(*built(name), tolerance=1e-3, quickly=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["onnx", "torch_export"])
+@pytest.mark.parametrize("name", SLOW_FORMS)
+def test_a_model_of_each_family_leaves_in_the_other_forms(name, form, tmp_path):
+    network, shape = built(name)
+    batches = [torch.randn(number, *shape) for number in (1, 2, 16)]
+    with torch.no_grad():
+        expected = [network(images) for images in batches]
+    for found, wanted in zip(exported(network, form, batches, tmp_path), expected, strict=True):
+        np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-2, atol=1e-3)
