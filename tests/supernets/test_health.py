@@ -14,7 +14,7 @@ from nas.core import Objective, Task, UsageError
 from nas.strategies.darts import DARTS as Strategy
 from nas.strategies.drnas import DrNAS
 from nas.strategies.gdas import GDAS
-from nas.supernets.gradient import check_fit
+from nas.supernets.fitting import check_fit
 from nas.supernets.health import check_alpha, collapse, dominant_eigenvalue, entropy, skip_share, stops_at
 from nas.supernets.recipe import SupernetRecipe
 from nas.training.fit import TrainingFailed

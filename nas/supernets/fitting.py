@@ -1,0 +1,40 @@
+"""Whether a gradient strategy, a recipe and the images go together; asked before a search begins."""
+
+from __future__ import annotations
+
+from nas.core import UsageError
+from nas.supernet import GradientStrategy
+from nas.supernets.health import FIRST_EPOCHS, LOOK_AHEAD
+from nas.training.recipe import Recipe
+
+
+def check_fit(strategy: GradientStrategy, recipe: Recipe, valid_images: int) -> None:
+    """Raise `UsageError` where a strategy and a recipe ask for what means nothing together."""
+    for key in ("eigenvalue", "early_stopping"):
+        if getattr(strategy, key) and strategy.draws:
+            raise UsageError(
+                f"strategy.{key}=true: {type(strategy).__name__} draws its probabilities anew at each step, so there "
+                "is no one loss to take the curvature of; leave it out"
+            )
+    least = warmup(strategy) + FIRST_EPOCHS + LOOK_AHEAD + 1
+    if strategy.early_stopping and strategy.epochs < least:
+        after = f" after strategy.warmup={warmup(strategy)}" if warmup(strategy) else ""
+        raise UsageError(
+            f"strategy.early_stopping=true has no effect in {strategy.epochs} epochs: it takes no cell of the first "
+            f"{FIRST_EPOCHS}{after}, and looks {LOOK_AHEAD} ahead; set strategy.epochs to {least} or more"
+        )
+    if getattr(strategy, "order", "first") == "second" and recipe.precision == "bf16":
+        raise UsageError(
+            "supernet.precision=bf16 with strategy.order=second: it takes differences of gradients, which would be "
+            "rounding for the most part; set fp32 or tf32"
+        )
+    if valid_images < 2:
+        raise UsageError(
+            f"supernet.valid_images={recipe.valid_images}: alpha is learnt on batches of validation images, and one "
+            "image has no variance to normalise by; expected 2 or more"
+        )
+
+
+def warmup(strategy: GradientStrategy) -> int:
+    """Epochs at the start of a search in which a strategy does not learn alpha."""
+    return int(getattr(strategy, "warmup", 0))
