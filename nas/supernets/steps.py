@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nas.data.dataset import Images
 from nas.training.augment import plain_batch
-from nas.training.fit import EVALUATION_BATCH
+from nas.training.fit import EVALUATION_BATCH, fusible
 from nas.training.recipe import Recipe
 
 
@@ -27,13 +27,14 @@ def weight_optimizer(supernet: nn.Module, recipe: Recipe, *, every: bool) -> tor
     Args:
         every: whether every step reaches all weights. Those that a step does not reach keep still, decay included.
     """
+    parameters = list(supernet.parameters())
     return torch.optim.SGD(
-        list(supernet.parameters()),
+        parameters,
         lr=recipe.lr,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
         nesterov=recipe.nesterov,
-        fused=every,  # the fused step takes no weights that join later
+        fused=every and fusible(parameters),  # the fused step takes no weights that join later
     )
 
 

@@ -33,10 +33,10 @@ class Average:
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         mine, theirs = _tensors(self.network), _tensors(network)
-        floats = [(a, b) for a, b in zip(mine, theirs, strict=True) if a.is_floating_point()]
+        floats = [(a, b) for a, b in zip(mine, theirs, strict=True) if _averaged(a)]
         torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1.0 - decay)
         for a, b in zip(mine, theirs, strict=True):
-            if not a.is_floating_point():
+            if not _averaged(a):
                 a.copy_(b)
         copy_extra_state(network, self.network)
 
@@ -46,6 +46,10 @@ class Average:
     def load_state_dict(self, state: dict[str, object]) -> None:
         self.steps = int(state["steps"])  # type: ignore[call-overload]
         self.network.load_state_dict(state["network"])  # type: ignore[arg-type]
+
+
+def _averaged(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _tensors(network: nn.Module) -> list[Tensor]:

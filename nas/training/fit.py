@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -232,16 +232,22 @@ class _Progress:
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer over all parameters that are trained."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    fused = fusible(parameters)
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+        return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
     return torch.optim.SGD(
         parameters,
         lr=recipe.lr,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
         nesterov=recipe.nesterov,
-        fused=True,
+        fused=fused,
     )
+
+
+def fusible(parameters: Iterable[Tensor]) -> bool:
+    """Whether torch's fused steps take these parameters: not complex ones."""
+    return all(parameter.is_floating_point() for parameter in parameters)
 
 
 def _train_epoch(
