@@ -87,7 +87,9 @@ def predict(
                 unreadable[path] = Unreadable(str(path), str(error))
         rows: dict[Path, list[float]] = {}
         if images:
-            logits = logits_of(torch.stack(list(images.values())))
+            # in the memory that the model was checked in: grey images of another count as contiguous, too
+            batch = torch.stack(list(images.values())).clone(memory_format=torch.contiguous_format)
+            logits = logits_of(batch)
             if logits.shape != (len(images), len(classes)) or not bool(logits.isfinite().all()):
                 raise UsageError(
                     f"model={folder.path} gives no {len(classes)} finite logits an image, as its model.json says"

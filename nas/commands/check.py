@@ -31,6 +31,7 @@ from nas.testing.promises import Promise
 from nas.testing.relaxable import gradient_promises, relaxable_promises
 from nas.testing.spaces import space_promises
 from nas.testing.strategies import strategy_promises
+from nas.training.built import built
 from nas.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def _model(settings: Settings, space: SearchSpace, sizes: dict[str, Any]) -> Mod
     architecture = space.sample(np.random.default_rng(settings.get("seed")))
     torch.manual_seed(0)
     return Model(
-        network=space.build(architecture, data.task, sizes).eval(),
+        network=built(space.build(architecture, data.task, sizes), data.task).eval(),
         space=space,
         space_name=str(settings.choices["space"]),
         space_settings=settings.node("space"),

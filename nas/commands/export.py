@@ -36,6 +36,7 @@ from nas.retraining import CHECKPOINT
 from nas.selection import Selection, facts_of, folder_of, selected
 from nas.settings import recorded_parts
 from nas.store.leaderboard import find_trial
+from nas.training.built import built
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -256,7 +257,7 @@ def modelled(chosen: Selection) -> tuple[Model, list[Retraining]]:
     its_data = (option, _settings_of_data(settings))
     split = data.split()
     torch.manual_seed(0)
-    network = space.build(chosen.architecture, data.task, space.known_sizes(sizes)).eval()
+    network = built(space.build(chosen.architecture, data.task, space.known_sizes(sizes)), data.task).eval()
     if retraining is not None:
         network = loaded(network, Path(retraining.folder) / CHECKPOINT, chosen.text)
     names = tuple(data.class_names) or tuple(map(str, range(data.task.classes)))

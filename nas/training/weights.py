@@ -1,7 +1,8 @@
 """The weights of a network in a safetensors file, with what a module gives as extra state.
 
 A file holds tensors and text, so nothing in it can run. What `get_extra_state` returns is taken apart: its tensors
-stand among the others, and its structure in the file's metadata.
+stand among the others, and its structure in the file's metadata. A complex tensor stands as one of real numbers with a
+last dimension of 2, real and imaginary part, since not every version of safetensors has a type for it.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 EXTRA = "extra_state"
 """Metadata entry: JSON of name -> structure."""
+COMPLEX = "complex"
+"""Metadata entry: JSON list of the names of complex tensors."""
 PLAIN = (str, int, float, bool, type(None))
 
 
@@ -51,7 +55,10 @@ def packed(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, str]]
             tensors[name] = value.detach().cpu().clone().contiguous()
         else:
             structures[name] = _packed(name, value, tensors)
-    return tensors, {EXTRA: json.dumps(structures)} if structures else {}
+    pairs = [name for name, tensor in tensors.items() if tensor.is_complex()]
+    tensors |= {name: torch.view_as_real(tensors[name].resolve_conj()) for name in pairs}
+    metadata = {EXTRA: json.dumps(structures)} if structures else {}
+    return tensors, metadata | ({COMPLEX: json.dumps(pairs)} if pairs else {})
 
 
 def unpacked(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -61,6 +68,11 @@ def unpacked(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict
         ValueError: The metadata is not what `packed` writes.
     """
     state: dict[str, Any] = dict(tensors)
+    try:
+        for name in json.loads(metadata.get(COMPLEX, "[]")):
+            state[name] = torch.view_as_complex(state[name])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"its list of {COMPLEX} tensors is damaged") from error
     try:
         for name, structure in json.loads(metadata.get(EXTRA, "{}")).items():
             state[name] = _unpacked(structure, state)

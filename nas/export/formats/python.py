@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from nas.core import UserError
 from nas.environment import environment
 from nas.export.formats.state import tensors
 from nas.export.model import Model
@@ -48,6 +50,7 @@ def write(model: Model, folder: Path) -> None:
     written = source(model.fresh(), torch.zeros(2, *model.shape), weights="weights()")
     state = dict(owned(model.network))
     renamed = tensors({new: state[old] for new, old in written.names.items()})
+    _check_types(renamed)
     shape = ", ".join(map(str, model.shape))
     mean, std = model.images.mean, model.images.std
     helpers = HELPERS.format(classes=_classes(model.class_names), mean=mean, std=std, shape=shape)
@@ -56,6 +59,17 @@ def write(model: Model, folder: Path) -> None:
     (folder / FILES[0]).write_text(f"{_head(model, shape)}\n{imports}{helpers}\n\n{written.text}")
     save_file(renamed, str(folder / FILES[1]))
     torch.save(renamed, folder / FILES[2])
+
+
+def _check_types(weights: Mapping[str, Tensor]) -> None:
+    """Raise `UserError` where safetensors has no type for a weight."""
+    for name, weight in weights.items():
+        if weight.is_complex():
+            dtype = str(weight.dtype).removeprefix("torch.")
+            raise UserError(
+                f"format=python: the weight {name} is {dtype}, which not every version of safetensors can hold; "
+                "expected real weights, or format=[state], which stores the real and the imaginary part"
+            )
 
 
 def _head(model: Model, shape: str) -> str:
