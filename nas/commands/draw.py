@@ -14,6 +14,7 @@ from nas.drawing.stages import stages
 from nas.facts import DEFAULT_TASK
 from nas.files import filling
 from nas.selection import folder_of, selected
+from nas.training.built import built
 
 if TYPE_CHECKING:
     from nas.settings import Settings
@@ -26,7 +27,7 @@ def main(settings: Settings) -> int:
     chosen = selected(settings, INHERITS)
     settings, space = chosen.settings, chosen.space
     task = settings.make("data").task if settings.choices.get("data") else DEFAULT_TASK
-    network = space.build(chosen.architecture, task)
+    network = built(space.build(chosen.architecture, task), task)
     target = Path(settings.get("out") or folder_of(chosen, "pictures")).expanduser().absolute()
     with filling(target) as folder:
         paths = [save(cell_figure(graph), folder, name) for name, graph in space.graphs(chosen.architecture).items()]

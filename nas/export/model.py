@@ -19,6 +19,7 @@ from nas.retraining import CHECKPOINT, read_result
 from nas.space import SearchSpace
 from nas.store.base import NoStore, Retraining, Store
 from nas.training.augment import plain_batch
+from nas.training.built import built
 from nas.training.memory_format import contiguous
 from nas.training.weights import load_weights
 
@@ -71,7 +72,8 @@ class Model:
     def fresh(self) -> nn.Module:
         """The network before any training, in evaluation mode."""
         torch.manual_seed(0)
-        return self.space.build(self.architecture, self.task, self.space.known_sizes(self.sizes)).eval()
+        sizes = self.space.known_sizes(self.sizes)
+        return built(self.space.build(self.architecture, self.task, sizes), self.task).eval()
 
     @cached_property
     def program(self) -> ExportedProgram:

@@ -17,7 +17,12 @@ MARGIN = 1.3
 
 
 def need(
-    supernet: nn.Module, probs: Mapping[str, Tensor], task: Task, *, curvature: bool = False
+    supernet: nn.Module,
+    probs: Mapping[str, Tensor],
+    task: Task,
+    *,
+    channels_last: bool = True,
+    curvature: bool = False,
 ) -> tuple[float, float]:
     """Bytes of a training step: those that do not depend on the batch, and those of each image.
 
@@ -25,16 +30,27 @@ def need(
     gradients, momentum and one copy.
 
     Args:
+        channels_last: Memory format of the images.
         curvature: Count the products with the Hessian in alpha in place of a step. They keep what the backward pass
             computes too, about twice as much.
     """
-    small, large = (_kept(supernet, probs, task, batch, curvature) for batch in (2, 4))
+    small, large = (
+        _kept(supernet, probs, task, batch, channels_last=channels_last, curvature=curvature) for batch in (2, 4)
+    )
     each = (large - small) / 2
     weights = sum(weight.numel() * weight.element_size() for weight in supernet.parameters())
     return 4.0 * weights + max(0.0, small - 2 * each), MARGIN * each
 
 
-def _kept(supernet: nn.Module, probs: Mapping[str, Tensor], task: Task, batch: int, curvature: bool) -> int:
+def _kept(
+    supernet: nn.Module,
+    probs: Mapping[str, Tensor],
+    task: Task,
+    batch: int,
+    *,
+    channels_last: bool,
+    curvature: bool,
+) -> int:
     device = next(supernet.parameters()).device
     kept: dict[int, int] = {}
 
@@ -44,7 +60,8 @@ def _kept(supernet: nn.Module, probs: Mapping[str, Tensor], task: Task, batch: i
         return tensor
 
     images = torch.zeros(batch, task.channels, task.height, task.width, device=device)
-    images = images.contiguous(memory_format=torch.channels_last)
+    if channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.zeros(batch, dtype=torch.int64, device=device)
     if curvature:
         probs = {name: rows.detach().requires_grad_() for name, rows in probs.items()}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from nas.data.dataset import Images
 from nas.training.augment import plain_batch
 from nas.training.fit import EVALUATION_BATCH, fusible
+from nas.training.memory_format import contiguous
 from nas.training.recipe import Recipe
 
 
@@ -84,8 +85,9 @@ def measure(supernet: nn.Module, probs: Mapping[str, Tensor], images: Images, re
     loss = torch.zeros((), dtype=torch.float64, device=images.labels.device)
     for start, stop in evaluation_batches(len(images)):
         labels = images.labels[start:stop]
+        batch = plain_batch(images, start, stop)
         with autocast(images.pixels.device, recipe):
-            logits = supernet(plain_batch(images, start, stop), probs).float()
+            logits = supernet(batch if recipe.channels_last else contiguous(batch), probs).float()
         hits += (logits.argmax(1) == labels).sum()
         loss += F.cross_entropy(logits, labels, reduction="sum")
     return hits.item() / len(images), loss.item() / len(images)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from nas.core import Task, UsageError
 from nas.data.dataset import Images, Split
@@ -23,9 +26,9 @@ from nas.supernets.memory import check_fits, free_memory, need
 from nas.supernets.recipe import check_recipe
 from nas.supernets.steps import generator, measure, weight_optimizer, weight_step
 from nas.training.augment import Augmenter
-from nas.training.check import check_supernet
+from nas.training.check import check_supernet, listed
 from nas.training.fit import TrainingFailed, batches
-from nas.training.memory_format import to_channels_last
+from nas.training.memory_format import contiguous, to_channels_last, to_contiguous
 from nas.training.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor]
@@ -74,6 +77,12 @@ class Weights:
         self.valid = self._augmenter(self.held_out)
         torch.manual_seed(seed)
         made = relaxable(space).supernet(task, sizes(space, recipe), **options)
+        lazy = [name for name, value in (*made.named_parameters(), *made.named_buffers()) if is_lazy(value)]
+        if lazy:
+            raise UsageError(
+                f"the supernet of {type(space).__name__} has lazy modules ({listed(lazy)}), whose sizes are unknown "
+                "before its weights are optimised; give them their sizes"
+            )
         self.supernet: nn.Module = made.to(place)
         if recipe.channels_last:
             to_channels_last(self.supernet, place)
@@ -104,7 +113,8 @@ class Weights:
     def _round(self, augmenter: Augmenter, epoch: int, part: int, turn: int, skip: int = 0) -> Iterator[Batch]:
         draws = augmenter.draw(generator(self.seed, epoch, part, turn))
         for start, stop in islice(batches(len(augmenter), self.recipe.batch_size), skip, None):
-            yield augmenter.batch(draws, start, stop)
+            images, labels = augmenter.batch(draws, start, stop)
+            yield images if self.recipe.channels_last else contiguous(images), labels
 
     @property
     def steps_an_epoch(self) -> int:
@@ -151,13 +161,27 @@ class Weights:
             TrainingFailed: It cannot be trained.
         """
         placed = self._placed(probs)
-        check_supernet(self.supernet, placed, self.held_out, self.task, self.recipe)
+        reason = check_supernet(self.supernet, placed, self.held_out, self.task, self.recipe)
+        if reason:
+            warnings.warn(
+                f"the supernet does not run in channels-last memory format ({reason}); it is trained in contiguous "
+                "format, as supernet.channels_last=false does without this warning",
+                stacklevel=2,
+            )
+            self.recipe = replace(self.recipe, channels_last=False)
+            to_contiguous(self.supernet)
         free = free_memory(self.place)
         parts: list[tuple[Augmenter, str | None]] = [(self.train, None)]
         if curvature is not None:
             parts.append((self.valid, curvature))
         for images, asked_by in parts:
-            fixed, each = need(self.supernet, placed, self.task, curvature=asked_by is not None)
+            fixed, each = need(
+                self.supernet,
+                placed,
+                self.task,
+                channels_last=self.recipe.channels_last,
+                curvature=asked_by is not None,
+            )
             batch = min(self.recipe.batch_size, len(images))
             check_fits(fixed, each, batch, "supernet.batch_size", free, curvature=asked_by)
 

@@ -23,9 +23,9 @@ from nas.data.dataset import Images
 from nas.network import auxiliary_head
 from nas.training.augment import plain_batch
 from nas.training.fit import TrainingFailed, is_out_of_memory
-from nas.training.held import Held, random_numbers_kept
+from nas.training.held import Held, alike, random_numbers_kept
 from nas.training.lazy import materialize
-from nas.training.memory_format import contiguous, fall_back, settle, to_channels_last
+from nas.training.memory_format import channels_last, contiguous, fall_back, settle, to_channels_last, to_contiguous
 from nas.training.recipe import Recipe
 from nas.training.weights import copied
 
@@ -34,8 +34,6 @@ BATCH = 4
 TRAININGS = 3
 """Networks of a search that must share a parameter without a gradient before it is told: in each by itself it may
 belong to an operation that leads nowhere."""
-TOLERANCE = 1e-4
-"""Difference of logits, relative to the largest but at least 1, up to which they are equal but for rounding."""
 SHOWN = 4
 """Names that a sentence lists."""
 
@@ -114,10 +112,11 @@ def check_network(network: nn.Module, images: Images, task: Task, recipe: Recipe
     return findings
 
 
-def check_supernet(
-    supernet: nn.Module, probs: Mapping[str, Tensor], images: Images, task: Task, recipe: Recipe
-) -> None:
+def check_supernet(supernet: nn.Module, probs: Mapping[str, Tensor], images: Images, task: Task, recipe: Recipe) -> str:
     """The same for a supernet at given probabilities. It need not take one image by itself.
+
+    Returns:
+        What fails in channels-last memory, if only contiguous memory works; else empty.
 
     Raises:
         BadNetwork, TrainingFailed: As `check_network`.
@@ -126,10 +125,19 @@ def check_supernet(
     held = Held(supernet)
     with random_numbers_kept(images.pixels.device), torch.no_grad():
         try:
-            check.in_training()
-            check.in_evaluation(check.size)
+            try:
+                check.in_both_modes()
+            except BadNetwork as failure:
+                if not check.channels_last:
+                    raise
+                held.restore()
+                check.channels_last = False
+                to_contiguous(supernet)
+                check.in_both_modes()
+                return failure.message
         finally:
             held.restore()
+    return ""
 
 
 class _Check:
@@ -173,6 +181,10 @@ class _Check:
         finally:
             held.restore()
 
+    def in_both_modes(self) -> None:
+        self.in_training()
+        self.in_evaluation(self.size)
+
     def _findings(self, held: Held, draws: int) -> Findings:
         if self.channels_last:
             with self._told("in channels-last memory"):
@@ -187,8 +199,8 @@ class _Check:
 
     def _run(self, size: int) -> Any:
         images = plain_batch(self.images, 0, size)
-        if not self.channels_last:
-            images = contiguous(images)
+        if self.network.training or not self.channels_last:  # a plain batch of one channel is contiguous
+            images = (channels_last if self.channels_last else contiguous)(images)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
             return self.forward(images)
 
@@ -302,16 +314,6 @@ class _Check:
                 dtype = str(each.dtype).removeprefix("torch.")
                 raise BadNetwork(f"the {self.name} returned {dtype} logits {where}; float32 was expected")
         return found
-
-
-def alike(first: Tensor, second: Tensor) -> bool:
-    """Whether two logits (B, classes) are equal but for rounding."""
-    first, second = first.detach().double().cpu(), second.detach().double().cpu()
-    if first.shape != second.shape:
-        return False
-    same = (first == second) | (first.isnan() & second.isnan())
-    scale = max(1.0, float(second.nan_to_num(0.0, 0.0, 0.0).abs().max()))
-    return bool((same | ((first - second).abs() <= TOLERANCE * scale)).all())
 
 
 def _described(output: Any) -> str:

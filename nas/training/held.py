@@ -22,6 +22,8 @@ PLAIN = {int, float, bool, complex, str, bytes, type(None)}
 CONTAINERS = {dict, OrderedDict, defaultdict, list, deque}
 LIBRARIES = {*sys.stdlib_module_names, "numpy", "torch"}
 """Packages whose objects are not looked into; objects of a user's classes are."""
+TOLERANCE = 1e-4
+"""Difference of logits, relative to the largest but at least 1, up to which they are equal but for rounding."""
 MAX_ELEMENTS = 10_000
 """Containers with more elements than this are data and not looked into."""
 
@@ -159,6 +161,16 @@ def _equal(first: Any, second: Any) -> bool:
     if type(first) is not type(second):
         return False
     return bool(np.array_equal(first, second) if isinstance(first, np.ndarray) else first == second)
+
+
+def alike(first: Tensor, second: Tensor) -> bool:
+    """Whether two logits (B, classes) are equal but for rounding."""
+    first, second = first.detach().double().cpu(), second.detach().double().cpu()
+    if first.shape != second.shape:
+        return False
+    same = (first == second) | (first.isnan() & second.isnan())
+    scale = max(1.0, float(second.nan_to_num(0.0, 0.0, 0.0).abs().max()))
+    return bool((same | ((first - second).abs() <= TOLERANCE * scale)).all())
 
 
 @contextmanager

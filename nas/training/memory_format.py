@@ -89,6 +89,16 @@ def to_channels_last(network: nn.Module, device: torch.device) -> None:
     network._apply(convert)  # type: ignore[no-untyped-call]
 
 
+def to_contiguous(network: nn.Module) -> None:
+    """Convert the 4-d parameters and buffers of a network back."""
+    network._apply(lambda t: contiguous(t) if t.dim() == 4 else t)  # type: ignore[no-untyped-call]
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Images (B, C, H, W) in channels-last memory by their strides, also of one channel, as a training's batches."""
+    return contiguous(images.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 def contiguous(images: Tensor) -> Tensor:
     """Images (B, C, H, W) whose strides are those of the contiguous format.
 

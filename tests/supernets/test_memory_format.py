@@ -1,0 +1,68 @@
+"""Supernets in the memory format that they take, and those with lazy modules."""
+
+import pytest
+from relaxed import Planted, Signs
+from torch import nn
+
+from nas.core import Objective, UserError
+from nas.evaluators.shared_weights import SharedWeights
+from nas.strategies.darts import DARTS
+from nas.supernets.gradient import GradientSearch
+from nas.training.recipe import Recipe
+
+CONTIGUOUS = r"the supernet does not run in channels-last.*view size.*supernet\.channels_last=false"
+
+
+class Seen(list):
+    """A list that the check of a network does not put back."""
+
+
+class Viewing(nn.Module):
+    """A supernet behind a convolution whose map it views; remembers the strides of images and weights."""
+
+    def __init__(self, supernet):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 2, 1)
+        self.supernet = supernet
+        self.seen = Seen()
+
+    def forward(self, images, probs, every=False):
+        self.seen.append((len(images), images.stride(), self.stem.weight.stride()))
+        x = self.stem(images).view(images.size(0), -1)[:, :4].view(images.shape)
+        return self.supernet(x, probs, every)
+
+
+class Views(Planted):
+    def supernet(self, task, network=None):
+        self.made = Viewing(super().supernet(task, network))
+        return self.made
+
+
+SUPERNET = Recipe(epochs=1, batch_size=64, crop=0.0, flip=False, threads=1)
+
+
+def test_a_supernet_falls_back_in_every_step_and_measure(tmp_path):
+    space = Views()
+    strategy = DARTS(space=space, objective=Objective(), epochs=1)
+    with pytest.warns(UserWarning, match=CONTIGUOUS) as told:
+        GradientSearch(space, Signs(), SUPERNET)(strategy, 0, 0, "cpu", lambda *_: None)
+    assert len([w for w in told if "contiguous" in str(w.message)]) == 1
+    steps = [strides for size, *strides in space.made.seen if size > 4]
+    assert {size for size, *_ in space.made.seen} == {2, 4, 64, 256}  # memory, check, steps, and the validation images
+    assert set(map(tuple, steps)) == {((4, 4, 2, 1), (1, 1, 1, 1))}
+    with pytest.warns(UserWarning, match=CONTIGUOUS):
+        SharedWeights(space, Signs(), SUPERNET).prepare("cpu")
+
+
+class Lazy(Planted):
+    def supernet(self, task, network=None):
+        made = super().supernet(task, network)
+        made.classifier = nn.LazyLinear(task.classes)
+        return made
+
+
+def test_a_supernet_with_lazy_modules_is_refused():
+    with pytest.raises(
+        UserError, match=r"the supernet of Lazy has lazy modules \(classifier.weight, classifier.bias\)"
+    ):
+        SharedWeights(Lazy(), Signs(), SUPERNET).prepare("cpu")
