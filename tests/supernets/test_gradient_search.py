@@ -2,6 +2,7 @@ import io
 import json
 import time
 import zipfile
+from functools import partial
 
 import pytest
 import torch
@@ -127,9 +128,10 @@ def test_each_trial_is_a_search_with_a_seed_of_its_own(tmp_path):
     def run(trials):
         return search(
             Planted(),
-            lambda **parts: DARTS(**parts, epochs=2, alpha_lr=0.05),
+            partial(DARTS, epochs=2, alpha_lr=0.05),
             score,
             budget=Budget(trials=trials),
+            run="planted",
             supernets=GradientSearch(Planted(), Signs(), RECIPE),
             store=SQLiteStore(f"sqlite:///{tmp_path}/nas.db"),
             duplicates="retrain",
