@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.core import UserError
+from nas.core import UserError, located
 from nas.export.alignment import aligned
 from nas.export.forward import wrapped
 from nas.export.graph import TraceError
@@ -22,6 +22,17 @@ from nas.export.leaves import Leaf
 from nas.export.parts import Part, Parts, method
 from nas.export.trace import owned, trace
 
+SURPRISES = (
+    AssertionError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a forward may raise because it is recorded, though it runs elsewhere."""
 SIZES = (3, 1)
 """Numbers of images that a forward is recorded with, so that what follows the batch is known from what does not."""
 
@@ -76,6 +87,11 @@ def source(network: nn.Module, images: Tensor, weights: str | None = None) -> So
         where = f" ({error.line})" if error.line else ""
         raise UserError(
             f"{type(network).__name__} cannot be written as source: its forward {error.reason}{where}"
+        ) from None
+    except (RecursionError, *SURPRISES) as error:
+        name = type(network).__name__
+        raise UserError(
+            f"{name} cannot be written as source: its forward cannot be followed ({located(error)})"
         ) from None
     classes = _classes(root)
     written = {key: _written(found, classes, weights if key == root.key else None) for key, found in classes.items()}

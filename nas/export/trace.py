@@ -123,12 +123,14 @@ class _Recorder(TorchFunctionMode):
     def _function(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         frame, name = self.stack[-1], getattr(function, "__name__", "")
         tensors = list(leaves((args, kwargs), Tensor))
+        if torch.is_autocast_enabled("cpu"):
+            raise TraceError("changes number types by autocast")
         if name in READS and any(self._lookup(tensor, frame).dynamic for tensor in tensors):
             raise TraceError("decides by a value what is done")
-        versions = [tensor._version for tensor in tensors]
+        versions = [*map(_version, tensors)]
         random = torch.get_rng_state()
         result = function(*args, **kwargs)
-        changed = [tensor for tensor, version in zip(tensors, versions, strict=True) if tensor._version != version]
+        changed = [tensor for tensor, version in zip(tensors, versions, strict=True) if _version(tensor) != version]
         if not changed and not any(True for _ in leaves(result, Tensor)):
             return result
         node = spelled(function, self._nodes(args, frame), self._nodes(dict(kwargs), frame))
@@ -188,11 +190,11 @@ class _Recorder(TorchFunctionMode):
         frame = self.stack[-1]
         node = Node("module", name, self._nodes(args, frame), self._nodes(dict(kwargs), frame), line=self.line)
         tensors = list(leaves((args, kwargs), Tensor))
-        versions = [tensor._version for tensor in tensors]
+        versions = [*map(_version, tensors)]
         random = torch.get_rng_state()
         result = CALL(child, *args, **kwargs)
         node.random = not torch.equal(random, torch.get_rng_state())
-        changed = [tensor for tensor, version in zip(tensors, versions, strict=True) if tensor._version != version]
+        changed = [tensor for tensor, version in zip(tensors, versions, strict=True) if _version(tensor) != version]
         self._append(node, frame)
         if changed:
             self._mutation(node, changed, result, frame)
@@ -361,6 +363,11 @@ def _storage(tensor: Tensor) -> int:
         return int(tensor.untyped_storage()._cdata)
     except (NotImplementedError, RuntimeError):  # sparse ones have none
         return id(tensor)
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was changed in place; those of inference mode do not count it."""
+    return 0 if tensor.is_inference() else int(tensor._version)
 
 
 def _numbered(name: str, number: int) -> str:

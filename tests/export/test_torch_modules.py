@@ -1,11 +1,10 @@
 """Each module of `torch.nn` leaves as Python, and in the other forms or with a sentence."""
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch_modules import DRAWS, MODULES, NOT_OF_IMAGES, network
-from written import exported, same_as_source
+from written import exported, same, same_as_source
 
 from nas import UserError
 
@@ -52,4 +51,4 @@ def test_it_leaves_in_the_other_forms(name, form, tmp_path):
         assert "\n" not in str(error.value)
         return
     for found, wanted in zip(exported(built, form, batches, tmp_path), expected, strict=True):
-        np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-3, atol=1e-4)
+        same(found, wanted, 1e-3)

@@ -447,9 +447,16 @@ class Hides(nn.Module):
         return F.conv2d(x, self.weights[0], padding=8).mean((2, 3))
 
 
+class Casts(nn.Module):
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return x.flatten(1) @ torch.ones(192, 3)
+
+
 @pytest.mark.parametrize(
     ("kind", "line", "reason"),
     [
+        (Casts, 2, "changes number types by autocast"),
         (Decides, 1, "decides by a value what is done"),
         (Draws, 1, "draws random numbers"),
         (AsksForTheBatch, 2, "does other things for other numbers of images"),
