@@ -183,6 +183,11 @@ def compare(
     }
     for contender in contenders:
         _check_contender(contender, match)
+    if match.budget.simulated_alone and "table" in protocol and protocol["cost"] is None:
+        raise UsageError(
+            "budget.simulated_seconds is the only limit and would never be reached, since table.cost=null; set "
+            "budget.trials or budget.hours"
+        )
     with journal(path, identity, {"environment": environment(), **remarks}, NEEDED) as opened:
         done = {(line["strategy"], line["seed"]): line for line in opened.lines}
         if DECISIONS not in opened.head:  # a journal of version 0.1.0

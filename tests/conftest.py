@@ -79,6 +79,7 @@ def nas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.chdir(tmp_path)
     # the packages under test come first, the current folder is added by main itself
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "my_space", raising=False)  # that of another test's folder
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         capsys.readouterr()
