@@ -34,16 +34,13 @@ def line_of(error: BaseException) -> str:
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
-def program_failure(error: Exception) -> str:
-    """Why `torch.export` cannot take a network: continues "its forward …"."""
-    line = line_of(error)
+def program_failure(error: Exception) -> tuple[str, str]:
+    """Why `torch.export` cannot take a network, continuing "its forward …", and at which line where that is known."""
     if isinstance(error, GuardOnDataDependentSymNode):
-        reason = "decides by a value what is done"
-    elif "Constraints violated" in str(error):
-        reason = "works for one number of images only"
-    else:
-        reason = f"raises there: {_short(error)}"
-    return f"{reason}{f' ({line})' if line else ''}"
+        return "decides by a value what is done", line_of(error)
+    if "Constraints violated" in str(error):
+        return "works for one number of images only", ""
+    return f"raises there: {_short(error)}", line_of(error)
 
 
 def onnx_failure(error: BaseException, program: ExportedProgram, network: nn.Module, images: Tensor) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.export import Dim, ExportedProgram, export
 from nas.core import Architecture, Task, UsageError, UserError
 from nas.data.dataset import Images
 from nas.export.failure import program_failure, quiet
+from nas.export.source import refused_line
 from nas.retraining import CHECKPOINT, read_result
 from nas.space import SearchSpace
 from nas.store.base import NoStore, Retraining, Store
@@ -86,8 +88,10 @@ class Model:
             with quiet():
                 return export(self.network, (torch.zeros(2, *self.shape),), dynamic_shapes=({0: Dim("batch", min=1)},))
         except Exception as error:  # noqa: BLE001 - its errors have no common class
-            name = type(self.network).__name__
-            raise UserError(f"torch.export cannot take {name}: its forward {program_failure(error)}") from None
+            name, reason, line = type(self.network).__name__, *program_failure(error)
+            line = line or refused_line(deepcopy(self.network), torch.zeros(2, *self.shape))
+            where = f" ({line})" if line else ""
+            raise UserError(f"torch.export cannot take {name}: its forward {reason}{where}") from None
 
 
 def trained(

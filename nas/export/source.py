@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from nas.core import UserError, located
 from nas.export.alignment import aligned
 from nas.export.forward import wrapped
-from nas.export.graph import TraceError
+from nas.export.graph import Frame, TraceError
 from nas.export.leaves import Leaf
 from nas.export.parts import Part, Parts, method
 from nas.export.trace import owned, trace
@@ -60,6 +60,29 @@ class Source:
     names: Mapping[str, str]
 
 
+def refused_line(network: nn.Module, images: Tensor) -> str:
+    """File and number of the line for which a network cannot be recorded; empty where it can."""
+    try:
+        _recorded(network, images, {})
+    except TraceError as error:
+        return error.line
+    except (RecursionError, *SURPRISES):
+        pass
+    return ""
+
+
+def _recorded(network: nn.Module, images: Tensor, leaves: dict[int, Leaf | None]) -> Frame:
+    """A network's forward for any number of images."""
+    with torch.no_grad():
+        network(images[:1])  # lazy modules get their sizes, and what is kept for later calls is there
+    generator = torch.Generator().manual_seed(0)
+    frames = []
+    for size in SIZES:
+        noise = torch.randn(size, *images.shape[1:], generator=generator).to(images.device, images.dtype)
+        frames.append(trace(network, (noise,), leaves))
+    return aligned(frames)
+
+
 def source(network: nn.Module, images: Tensor, weights: str | None = None) -> Source:
     """Write a network.
 
@@ -72,17 +95,9 @@ def source(network: nn.Module, images: Tensor, weights: str | None = None) -> So
     Raises:
         UserError: a forward depends on values, or calls what is not of torch.
     """
-    device = images.device
-    with torch.no_grad():
-        network(images[:1])  # lazy modules get their sizes, and what is kept for later calls is there
     leaves: dict[int, Leaf | None] = {}
-    generator = torch.Generator().manual_seed(0)
     try:
-        frames = []
-        for size in SIZES:
-            noise = torch.randn(size, *images.shape[1:], generator=generator).to(device, images.dtype)
-            frames.append(trace(network, (noise,), leaves))
-        root, _ = Parts(leaves).part(network, [aligned(frames)], root=True)
+        root, _ = Parts(leaves).part(network, [_recorded(network, images, leaves)], root=True)
     except TraceError as error:
         where = f" ({error.line})" if error.line else ""
         raise UserError(

@@ -57,6 +57,6 @@ def exported(network, form, batches, folder):
     importlib.import_module(f"nas.export.formats.{form}").write(Bare(**given | {"class_names": ()}), folder)
     try:
         run = getattr(replay, form)(folder, 1, None)[1]
+        return [torch.as_tensor(run(images.numpy() if form == "onnx" else images)) for images in batches]
     except Exception as error:  # noqa: BLE001 - as in the process of its own that `nas export` starts
         raise UserError(str(error).strip().splitlines()[-1]) from None
-    return [torch.as_tensor(run(images.numpy() if form == "onnx" else images)) for images in batches]
