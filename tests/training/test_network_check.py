@@ -152,7 +152,7 @@ class FailsIn(Net):
 @pytest.mark.parametrize("mode", ["training", "evaluation"])
 def test_a_forward_that_raises_is_told_with_mode_and_line(images, mode):
     with pytest.raises(
-        BadNetwork, match=rf"fails in {mode} mode on 4 images of 1x8x8: KeyError: 'gone' \(test_check.py:"
+        BadNetwork, match=rf"fails in {mode} mode on 4 images of 1x8x8: KeyError: 'gone' \(test_network_check.py:"
     ):
         check_network(FailsIn(mode), images, TASK, RECIPE)
 
