@@ -14,6 +14,7 @@ from nas.core import Objective, StrategyFactory, Task
 from nas.space import SearchSpace
 from nas.supernet import GradientStrategy, Relaxable
 from nas.testing.promises import Promise
+from nas.training.memory_format import to_channels_last
 
 ROUNDING = 1e-9
 """Largest relative difference of logits in double precision."""
@@ -50,7 +51,10 @@ def relaxable_promises(space: SearchSpace, task: Task, network: Mapping[str, Any
         weights = supernet.state_dict()
         images = torch.randn(6, task.channels, task.height, task.width, dtype=torch.float64)
         for memory in (torch.channels_last, torch.contiguous_format):
-            supernet.to(memory_format=memory)
+            if memory is torch.channels_last:
+                to_channels_last(supernet, torch.device("cpu"))
+            else:
+                supernet.to(memory_format=memory)
             for architecture in architectures():
                 probs = {name: rows.double() for name, rows in space.relax(architecture).items()}
                 own = space.build(architecture, task, network, operations="search")  # type: ignore[call-arg]
