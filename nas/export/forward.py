@@ -268,7 +268,7 @@ def wrapped(line: str, indent: int) -> Iterator[str]:
 
 def _opening(text: str) -> int:
     """Where the bracket opens that a text ends with; -1 where it ends with none."""
-    depth = 0
+    depth, text = 0, _without_strings(text)
     for place in range(len(text) - 1, -1, -1) if text.endswith(")") else ():
         depth += (text[place] in ")]}") - (text[place] in "([{")
         if depth == 0:
@@ -276,16 +276,21 @@ def _opening(text: str) -> int:
     return -1
 
 
+def _without_strings(text: str) -> str:
+    """A text of the same length in which string literals have no signs that mean anything."""
+    return re.sub(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"", lambda found: "_" * len(found.group()), text)
+
+
 def _outside(text: str, sign: str) -> bool:
     return len(_split(text, sign)) > 1
 
 
 def _split(text: str, sign: str) -> list[str]:
-    """Parts between signs that stand outside of brackets."""
-    found, depth, start = [], 0, 0
-    for place, letter in enumerate(text):
+    """Parts between signs that stand outside of brackets and of strings."""
+    found, depth, start, plain = [], 0, 0, _without_strings(text)
+    for place, letter in enumerate(plain):
         depth += (letter in "([{") - (letter in ")]}")
-        if depth == 0 and text.startswith(sign, place):
+        if depth == 0 and plain.startswith(sign, place):
             found.append(text[start:place])
             start = place + len(sign)
     return [part for part in (*found, text[start:]) if part]
