@@ -1,7 +1,7 @@
 """Check that parts of your own keep what their kind promises.
 
 Every part that is named is checked: nas check space=my_space, nas check strategy=my_strategy space=my_space. A line
-a promise; exit code 1 where one is broken. A space also trains for an epoch, and one random architecture of it is
+a promise; exit code 1 where one is broken. A space also trains for an epoch, and one of its random architectures is
 drawn and exported in every format.
 """
 

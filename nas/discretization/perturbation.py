@@ -103,7 +103,7 @@ def _drop(probs: Mapping[str, Tensor], name: str, row: int) -> None:
 
 
 def _stop_bypass(probs: Mapping[str, Tensor], name: str, row: int) -> None:
-    """Let no channels pass an edge's operations by: their share is weighted by the edge alone."""
+    """Let no channels pass an edge's operations by: only the edge weights their share."""
     if f"{name}_edges" in probs:
         probs[f"{name}_edges"][row] = 0.0
 
