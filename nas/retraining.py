@@ -25,8 +25,9 @@ from nas.files import check_folder, filling
 from nas.space import SearchSpace
 from nas.store.base import Retraining, Store
 from nas.training import count
-from nas.training.check import BadNetwork, Teller, check_network, listed
+from nas.training.check import BadNetwork, check_network
 from nas.training.device import configured, resolve_device
+from nas.training.findings import Teller, listed
 from nas.training.fit import EVALUATION_BATCH, Best, TrainingFailed, evaluate, fit, logits_of, memory_guard
 from nas.training.held import random_numbers_kept
 from nas.training.rebuild import check_rebuilt

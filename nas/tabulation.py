@@ -31,8 +31,9 @@ from nas.randomness import training_seed
 from nas.recount import check_flops
 from nas.space import SearchSpace, parse, recorded_choices
 from nas.training import count
-from nas.training.check import BadNetwork, Teller, check_network
+from nas.training.check import BadNetwork, check_network
 from nas.training.device import configured, resolve_device
+from nas.training.findings import Teller
 from nas.training.fit import TrainingFailed, evaluate, fit, memory_guard
 from nas.training.recipe import Recipe
 

@@ -12,8 +12,9 @@ from nas.core import Architecture, Context, Metrics, Proposal, TrialFailed, User
 from nas.data.dataset import DataSet, Images, Split
 from nas.space import SearchSpace
 from nas.training import count
-from nas.training.check import Teller, check_network
+from nas.training.check import check_network
 from nas.training.device import PeakMemory, configured, resolve_device
+from nas.training.findings import Teller
 from nas.training.fit import TrainingFailed, fit, memory_guard
 from nas.training.recipe import Recipe
 

@@ -26,7 +26,8 @@ from nas.supernets.memory import check_fits, free_memory, need
 from nas.supernets.recipe import check_recipe
 from nas.supernets.steps import generator, measure, weight_optimizer, weight_step
 from nas.training.augment import Augmenter
-from nas.training.check import check_supernet, listed
+from nas.training.check import check_supernet
+from nas.training.findings import listed
 from nas.training.fit import TrainingFailed, batches
 from nas.training.memory_format import contiguous, to_channels_last, to_contiguous
 from nas.training.recipe import Recipe

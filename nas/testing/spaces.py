@@ -13,7 +13,8 @@ from nas.core import Architecture, Task, UserError
 from nas.data.dataset import Images
 from nas.space import SearchSpace
 from nas.testing.promises import Promise
-from nas.training.check import Findings, check_network
+from nas.training.check import check_network
+from nas.training.findings import Findings
 from nas.training.fit import TrainingFailed
 from nas.training.recipe import Recipe
 

@@ -7,11 +7,9 @@ random numbers are as before.
 
 from __future__ import annotations
 
-import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,20 +20,24 @@ from nas.core import Task, UserError, located
 from nas.data.dataset import Images
 from nas.network import auxiliary_head
 from nas.training.augment import plain_batch
+from nas.training.findings import Findings, listed
 from nas.training.fit import TrainingFailed, is_out_of_memory
 from nas.training.held import Held, alike, random_numbers_kept
 from nas.training.lazy import materialize
-from nas.training.memory_format import channels_last, contiguous, fall_back, settle, to_channels_last, to_contiguous
+from nas.training.memory_format import (
+    channels_last,
+    contiguous,
+    fall_back,
+    needs_channels_last,
+    settle,
+    to_channels_last,
+    to_contiguous,
+)
 from nas.training.recipe import Recipe
 from nas.training.weights import copied
 
 BATCH = 4
 """Images of the check: the fewer, the less it costs, and more than two so that it is not taken for another size."""
-TRAININGS = 3
-"""Networks of a search that must share a parameter without a gradient before it is told: in each by itself it may
-belong to an operation that leads nowhere."""
-SHOWN = 4
-"""Names that a sentence lists."""
 
 _checked: weakref.WeakValueDictionary[int, nn.Parameter] = weakref.WeakValueDictionary()
 """Trainable parameters of this process's networks, by their identity."""
@@ -46,24 +48,6 @@ class BadNetwork(TrainingFailed):
 
     def __init__(self, message: str) -> None:
         super().__init__("bad_network", message)
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What a person should know of a network that can be trained.
-
-    Args:
-        without_gradient: Trainable parameters that keep their initial values.
-        parameters: Number of trainable parameters.
-        lost: Plain tensors, values and non-persistent buffers that training changes, that the logits depend on, and
-            that no checkpoint holds.
-        batch_dependent: Whether the logits of an image depend on the other images of its batch in evaluation mode.
-    """
-
-    without_gradient: tuple[str, ...] = ()
-    parameters: int = 0
-    lost: tuple[str, ...] = ()
-    batch_dependent: bool = False
 
 
 def check_network(network: nn.Module, images: Images, task: Task, recipe: Recipe, *, draws: int = 1) -> Findings:
@@ -170,22 +154,30 @@ class _Check:
             try:
                 return self._findings(held, draws)
             except BadNetwork as error:
-                if not self.channels_last:
-                    raise
-                reason = error.message
+                failure = error
             held.restore()
+            if not self.channels_last:
+                raise self._advised(failure) from None
             self.channels_last = False
             findings = self._findings(held, draws)
-            fall_back(self.network, reason)
+            fall_back(self.network, failure.message)
             return findings
         finally:
             held.restore()
+
+    def _advised(self, failure: BadNetwork) -> BadNetwork:
+        """A failure in contiguous memory, with the setting that helps where there is one."""
+        device, shape = self.images.pixels.device, self.images.pixels.shape[1:]
+        if self.recipe.channels_last or not needs_channels_last(self.network, shape, device):
+            return failure
+        return BadNetwork(f"{failure.message}; it runs in channels-last memory, so set trainer.channels_last=true")
 
     def in_both_modes(self) -> None:
         self.in_training()
         self.in_evaluation(self.size)
 
     def _findings(self, held: Held, draws: int) -> Findings:
+        contiguous_failure = self._contiguous_failure() if self.channels_last else ""
         if self.channels_last:
             with self._told("in channels-last memory"):
                 to_channels_last(self.network, self.images.pixels.device)
@@ -195,7 +187,21 @@ class _Check:
         alone = self.in_evaluation(1)
         # one that draws in evaluation mode differs from itself, too
         batch_dependent = not alike(several[:1], alone) and alike(several, self.in_evaluation(self.size))
-        return Findings(missing, len(self.trainable), self._lost(held), batch_dependent)
+        return Findings(missing, len(self.trainable), self._lost(held), batch_dependent, contiguous_failure)
+
+    @torch.no_grad()
+    def _contiguous_failure(self) -> str:
+        """Why a network that is trained in channels-last memory fails on a contiguous image, as exports are run on."""
+        self.network.eval()
+        image = contiguous(plain_batch(self.images, 0, 1))
+        try:
+            with torch.autocast(image.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+                self.forward(image)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            return located(error)
+        return ""
 
     def _run(self, size: int) -> Any:
         images = plain_batch(self.images, 0, size)
@@ -345,55 +351,3 @@ def _advice(output: Any, size: int, classes: int, *, head: bool) -> str:
     if output.dim() > 2 and tuple(output.shape[:2]) == (size, classes):
         return "pool and flatten it"
     return "one row an image and one column a class"
-
-
-# --- telling -----------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Teller:
-    """Says once what the checks of many networks find.
-
-    Args:
-        trainings: Networks that must share a parameter without a gradient before it is told.
-    """
-
-    trainings: int = TRAININGS
-    _seen: int = 0
-    _common: set[str] = field(default_factory=set)
-    _told: set[str] = field(default_factory=set)
-
-    def take(self, findings: Findings) -> None:
-        self._seen += 1
-        found = set(findings.without_gradient)
-        self._common = found if self._seen == 1 else self._common & found
-        if self._common and self._seen >= self.trainings:
-            names = [name for name in findings.without_gradient if name in self._common]
-            self._say(
-                "gradient",
-                f"{len(names)} of {findings.parameters} parameters of the network receive no gradient and keep their "
-                f"initial values: {listed(names)}",
-            )
-        if findings.lost:
-            self._say(
-                "lost",
-                f"the network keeps what it learns outside of its state_dict ({listed(findings.lost)}), so that no "
-                "checkpoint holds it and nas retrain refuses the network; register buffers for it",
-            )
-        if findings.batch_dependent:
-            self._say(
-                "batch",
-                "in evaluation mode the network's logits of one image depend on the other images of its batch, so an "
-                "accuracy depends on the order of the images; look for statistics or a softmax over the batch",
-            )
-
-    def _say(self, what: str, sentence: str) -> None:
-        if what not in self._told:
-            self._told.add(what)
-            warnings.warn(sentence, stacklevel=2)
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from nas.data.dataset import Images
-from nas.training.check import BadNetwork, listed
+from nas.training.check import BadNetwork
+from nas.training.findings import listed
 from nas.training.fit import EVALUATION_BATCH, logits_of
 from nas.training.held import alike, random_numbers_kept, unlike
 from nas.training.recipe import Recipe

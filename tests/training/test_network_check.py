@@ -2,6 +2,7 @@
 
 import random
 import warnings
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 
 from nas import Budget, SearchSpace, search
 from nas.core import Objective, Task, UserError
+from nas.data.dataset import Images
 from nas.data.digits import Digits
 from nas.evaluators.shared_weights import SharedWeights
 from nas.evaluators.training import TrainingEvaluator
@@ -22,7 +24,8 @@ from nas.strategies.darts import DARTS as Darts
 from nas.strategies.random import RandomSearch
 from nas.supernets.gradient import GradientSearch
 from nas.tabulation import tabulate
-from nas.training.check import BadNetwork, Teller, check_network
+from nas.training.check import BadNetwork, check_network
+from nas.training.findings import Teller
 from nas.training.fit import TrainingFailed, fit
 from nas.training.recipe import Recipe
 from search_spaces.darts import DARTS
@@ -280,6 +283,31 @@ def test_logits_that_depend_on_the_other_images_are_found(images):
     assert not check_network(Net(), images, TASK, RECIPE).batch_dependent
     drawing = Net(lambda net, x, y: y + torch.rand_like(y))
     assert not check_network(drawing, images, TASK, RECIPE).batch_dependent
+
+
+class Swapped(Net):
+    """Its forward needs the channels of a pixel next to each other."""
+
+    @classmethod
+    def of(cls, channels):
+        network = cls()
+        network.stem = nn.Conv2d(channels, 32, 3, padding=1)
+        return network
+
+    def features(self, x):
+        return super().features(x.permute(0, 2, 3, 1).view(len(x), -1).view(len(x), 8, 8, 3).permute(0, 3, 1, 2))
+
+
+def test_a_network_that_runs_only_in_channels_last_is_told_that_it_cannot_be_exported():
+    task, network = Task(3, 8, 8, 10), Swapped.of(3)
+    pixels = torch.randint(256, (20, 3, 8, 8), dtype=torch.uint8)
+    images = Images(pixels, torch.arange(20) % 10, (0.5,) * 3, (0.2,) * 3)
+    findings = check_network(network, images, task, RECIPE)
+    assert "view size is not compatible" in findings.contiguous_failure
+    with pytest.warns(UserWarning, match=r"^the network runs only in channels-last memory format \(RuntimeError: view"):
+        Teller().take(findings)
+    with pytest.raises(BadNetwork, match=r"fails in training mode .* so set trainer.channels_last=true$"):
+        check_network(Swapped.of(3), images, task, replace(RECIPE, channels_last=False))
 
 
 def test_findings_are_told_once_and_a_dead_operation_of_one_architecture_never(images):

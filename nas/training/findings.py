@@ -1,0 +1,90 @@
+"""What a person should know of networks that can be trained, said once a search."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+TRAININGS = 3
+"""Networks of a search that must share a parameter without a gradient before it is told: in each by itself it may
+belong to an operation that leads nowhere."""
+SHOWN = 4
+"""Names that a sentence lists."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a person should know of a network that can be trained.
+
+    Args:
+        without_gradient: Trainable parameters that keep their initial values.
+        parameters: Number of trainable parameters.
+        lost: Plain tensors, values and non-persistent buffers that training changes, that the logits depend on, and
+            that no checkpoint holds.
+        batch_dependent: Whether the logits of an image depend on the other images of its batch in evaluation mode.
+        contiguous_failure: Why the network fails on an image in contiguous memory, where it is trained in channels-last
+            memory; empty where it runs.
+    """
+
+    without_gradient: tuple[str, ...] = ()
+    parameters: int = 0
+    lost: tuple[str, ...] = ()
+    batch_dependent: bool = False
+    contiguous_failure: str = ""
+
+
+@dataclass
+class Teller:
+    """Says once what the checks of many networks find.
+
+    Args:
+        trainings: Networks that must share a parameter without a gradient before it is told.
+    """
+
+    trainings: int = TRAININGS
+    _seen: int = 0
+    _common: set[str] = field(default_factory=set)
+    _told: set[str] = field(default_factory=set)
+
+    def take(self, findings: Findings) -> None:
+        self._seen += 1
+        found = set(findings.without_gradient)
+        self._common = found if self._seen == 1 else self._common & found
+        if self._common and self._seen >= self.trainings:
+            names = [name for name in findings.without_gradient if name in self._common]
+            self._say(
+                "gradient",
+                f"{len(names)} of {findings.parameters} parameters of the network receive no gradient and keep their "
+                f"initial values: {listed(names)}",
+            )
+        if findings.lost:
+            self._say(
+                "lost",
+                f"the network keeps what it learns outside of its state_dict ({listed(findings.lost)}), so that no "
+                "checkpoint holds it and nas retrain refuses the network; register buffers for it",
+            )
+        if findings.batch_dependent:
+            self._say(
+                "batch",
+                "in evaluation mode the network's logits of one image depend on the other images of its batch, so an "
+                "accuracy depends on the order of the images; look for statistics or a softmax over the batch",
+            )
+
+        if findings.contiguous_failure:
+            self._say(
+                "contiguous",
+                f"the network runs only in channels-last memory format ({findings.contiguous_failure}), so nas export "
+                "will refuse it; reshape() takes both formats where view() takes one",
+            )
+
+    def _say(self, what: str, sentence: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            warnings.warn(sentence, stacklevel=2)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
