@@ -9,7 +9,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 HERE = str(Path(__file__).parent)
 TORCH = str(Path(torch.__file__).parent)
+LOGGING = str(Path(logging.__file__).parent)
 
 
 def line_of(error: BaseException) -> str:
@@ -34,13 +35,47 @@ def line_of(error: BaseException) -> str:
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
-def program_failure(error: Exception) -> tuple[str, str]:
-    """Why `torch.export` cannot take a network, continuing "its forward …", and at which line where that is known."""
+def program_failure(error: Exception, export: Callable[[], object]) -> tuple[str, str]:
+    """Why `torch.export` cannot take a network, continuing "its forward …", and at which line where that is known.
+
+    Args:
+        export: Raises the error again.
+    """
     if isinstance(error, GuardOnDataDependentSymNode):
         return "decides by a value what is done", line_of(error)
     if "Constraints violated" in str(error):
-        return "works for one number of images only", ""
+        return "works for one number of images only", _fixing_line(export)
     return f"raises there: {_short(error)}", line_of(error)
+
+
+def _fixing_line(export: Callable[[], object]) -> str:
+    """The line at which `torch.export` takes the number of images as fixed, which it tells only to its log."""
+    log, listener = logging.getLogger("torch.fx.experimental.symbolic_shapes"), _FixedSizes()
+    level, propagate = log.level, log.propagate
+    log.addHandler(listener)
+    log.propagate = False
+    log.setLevel(logging.INFO)
+    try:
+        with quiet():
+            logging.disable(logging.NOTSET)
+            export()
+    except Exception:  # noqa: BLE001 - the same as before
+        return listener.line
+    finally:
+        log.removeHandler(listener)
+        log.propagate = propagate
+        log.setLevel(level)
+    return ""
+
+
+class _FixedSizes(logging.Handler):
+    """Keeps the line that runs when a size is first found to be one number."""
+
+    line = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self.line and re.search(r"Eq\(s\d+, \d+\) \[guard added\]", record.getMessage()):
+            self.line = running_line()
 
 
 def onnx_failure(error: BaseException, program: ExportedProgram, network: nn.Module, images: Tensor) -> str:
@@ -60,6 +95,22 @@ def onnx_failure(error: BaseException, program: ExportedProgram, network: nn.Mod
     node = re.search(r"translating node %(\w+)", text)
     line = _line_of_node(node.group(1), program, network, images) if node else ""
     return f"ONNX has no form of {operation.group(1)}{f' ({line})' if line else ''}"
+
+
+def wrong_in_onnx(network: nn.Module, images: Tensor) -> str:
+    """What torch (2.9 to 2.14) writes wrongly to ONNX, with its line; empty where a network has none of it.
+
+    The initial states of an LSTM with projections get one size, where the state of the cell has another.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.LSTM) and module.proj_size:
+            lines: list[str] = []
+            listens = module.register_forward_pre_hook(lambda *_, lines=lines: lines.append(running_line()))
+            with listens, torch.no_grad():
+                network(images)
+            if lines:
+                return f"ONNX has no form of an LSTM with proj_size={module.proj_size} ({lines[0]})"
+    return ""
 
 
 def _line_of_node(name: str, program: ExportedProgram, network: nn.Module, images: Tensor) -> str:
@@ -91,9 +142,9 @@ class _Lines(TorchFunctionMode):
 
 
 def running_line() -> str:
-    """File and number of the innermost line outside of torch and of the exporter that is running."""
+    """File and number of the innermost line outside of torch, of logging and of the exporter that is running."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith((TORCH, HERE)):
+    while frame is not None and frame.f_code.co_filename.startswith((TORCH, HERE, LOGGING)):
         frame = frame.f_back
     return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame is not None else ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +84,14 @@ class Model:
         Raises:
             UserError: it cannot.
         """
+        images, any_number = torch.zeros(2, *self.shape), {0: Dim("batch", min=1)}
+        taken = partial(export, self.network, (images,), dynamic_shapes=(any_number,))
         try:
             with quiet():
-                return export(self.network, (torch.zeros(2, *self.shape),), dynamic_shapes=({0: Dim("batch", min=1)},))
+                return taken()
         except Exception as error:  # noqa: BLE001 - its errors have no common class
-            name, reason, line = type(self.network).__name__, *program_failure(error)
-            line = line or refused_line(deepcopy(self.network), torch.zeros(2, *self.shape))
+            name, reason, line = type(self.network).__name__, *program_failure(error, taken)
+            line = line or refused_line(deepcopy(self.network), images)
             where = f" ({line})" if line else ""
             raise UserError(f"torch.export cannot take {name}: its forward {reason}{where}") from None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from nas.core import UserError
-from nas.export.failure import onnx_failure, quiet
+from nas.export.failure import onnx_failure, quiet, wrong_in_onnx
 from nas.export.model import Model
 
 FILES = ("model.onnx",)
@@ -20,7 +20,9 @@ def write(model: Model, folder: Path) -> None:
     import onnx
 
     path = folder / FILES[0]
-    program = model.program
+    program, images = model.program, torch.zeros(2, *model.shape)
+    if wrong := wrong_in_onnx(model.network, images):
+        raise UserError(wrong)
     try:
         with quiet():
             torch.onnx.export(
@@ -34,7 +36,7 @@ def write(model: Model, folder: Path) -> None:
                 verbose=False,
             )
     except Exception as error:  # noqa: BLE001 - its errors have no common class
-        raise UserError(onnx_failure(error, program, model.network, torch.zeros(2, *model.shape))) from None
+        raise UserError(onnx_failure(error, program, model.network, images)) from None
     written = onnx.load(str(path))
     about = {
         "arch": model.text,
