@@ -14,12 +14,17 @@ from nas.export.model import Model
 FILES = ("model.onnx",)
 NEEDS: Mapping[str, str] = {"onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx"}
 ALONE = True
+MAX_BYTES = 2**31
+"""Of a file of protobuf, which ONNX is."""
 
 
 def write(model: Model, folder: Path) -> None:
     import onnx
 
     path = folder / FILES[0]
+    size = sum(tensor.nbytes for tensor in (*model.network.parameters(), *model.network.buffers()))
+    if size >= MAX_BYTES:
+        raise UserError(f"the weights take {size / 2**30:.1f} GiB, and one ONNX file holds less than 2 GiB")
     program, images = model.program, torch.zeros(2, *model.shape)
     if wrong := wrong_in_onnx(model.network, images):
         raise UserError(wrong)
