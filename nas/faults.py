@@ -11,6 +11,9 @@ from typing import Any
 
 from nas.core import Trial, UsageError
 
+EARLY_COUNTS = ("0.1.0",)
+"""Versions that counted too few FLOPs for attention and recurrent layers."""
+
 
 def fault(trial: Trial, config: Mapping[str, Any]) -> str | None:
     """What is wrong with a stored trial, for the middle of a sentence; None where nothing is known.
@@ -31,6 +34,22 @@ def fault(trial: Trial, config: Mapping[str, Any]) -> str | None:
             "edge while it read the cell off"
         )
     return None
+
+
+def has_early_count(trial: Trial, protocol: Mapping[str, Any], environment: Mapping[str, Any]) -> bool:
+    """Whether the `flops` of a trial were counted by a version that missed work of attention and recurrent layers.
+
+    Whether its network has such layers is not stored; a run that is resumed is counted again (`nas.recount`).
+
+    Args:
+        trial: One of any run.
+        protocol, environment: Of its run.
+    """
+    return (
+        "flops" in trial.metrics
+        and environment.get("cellnas") in EARLY_COUNTS
+        and "table" not in protocol  # those are of the benchmark's authors
+    )
 
 
 def _perturbs_partial_channels(config: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ killed gradient searches, a supernet's checkpoint, a retraining and a killed one
 killed, and an exported model.
 """
 
+import re
 import shutil
 import sys
 import tarfile
@@ -48,6 +49,13 @@ def done(result):
 def test_every_run_is_on_the_leaderboard(released):
     listed = {row["run"] for row in rows(released)}
     assert listed == {"trained", "looked-up", "workers", "shared", "mine", "stopped"}
+
+
+def test_flops_of_an_earlier_count_are_marked(released):
+    assert {row["run"] for row in rows(released) if row["early_count"]} == {"trained", "mine"}
+    shown = done(released("leaderboard", "run=trained")).stdout
+    assert re.search(r"k\? .*\n(.*\n)*\?: counted by cellnas 0.1.0, which missed FLOPs of attention", shown)
+    assert "?:" not in done(released("leaderboard", "run=looked-up")).stdout
 
 
 def test_a_search_that_trains_resumes(released):

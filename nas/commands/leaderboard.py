@@ -68,7 +68,7 @@ def show(entries: Sequence[Entry], *, several: bool) -> None:
         row += [_test(entry, recipes)] if tests else []
         length, simulated = epochs(entry.run, trial), trial.metrics.get("simulated_seconds")
         row += ["" if length is None else str(length)]
-        partial = "+" if uncounted(trial.metrics) else ""
+        partial = "+" if uncounted(trial.metrics) else "?" if entry.has_early_count else ""
         row += [amount(trial.metrics.get("parameters")), amount(trial.metrics.get("flops")) + partial]
         row += ["" if simulated is None else f"{simulated:.1f}"]
         row += [
@@ -89,6 +89,8 @@ def show(entries: Sequence[Entry], *, several: bool) -> None:
     missing = sorted({name for entry in entries for name in uncounted(entry.trial.metrics)})
     if missing:
         print(f"+: FLOPs without the work of {', '.join(missing)} (no formula).")
+    if any(entry.has_early_count for entry in entries):
+        print("?: counted by cellnas 0.1.0, which missed FLOPs of attention and recurrent layers (nas describe does not).")
     if any(entry.trial.reused_from is not None for entry in entries):
         print("reused N: the result of trial N, which computes the same function.")
     for entry in entries:
@@ -136,6 +138,8 @@ def _score(entry: Entry) -> str:
         return entry.trial.error_kind or "failed"
     value = entry.score if entry.objective.direction == "maximize" else -entry.score
     wrong = "" if entry.fault is None else " (wrong)"
+    if entry.objective.metric == "flops" and entry.has_early_count:
+        wrong = wrong or "?"
     return (f"{value:.4f}" if entry.spread is None else f"{value:.4f} ± {entry.spread:.4f}") + wrong
 
 

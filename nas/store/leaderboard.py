@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from nas.core import Objective, Trial, UsageError
-from nas.faults import fault
+from nas.faults import fault, has_early_count
 from nas.identity import identifying
 from nas.store.base import Retraining, Run, Store
 
@@ -48,6 +48,11 @@ class Entry:
         """What is known to be wrong with it; see `nas.faults`."""
         return fault(self.trial, self.run.config)
 
+    @property
+    def has_early_count(self) -> bool:
+        """Whether its FLOPs may be too few; see `nas.faults`."""
+        return has_early_count(self.trial, self.run.protocol, self.run.environment)
+
     def row(self) -> dict[str, Any]:
         """All that is known of it, JSON-safe."""
         trial = self.trial
@@ -61,6 +66,7 @@ class Entry:
             "error_kind": trial.error_kind,
             "error": trial.error,
             "fault": self.fault,
+            "early_count": self.has_early_count,
             "epochs": epochs(self.run, trial),
             "seed": trial.seed,
             "metrics": dict(trial.metrics),
