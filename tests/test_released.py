@@ -54,7 +54,7 @@ def test_every_run_is_on_the_leaderboard(released):
 def test_flops_of_an_earlier_count_are_marked(released):
     assert {row["run"] for row in rows(released) if row["early_count"]} == {"trained", "mine"}
     shown = done(released("leaderboard", "run=trained")).stdout
-    assert re.search(r"k\? .*\n(.*\n)*\?: counted by cellnas 0.1.0, which missed FLOPs of attention", shown)
+    assert re.search(r"k\? .*\n(.*\n)*\?: counted by cellnas 0.1.0, which missed attention", shown)
     assert "?:" not in done(released("leaderboard", "run=looked-up")).stdout
 
 

@@ -90,7 +90,7 @@ def show(entries: Sequence[Entry], *, several: bool) -> None:
     if missing:
         print(f"+: FLOPs without the work of {', '.join(missing)} (no formula).")
     if any(entry.has_early_count for entry in entries):
-        print("?: counted by cellnas 0.1.0, which missed FLOPs of attention and recurrent layers (nas describe does not).")
+        print("?: counted by cellnas 0.1.0, which missed attention and recurrent layers (nas describe counts anew).")
     if any(entry.trial.reused_from is not None for entry in entries):
         print("reused N: the result of trial N, which computes the same function.")
     for entry in entries:
