@@ -28,7 +28,6 @@ from nas.training.memory_format import (
     channels_last,
     contiguous,
     fall_back,
-    needs_channels_last,
     settle,
     to_channels_last,
     to_contiguous,
@@ -48,6 +47,10 @@ class BadNetwork(TrainingFailed):
 
     def __init__(self, message: str) -> None:
         super().__init__("bad_network", message)
+
+
+class _OnlyChannelsLast(BadNetwork):
+    """One that fails on contiguous images."""
 
 
 def check_network(network: nn.Module, images: Images, task: Task, recipe: Recipe, *, draws: int = 1) -> Findings:
@@ -152,12 +155,18 @@ class _Check:
         held = Held(self.network)
         try:
             try:
-                return self._findings(held, draws)
+                findings = self._findings(held, draws)
+                if self.channels_last:
+                    held.restore()
+                    self._in_contiguous()
+                return findings
+            except _OnlyChannelsLast:
+                raise
             except BadNetwork as error:
+                if not self.channels_last:
+                    raise
                 failure = error
             held.restore()
-            if not self.channels_last:
-                raise self._advised(failure) from None
             self.channels_last = False
             findings = self._findings(held, draws)
             fall_back(self.network, failure.message)
@@ -165,19 +174,11 @@ class _Check:
         finally:
             held.restore()
 
-    def _advised(self, failure: BadNetwork) -> BadNetwork:
-        """A failure in contiguous memory, with the setting that helps where there is one."""
-        device, shape = self.images.pixels.device, self.images.pixels.shape[1:]
-        if self.recipe.channels_last or not needs_channels_last(self.network, shape, device):
-            return failure
-        return BadNetwork(f"{failure.message}; it runs in channels-last memory, so set trainer.channels_last=true")
-
     def in_both_modes(self) -> None:
         self.in_training()
         self.in_evaluation(self.size)
 
     def _findings(self, held: Held, draws: int) -> Findings:
-        contiguous_failure = self._contiguous_failure() if self.channels_last else ""
         if self.channels_last:
             with self._told("in channels-last memory"):
                 to_channels_last(self.network, self.images.pixels.device)
@@ -187,11 +188,15 @@ class _Check:
         alone = self.in_evaluation(1)
         # one that draws in evaluation mode differs from itself, too
         batch_dependent = not alike(several[:1], alone) and alike(several, self.in_evaluation(self.size))
-        return Findings(missing, len(self.trainable), self._lost(held), batch_dependent, contiguous_failure)
+        return Findings(missing, len(self.trainable), self._lost(held), batch_dependent)
 
     @torch.no_grad()
-    def _contiguous_failure(self) -> str:
-        """Why a network that is trained in channels-last memory fails on a contiguous image, as exports are run on."""
+    def _in_contiguous(self) -> None:
+        """Run a network that is trained in channels-last memory on a contiguous image.
+
+        Raises:
+            _OnlyChannelsLast: It fails.
+        """
         self.network.eval()
         image = contiguous(plain_batch(self.images, 0, 1))
         try:
@@ -200,8 +205,10 @@ class _Check:
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            return located(error)
-        return ""
+            raise _OnlyChannelsLast(
+                "the network runs only in channels-last memory: on a contiguous image, as it is counted, drawn and "
+                f"exported with, it fails ({located(error)}); reshape() takes both formats where view() takes one"
+            ) from error
 
     def _run(self, size: int) -> Any:
         images = plain_batch(self.images, 0, size)

@@ -23,15 +23,12 @@ class Findings:
         lost: Plain tensors, values and non-persistent buffers that training changes, that the logits depend on, and
             that no checkpoint holds.
         batch_dependent: Whether the logits of an image depend on the other images of its batch in evaluation mode.
-        contiguous_failure: Why the network fails on an image in contiguous memory, where it is trained in channels-last
-            memory; empty where it runs.
     """
 
     without_gradient: tuple[str, ...] = ()
     parameters: int = 0
     lost: tuple[str, ...] = ()
     batch_dependent: bool = False
-    contiguous_failure: str = ""
 
 
 @dataclass
@@ -69,13 +66,6 @@ class Teller:
                 "batch",
                 "in evaluation mode the network's logits of one image depend on the other images of its batch, so an "
                 "accuracy depends on the order of the images; look for statistics or a softmax over the batch",
-            )
-
-        if findings.contiguous_failure:
-            self._say(
-                "contiguous",
-                f"the network runs only in channels-last memory format ({findings.contiguous_failure}), so nas export "
-                "will refuse it; reshape() takes both formats where view() takes one",
             )
 
     def _say(self, what: str, sentence: str) -> None:

@@ -61,19 +61,6 @@ def settle(network: nn.Module, image: Sequence[int], device: torch.device, *, ch
     return _channels_last[network]
 
 
-def needs_channels_last(network: nn.Module, image: Sequence[int], device: torch.device) -> bool:
-    """Whether a network runs on channels-last images and not on contiguous ones.
-
-    Args:
-        network, image, device: As of `settle`.
-    """
-    mend(network, device)
-    return (
-        _refusal(network, image, device, channels_last=False) is not None
-        and _refusal(network, image, device, channels_last=True) is None
-    )
-
-
 def fall_back(network: nn.Module, reason: str) -> None:
     """Give a network contiguous images from now on, and say so once."""
     _channels_last[network] = False

@@ -2,7 +2,6 @@
 
 import random
 import warnings
-from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -298,16 +297,13 @@ class Swapped(Net):
         return super().features(x.permute(0, 2, 3, 1).view(len(x), -1).view(len(x), 8, 8, 3).permute(0, 3, 1, 2))
 
 
-def test_a_network_that_runs_only_in_channels_last_is_told_that_it_cannot_be_exported():
-    task, network = Task(3, 8, 8, 10), Swapped.of(3)
+def test_a_network_that_runs_only_in_channels_last_is_refused():
     pixels = torch.randint(256, (20, 3, 8, 8), dtype=torch.uint8)
     images = Images(pixels, torch.arange(20) % 10, (0.5,) * 3, (0.2,) * 3)
-    findings = check_network(network, images, task, RECIPE)
-    assert "view size is not compatible" in findings.contiguous_failure
-    with pytest.warns(UserWarning, match=r"^the network runs only in channels-last memory format \(RuntimeError: view"):
-        Teller().take(findings)
-    with pytest.raises(BadNetwork, match=r"fails in training mode .* so set trainer.channels_last=true$"):
-        check_network(Swapped.of(3), images, task, replace(RECIPE, channels_last=False))
+    with pytest.raises(
+        BadNetwork, match=r"^the network runs only in channels-last memory: .* fails \(RuntimeError"
+    ):
+        check_network(Swapped.of(3), images, Task(3, 8, 8, 10), RECIPE)
 
 
 def test_findings_are_told_once_and_a_dead_operation_of_one_architecture_never(images):
