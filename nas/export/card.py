@@ -109,8 +109,9 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
         f"| parameters | {amount(facts['parameters'])} ({facts['parameters']:,}) |",
         f"| FLOPs (multiply-accumulates) | {amount(facts['flops'])}{_missing(facts)} |",
         f"| images | {size}; pixel values 0-255 are divided by 255, less the mean ({_numbers(given['mean'])}), divided "
-        f"by the standard deviation ({_numbers(given['std'])}); `nas predict` averages files that are a whole number "
-        "of times as large, and resizes others bilinearly |",
+        f"by the standard deviation ({_numbers(given['std'])}); `nas predict` turns photos by their EXIF "
+        "orientation, shows transparent pixels on `background=white`, averages files that are a whole number of times as "
+        "large, and resizes others bilinearly |",
         f"| classes | {', '.join(facts['classes'])} |",
         f"| data | {data['name']}, split `{data['split']}` |",
         *_training(facts["trained"]),
@@ -119,7 +120,7 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
         "## The files, checked",
         "",
         f"Each was loaded in a fresh process and compared with the network on {facts['images']} validation images"
-        f"{_caveat(facts)}. "
+        f"{_caveat(facts)}, in batches of 1, 2, 16 and 64. "
         f"Milliseconds on {facts['processor']} with {counted(facts['threads'], 'thread')}, median.",
         "",
         "| format | files | largest difference of a logit | allowed | accuracy on these | 1 image | 64 images |",
