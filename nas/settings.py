@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -339,9 +340,19 @@ def group_options(config_dir: Path | None = None) -> dict[str, list[str]]:
 
 
 def _compose(command: str, overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
+    """What Hydra composes; not to be changed, since it is given again for the same words and files."""
+    files = sorted(config_dir.rglob("*.yaml")) if config_dir else []
+    state = tuple((str(file), (at := file.stat()).st_mtime_ns, at.st_size) for file in files)
+    return _composed(command, tuple(overrides), config_dir and config_dir.resolve(), state)
+
+
+@lru_cache(maxsize=64)
+def _composed(
+    command: str, overrides: tuple[str, ...], config_dir: Path | None, _state: tuple[tuple[str, int, int], ...]
+) -> DictConfig:
     words = list(overrides)
     if config_dir is not None:
-        place = str(config_dir.resolve()).replace("\\", "\\\\").replace("'", "\\'")
+        place = str(config_dir).replace("\\", "\\\\").replace("'", "\\'")
         words.append(f"hydra.searchpath=['file://{place}']")
     GlobalHydra.instance().clear()
     try:

@@ -21,6 +21,12 @@ class LightSpace(SearchSpace):
         raise NotImplementedError
 
 
+class SmallSpace(LightSpace):
+    """Four decisions of four options: a table of it has 256 rows."""
+
+    choices = MappingProxyType({f"d{i}": ("a", "b", "c", "d") for i in range(4)})
+
+
 def steep(proposal, context):
     """One optimum, (3, 3, 3, 3, 3, 3), and a slope towards it."""
     return {"valid_accuracy": sum(proposal.architecture) / 18}
