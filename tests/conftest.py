@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +22,10 @@ from nas.cli import main
 from nas.core import Objective, Proposal, Trial
 from nas.space import SearchSpace
 from nas.strategies.random import RandomSearch
+
+# a job in the background of a script ignores Ctrl-C, and the processes that the tests start would inherit that
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 MAXIMIZE = Objective()

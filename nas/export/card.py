@@ -110,8 +110,8 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
         f"| FLOPs (multiply-accumulates) | {amount(facts['flops'])}{_missing(facts)} |",
         f"| images | {size}; pixel values 0-255 are divided by 255, less the mean ({_numbers(given['mean'])}), divided "
         f"by the standard deviation ({_numbers(given['std'])}); `nas predict` turns photos by their EXIF "
-        "orientation, shows transparent pixels on `background=white`, averages files that are a whole number of times as "
-        "large, and resizes others bilinearly |",
+        "orientation, shows transparent pixels on `background=white`, averages files that are a whole number of times "
+        "as large, and resizes others bilinearly |",
         f"| classes | {', '.join(facts['classes'])} |",
         f"| data | {data['name']}, split `{data['split']}` |",
         *_training(facts["trained"]),

@@ -56,7 +56,11 @@ def test_the_dominant_eigenvalue_of_a_quadratic(sign):
 
 
 @pytest.mark.parametrize(
-    ("space", "sizes"), [(NB201, {"channels": 4, "cells": 1}), (DARTS(), {"channels": 2, "cells": 3})]
+    ("space", "sizes"),
+    [
+        (NB201, {"channels": 4, "cells": 1}),
+        pytest.param(DARTS(), {"channels": 2, "cells": 3}, marks=pytest.mark.slow),  # 224 rows of a Hessian
+    ],
 )
 def test_the_dominant_eigenvalue_of_a_supernet_is_that_of_its_exact_hessian(space, sizes):
     torch.manual_seed(0)

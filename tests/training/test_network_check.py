@@ -300,9 +300,7 @@ class Swapped(Net):
 def test_a_network_that_runs_only_in_channels_last_is_refused():
     pixels = torch.randint(256, (20, 3, 8, 8), dtype=torch.uint8)
     images = Images(pixels, torch.arange(20) % 10, (0.5,) * 3, (0.2,) * 3)
-    with pytest.raises(
-        BadNetwork, match=r"^the network runs only in channels-last memory: .* fails \(RuntimeError"
-    ):
+    with pytest.raises(BadNetwork, match=r"^the network runs only in channels-last memory: .* fails \(RuntimeError"):
         check_network(Swapped.of(3), images, Task(3, 8, 8, 10), RECIPE)
 
 
