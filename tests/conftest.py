@@ -33,6 +33,14 @@ ARCH = "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_con
 QUICK = ["data=digits", "trainer.epochs=1", "trainer.train_images=200", "trainer.network={channels: 4, cells: 1}"]
 
 
+LONGEST = "test_readme.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest test first: no worker waits for another that began it last."""
+    items.sort(key=lambda item: item.path.name != LONGEST)
+
+
 class ToySpace(SearchSpace):
     """Six decisions of four options; the network is one linear layer."""
 
