@@ -30,6 +30,7 @@ from nas.training.device import configured, resolve_device
 from nas.training.findings import Teller, listed
 from nas.training.fit import EVALUATION_BATCH, Best, TrainingFailed, evaluate, fit, logits_of, memory_guard
 from nas.training.held import random_numbers_kept
+from nas.training.memory_format import settle
 from nas.training.rebuild import check_rebuilt
 from nas.training.recipe import Recipe
 from nas.training.weights import NotStorable, copied, load_weights, packed, save_weights, unpacked
@@ -111,8 +112,8 @@ def retrain(
     test = data.read_test() if test is None else test
     keeper.begin()
     try:
-        order.rehearse()
-        network, states, metrics = order.train(test, keeper, report)
+        channels_last = order.rehearse()
+        network, states, metrics = order.train(test, keeper, report, channels_last=channels_last)
     except BadNetwork as failure:
         raise UserError(f"this network cannot be retrained: {failure.message}") from None
     except TrainingFailed as failure:
@@ -194,14 +195,18 @@ class _Order:
             return replace(earlier, metrics={**earlier.metrics, **count.architecture(network, self.data.task)})
 
     def train(
-        self, test: Images, keeper: _Keeper, report: Callable[[Mapping[str, float]], None]
+        self, test: Images, keeper: _Keeper, report: Callable[[Mapping[str, float]], None], *, channels_last: bool
     ) -> tuple[nn.Module, dict[str, dict[str, Any]], dict[str, float]]:
         """The tested network; weights by `last` and, with validation, `best`; and metrics, also on the test images.
+
+        Args:
+            channels_last: Whether the rehearsal ran in that format; what fails in it may be the backward pass alone.
 
         Raises:
             TrainingFailed: it came to nothing.
         """
-        recipe, split, task, device = self.recipe, self.split, self.data.task, self.device
+        recipe = replace(self.recipe, channels_last=channels_last)
+        split, task, device = self.split, self.data.task, self.device
         with configured(device, recipe), memory_guard():
             torch.manual_seed(self.seed)
             network = self.build()
@@ -224,8 +229,11 @@ class _Order:
         """The network, initialised from torch's global generator."""
         return self.subject.space.build(self.subject.architecture, self.data.task, self.sizes)
 
-    def rehearse(self) -> None:
+    def rehearse(self) -> bool:
         """Try, before hours of training, all that can be wrong with the network and with its checkpoint.
+
+        Returns:
+            Whether the network is trained in channels-last memory.
 
         Raises:
             TrainingFailed: Something is.
@@ -254,6 +262,7 @@ class _Order:
                     "and lists, tuples and dicts of them"
                 ) from None
             check_rebuilt(network, self.build, state, valid, contiguous, seed=self.seed + 1)
+            return settle(network, train.pixels.shape[1:], device, channels_last=recipe.channels_last)
 
     def check_written(self, network: nn.Module, path: Path) -> None:
         """Raise `TrainingFailed` unless the network that is built anew from a checkpoint computes the same.
