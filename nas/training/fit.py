@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.core import UsageError, UserError
+from nas.data import generators
 from nas.data.dataset import Images
 from nas.network import SupportsDropPath, auxiliary_head
 from nas.training.augment import Augmenter, Draws, plain_batch
@@ -194,6 +195,7 @@ class _Progress:
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "random": torch.get_rng_state(),  # drop-path draws from torch's own
+            "random_others": generators.state(),  # and a user's layers from Python's or NumPy's
             "curve": self.curve,
         }
         if self.device.type == "cuda":
@@ -217,6 +219,8 @@ class _Progress:
             self.optimizer.load_state_dict(state["optimizer"])
             self.generator.set_state(state["generator"])
             torch.set_rng_state(state["random"])
+            if "random_others" in state:  # versions up to 0.1.0 did not keep it
+                generators.put_back(state["random_others"])
             if self.device.type == "cuda":
                 torch.cuda.set_rng_state(state["random_cuda"], self.device)
             if self.average is not None:

@@ -25,7 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nas.training.held import Held, random_numbers_kept
+from nas.training.held import Held
+from nas.training.seeding import random_numbers_kept
 
 SAFE_CHANNELS = 8
 """From here on oneDNN's AVX2 kernel stays within its memory."""
