@@ -20,18 +20,21 @@ from torch import nn
 
 from nas.checkpoint import load_checkpoint, save_checkpoint
 from nas.core import Architecture, UsageError, UserError
+from nas.data import generators
 from nas.data.dataset import DataSet, Images, Split
 from nas.files import check_folder, filling
 from nas.space import SearchSpace
 from nas.store.base import Retraining, Store
 from nas.training import count
+from nas.training.built import built_from
 from nas.training.check import BadNetwork, check_network
 from nas.training.device import configured, resolve_device
 from nas.training.findings import Teller, listed
 from nas.training.fit import EVALUATION_BATCH, Best, TrainingFailed, evaluate, fit, logits_of, memory_guard
-from nas.training.held import random_numbers_kept
+from nas.training.memory_format import settle
 from nas.training.rebuild import check_rebuilt
 from nas.training.recipe import Recipe
+from nas.training.seeding import random_numbers_kept
 from nas.training.weights import NotStorable, copied, load_weights, packed, save_weights, unpacked
 
 CHECKPOINT, RESULT = "model.safetensors", "result.json"
@@ -111,8 +114,8 @@ def retrain(
     test = data.read_test() if test is None else test
     keeper.begin()
     try:
-        order.rehearse()
-        network, states, metrics = order.train(test, keeper, report)
+        channels_last = order.rehearse()
+        network, states, metrics = order.train(test, keeper, report, channels_last=channels_last)
     except BadNetwork as failure:
         raise UserError(f"this network cannot be retrained: {failure.message}") from None
     except TrainingFailed as failure:
@@ -189,22 +192,25 @@ class _Order:
 
     def recounted(self, earlier: Retraining) -> Retraining:
         """A stored retraining with parameters and FLOPs as they are counted now; earlier versions missed some work."""
-        with torch.random.fork_rng(devices=()):
+        with random_numbers_kept(torch.device("cpu")):
             network = self.subject.space.build(self.subject.architecture, self.data.task, self.sizes)
             return replace(earlier, metrics={**earlier.metrics, **count.architecture(network, self.data.task)})
 
     def train(
-        self, test: Images, keeper: _Keeper, report: Callable[[Mapping[str, float]], None]
+        self, test: Images, keeper: _Keeper, report: Callable[[Mapping[str, float]], None], *, channels_last: bool
     ) -> tuple[nn.Module, dict[str, dict[str, Any]], dict[str, float]]:
         """The tested network; weights by `last` and, with validation, `best`; and metrics, also on the test images.
+
+        Args:
+            channels_last: Whether the rehearsal ran in that format; what fails in it may be the backward pass alone.
 
         Raises:
             TrainingFailed: it came to nothing.
         """
-        recipe, split, task, device = self.recipe, self.split, self.data.task, self.device
-        with configured(device, recipe), memory_guard():
-            torch.manual_seed(self.seed)
-            network = self.build()
+        recipe = replace(self.recipe, channels_last=channels_last)
+        split, task, device = self.split, self.data.task, self.device
+        with configured(device, recipe), memory_guard(), generators.kept():
+            network = built_from(self.seed, self.build)
             counts = count.architecture(network, task)
             train = (split.train if self.validate else split.whole()).first(recipe.train_images).to(device)
             valid = split.valid.first(recipe.valid_images).to(device) if self.validate else None
@@ -224,8 +230,11 @@ class _Order:
         """The network, initialised from torch's global generator."""
         return self.subject.space.build(self.subject.architecture, self.data.task, self.sizes)
 
-    def rehearse(self) -> None:
+    def rehearse(self) -> bool:
         """Try, before hours of training, all that can be wrong with the network and with its checkpoint.
+
+        Returns:
+            Whether the network is trained in channels-last memory.
 
         Raises:
             TrainingFailed: Something is.
@@ -233,8 +242,7 @@ class _Order:
         recipe, device = self.recipe, self.device
         train, valid = (part.first(REHEARSED).to(device) for part in (self.split.train, self.split.valid))
         with configured(device, recipe), memory_guard(), random_numbers_kept(device):
-            torch.manual_seed(self.seed)
-            network = self.build()
+            network = built_from(self.seed, self.build)
             findings = check_network(network, train, self.data.task, recipe, draws=DRAWS)
             if findings.lost:
                 raise BadNetwork(
@@ -254,6 +262,7 @@ class _Order:
                     "and lists, tuples and dicts of them"
                 ) from None
             check_rebuilt(network, self.build, state, valid, contiguous, seed=self.seed + 1)
+            return settle(network, train.pixels.shape[1:], device, channels_last=recipe.channels_last)
 
     def check_written(self, network: nn.Module, path: Path) -> None:
         """Raise `TrainingFailed` unless the network that is built anew from a checkpoint computes the same.

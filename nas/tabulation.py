@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from nas.core import Architecture, Metrics, UsageError, UserError
+from nas.data import generators
 from nas.data.dataset import DataSet, Images
 from nas.environment import environment
 from nas.executors.base import Died, Executor, each
@@ -31,11 +32,13 @@ from nas.randomness import training_seed
 from nas.recount import check_flops
 from nas.space import SearchSpace, parse, recorded_choices
 from nas.training import count
+from nas.training.built import built_from
 from nas.training.check import BadNetwork, check_network
 from nas.training.device import configured, resolve_device
 from nas.training.findings import Teller
 from nas.training.fit import TrainingFailed, evaluate, fit, memory_guard
 from nas.training.recipe import Recipe
+from nas.training.seeding import random_numbers_kept
 
 MOST = 1_000_000
 """Architectures of a space that could ever be tabulated."""
@@ -92,9 +95,10 @@ class Trainer:
         train, valid, test = self._parts
         sizes = self.space.known_sizes(recipe.network)
         try:
-            with configured(place, recipe), memory_guard():
-                torch.manual_seed(training.seed)
-                network = self.space.build(training.architecture, self.data.task, sizes)
+            with configured(place, recipe), memory_guard(), generators.kept():
+                network = built_from(
+                    training.seed, lambda: self.space.build(training.architecture, self.data.task, sizes)
+                )
                 self._teller.take(check_network(network, train, self.data.task, recipe))
                 found: dict[str, Any] = dict(count.architecture(network, self.data.task))
                 clock = _clock(place)
@@ -112,7 +116,7 @@ class Trainer:
 
 
 def _counted(space: SearchSpace, architecture: Architecture, data: DataSet, recipe: Recipe) -> Metrics:
-    with torch.random.fork_rng(devices=()):
+    with random_numbers_kept(torch.device("cpu")):
         network = space.build(architecture, data.task, space.known_sizes(recipe.network))
         return count.architecture(network, data.task)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nas.core import Task, UserError, number_in, whole_number
+from nas.data import generators
 from nas.data.check import check_statements, checked, same_numbers
 from nas.data.lock import check_unlocked
 
@@ -199,10 +199,7 @@ class DataSet(ABC):
 
 def _random_state() -> tuple[object, ...]:
     """State of the generators that a program may draw from without naming one."""
-    of_numpy = np.random.get_state(legacy=False)
-    assert isinstance(of_numpy, dict)
-    keys, position = of_numpy["state"]["key"], of_numpy["state"]["pos"]
-    return torch.get_rng_state().numpy().tobytes(), keys.tobytes(), position, random.getstate()
+    return torch.get_rng_state().numpy().tobytes(), generators.state()
 
 
 def stratified(labels: np.ndarray, share: float, salt: str) -> tuple[np.ndarray, np.ndarray]:

@@ -34,6 +34,7 @@ from nas.core import (
     one_of,
     whole_number,
 )
+from nas.data import generators
 from nas.data.dataset import DataSet, Split
 from nas.description import describe
 from nas.evaluators.table import TableEvaluator
@@ -225,7 +226,7 @@ class SharedWeights:
     def _working(self, place: torch.device) -> Iterator[None]:
         """With the recipe's threads and precision; what fails ends the search, since all scores hang on the weights."""
         try:
-            with configured(place, self.supernet), memory_guard("supernet"):
+            with configured(place, self.supernet), memory_guard("supernet"), generators.kept():
                 yield
         except TrainingFailed as failure:
             kept = self.folder is not None and (self.folder / FILE).exists() and failure.kind != "not_finite"

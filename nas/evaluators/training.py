@@ -9,14 +9,17 @@ from typing import Any
 import torch
 
 from nas.core import Architecture, Context, Metrics, Proposal, TrialFailed, UserError
+from nas.data import generators
 from nas.data.dataset import DataSet, Images, Split
 from nas.space import SearchSpace
 from nas.training import count
+from nas.training.built import built_from
 from nas.training.check import check_network
 from nas.training.device import PeakMemory, configured, resolve_device
 from nas.training.findings import Teller
 from nas.training.fit import TrainingFailed, fit, memory_guard
 from nas.training.recipe import Recipe
+from nas.training.seeding import random_numbers_kept
 
 
 class TrainingEvaluator:
@@ -63,7 +66,7 @@ class TrainingEvaluator:
 
     def architecture_metrics(self, architecture: Architecture) -> Metrics:
         """`parameters` and `flops` of the network that would be trained."""
-        with torch.random.fork_rng(devices=()):
+        with random_numbers_kept(torch.device("cpu")):
             return count.architecture(self.space.build(architecture, self.data.task, self.network), self.data.task)
 
     def __call__(self, proposal: Proposal, context: Context) -> Metrics:
@@ -75,9 +78,10 @@ class TrainingEvaluator:
         device = train.pixels.device
         memory = PeakMemory(device)
         try:
-            with configured(device, recipe), memory_guard():
-                torch.manual_seed(context.seed)
-                network = self.space.build(proposal.architecture, self.data.task, self.network)
+            with configured(device, recipe), memory_guard(), generators.kept():
+                network = built_from(
+                    context.seed, lambda: self.space.build(proposal.architecture, self.data.task, self.network)
+                )
                 self._teller.take(check_network(network, train, self.data.task, recipe))
                 metrics = count.architecture(network, self.data.task)
                 metrics |= fit(network.to(device), train, valid, recipe, seed=context.seed, report=context.report)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from nas.checkpoint import UNFIT, load_checkpoint, misfit, save_checkpoint
 from nas.core import Architecture, Metrics, UsageError, UserError
+from nas.data import generators
 from nas.data.dataset import DataSet
 from nas.identity import DECISIONS
 from nas.space import SearchSpace, recorded_choices
@@ -93,7 +94,7 @@ class GradientSearch:
         place = resolve_device(device)
         memory = PeakMemory(place)
         try:
-            with configured(place, self.recipe), memory_guard("supernet"):
+            with configured(place, self.recipe), memory_guard("supernet"), generators.kept():
                 run = _Run(self, strategy, seed, place, self._path(number))
                 found = run.search(report)
         except TrainingFailed as failure:
@@ -326,9 +327,9 @@ class _Run:
             return  # before a kill
         started = time.perf_counter()
         self.weights.set_lr(self.recipe.lr_min or self.recipe.lr / 10)
-        self.weights.supernet.train()
         for turn in range(epochs):
             number = self.strategy.epochs + 1 + self.tuned * epochs + turn
+            self.weights.start(number)
             losses = [self.weights.step(batch, [probs]) for batch in self.weights.training_batches(number)]
             self.weights.check_finite({"loss": float(torch.stack(losses).mean())}, "while a cell was read off")
             self.weights.check_time("while a cell was read off")

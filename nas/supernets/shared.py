@@ -157,7 +157,7 @@ class TrainedOnProposals(Shared):
             self.keep()
         started = time.perf_counter()
         weights = self.weights
-        weights.supernet.train()
+        weights.start(len(self.learnt))
         probs = self.relaxed(architecture)
         length = weights.steps_an_epoch
         first = len(self.learnt) * self.steps

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from nas.data.dataset import Images
 from nas.training.augment import plain_batch
-from nas.training.fit import EVALUATION_BATCH, fusible
+from nas.training.fit import EVALUATION_BATCH
 from nas.training.memory_format import contiguous
+from nas.training.optimizer import fusible, sgd, take_step
 from nas.training.recipe import Recipe
 
 
@@ -29,14 +30,8 @@ def weight_optimizer(supernet: nn.Module, recipe: Recipe, *, every: bool) -> tor
         every: whether every step reaches all weights. Those that a step does not reach keep still, decay included.
     """
     parameters = list(supernet.parameters())
-    return torch.optim.SGD(
-        parameters,
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.nesterov,
-        fused=every and fusible(parameters),  # the fused step takes no weights that join later
-    )
+    # fused sums round otherwise than those that sampled paths have been trained with since the first version
+    return sgd(parameters, recipe, fused=every and fusible(parameters))
 
 
 def weight_step(
@@ -68,7 +63,7 @@ def weight_step(
         losses.append(loss.detach())
     if recipe.grad_clip is not None:
         nn.utils.clip_grad_norm_(supernet.parameters(), recipe.grad_clip)
-    optimizer.step()
+    take_step(optimizer)
     return torch.stack(losses).mean()
 
 

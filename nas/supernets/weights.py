@@ -26,15 +26,19 @@ from nas.supernets.memory import check_fits, free_memory, need
 from nas.supernets.recipe import check_recipe
 from nas.supernets.steps import generator, measure, weight_optimizer, weight_step
 from nas.training.augment import Augmenter
+from nas.training.built import built_from
 from nas.training.check import check_supernet
 from nas.training.findings import listed
 from nas.training.fit import TrainingFailed, batches
 from nas.training.memory_format import contiguous, to_channels_last, to_contiguous
 from nas.training.recipe import Recipe
+from nas.training.seeding import seed_all
 
 Batch = tuple[Tensor, Tensor]
 TRAIN = 1
 """Which of an epoch's streams of random numbers orders the training images; the others are the caller's."""
+LAYERS = 6
+"""The stream that layers draw from."""
 
 
 class Weights:
@@ -76,8 +80,7 @@ class Weights:
         self.train = self._augmenter(split.train.first(recipe.train_images).to(place))
         self.held_out = split.valid.first(recipe.valid_images).to(place)
         self.valid = self._augmenter(self.held_out)
-        torch.manual_seed(seed)
-        made = relaxable(space).supernet(task, sizes(space, recipe), **options)
+        made = built_from(seed, lambda: relaxable(space).supernet(task, sizes(space, recipe), **options), "supernet")
         lazy = [name for name, value in (*made.named_parameters(), *made.named_buffers()) if is_lazy(value)]
         if lazy:
             raise UsageError(
@@ -121,6 +124,14 @@ class Weights:
     def steps_an_epoch(self) -> int:
         return sum(1 for _ in batches(len(self.train), self.recipe.batch_size))
 
+    def start(self, part: int) -> None:
+        """Begin a part of the training, such as an epoch, that a checkpoint may come before.
+
+        What layers of a user's own draw in it, as dropout does, is a function of the seed and the part.
+        """
+        seed_all(generator(self.seed, part, LAYERS).initial_seed())
+        self.supernet.train()
+
     def epoch(self, epoch: int, epochs: int, step: Callable[[Batch], Tensor]) -> float:
         """One pass over the training images at the epoch's learning rate, cosine by epochs as DARTS has it.
 
@@ -133,7 +144,7 @@ class Weights:
             Mean loss of the steps (nats).
         """
         self.set_lr(self.recipe.learning_rate((epoch - 1) / epochs))
-        self.supernet.train()
+        self.start(epoch)
         total, images = torch.zeros((), device=self.place), 0
         for batch in self.training_batches(epoch):
             total += step(batch) * len(batch[1])

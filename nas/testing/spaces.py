@@ -13,10 +13,13 @@ from nas.core import Architecture, Task, UserError
 from nas.data.dataset import Images
 from nas.space import SearchSpace
 from nas.testing.promises import Promise
+from nas.training.built import built, built_from
 from nas.training.check import check_network
 from nas.training.findings import Findings
 from nas.training.fit import TrainingFailed
 from nas.training.recipe import Recipe
+from nas.training.seeding import seed_all
+from nas.training.weights import copied
 
 SAMPLES = 20
 IMAGES = 8
@@ -187,7 +190,7 @@ def _check_plain(architecture: Architecture, made_by: str) -> None:
 
 def _findings(space: SearchSpace, architecture: Architecture, task: Task, sizes: Mapping[str, Any] | None) -> Findings:
     """The very check that every network passes before it is trained."""
-    torch.manual_seed(0)
+    seed_all(0)
     network = space.build(architecture, task, sizes)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (IMAGES, task.channels, task.height, task.width), generator=generator).to(torch.uint8)
@@ -200,24 +203,32 @@ def _findings(space: SearchSpace, architecture: Architecture, task: Task, sizes:
 
 
 def _check_repeats(space: SearchSpace, architecture: Architecture, task: Task, sizes: Mapping[str, Any] | None) -> None:
-    """Weights and evaluation repeat; in training, dropout may draw on."""
+    """Weights and evaluation repeat, whatever was built before, and follow the seed."""
     states = []
     images = torch.randn(4, task.channels, task.height, task.width, generator=torch.Generator().manual_seed(0))
-    for before in (0, 1):
-        torch.rand(before)  # an earlier build has left the generator elsewhere
-        torch.manual_seed(0)
-        network = space.build(architecture, task, sizes)
+    for seed in (1, 2, 1):
+        try:
+            network = built(built_from(seed, lambda: space.build(architecture, task, sizes)), task)
+        except TrainingFailed as failure:
+            raise AssertionError(f"{space.to_text(architecture)}: {failure.message}") from failure
+        initial = copied(network)
         with torch.no_grad():
-            torch.manual_seed(1)
+            seed_all(1)
             outcome = network.train()(images), network.eval()(images)
-        states.append((network.state_dict(), outcome))
-    (first, outcome), (second, again) = states
+        states.append((initial, outcome))
+    (first, outcome), (other, _), (second, again) = states
     for name, value in first.items():
         assert name in second, f"build made the weight {name} only once for {space.to_text(architecture)}"
         assert not isinstance(value, torch.Tensor) or torch.equal(value, second[name]), (
-            f"build drew {name} from elsewhere than torch's global generator: the same seed gave other weights"
+            f"build gave other weights ({name}) for the seed of a build before; draw them from torch's global "
+            "generator and keep none between calls"
         )
     assert all(torch.equal(a, b) for a, b in zip(outcome, again, strict=True)), (
-        "two networks with the same weights and the same random numbers give other logits; forward must draw from "
-        "torch's global generator only"
+        "two networks with the same weights and the same random numbers give other logits; forward must draw from the "
+        "global generators of torch, NumPy or Python"
+    )
+    drawn = [name for name, value in network.named_parameters() if bool((value != value.flatten()[:1]).any())]
+    assert not drawn or any(name not in other or not torch.equal(first[name], other[name]) for name in drawn), (
+        "build gives the same weights for every seed, so trainings with other seeds are no other trainings; draw them "
+        "from torch's global generator and keep none between calls"
     )

@@ -22,7 +22,7 @@ from nas.network import auxiliary_head
 from nas.training.augment import plain_batch
 from nas.training.findings import Findings, listed
 from nas.training.fit import TrainingFailed, is_out_of_memory
-from nas.training.held import Held, alike, random_numbers_kept
+from nas.training.held import Held, alike
 from nas.training.lazy import materialize
 from nas.training.memory_format import (
     channels_last,
@@ -33,6 +33,7 @@ from nas.training.memory_format import (
     to_contiguous,
 )
 from nas.training.recipe import Recipe
+from nas.training.seeding import random_numbers_kept, seed_all
 from nas.training.weights import copied
 
 BATCH = 4
@@ -287,7 +288,7 @@ class _Check:
 
     def _seeded(self) -> Tensor:
         """Logits in evaluation mode, the same each time also where the network draws random numbers."""
-        torch.manual_seed(0)
+        seed_all(0)
         return self.in_evaluation(self.size)
 
     @contextmanager

@@ -21,9 +21,10 @@ from torch.utils.flop_counter import flop_registry
 from nas.core import Task
 from nas.metrics import UNCOUNTED
 from nas.network import auxiliary_head
-from nas.training.held import Held, random_numbers_kept
+from nas.training.held import Held
 from nas.training.lazy import materialize
 from nas.training.memory_format import mend
+from nas.training.seeding import random_numbers_kept
 
 COMPLEX_FACTOR = 4
 """Real multiply-accumulates in one of complex numbers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.core import UsageError, UserError
+from nas.data import generators
 from nas.data.dataset import Images
 from nas.network import SupportsDropPath, auxiliary_head
 from nas.training.augment import Augmenter, Draws, plain_batch
@@ -21,6 +22,7 @@ from nas.training.average import Average
 from nas.training.lazy import materialize
 from nas.training.memory_format import contiguous, settle, to_channels_last
 from nas.training.mix import Mix, Mixer
+from nas.training.optimizer import optimizer_of, take_step
 from nas.training.recipe import Recipe
 from nas.training.weights import copied
 
@@ -81,7 +83,7 @@ def fit(
     materialize(network, image)
     if settle(network, image, train.pixels.device, channels_last=recipe.channels_last):
         to_channels_last(network, train.pixels.device)
-    optimizer = _optimizer(network, recipe)
+    optimizer = optimizer_of([p for p in network.parameters() if p.requires_grad], recipe)
     augmenter = Augmenter(train, recipe.crop, recipe.flip, recipe.cutout)
     mixer = Mixer(recipe.mixup, recipe.cutmix, augmenter.height, augmenter.width)
     generator = torch.Generator().manual_seed(seed)
@@ -193,6 +195,7 @@ class _Progress:
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "random": torch.get_rng_state(),  # drop-path draws from torch's own
+            "random_others": generators.state(),  # and a user's layers from Python's or NumPy's
             "curve": self.curve,
         }
         if self.device.type == "cuda":
@@ -216,6 +219,8 @@ class _Progress:
             self.optimizer.load_state_dict(state["optimizer"])
             self.generator.set_state(state["generator"])
             torch.set_rng_state(state["random"])
+            if "random_others" in state:  # versions up to 0.1.0 did not keep it
+                generators.put_back(state["random_others"])
             if self.device.type == "cuda":
                 torch.cuda.set_rng_state(state["random_cuda"], self.device)
             if self.average is not None:
@@ -227,27 +232,6 @@ class _Progress:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"what was kept of this training does not fit it ({reason}); remove its file") from None
         return list(self.curve)
-
-
-def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer over all parameters that are trained."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    fused = fusible(parameters)
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
-    return torch.optim.SGD(
-        parameters,
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.nesterov,
-        fused=fused,
-    )
-
-
-def fusible(parameters: Iterable[Tensor]) -> bool:
-    """Whether torch's fused steps take these parameters: not complex ones."""
-    return all(parameter.is_floating_point() for parameter in parameters)
 
 
 def _train_epoch(
@@ -276,7 +260,7 @@ def _train_epoch(
         loss.backward()  # type: ignore[no-untyped-call]
         if recipe.grad_clip is not None:
             nn.utils.clip_grad_norm_(network.parameters(), recipe.grad_clip)
-        optimizer.step()
+        take_step(optimizer)
         if average is not None:
             average.update(network)
         total += loss.detach() * (stop - start)

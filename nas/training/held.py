@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,15 +169,3 @@ def alike(first: Tensor, second: Tensor) -> bool:
     same = (first == second) | (first.isnan() & second.isnan())
     scale = max(1.0, float(second.nan_to_num(0.0, 0.0, 0.0).abs().max()))
     return bool((same | ((first - second).abs() <= TOLERANCE * scale)).all())
-
-
-@contextmanager
-def random_numbers_kept(device: torch.device) -> Iterator[None]:
-    """Draws within, from the global generators of torch, NumPy and Python, change nothing that is drawn after."""
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)

@@ -25,7 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nas.training.held import Held, random_numbers_kept
+from nas.training.held import Held
+from nas.training.seeding import random_numbers_kept
 
 SAFE_CHANNELS = 8
 """From here on oneDNN's AVX2 kernel stays within its memory."""
@@ -37,8 +38,9 @@ _channels_last: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 def settle(network: nn.Module, image: Sequence[int], device: torch.device, *, channels_last: bool) -> bool:
     """Decide on the format of a network's images, once, and mend the convolutions that channels-last breaks.
 
-    Where that format is asked for, the network is run on two blank images in evaluation and in training mode, which
-    changes nothing in it. One that only runs in the other format is given that one, with a warning.
+    Where that format is asked for, the network is run on two blank images in evaluation and in training mode, with its
+    parameters as a training has them, which changes nothing in it. One that only runs in the other format is given that
+    one, with a warning.
 
     Args:
         network: Its lazy modules are initialised.
@@ -168,7 +170,7 @@ def _is_standard(tensor: Tensor) -> bool:
 
 
 def _refusal(network: nn.Module, image: Sequence[int], device: torch.device, *, channels_last: bool) -> str | None:
-    """Why a network does not run in a format; None where it does."""
+    """Why a network does not run in a format of its images and parameters; None where it does."""
     channels, height, width = image
     shape = (2, height, width, channels) if channels_last else (2, *image)
     blank = torch.zeros(shape, device=device)
@@ -178,6 +180,8 @@ def _refusal(network: nn.Module, image: Sequence[int], device: torch.device, *, 
         with random_numbers_kept(device), torch.no_grad(), ExitStack() as stack:
             if device.type == "cpu" and is_defective():
                 stack.enter_context(_Guard())  # type: ignore[no-untyped-call]
+            if channels_last:
+                to_channels_last(network, device)
             for training in (False, True):
                 network.train(training)
                 network(blank)

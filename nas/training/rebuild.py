@@ -12,8 +12,9 @@ from nas.data.dataset import Images
 from nas.training.check import BadNetwork
 from nas.training.findings import listed
 from nas.training.fit import EVALUATION_BATCH, logits_of
-from nas.training.held import alike, random_numbers_kept, unlike
+from nas.training.held import alike, unlike
 from nas.training.recipe import Recipe
+from nas.training.seeding import random_numbers_kept, seed_all
 
 
 def check_rebuilt(
@@ -40,7 +41,7 @@ def check_rebuilt(
     """
     device = images.pixels.device
     with random_numbers_kept(device):
-        torch.manual_seed(seed)
+        seed_all(seed)
         again = build()
         if not isinstance(again, nn.Module) or {*map(id, again.parameters())} & {*map(id, network.parameters())}:
             raise BadNetwork("build returned a network that shares parameters with one before; make all of them anew")
@@ -84,7 +85,7 @@ def _logits(network: nn.Module, images: Images, recipe: Recipe, seed: int) -> Te
     """Of the first images, (B, classes), in evaluation mode."""
     training = network.training
     network.eval()
-    torch.manual_seed(seed)  # one that draws in evaluation mode draws the same
+    seed_all(seed)  # one that draws in evaluation mode draws the same
     logits = logits_of(network, images, 0, EVALUATION_BATCH, recipe)
     network.train(training)
     return logits

@@ -211,3 +211,43 @@ def test_a_resnet_with_a_narrow_shortcut_trains_without_avx512(tmp_path):
     words = [sys.executable, "-c", PROGRAM.format(tests=here)]
     result = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert (result.returncode, result.stdout) == (0, "trained\n"), result.stderr[-2000:]
+
+
+class Standardised(nn.Module):
+    """Weight standardisation with `view`: an error with channels-last weights, whatever the images are."""
+
+    def __init__(self, channels=1):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, channels, 3, 3))
+        self.conv, self.head = nn.Conv2d(4, 4, 3), nn.Linear(4, 10)
+
+    def forward(self, x):
+        flat = self.conv.weight.view(4, -1)
+        weight = ((flat - flat.mean(1, True)) / flat.std(1, keepdim=True)).view_as(self.conv.weight)
+        return self.head(F.conv2d(F.conv2d(x, self.weight), weight).mean((2, 3)))
+
+
+class Paired(nn.Module):
+    """A complex weight as a real one of four dimensions, whose last must lie together."""
+
+    def __init__(self, channels=1):
+        super().__init__()
+        self.filter = nn.Parameter(torch.randn(channels, 8, 5, 2))
+        self.head = nn.Linear(channels * 64, 10)
+
+    def forward(self, x):
+        return self.head(torch.fft.irfft2(torch.fft.rfft2(x) * torch.view_as_complex(self.filter)).flatten(1))
+
+
+@pytest.mark.parametrize("kind", [Standardised, Paired])
+def test_a_network_that_views_its_own_weights_falls_back_in_each_instance(kind):
+    data = images(2)
+    settings = {**vars(RECIPE), "channels_last": False}
+    torch.manual_seed(0)
+    network, fresh = kind(2), kind(2)
+    with pytest.warns(UserWarning, match=r"does not run in channels-last memory format \((view|.*stride 1)"):
+        check_network(network, data, Task(2, 8, 8, 10), RECIPE)
+    plain = copy.deepcopy(fresh)
+    metrics = fit(fresh, data, data, RECIPE, seed=0, report=silent)  # never checked, as in a retraining
+    assert all(value.is_contiguous() for value in fresh.parameters())
+    assert fit(plain, data, data, Recipe(**settings), seed=0, report=silent) == metrics

@@ -11,6 +11,7 @@ from nas.settings import settings
 from nas.supernets.recipe import SupernetRecipe
 from nas.training.average import Average
 from nas.training.fit import fit
+from nas.training.optimizer import optimizer_of, take_step
 from nas.training.recipe import Recipe
 
 PLAIN = {"crop": 0.0, "flip": False, "threads": 1}
@@ -66,6 +67,62 @@ def test_one_step_is_adamw_with_decoupled_weight_decay(digits):
         assert torch.allclose(now[large], (old * (1 - 0.01 * 0.1) - 0.01 * g / (g.abs() + 1e-8))[large], atol=1e-6)
         assert torch.allclose(now[large], theirs[large], atol=1e-6)
         assert large.float().mean() > 0.5
+
+
+class Skipping(nn.Module):
+    """Layers that are skipped at random, as by stochastic depth and LayerDrop."""
+
+    def __init__(self, rate):
+        super().__init__()
+        self.rate, self.head = rate, nn.Linear(64, 10)
+        self.layers = nn.ModuleList(nn.Linear(64, 64) for _ in range(5))
+
+    def forward(self, x):
+        x = x.flatten(1)
+        for layer in self.layers:
+            if not (self.training and torch.rand(()) < self.rate):
+                x = x + layer(x)
+        return self.head(x)
+
+
+@pytest.mark.parametrize("optimizer", [{"lr": 0.01}, {"lr": 0.001, "optimizer": "adamw"}], ids=str)
+def test_layers_that_are_skipped_at_random_are_trained(optimizer, digits):
+    torch.manual_seed(0)
+    network = Skipping(0.7)
+    before = [layer.weight.detach().clone() for layer in network.layers]
+    recipe = Recipe(epochs=2, batch_size=16, **optimizer, **PLAIN)
+    assert fit(network, digits.train.first(128), None, recipe, seed=0, report=lambda _: None)["train_loss"] < 3
+    assert not any(torch.equal(layer.weight, old) for layer, old in zip(network.layers, before, strict=True))
+
+
+def test_a_gradient_that_comes_late_is_stepped_as_by_torchs_plain_steps():
+    recipe = Recipe(epochs=1, lr=0.1, weight_decay=0.01)
+    gradients = [(1.0, None, None), (None, 0.5, None), (2.0, -1.0, None), (0.3, 0.7, None)]
+    found = []
+    for fused in (True, False):
+        parameters = [nn.Parameter(torch.tensor([0.5])) for _ in range(3)]
+        optimizer = optimizer_of(parameters, recipe)
+        for group in optimizer.param_groups:
+            group["fused"] = fused
+        for step in gradients:
+            for parameter, value in zip(parameters, step, strict=True):
+                parameter.grad = None if value is None else torch.tensor([value])
+            take_step(optimizer) if fused else optimizer.step()
+        found.append([parameter.item() for parameter in parameters])
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+    assert found[0][2] == 0.5  # never reached: kept, without a decay
+
+
+def test_a_network_whose_layers_are_all_reached_is_trained_as_by_torchs_own_step(digits, monkeypatch):
+    recipe = Recipe(epochs=2, batch_size=16, lr=0.05, **PLAIN)
+    found = []
+    for step in (take_step, lambda optimizer: optimizer.step()):
+        monkeypatch.setattr("nas.training.fit.take_step", step)
+        torch.manual_seed(0)
+        network = Skipping(0.0)
+        fit(network, digits.train.first(64), None, recipe, seed=0, report=lambda _: None)
+        found.append(list(network.parameters()))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 def test_the_average_follows_adamw(digits):

@@ -12,6 +12,7 @@ from nas.data.digits import Digits
 from nas.export.model import loaded
 from nas.retraining import CHECKPOINT, Subject, retrain
 from nas.store.sqlite import SQLiteStore
+from nas.training import memory_format
 from nas.training.fit import evaluate
 from nas.training.recipe import Recipe
 from nas.training.weights import NotStorable, load_weights, packed, save_weights, unpacked
@@ -246,6 +247,43 @@ def test_a_network_that_draws_in_evaluation_mode_is_no_other_network(tmp_path):
             return x + 0.1 * torch.randn_like(x)
 
     assert retrained(with_layer(Noisy), tmp_path).metrics["test_accuracy"] > 0
+
+
+class _Doubled(torch.autograd.Function):
+    """Twice its input, with a backward pass that takes contiguous gradients only."""
+
+    @staticmethod
+    def forward(context, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(context, grad):
+        return 2 * grad.view(-1).view_as(grad)
+
+
+class Viewing(nn.Module):
+    """`how`: it views its own convolution's weights, or its own gradients."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.conv, self.head = how, nn.Conv2d(2, 2, 3), nn.Linear(2, 10)
+
+    def forward(self, x):
+        x = torch.cat([x, -x], 1)
+        if self.how == "gradients":
+            return self.head(_Doubled.apply(self.conv(x)).relu().mean((2, 3)))
+        return self.head(nn.functional.conv2d(x, self.conv.weight.view(2, -1).view_as(self.conv.weight)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("how", ["weights", "gradients"])
+def test_a_network_that_runs_in_contiguous_memory_only_is_retrained(how, tmp_path):
+    memory_format._warn.cache_clear()
+    (tmp_path / "plain").mkdir()
+    with pytest.warns(UserWarning, match="does not run in channels-last memory format"):
+        result = retrained(lambda: Viewing(how), tmp_path)
+    recipe = Recipe(**{**vars(RECIPE), "channels_last": False})
+    plain = retrained(lambda: Viewing(how), tmp_path / "plain", recipe)
+    assert result.metrics == plain.metrics
 
 
 def test_a_bad_network_is_refused_before_the_training(tmp_path, no_training):
