@@ -77,7 +77,10 @@ def main(settings: Settings) -> int:
         return 0
     check_folder(target)
     model, repeats = modelled(chosen)
-    expected, plain = original(model)
+    try:
+        expected, plain = original(model)
+    except UserError as error:
+        raise UserError(f"{error}; format=[{GENOTYPE}] works") from None
     with filling(target) as folder:
         card.write(folder, card.about(model, plain, {}, repeats), [])  # which `state` is read with
         if GENOTYPE in asked:
