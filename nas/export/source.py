@@ -7,6 +7,7 @@ class whose constructor takes what differs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -209,13 +210,24 @@ def _written(made: Class, classes: Mapping[Any, Class], weights: str | None) -> 
     return "\n".join(lines)
 
 
+def _literal(value: Any) -> str:
+    """A value in source: `repr` gives infinity and NaN as names that Python does not have."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f'float("{value}")'
+    if isinstance(value, list):
+        return f"[{', '.join(map(_literal, value))}]"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_literal, value))}{',' if len(value) == 1 else ''})"
+    return repr(value)
+
+
 def _construction(part: Part, classes: Mapping[Any, Class], prefix: str, given: Mapping[str, str]) -> str:
     """The expression that makes a part; `given` are slots that the class's parameters fill."""
     if part.kind == "sequence":
         inner = [_construction(child, classes, f"{prefix}{name}.", given) for name, child in part.parts.items()]
         return f"nn.Sequential({', '.join(inner)})"
     slots = dict(_slots(part, classes, prefix))
-    texts = {slot[len(prefix) :]: given.get(slot, repr(value)) for slot, value in slots.items()}
+    texts = {slot[len(prefix) :]: given.get(slot, _literal(value)) for slot, value in slots.items()}
     if part.kind in ("parameter", "buffer", "constant"):
         made = _beginning(part, texts)
         return f"nn.Parameter({made})" if part.kind == "parameter" else made
@@ -233,7 +245,9 @@ def _construction(part: Part, classes: Mapping[Any, Class], prefix: str, given: 
     text = f"{part.base}({', '.join(words)})"
     if not leaf.wrapper:
         return text
-    return f"{leaf.wrapper}({', '.join([text, *(f'{name}={value!r}' for name, value in leaf.options.items())])})"
+    return (
+        f"{leaf.wrapper}({', '.join([text, *(f'{name}={_literal(value)}' for name, value in leaf.options.items())])})"
+    )
 
 
 def _beginning(part: Part, texts: Mapping[str, str]) -> str:
