@@ -44,7 +44,8 @@ def stages(network: nn.Module, task: Task) -> list[Stage]:
     modes = [(module, module.training) for module in network.modules()]
     try:
         with torch.no_grad():
-            network.eval()(_blank(network, seen[0].shape))
+            network.eval()
+            network(_blank(network, seen[0].shape))
     except Exception as error:
         raise UserError(f"the stages cannot be drawn, since the network fails: {located(error)}") from error
     finally:

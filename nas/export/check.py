@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nas.core import UserError, located
 from nas.export import replay, unsteady
-from nas.export.model import Model
+from nas.export.model import Model, unwrapped
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def original(model: Model) -> tuple[Tensor, Checked]:
     Raises:
         UserError: it gives no logits, or others for the same images the next time or in another batch.
     """
-    images, name = model.inputs(), type(model.network).__name__
+    images, name = model.inputs(), type(unwrapped(model.network)).__name__
     # tensors of inference mode that a network keeps for later would keep torch.export from taking it
     with torch.no_grad():
         try:
@@ -64,7 +64,9 @@ def original(model: Model) -> tuple[Tensor, Checked]:
     if not bool(logits.isfinite().all()):
         raise UserError(f"{name} cannot be exported: some of its logits are NaN or infinite")
     if not (difference := _difference(together, logits)) <= tolerance:
-        raise UserError(f"{name} cannot be exported: {_why_unsteady(model.network, images, logits, difference)}")
+        raise UserError(
+            f"{name} cannot be exported: {_why_unsteady(unwrapped(model.network), images, logits, difference)}"
+        )
     return logits, Checked((), 0.0, tolerance, _accuracy(logits, model), {})
 
 

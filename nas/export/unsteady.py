@@ -27,9 +27,10 @@ def drawing_line(network: nn.Module, images: Tensor) -> str | None:
     others = random.getstate(), str(np.random.get_state())
     with _Draws() as found, torch.no_grad():
         network(images[:BATCH])
-    if found.line is None and (random.getstate(), str(np.random.get_state())) != others:
+    line: str | None = found.line
+    if line is None and (random.getstate(), str(np.random.get_state())) != others:
         return ""
-    return found.line
+    return line
 
 
 def mixing_line(network: nn.Module, images: Tensor) -> str:

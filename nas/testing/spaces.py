@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from nas.core import Architecture, Task, UserError
 from nas.data.dataset import Images
@@ -199,6 +200,12 @@ def _findings(space: SearchSpace, architecture: Architecture, task: Task, sizes:
         raise AssertionError(f"{space.to_text(architecture)}: {failure.message}") from failure
 
 
+def _run(network: nn.Module, images: torch.Tensor, *, training: bool) -> Any:
+    """Logits in one mode, by a `train` that may return nothing."""
+    network.train(training)
+    return network(images)
+
+
 def _check_repeats(space: SearchSpace, architecture: Architecture, task: Task, sizes: Mapping[str, Any] | None) -> None:
     """Weights and evaluation repeat; in training, dropout may draw on."""
     states = []
@@ -209,7 +216,7 @@ def _check_repeats(space: SearchSpace, architecture: Architecture, task: Task, s
         network = space.build(architecture, task, sizes)
         with torch.no_grad():
             torch.manual_seed(1)
-            outcome = network.train()(images), network.eval()(images)
+            outcome = [_run(network, images, training=training) for training in (True, False)]
         states.append((network.state_dict(), outcome))
     (first, outcome), (second, again) = states
     for name, value in first.items():

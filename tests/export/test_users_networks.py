@@ -49,7 +49,8 @@ class Network(nn.Module):
 
 class MySpace(SearchSpace):
     choices = MappingProxyType({"kind": (
-        "plain", "squeezed", "beside", "scaled", "random", "remembers", "decided", "larger", "not_a_number", "special", "few", "features")})
+        "plain", "squeezed", "beside", "scaled", "random", "remembers",
+        "decided", "larger", "not_a_number", "special", "few", "features")})
 
     def build(self, architecture, task, network=None):
         (kind,) = self.options(architecture)
