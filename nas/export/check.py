@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from nas.core import UserError, located
 from nas.export import replay, unsteady
+from nas.export.failure import runtime_failure
 from nas.export.model import Model, unwrapped
 
 
@@ -122,6 +123,8 @@ def check(model: Model, form: str, written: ModuleType, folder: Path, expected: 
         done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            if form == "onnx" and (reason := runtime_failure(done.stderr, folder / written.FILES[0])):
+                raise UserError(f"format={form}: {reason}; nothing was kept")
             raise UserError(
                 f"format={form}: what was written does not run in a fresh process ({last}); nothing was kept"
             )

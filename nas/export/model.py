@@ -16,7 +16,7 @@ from torch.export import Dim, ExportedProgram, export
 
 from nas.core import Architecture, Task, UsageError, UserError
 from nas.data.dataset import Images
-from nas.export.failure import program_failure, quiet
+from nas.export.failure import misnamed, program_failure, quiet, scripted
 from nas.export.source import refused_line
 from nas.retraining import CHECKPOINT, read_result
 from nas.space import SearchSpace
@@ -88,12 +88,16 @@ class Model:
             UserError: it cannot.
         """
         network, images = unwrapped(self.network), torch.zeros(2, *self.shape)
+        name = type(network).__name__
+        if reason := misnamed(network):
+            raise UserError(f"torch.export cannot take {name}: {reason}")
         taken = partial(export, network, (images,), dynamic_shapes=_any_number(network))
         try:
             with quiet():
                 return taken()
         except Exception as error:  # noqa: BLE001 - its errors have no common class
-            name, reason, line = type(network).__name__, *program_failure(error, taken)
+            reason, line = program_failure(error, taken)
+            reason = scripted(network) or reason
             line = line or refused_line(deepcopy(network), images)
             where = f" ({line})" if line else ""
             raise UserError(f"torch.export cannot take {name}: its forward {reason}{where}") from None
@@ -113,7 +117,10 @@ def unwrapped(network: nn.Module) -> nn.Module:
 def _any_number(network: nn.Module) -> tuple[Any, ...]:
     """The shapes that `torch.export` is told of a forward's only argument: batches of any size."""
     shape = {0: Dim("batch", min=1)}
-    first = next(iter(inspect.signature(network.forward).parameters.values()), None)
+    try:
+        first = next(iter(inspect.signature(network.forward).parameters.values()), None)
+    except ValueError:  # torch.jit's have none
+        return (shape,)
     return ((shape,),) if first is not None and first.kind is first.VAR_POSITIONAL else (shape,)
 
 

@@ -8,7 +8,7 @@ class whose constructor takes what differs.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from nas.core import UserError, located
 from nas.export.alignment import aligned
+from nas.export.failure import scripted
 from nas.export.forward import wrapped
 from nas.export.graph import Frame, TraceError
 from nas.export.leaves import Leaf
@@ -101,17 +102,18 @@ def source(network: nn.Module, images: Tensor, weights: str | None = None) -> So
         root, _ = Parts(leaves).part(network, [_recorded(network, images, leaves)], root=True)
     except TraceError as error:
         where = f" ({error.line})" if error.line else ""
-        raise UserError(
-            f"{type(network).__name__} cannot be written as source: its forward {error.reason}{where}"
-        ) from None
+        reason = scripted(network) or error.reason
+        raise UserError(f"{type(network).__name__} cannot be written as source: its forward {reason}{where}") from None
     except (RecursionError, *SURPRISES) as error:
-        name = type(network).__name__
-        raise UserError(
-            f"{name} cannot be written as source: its forward cannot be followed ({located(error)})"
-        ) from None
+        reason = scripted(network) or f"cannot be followed ({located(error)})"
+        raise UserError(f"{type(network).__name__} cannot be written as source: its forward {reason}") from None
     classes = _classes(root)
-    written = {key: _written(found, classes, weights if key == root.key else None) for key, found in classes.items()}
-    return Source("\n\n\n".join(written.values()) + "\n", dict(_renamed(root)))
+    names = dict(_renamed(root))
+    written = {
+        key: _written(found, classes, weights, _ties(names, network)) if key == root.key else _written(found, classes)
+        for key, found in classes.items()
+    }
+    return Source("\n\n\n".join(written.values()) + "\n", names)
 
 
 # --- classes -----------------------------------------------------------------------------------------------------
@@ -179,8 +181,12 @@ def _parameters(made: Class, classes: Mapping[Any, Class]) -> dict[str, list[str
     return found
 
 
-def _written(made: Class, classes: Mapping[Any, Class], weights: str | None) -> str:
-    """A class in source."""
+def _written(made: Class, classes: Mapping[Any, Class], weights: str | None = None, ties: Sequence[str] = ()) -> str:
+    """A class in source.
+
+    Args:
+        ties: lines of its constructor that make tensors one.
+    """
     member = made.members[0]
     given = {slot: name for name, slots in made.parameters.items() for slot in slots}
     sequence = not member.methods
@@ -191,14 +197,14 @@ def _written(made: Class, classes: Mapping[Any, Class], weights: str | None) -> 
     built = [(name, _construction(part, classes, f"{name}.", given)) for name, part in member.parts.items()]
     if sequence:
         lines += wrapped(f"super().__init__({', '.join(text for _, text in built)})", 8)
-        return "\n".join(lines + (trained if weights else []))
+        return "\n".join([*lines, *ties, *(trained if weights else [])])
     lines.append("        super().__init__()")
     for name, text in built:
         kind = member.parts[name].kind
         kept = ", persistent=False" if kind == "constant" else ""
         tensor = kind in ("buffer", "constant")
         lines += wrapped(f'self.register_buffer("{name}", {text}{kept})' if tensor else f"self.{name} = {text}", 8)
-    lines += trained if weights else []
+    lines += [*ties, *(trained if weights else [])]
     if not built and not weights:
         lines = lines[:1]
     for place, (inputs, body) in enumerate(member.methods):
@@ -261,6 +267,22 @@ def _beginning(part: Part, texts: Mapping[str, str]) -> str:
     if plain:
         return f"torch.{plain}({texts['size']}{dtype})"
     return f"torch.full({texts['size']}, {texts['value']}{dtype})"
+
+
+def _ties(names: Mapping[str, str], network: nn.Module) -> list[str]:
+    """Lines that give tensors which the network has in several places one place here too.
+
+    Args:
+        names: of each tensor in the file's network -> in this one.
+    """
+    own = dict(owned(network))
+    first: dict[int, str] = {}
+    lines: list[str] = []
+    for new, old in names.items():
+        path = "self" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in new.split("."))
+        if (known := first.setdefault(id(own[old]), path)) != path:
+            lines += wrapped(f"{path} = {known}", 8)
+    return lines
 
 
 # --- names -------------------------------------------------------------------------------------------------------

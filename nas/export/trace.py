@@ -236,7 +236,9 @@ class _Recorder(TorchFunctionMode):
             self.clock += 1
         self.stack.append(frame)
         try:
-            result = CALL(module, *args, **kwargs)
+            # what a class puts around the call is part of it; that of a module within is recorded by its parent
+            own = parent is None and type(module).__call__ is not nn.Module.__call__
+            result = (type(module).__call__ if own else CALL)(module, *args, **kwargs)
         finally:
             self.stack.pop()
         with self.pause():
