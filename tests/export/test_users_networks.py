@@ -137,5 +137,7 @@ def test_a_picture_that_cannot_be_drawn_takes_no_export_with_it(export, tmp_path
         "model.json",
         "model.safetensors",
     ]
-    assert "network.png" not in (tmp_path / "won" / "MODEL_CARD.md").read_text()
+    card = (tmp_path / "won" / "MODEL_CARD.md").read_text()
+    assert "network.png" not in card
+    assert "| search space | mine |" in card  # which has no settings
     assert set(json.loads((tmp_path / "won" / "model.json").read_text())["formats"]) == {"state"}
