@@ -5,10 +5,15 @@ The folder may come from elsewhere: weights are read as safetensors or by ONNX R
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import os
+import stat
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,10 +29,28 @@ if TYPE_CHECKING:
     from PIL import Image
 
 BATCH = 64
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+NOT_PIXELS = ("EPS", "IPTC", "MPEG")
+"""Formats that Pillow opens though it cannot show every one: drawings, captions and films."""
 NOT_IMAGES = ("__MACOSX", "@eaDir")
 """Folders that macOS archives and network drives put beside images; their files have the names of images."""
+MOST_NAMED = 6
+"""Suffixes of files that are left out."""
 ORIENTATION_TAG = 0x0112
+
+
+@dataclass(frozen=True)
+class Found:
+    """What `images=` names.
+
+    Args:
+        images: Files in the order of their names.
+        other_files: Suffix -> how many files of it lie beside the images.
+        left_out: What else is left out, in singular and plural -> how many.
+    """
+
+    images: list[Path]
+    other_files: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -158,27 +181,88 @@ def _in_onnx(path: Path) -> Callable[[Tensor], Tensor]:
     return run
 
 
-def images_of(place: Path) -> list[Path]:
-    """A file, or all images below a folder in the order of their names; hidden ones are left out.
+def images_of(place: Path) -> Found:
+    """A file, or all images below a folder in the order of their names; linked folders are not followed.
 
     Raises:
         UsageError: there is none.
     """
-    if place.is_dir():
-        found = sorted(path for path in place.rglob("*") if _is_image(path, path.relative_to(place).parts))
-        if not found:
-            raise UsageError(f"images={place} holds no image ({', '.join(SUFFIXES)})")
-        return found
-    if not place.is_file():
-        raise UsageError(f"images={place} is not there; expected an image or a folder of images")
-    return [place]
+    if not place.is_dir():
+        _check_file(place)
+        return Found([place])
+    found = Found([])
+
+    def unreadable(_error: OSError) -> None:
+        found.left_out["folder that cannot be read", "folders that cannot be read"] += 1
+
+    for name, folders, files in os.walk(place, onerror=unreadable):
+        parent = Path(name)
+        folders[:] = [folder for folder in folders if not _is_hidden(folder)]
+        if links := sum((parent / folder).is_symlink() for folder in folders):
+            found.left_out["linked folder", "linked folders"] += links
+        for path in (parent / file for file in files if not _is_hidden(file)):
+            if path.suffix.lower() not in suffixes():
+                found.other_files[path.suffix.lower() or "no suffix"] += 1
+            elif path.is_file():
+                found.images.append(path)
+            elif path.is_symlink() and not path.exists():
+                found.left_out["dead link", "dead links"] += 1
+            else:
+                found.left_out["pipe or device", "pipes or devices"] += 1
+    found.images.sort()
+    if not found.images:
+        rest = left_out([found])
+        raise UsageError(f"images={place} holds no image that can be read{f' ({rest})' if rest else ''}")
+    return found
 
 
-def _is_image(path: Path, parts: Sequence[str]) -> bool:
-    """Whether a path below a folder counts: `._photo.png` of a macOS archive has the name of an image and is none."""
-    if any(part.startswith(".") or part in NOT_IMAGES for part in parts):
-        return False
-    return path.suffix.lower() in SUFFIXES and path.is_file()
+def left_out(places: Sequence[Found]) -> str:
+    """`left out: …` with what lies in some folders beside the images, in numbers; empty where there is nothing."""
+    names = sum((one.other_files for one in places), Counter[str]())
+    rest = sum((one.left_out for one in places), Counter[tuple[str, str]]())
+    told = [f"{number} {one if number == 1 else many}" for (one, many), number in rest.items()]
+    if number := names.total():
+        kinds = ", ".join(sorted(names)[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
+        told.insert(0, f"{number} file{'s' if number > 1 else ''} not named as images that can be read ({kinds})")
+    return f"left out: {', '.join(told)}" if told else ""
+
+
+@cache
+def suffixes() -> frozenset[str]:
+    """Suffixes of images that Pillow reads here; not of documents and drawings, nor of what it only recognises."""
+    from PIL import Image, ImageFile
+
+    Image.init()
+    found = {".mpo"}  # which it reads as JPEG
+    for suffix, kind in Image.registered_extensions().items():
+        opens = Image.OPEN[kind][0] if kind in Image.OPEN else None
+        stub = isinstance(opens, type) and issubclass(opens, ImageFile.StubImageFile)
+        if opens is not None and not stub and kind not in NOT_PIXELS:
+            found.add(suffix)
+    return frozenset(found)
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a file or folder does not count: a macOS archive's `._photo.png` has the name of an image and is none."""
+    return name.startswith(".") or name in NOT_IMAGES
+
+
+def _check_file(place: Path) -> None:
+    """Raise `UsageError` unless a file is there."""
+    expected = "expected an image or a folder of images"
+    try:
+        mode = place.stat().st_mode
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UsageError(f"images={place} is a link that leads back to itself; {expected}") from None
+        if place.is_symlink():
+            raise UsageError(f"images={place} is a link to {place.readlink()}, which is not there") from None
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise UsageError(f"images={place} is not there; {expected}") from None
+        raise UsageError(f"images={place} cannot be read ({error.strerror})") from None
+    if not stat.S_ISREG(mode):
+        kind = "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
+        raise UsageError(f"images={place} is a {kind}; {expected}")
 
 
 def prepared(folder: Folder, path: Path, background: tuple[int, int, int] = (255, 255, 255)) -> Tensor:

@@ -252,8 +252,9 @@ class _Order:
                 )
             Teller(trainings=1).take(findings)
             contiguous = replace(recipe, channels_last=False)
+            network.train()
             with torch.no_grad():
-                logits_of(network.train(), train, 0, REHEARSED, contiguous)
+                logits_of(network, train, 0, REHEARSED, contiguous)
             try:
                 state = unpacked(*packed(copied(network)))
             except NotStorable as error:

@@ -12,9 +12,10 @@ from PIL import Image
 
 from nas import UserError
 from nas import prediction as nas_prediction
+from nas.core import UsageError
 from nas.export.folder import Folder
 from nas.overrides import words
-from nas.prediction import colour, images_of, prepared
+from nas.prediction import colour, images_of, left_out, prepared
 
 FIGURE = np.array([[10, 20, 30, 40], [50, 60, 70, 80], [90, 100, 110, 120], [130, 140, 150, 255]], dtype=np.uint8)
 """Pixels without any symmetry."""
@@ -169,8 +170,42 @@ def test_hidden_files_and_those_of_archives_are_no_images(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
     (tmp_path / ".photos" / "gone.png").symlink_to("nowhere")
-    found = [str(path.relative_to(tmp_path / ".photos")) for path in images_of(tmp_path / ".photos")]
+    found = [str(path.relative_to(tmp_path / ".photos")) for path in images_of(tmp_path / ".photos").images]
     assert found == ["b.png", "c/a.JPG"]  # a folder that was named counts, though it is hidden itself
+
+
+def test_what_lies_beside_the_images_is_counted(tmp_path):
+    photos = tmp_path / "photos"
+    for name in ("a.jfif", "b.AVIF", "c.jp2", "d.ico", "notes.txt", "x/list.json", "x/README", "e.pdf", "f.eps", "g.h5",
+                 ".hidden.txt", "__MACOSX/z.txt"):  # fmt: skip
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_bytes(b"x")
+    (photos / "linked").symlink_to(tmp_path)
+    (photos / "gone.png").symlink_to("nowhere")
+    (photos / "loop.png").symlink_to("loop.png")
+    os.mkfifo(photos / "pipe.png")
+    found = images_of(photos)
+    assert [path.name for path in found.images] == ["a.jfif", "b.AVIF", "c.jp2", "d.ico"]
+    assert left_out([found]) == (
+        "left out: 6 files not named as images that can be read (.eps, .h5, .json, .pdf, .txt, no suffix), "
+        "1 linked folder, 2 dead links, 1 pipe or device"
+    )
+    with pytest.raises(UsageError) as error:
+        images_of(photos / "x")
+    assert str(error.value) == (
+        f"images={photos}/x holds no image that can be read (left out: 2 files not named as images that can be read "
+        "(.json, no suffix))"
+    )
+    for name, reason in (
+        ("pipe.png", " is a pipe; expected an image"),
+        ("loop.png", " is a link that leads back to itself; expected an image"),
+        ("gone.png", " is a link to nowhere, which is not there"),
+        ("a.jfif/b.png", " is not there; expected an image"),
+    ):
+        with pytest.raises(UsageError, match=f"{name}{reason}"):
+            images_of(photos / name)
+    with pytest.raises(UsageError, match="images=/dev/null is a device"):
+        images_of(nas_prediction.Path("/dev/null"))
 
 
 @pytest.fixture
@@ -185,6 +220,13 @@ def predicting(nas, tmp_path, monkeypatch):
     Image.new("L", (4, 4), 255).save(tmp_path / "light.png")
     Image.new("L", (4, 4), 0).save(tmp_path / "dark.png")
     return lambda *more: nas("predict", "model=model", *more)
+
+
+def test_what_is_left_out_is_told_and_fails_nothing(predicting, tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    done = predicting("images=.", "format=csv")
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 3)
+    assert done.stderr == "nas: left out: 2 files not named as images that can be read (.json, .txt)\n"
 
 
 def damaged(tmp_path):

@@ -183,8 +183,10 @@ def _model(settings: Settings, space: SearchSpace, sizes: dict[str, Any]) -> Mod
     split = data.split()
     architecture = space.sample(np.random.default_rng(settings.get("seed")))
     torch.manual_seed(0)
+    network = built(space.build(architecture, data.task, sizes), data.task)
+    network.eval()
     return Model(
-        network=built(space.build(architecture, data.task, sizes), data.task).eval(),
+        network=network,
         space=space,
         space_name=str(settings.choices["space"]),
         space_settings=settings.node("space"),

@@ -77,7 +77,10 @@ def main(settings: Settings) -> int:
         return 0
     check_folder(target)
     model, repeats = modelled(chosen)
-    expected, plain = original(model)
+    try:
+        expected, plain = original(model)
+    except UserError as error:
+        raise UserError(f"{error}; format=[{GENOTYPE}] works") from None
     with filling(target) as folder:
         card.write(folder, card.about(model, plain, {}, repeats), [])  # which `state` is read with
         if GENOTYPE in asked:
@@ -257,7 +260,8 @@ def modelled(chosen: Selection) -> tuple[Model, list[Retraining]]:
     its_data = (option, _settings_of_data(settings))
     split = data.split()
     torch.manual_seed(0)
-    network = built(space.build(chosen.architecture, data.task, space.known_sizes(sizes)), data.task).eval()
+    network = built(space.build(chosen.architecture, data.task, space.known_sizes(sizes)), data.task)
+    network.eval()
     if retraining is not None:
         network = loaded(network, Path(retraining.folder) / CHECKPOINT, chosen.text)
     names = tuple(data.class_names) or tuple(map(str, range(data.task.classes)))

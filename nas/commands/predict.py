@@ -1,7 +1,8 @@
 """Label images with an exported model.
 
 model= is a folder of `nas export`; nothing in it is run, so it may come from elsewhere. Labels are printed as they are
-computed; files that cannot be read are listed on stderr at the end, and the exit code is then 1.
+computed; files that cannot be read are listed on stderr at the end, and the exit code is then 1. What else lies in
+a folder is left out and counted there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from rich.cells import cell_len
 
 from nas.core import UsageError, one_of, whole_number
 from nas.export.folder import Folder, read
-from nas.prediction import Prediction, Unreadable, colour, images_of, predict
+from nas.prediction import Prediction, Unreadable, colour, images_of, left_out, predict
 from nas.streams import results
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 def main(settings: Settings) -> int:
     _check(settings)
     folder = read(Path(settings.get("model")).expanduser())
-    files = [file for place in _places(settings) for file in images_of(place)]
+    places = [images_of(place) for place in _places(settings)]
+    files = [file for place in places for file in place.images]
     writer: _Writer
     if settings.get("format") == "json":
         writer = _Json(folder)
@@ -50,6 +52,8 @@ def main(settings: Settings) -> int:
         if begun:
             writer.end()
         results().flush()
+        if rest := left_out(places):
+            print(f"nas: {rest}", file=sys.stderr)
         for missing in unreadable:
             print(f"nas: {missing.message}", file=sys.stderr)
     return 1 if unreadable else 0

@@ -7,6 +7,7 @@ refused.
 
 from __future__ import annotations
 
+import unicodedata
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 MIN_IMAGES_PER_CLASS = 2
 """Of the training images: one to train on and one to validate on."""
+UNPRINTED = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's categories of control characters, halves of characters, and ends of lines and paragraphs."""
 SAMPLED_IMAGES = 256
 """Images whose values are looked at; all of CIFAR-10 would take longer than everything else here."""
 
@@ -49,6 +52,10 @@ def check_statements(data: DataSet) -> None:
             raise UserError(f"{owner}.task has {field}={value!r}; expected a whole number of at least {least}")
     if isinstance(names, str) or not all(isinstance(one, str) for one in names):
         raise UserError(f"{owner}.class_names is {names!r}; expected a list of texts, one a class")
+    if (bad := next((one for one in names if not is_class_name(one)), None)) is not None:
+        raise UserError(
+            f"{owner}.class_names holds {bad!r}; expected text of one line, without tabs and other control characters"
+        )
     if len(names) not in (0, task.classes):
         raise UserError(f"{owner}.class_names has {len(names)} names, but its task has classes={task.classes}")
     if len(set(names)) < len(names):
@@ -56,6 +63,11 @@ def check_statements(data: DataSet) -> None:
         raise UserError(
             f"{owner}.class_names holds {twice!r} more than once; predictions are told apart by these names"
         )
+
+
+def is_class_name(text: str) -> bool:
+    """Whether a text is one line that can be printed and stored; letters of any script may be joined in it."""
+    return bool(text.strip()) and not any(unicodedata.category(sign) in UNPRINTED for sign in text)
 
 
 def checked(images: Images, task: Task, origin: str, *, training: bool) -> Images:

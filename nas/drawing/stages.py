@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from nas.core import Task, UserError, located
 
@@ -40,19 +42,30 @@ def stages(network: nn.Module, task: Task) -> list[Stage]:
     """
     seen: list[Stage] = [Stage("images", 1, (task.channels, task.height, task.width))]
     blocks = list(_blocks(network)) or [(_spelled(type(network).__name__), network)]
-    hooks = [module.register_forward_hook(_noted(name, seen)) for name, module in blocks]
     modes = [(module, module.training) for module in network.modules()]
-    try:
-        with torch.no_grad():
-            network.eval()(_blank(network, seen[0].shape))
-    except Exception as error:
-        raise UserError(f"the stages cannot be drawn, since the network fails: {located(error)}") from error
-    finally:
-        for module, training in modes:  # each its own: a part may be frozen in evaluation mode
-            module.training = training
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks:
+        for name, module in blocks:
+            hooks.enter_context(_hooked(name, module, seen))
+        try:
+            with torch.no_grad():
+                network.eval()
+                network(_blank(network, seen[0].shape))
+        except Exception as error:
+            raise UserError(f"the stages cannot be drawn, since the network fails: {located(error)}") from error
+        finally:
+            for module, training in modes:  # each its own: a part may be frozen in evaluation mode
+                module.training = training
     return seen
+
+
+def _hooked(name: str, module: nn.Module, seen: list[Stage]) -> RemovableHandle:
+    try:
+        return module.register_forward_hook(_noted(name, seen))
+    except RuntimeError:
+        which = name.replace("\n", " ")
+        raise UserError(
+            f"the stages cannot be drawn, since {which} was made by torch.jit.script, whose modules take no hooks"
+        ) from None
 
 
 def _blank(network: nn.Module, shape: tuple[int, ...]) -> Tensor:

@@ -46,7 +46,12 @@ def about(
         "task": asdict(model.task),
         "classes": list(model.class_names),
         "preprocessing": {"scale": 255, "mean": list(model.images.mean), "std": list(model.images.std)},
-        "data": {"name": name, "settings": dict(settings), "split": model.split},
+        "data": {
+            "name": name,
+            "settings": dict(settings),
+            "split": model.split,
+            "mirror": bool(model.images.mirror),
+        },
         "trained": None if model.retraining is None else _trained(model.retraining, repeats),
         "parameters": counts["parameters"],
         "flops": counts["flops"],
@@ -100,12 +105,13 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
     """
     task, given, data = facts["task"], facts["preprocessing"], facts["data"]
     size = f"{task['channels']}×{task['height']}×{task['width']}"
+    sizes = {**facts["space"]["settings"], **facts["network"]}
     lines = [f"# {_headline(facts)}", "", f"`{facts['arch']}`", ""]
     lines += [f"![{name.removesuffix('.png')}]({name})\n" for name in pictures]
     lines += [
         "| | |",
         "|---|---|",
-        f"| search space | {facts['space']['name']}: {_listed({**facts['space']['settings'], **facts['network']})} |",
+        f"| search space | {': '.join(filter(None, (facts['space']['name'], _listed(sizes))))} |",
         f"| parameters | {amount(facts['parameters'])} ({facts['parameters']:,}) |",
         f"| FLOPs (multiply-accumulates) | {amount(facts['flops'])}{_missing(facts)} |",
         f"| images | {size}; pixel values 0-255 are divided by 255, less the mean ({_numbers(given['mean'])}), divided "
@@ -114,7 +120,7 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
         "as large, and resizes others bilinearly |",
         f"| classes | {', '.join(facts['classes'])} |",
         f"| data | {data['name']}, split `{data['split']}` |",
-        *_training(facts["trained"]),
+        *_training(facts["trained"], mirror=data["mirror"]),
         f"| made with | {', '.join(f'{name} {value}' for name, value in facts['environment'].items())} |",
         "",
         "## The files, checked",
@@ -161,11 +167,17 @@ def _caveat(facts: Mapping[str, Any]) -> str:
     return ", which may be among those that it was trained on: how good it is, only the test accuracy says"
 
 
-def _training(trained: Mapping[str, Any] | None) -> list[str]:
+def _training(trained: Mapping[str, Any] | None, *, mirror: bool) -> list[str]:
+    """How it was trained.
+
+    Args:
+        mirror: whether the data set lets images be mirrored; without it the recipe's `flip` does nothing.
+    """
     if trained is None:
         return ["| trained | not at all: its weights are random |"]
     recipe = trained["recipe"]
-    told = {key: value for key, value in recipe.items() if key != "network" and value is not None}
+    silent = {"network"} if mirror else {"network", "flip"}
+    told = {key: value for key, value in recipe.items() if key not in silent and value is not None}
     best = ", the best epoch by validation" if trained["tested"] == "best" else ""
     images = "training" if trained["part"] == "train" else "training and validation"
     return [

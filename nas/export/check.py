@@ -14,11 +14,12 @@ from types import ModuleType
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.core import UserError, located
-from nas.export import replay
-from nas.export.model import Model
+from nas.export import replay, unsteady
+from nas.export.failure import runtime_failure
+from nas.export.model import Model, unwrapped
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,11 @@ def original(model: Model) -> tuple[Tensor, Checked]:
     """Logits of the network itself, and how it does; without latencies, which a process of this age would bias.
 
     Raises:
-        UserError: it gives no logits, or others for a batch of one image than for several.
+        UserError: it gives no logits, or others for the same images the next time or in another batch.
     """
-    images, name = model.inputs(), type(model.network).__name__
-    with torch.inference_mode():
+    images, name = model.inputs(), type(unwrapped(model.network)).__name__
+    # tensors of inference mode that a network keeps for later would keep torch.export from taking it
+    with torch.no_grad():
         try:
             logits = torch.cat(replay.logits(model.network, images)).clone()
             together = torch.cat([model.network(part) for part in torch.split(images, replay.BATCH)])
@@ -64,10 +66,25 @@ def original(model: Model) -> tuple[Tensor, Checked]:
         raise UserError(f"{name} cannot be exported: some of its logits are NaN or infinite")
     if not (difference := _difference(together, logits)) <= tolerance:
         raise UserError(
-            f"{name} cannot be exported: in evaluation the logits of an image change by {difference:.1e} with the "
-            "images beside it (a mean over the batch, or a squeeze without a dimension?)"
+            f"{name} cannot be exported: {_why_unsteady(unwrapped(model.network), images, logits, difference)}"
         )
     return logits, Checked((), 0.0, tolerance, _accuracy(logits, model), {})
+
+
+def _why_unsteady(network: nn.Module, images: Tensor, logits: Tensor, difference: float) -> str:
+    """Why images have other logits in other batches."""
+    with torch.no_grad():
+        again = torch.cat(replay.logits(network, images))
+    if not _difference(again, logits) <= _tolerance(logits):
+        line = unsteady.drawing_line(network, images)
+        if line is not None:
+            return f"its forward draws random numbers in evaluation{f' ({line})' if line else ''}"
+        return (
+            f"in evaluation the logits of an image change by {difference:.1e} from one call to the next; forward must "
+            "keep nothing that later calls compute with"
+        )
+    line = unsteady.mixing_line(network, images) or "a mean over the batch, or a squeeze without a dimension?"
+    return f"in evaluation the logits of an image change by {difference:.1e} with the images beside it ({line})"
 
 
 def check(model: Model, form: str, written: ModuleType, folder: Path, expected: Tensor) -> Checked:
@@ -106,6 +123,8 @@ def check(model: Model, form: str, written: ModuleType, folder: Path, expected: 
         done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            if form == "onnx" and (reason := runtime_failure(done.stderr, folder / written.FILES[0])):
+                raise UserError(f"format={form}: {reason}; nothing was kept")
             raise UserError(
                 f"format={form}: what was written does not run in a fresh process ({last}); nothing was kept"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import keyword
 import logging
 import re
 import sys
@@ -110,6 +111,49 @@ def wrong_in_onnx(network: nn.Module, images: Tensor) -> str:
                 network(images)
             if lines:
                 return f"ONNX has no form of an LSTM with proj_size={module.proj_size} ({lines[0]})"
+    return ""
+
+
+def runtime_failure(said: str, path: Path) -> str:
+    """Why ONNX Runtime does not run a file: the operation that it lacks, with its type and line; empty where unknown.
+
+    Args:
+        said: its error.
+        path: of the file.
+    """
+    named = re.search(r"NOT_IMPLEMENTED .* node with name '([^']+)'", said) or re.search(
+        r"Type 'tensor\(\w+\)' of input parameter .* in node \(([^)]+)\) is invalid", said
+    )
+    if named is None:
+        return ""
+    import onnx
+
+    graph = onnx.load(str(path)).graph
+    node = next((node for node in graph.node if node.name == named.group(1)), None)
+    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info)}
+    types |= {weight.name: weight.data_type for weight in graph.initializer}
+    if node is None or not node.input or node.input[0] not in types:
+        return ""
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(types[node.input[0]]).name
+    stack = next((entry.value for entry in node.metadata_props if entry.key.endswith("stack_trace")), "")
+    lines = [found for found in re.findall(r'File "(.+)", line (\d+)', stack) if not found[0].startswith(TORCH)]
+    where = f" ({Path(lines[-1][0]).name}:{lines[-1][1]})" if lines else ""
+    return f"ONNX Runtime has no {node.op_type} of {dtype}{where}"
+
+
+def scripted(network: nn.Module) -> str:
+    """What of a network torch.jit made, continuing "its forward …"; empty where nothing of it is."""
+    for name, module in network.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            return f"{f'calls {name}, which was' if name else 'was'} made by torch.jit.script or torch.jit.trace"
+    return ""
+
+
+def misnamed(network: nn.Module) -> str:
+    """A tensor whose name `torch.export` cannot write, and why; empty where there is none."""
+    for name, _ in (*network.named_parameters(), *network.named_buffers()):
+        if word := next(filter(keyword.iskeyword, name.split(".")), ""):
+            return f"{name} is named by Python's keyword {word!r}; name that part otherwise"
     return ""
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from nas.core import Task, UsageError
+from nas.data.check import is_class_name
 from nas.settings import Settings, settings
 from nas.space import parse
 
@@ -96,7 +97,7 @@ def _check(about: Mapping[str, Any]) -> None:
             raise ValueError(f"preprocessing.{key}")
     if min(given["std"]) <= 0:
         raise ValueError("preprocessing.std")
-    if len(about["classes"]) != task.classes or not all(name.isprintable() for name in about["classes"]):
+    if len(about["classes"]) != task.classes or not all(map(is_class_name, about["classes"])):
         raise ValueError("classes")
     if not isinstance(about["arch"], str) or not isinstance(about["space"]["name"], str):
         raise TypeError("arch and space")

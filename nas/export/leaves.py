@@ -54,7 +54,7 @@ def leaf(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], know
     base = next(one for one in kind.__mro__ if one.__module__.startswith("torch.nn"))
     if base in (nn.Module, nn.Sequential) or getattr(nn, base.__name__, None) is not base:
         return None
-    if module._forward_hooks or module._forward_pre_hooks:
+    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
         return None
     if base is not kind and not _does_as(base, module, args, kwargs, known):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from torch.export import Dim, ExportedProgram, export
 
 from nas.core import Architecture, Task, UsageError, UserError
 from nas.data.dataset import Images
-from nas.export.failure import program_failure, quiet
+from nas.export.failure import misnamed, program_failure, quiet, scripted
 from nas.export.source import refused_line
 from nas.retraining import CHECKPOINT, read_result
 from nas.space import SearchSpace
@@ -75,7 +76,9 @@ class Model:
         """The network before any training, in evaluation mode."""
         torch.manual_seed(0)
         sizes = self.space.known_sizes(self.sizes)
-        return built(self.space.build(self.architecture, self.task, sizes), self.task).eval()
+        network = built(self.space.build(self.architecture, self.task, sizes), self.task)
+        network.eval()
+        return network
 
     @cached_property
     def program(self) -> ExportedProgram:
@@ -84,16 +87,41 @@ class Model:
         Raises:
             UserError: it cannot.
         """
-        images, any_number = torch.zeros(2, *self.shape), {0: Dim("batch", min=1)}
-        taken = partial(export, self.network, (images,), dynamic_shapes=(any_number,))
+        network, images = unwrapped(self.network), torch.zeros(2, *self.shape)
+        name = type(network).__name__
+        if reason := misnamed(network):
+            raise UserError(f"torch.export cannot take {name}: {reason}")
+        taken = partial(export, network, (images,), dynamic_shapes=_any_number(network))
         try:
             with quiet():
                 return taken()
         except Exception as error:  # noqa: BLE001 - its errors have no common class
-            name, reason, line = type(self.network).__name__, *program_failure(error, taken)
-            line = line or refused_line(deepcopy(self.network), images)
+            reason, line = program_failure(error, taken)
+            reason = scripted(network) or reason
+            line = line or refused_line(deepcopy(network), images)
             where = f" ({line})" if line else ""
             raise UserError(f"torch.export cannot take {name}: its forward {reason}{where}") from None
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network that `torch.compile` or `nn.DataParallel` returned in a wrapper, whose names begin otherwise."""
+    while True:
+        if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            network = network.module
+        elif isinstance(inner := getattr(network, "_orig_mod", None), nn.Module):
+            network = inner
+        else:
+            return network
+
+
+def _any_number(network: nn.Module) -> tuple[Any, ...]:
+    """The shapes that `torch.export` is told of a forward's only argument: batches of any size."""
+    shape = {0: Dim("batch", min=1)}
+    try:
+        first = next(iter(inspect.signature(network.forward).parameters.values()), None)
+    except ValueError:  # torch.jit's have none
+        return (shape,)
+    return ((shape,),) if first is not None and first.kind is first.VAR_POSITIONAL else (shape,)
 
 
 def trained(
@@ -192,4 +220,5 @@ def loaded(network: nn.Module, checkpoint: Path, text: str) -> nn.Module:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"the weights {checkpoint} do not fit the network of {text} ({reason})") from None
-    return network.eval()
+    network.eval()  # not as the value: a `train` of the user's own may return nothing
+    return network

@@ -177,7 +177,13 @@ def _tensor(given: Tensor) -> Part:
         return Part(kind, "tensor", (kind, "tensor", dtype), values={"value": tensor.tolist()})
     if not tensor.is_floating_point():
         return Part(kind, "full", (kind, "full", dtype), values={"size": size, "value": 0})
-    return Part(kind, "randn", (kind, "randn", dtype), values={"size": size, "std": float(f"{tensor.std():.2g}")})
+    return Part(kind, "randn", (kind, "randn", dtype), values={"size": size, "std": _spread(flat)})
+
+
+def _spread(flat: Tensor) -> float:
+    """Standard deviation of the finite values, with two digits."""
+    finite = flat[flat.isfinite()]
+    return float(f"{finite.std():.2g}") if len(finite) > 1 else 1.0
 
 
 def _attribute(name: str) -> str:

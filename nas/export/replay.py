@@ -94,7 +94,7 @@ def in_torch(network: Run, threads: int) -> Form:
     return (
         lambda work: torch.load(work / "images.pt", weights_only=True),
         run,
-        lambda work, batches: torch.save(torch.cat(batches).clone(), work / "logits.pt"),
+        lambda work, batches: torch.save(torch.cat(batches).as_subclass(torch.Tensor).clone(), work / "logits.pt"),
     )
 
 

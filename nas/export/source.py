@@ -7,7 +7,8 @@ class whose constructor takes what differs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from nas.core import UserError, located
 from nas.export.alignment import aligned
+from nas.export.failure import scripted
 from nas.export.forward import wrapped
 from nas.export.graph import Frame, TraceError
 from nas.export.leaves import Leaf
@@ -100,17 +102,18 @@ def source(network: nn.Module, images: Tensor, weights: str | None = None) -> So
         root, _ = Parts(leaves).part(network, [_recorded(network, images, leaves)], root=True)
     except TraceError as error:
         where = f" ({error.line})" if error.line else ""
-        raise UserError(
-            f"{type(network).__name__} cannot be written as source: its forward {error.reason}{where}"
-        ) from None
+        reason = scripted(network) or error.reason
+        raise UserError(f"{type(network).__name__} cannot be written as source: its forward {reason}{where}") from None
     except (RecursionError, *SURPRISES) as error:
-        name = type(network).__name__
-        raise UserError(
-            f"{name} cannot be written as source: its forward cannot be followed ({located(error)})"
-        ) from None
+        reason = scripted(network) or f"cannot be followed ({located(error)})"
+        raise UserError(f"{type(network).__name__} cannot be written as source: its forward {reason}") from None
     classes = _classes(root)
-    written = {key: _written(found, classes, weights if key == root.key else None) for key, found in classes.items()}
-    return Source("\n\n\n".join(written.values()) + "\n", dict(_renamed(root)))
+    names = dict(_renamed(root))
+    written = {
+        key: _written(found, classes, weights, _ties(names, network)) if key == root.key else _written(found, classes)
+        for key, found in classes.items()
+    }
+    return Source("\n\n\n".join(written.values()) + "\n", names)
 
 
 # --- classes -----------------------------------------------------------------------------------------------------
@@ -178,8 +181,12 @@ def _parameters(made: Class, classes: Mapping[Any, Class]) -> dict[str, list[str
     return found
 
 
-def _written(made: Class, classes: Mapping[Any, Class], weights: str | None) -> str:
-    """A class in source."""
+def _written(made: Class, classes: Mapping[Any, Class], weights: str | None = None, ties: Sequence[str] = ()) -> str:
+    """A class in source.
+
+    Args:
+        ties: lines of its constructor that make tensors one.
+    """
     member = made.members[0]
     given = {slot: name for name, slots in made.parameters.items() for slot in slots}
     sequence = not member.methods
@@ -190,14 +197,14 @@ def _written(made: Class, classes: Mapping[Any, Class], weights: str | None) -> 
     built = [(name, _construction(part, classes, f"{name}.", given)) for name, part in member.parts.items()]
     if sequence:
         lines += wrapped(f"super().__init__({', '.join(text for _, text in built)})", 8)
-        return "\n".join(lines + (trained if weights else []))
+        return "\n".join([*lines, *ties, *(trained if weights else [])])
     lines.append("        super().__init__()")
     for name, text in built:
         kind = member.parts[name].kind
         kept = ", persistent=False" if kind == "constant" else ""
         tensor = kind in ("buffer", "constant")
         lines += wrapped(f'self.register_buffer("{name}", {text}{kept})' if tensor else f"self.{name} = {text}", 8)
-    lines += trained if weights else []
+    lines += [*ties, *(trained if weights else [])]
     if not built and not weights:
         lines = lines[:1]
     for place, (inputs, body) in enumerate(member.methods):
@@ -209,13 +216,24 @@ def _written(made: Class, classes: Mapping[Any, Class], weights: str | None) -> 
     return "\n".join(lines)
 
 
+def _literal(value: Any) -> str:
+    """A value in source: `repr` gives infinity and NaN as names that Python does not have."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f'float("{value}")'
+    if isinstance(value, list):
+        return f"[{', '.join(map(_literal, value))}]"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_literal, value))}{',' if len(value) == 1 else ''})"
+    return repr(value)
+
+
 def _construction(part: Part, classes: Mapping[Any, Class], prefix: str, given: Mapping[str, str]) -> str:
     """The expression that makes a part; `given` are slots that the class's parameters fill."""
     if part.kind == "sequence":
         inner = [_construction(child, classes, f"{prefix}{name}.", given) for name, child in part.parts.items()]
         return f"nn.Sequential({', '.join(inner)})"
     slots = dict(_slots(part, classes, prefix))
-    texts = {slot[len(prefix) :]: given.get(slot, repr(value)) for slot, value in slots.items()}
+    texts = {slot[len(prefix) :]: given.get(slot, _literal(value)) for slot, value in slots.items()}
     if part.kind in ("parameter", "buffer", "constant"):
         made = _beginning(part, texts)
         return f"nn.Parameter({made})" if part.kind == "parameter" else made
@@ -233,7 +251,9 @@ def _construction(part: Part, classes: Mapping[Any, Class], prefix: str, given: 
     text = f"{part.base}({', '.join(words)})"
     if not leaf.wrapper:
         return text
-    return f"{leaf.wrapper}({', '.join([text, *(f'{name}={value!r}' for name, value in leaf.options.items())])})"
+    return (
+        f"{leaf.wrapper}({', '.join([text, *(f'{name}={_literal(value)}' for name, value in leaf.options.items())])})"
+    )
 
 
 def _beginning(part: Part, texts: Mapping[str, str]) -> str:
@@ -247,6 +267,22 @@ def _beginning(part: Part, texts: Mapping[str, str]) -> str:
     if plain:
         return f"torch.{plain}({texts['size']}{dtype})"
     return f"torch.full({texts['size']}, {texts['value']}{dtype})"
+
+
+def _ties(names: Mapping[str, str], network: nn.Module) -> list[str]:
+    """Lines that give tensors which the network has in several places one place here too.
+
+    Args:
+        names: of each tensor in the file's network -> in this one.
+    """
+    own = dict(owned(network))
+    first: dict[int, str] = {}
+    lines: list[str] = []
+    for new, old in names.items():
+        path = "self" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in new.split("."))
+        if (known := first.setdefault(id(own[old]), path)) != path:
+            lines += wrapped(f"{path} = {known}", 8)
+    return lines
 
 
 # --- names -------------------------------------------------------------------------------------------------------

@@ -236,7 +236,9 @@ class _Recorder(TorchFunctionMode):
             self.clock += 1
         self.stack.append(frame)
         try:
-            result = CALL(module, *args, **kwargs)
+            # what a class puts around the call is part of it; that of a module within is recorded by its parent
+            own = parent is None and type(module).__call__ is not nn.Module.__call__
+            result = (type(module).__call__ if own else CALL)(module, *args, **kwargs)
         finally:
             self.stack.pop()
         with self.pause():
@@ -338,9 +340,18 @@ class _Recorder(TorchFunctionMode):
 def _arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
     """Parameter of a forward -> what it is called with."""
     try:
-        return inspect.signature(module.forward).bind(*args, **kwargs).arguments
+        signature = inspect.signature(module.forward)
+        bound = signature.bind(*args, **kwargs).arguments
     except TypeError:  # hooks may change them, or the forward itself says what is wrong
         return MappingProxyType({f"x_{place}": value for place, value in enumerate(args)} | dict(kwargs))
+    found: dict[str, Any] = {}
+    for name, value in bound.items():
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:  # one by one: a written forward has no stars
+            found |= {f"{name}_{place}": one for place, one in enumerate(value)}
+        else:
+            found |= value if kind is inspect.Parameter.VAR_KEYWORD else {name: value}
+    return found
 
 
 def _rebuilt(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:

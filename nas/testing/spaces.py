@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from nas.core import Architecture, Task, UserError
 from nas.data.dataset import Images
@@ -202,6 +203,12 @@ def _findings(space: SearchSpace, architecture: Architecture, task: Task, sizes:
         raise AssertionError(f"{space.to_text(architecture)}: {failure.message}") from failure
 
 
+def _run(network: nn.Module, images: torch.Tensor, *, training: bool) -> Any:
+    """Logits in one mode, by a `train` that may return nothing."""
+    network.train(training)
+    return network(images)
+
+
 def _check_repeats(space: SearchSpace, architecture: Architecture, task: Task, sizes: Mapping[str, Any] | None) -> None:
     """Weights and evaluation repeat, whatever was built before, and follow the seed."""
     states = []
@@ -214,7 +221,7 @@ def _check_repeats(space: SearchSpace, architecture: Architecture, task: Task, s
         initial = copied(network)
         with torch.no_grad():
             seed_all(1)
-            outcome = network.train()(images), network.eval()(images)
+            outcome = [_run(network, images, training=training) for training in (True, False)]
         states.append((initial, outcome))
     (first, outcome), (other, _), (second, again) = states
     for name, value in first.items():

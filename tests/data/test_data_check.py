@@ -157,6 +157,10 @@ def test_what_is_no_images_is_refused(given, said):
         ({"class_names": "abcde"}, "Other.class_names is 'abcde'; expected a list of texts"),
         ({"class_names": ["a", "b"]}, "Other.class_names has 2 names, but its task has classes=5"),
         ({"class_names": list("abcda")}, "Other.class_names holds 'a' more than once"),
+        ({"class_names": ["a", "b", "c", "d", "e\nf"]}, r"Other.class_names holds 'e\nf'; expected text of one line"),
+        ({"class_names": ["a", "b", "c", "d\t", "e"]}, r"Other.class_names holds 'd\t'; expected text of one line"),
+        ({"class_names": ["a", "b", " ", "d", "e"]}, "Other.class_names holds ' '; expected text of one line"),
+        ({"class_names": ["", "b", "c", "d", "e"]}, "Other.class_names holds ''; expected text of one line"),
         ({"__init__": lambda self: None}, "Other.__init__ does not call super().__init__(valid_fraction, split_seed)"),
     ],
 )

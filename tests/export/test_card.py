@@ -75,7 +75,10 @@ def test_the_commands_of_a_card_make_the_model_again_elsewhere(done, monkeypatch
     told = facts(tmp_path / "won")
     assert list(told["commands"]) == ["search", "retrain", "export"]
     assert all("store.url=sqlite:///nas.db" in command for command in told["commands"].values())
-    assert "best epoch by validation" in (tmp_path / "won" / "MODEL_CARD.md").read_text()
+    card = (tmp_path / "won" / "MODEL_CARD.md").read_text()
+    assert "best epoch by validation" in card
+    assert "flip" in told["trained"]["recipe"]
+    assert "flip" not in card  # a mirrored digit is another one
     again = remade(done, monkeypatch, tmp_path, told["commands"])
     for key in ("arch", "space", "network", "data", "preprocessing"):
         assert facts(again)[key] == told[key]

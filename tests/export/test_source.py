@@ -170,6 +170,38 @@ def test_torchs_own_modules_are_called_as_the_forward_calls_them():
     assert torch.allclose(made(written, built.state_dict())(images), built(images), atol=1e-6)
 
 
+class Infinite(nn.Module):
+    """Infinity and NaN in buffers, in a constant, in a parameter and in the arguments of torch's own modules."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("causal", torch.full((4, 4), float("-inf")).triu(1))
+        self.register_buffer("never", torch.full((4,), float("-inf")))
+        self.register_buffer("unknown", torch.full((2,), float("nan")))
+        self.wide = nn.Parameter(torch.cat([torch.randn(1500), torch.tensor([float("inf")])]))
+        self.clip = nn.Hardtanh(float("-inf"), 2.0)
+
+    def forward(self, x):
+        x = self.clip(x.mean((2, 3)))
+        scores = (x[:, :, None] @ x[:, None] + self.causal).softmax(2) @ x[:, :, None]
+        x = torch.maximum(scores[:, :, 0], self.never) + self.wide[:1500].mean() + self.wide[1500:].reciprocal()
+        return torch.minimum(x, torch.tensor([1.0, float("inf"), 2.0, 0.5])) + self.unknown.isnan().sum()
+
+
+def test_infinity_and_nan_are_written():
+    torch.manual_seed(0)
+    built = Infinite().eval()
+    written = source(built, torch.randn(2, 4, 3, 3))
+    images = torch.randn(5, 4, 3, 3)
+    assert torch.equal(made(written, built.state_dict())(images), built(images))
+    space = {}
+    exec(compile(HEAD + written.text, "network", "exec"), space)
+    fresh = space["Network"]()
+    for name in ("causal", "never", "unknown"):
+        assert torch.equal(getattr(fresh, name).nan_to_num(7), getattr(built, name).nan_to_num(7))
+    assert 0.9 < float(fresh.wide.detach().std()) < 1.1
+
+
 def test_a_module_that_stands_twice_is_written_twice():
     torch.manual_seed(0)
     twice, other = nn.Conv2d(3, 3, 1), nn.ReLU()

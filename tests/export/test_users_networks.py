@@ -27,6 +27,13 @@ class Network(nn.Module):
             return self.classifier(F.adaptive_avg_pool2d(x, 1).squeeze())
         if self.kind == "beside":
             x = x - x.mean(0)
+        if self.kind == "scaled":
+            x = x * float(x.mean())
+        if self.kind == "random":
+            x = F.dropout(x, 0.5, training=True)
+        if self.kind == "remembers":
+            self.calls = getattr(self, "calls", 0) + 1
+            x = x * self.calls
         if self.kind == "decided" and x.mean() > 1000:
             x = -x
         if self.kind == "larger":
@@ -42,12 +49,16 @@ class Network(nn.Module):
 
 class MySpace(SearchSpace):
     choices = MappingProxyType({"kind": (
-        "plain", "squeezed", "beside", "decided", "larger", "not_a_number", "special", "few", "features")})
+        "plain", "squeezed", "beside", "scaled", "random", "remembers",
+        "decided", "larger", "not_a_number", "special", "few", "features")})
 
     def build(self, architecture, task, network=None):
         (kind,) = self.options(architecture)
         return Network(kind, task)
 """
+BESIDE = SPACE.splitlines().index("            x = x - x.mean(0)") + 1
+SCALED = SPACE.splitlines().index("            x = x * float(x.mean())") + 1
+RANDOM = SPACE.splitlines().index("            x = F.dropout(x, 0.5, training=True)") + 1
 DECIDED = SPACE.splitlines().index('        if self.kind == "decided" and x.mean() > 1000:') + 1
 SPECIAL = SPACE.splitlines().index("            pooled = torch.special.bessel_j0(pooled)") + 1
 LARGER = SPACE.splitlines().index("            x = F.max_pool2d(F.max_pool2d(x, 3), 3)") + 1
@@ -72,7 +83,10 @@ def export(nas, tmp_path):
         ("squeezed", "in evaluation a batch of 1 gives shape (10,), expected logits of shape (1, classes)"),
         ("features", "in evaluation a batch of 1 gives a tuple, expected logits of shape (1, classes)"),
         ("few", "it gives 7 logits an image, expected 10"),
-        ("beside", "with the images beside it"),
+        ("beside", f"with the images beside it (my_space.py:{BESIDE}); format=[genotype] works"),
+        ("scaled", f"with the images beside it (my_space.py:{SCALED}); format=[genotype] works"),
+        ("random", f"draws random numbers in evaluation (my_space.py:{RANDOM}); format=[genotype] works"),
+        ("remembers", "from one call to the next; forward must keep nothing that later calls compute with;"),
         ("larger", f"my_space.py:{LARGER}, in forward"),
         ("not_a_number", "some of its logits are NaN or infinite"),
     ],
@@ -123,5 +137,7 @@ def test_a_picture_that_cannot_be_drawn_takes_no_export_with_it(export, tmp_path
         "model.json",
         "model.safetensors",
     ]
-    assert "network.png" not in (tmp_path / "won" / "MODEL_CARD.md").read_text()
+    card = (tmp_path / "won" / "MODEL_CARD.md").read_text()
+    assert "network.png" not in card
+    assert "| search space | mine |" in card  # which has no settings
     assert set(json.loads((tmp_path / "won" / "model.json").read_text())["formats"]) == {"state"}

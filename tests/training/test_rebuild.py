@@ -99,6 +99,14 @@ class Tied(nn.Module):
         return self.head(self.second(torch.relu(self.first(x.flatten(1)))))
 
 
+class Frozen(Tied):
+    """`train` returns nothing, as is common where a part is frozen."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.first.training = False
+
+
 @pytest.fixture
 def no_training(monkeypatch):
     def never(*args, **more):
@@ -116,8 +124,8 @@ def test_running_state_outside_of_the_state_dict_is_refused_before_the_training(
 
 @pytest.mark.parametrize(
     "make",
-    [with_layer(lambda: Running("buffer")), with_layer(Extra), Tied],
-    ids=["buffer", "extra state", "tied weights"],
+    [with_layer(lambda: Running("buffer")), with_layer(Extra), Tied, Frozen],
+    ids=["buffer", "extra state", "tied weights", "a train that returns nothing"],
 )
 @pytest.mark.parametrize("ema", [0.0, 0.5])
 def test_the_checkpoint_alone_scores_what_is_stored(make, ema, tmp_path):

@@ -9,7 +9,7 @@ import torch
 
 from nas.core import UserError
 from nas.export.failure import onnx_failure, quiet, wrong_in_onnx
-from nas.export.model import Model
+from nas.export.model import Model, unwrapped
 
 FILES = ("model.onnx",)
 NEEDS: Mapping[str, str] = {"onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx"}
@@ -25,8 +25,8 @@ def write(model: Model, folder: Path) -> None:
     size = sum(tensor.nbytes for tensor in (*model.network.parameters(), *model.network.buffers()))
     if size >= MAX_BYTES:
         raise UserError(f"the weights take {size / 2**30:.1f} GiB, and one ONNX file holds less than 2 GiB")
-    program, images = model.program, torch.zeros(2, *model.shape)
-    if wrong := wrong_in_onnx(model.network, images):
+    program, network, images = model.program, unwrapped(model.network), torch.zeros(2, *model.shape)
+    if wrong := wrong_in_onnx(network, images):
         raise UserError(wrong)
     try:
         with quiet():
@@ -41,7 +41,7 @@ def write(model: Model, folder: Path) -> None:
                 verbose=False,
             )
     except Exception as error:  # noqa: BLE001 - its errors have no common class
-        raise UserError(onnx_failure(error, program, model.network, images)) from None
+        raise UserError(onnx_failure(error, program, network, images)) from None
     written = onnx.load(str(path))
     about = {
         "arch": model.text,

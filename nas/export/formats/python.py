@@ -13,7 +13,7 @@ from torch import Tensor
 from nas.core import UserError
 from nas.environment import environment
 from nas.export.formats.state import tensors
-from nas.export.model import Model
+from nas.export.model import Model, unwrapped
 from nas.export.source import source
 from nas.export.trace import owned
 
@@ -47,8 +47,8 @@ def weights():
 def write(model: Model, folder: Path) -> None:
     from safetensors.torch import save_file
 
-    written = source(model.fresh(), torch.zeros(2, *model.shape), weights="weights()")
-    state = dict(owned(model.network))
+    written = source(unwrapped(model.fresh()), torch.zeros(2, *model.shape), weights="weights()")
+    state = dict(owned(unwrapped(model.network)))
     renamed = tensors({new: state[old] for new, old in written.names.items()})
     _check_types(renamed)
     shape = ", ".join(map(str, model.shape))
