@@ -47,8 +47,8 @@ def look_alikes(part: object) -> list[str]:
     """What of a part its description does not tell from another of its kind: two such parts look alike.
 
     Returns:
-        Names of lambdas, of functions that keep values of where they were made, of methods bound to an object, and of
-        classes that do not keep an argument under its name.
+        Names of lambdas, of functions that keep values of where they were made, of methods bound to an object, of
+        classes that do not keep an argument under its name, and of arrays of which `repr` shows the ends only.
     """
     if isinstance(part, partial):
         inner = [part.func, *part.args, *part.keywords.values()]
@@ -62,7 +62,10 @@ def look_alikes(part: object) -> list[str]:
         return []
     else:
         kind = type(part)
-        named = kind.__module__.partition(".")[0] not in FOREIGN and kind.__init__ is not object.__init__
+        package = kind.__module__.partition(".")[0]
+        if package in ("numpy", "torch") and "..." in repr(part):
+            return [f"{package}.{kind.__qualname__} of many values, of which the first and last are kept,"]
+        named = package not in FOREIGN and kind.__init__ is not object.__init__
         names = list(inspect.signature(kind).parameters) if named else []
         unkept = [name for name in names if not hasattr(part, name)]
         if unkept:
