@@ -32,7 +32,7 @@ from nas.export.model import Model, data_sets, loaded, repeats_of, trained, weig
 from nas.files import check_folder, filling
 from nas.output import counted, milliseconds, print_table, run_folder
 from nas.reproduction import place, retrain_command, search_command
-from nas.retraining import CHECKPOINT
+from nas.retraining import CHECKPOINT, warn_of_other_images
 from nas.selection import Selection, facts_of, folder_of, selected
 from nas.settings import recorded_parts
 from nas.store.leaderboard import find_trial
@@ -256,6 +256,7 @@ def modelled(chosen: Selection) -> tuple[Model, list[Retraining]]:
     repeats = [] if retraining is None else repeats_of(store, retraining)
     its_data = (option, _settings_of_data(settings))
     split = data.split()
+    warn_of_other_images(data, split.hash, chosen.found_on(data.name))
     torch.manual_seed(0)
     network = built(space.build(chosen.architecture, data.task, space.known_sizes(sizes)), data.task).eval()
     if retraining is not None:
