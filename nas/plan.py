@@ -25,8 +25,8 @@ from nas.core import (
     UsageError,
     UserError,
     WatchesEpochs,
-    located,
 )
+from nas.errors import located
 from nas.evaluation import Outcome, redescribed
 from nas.executors.base import Died, Executor
 from nas.executors.inline import Inline

@@ -1,5 +1,7 @@
 """Searching, as a tutorial: what a search is given, what it gives back, and what it survives."""
 
+import asyncio
+import datetime
 import math
 import sqlite3
 import sys
@@ -508,6 +510,7 @@ def test_positional_arguments_of_a_partial_are_settings_of_a_run(toy_space):
         (lambda scale: Keeping(scale).method, "the method Keeping.method"),
         (lambda scale: partial(closure(scale)), "the function closure"),
         (lambda scale: partial(scaled, np.r_[np.zeros(1000), scale, np.zeros(1000)]), "numpy.ndarray of many values"),
+        (lambda scale: partial(scaled, datetime.date(2020, 1, int(10 * scale))), "date, which takes its arguments in"),
     ],
 )
 def test_evaluators_that_look_alike_do_not_continue_one_anothers_run(toy_space, recwarn, make, words):
@@ -541,6 +544,11 @@ def test_spaces_that_look_alike_do_not_continue_one_anothers_run(recwarn):
         search(Wide(100), RandomSearch, scored, budget=Budget(trials=6), store=store)
     assert not recwarn
     assert len(store.trials("search")) == 3
+
+
+def test_objects_whose_arguments_python_cannot_tell_are_described_by_what_they_show():
+    assert describe(partial(scaled, asyncio.CancelledError(1)))["args"] == ["CancelledError(1)"]
+    assert look_alikes(partial(scaled, asyncio.CancelledError(1))) == []
 
 
 def test_parts_that_are_described_in_full_have_no_look_alikes(toy_space):

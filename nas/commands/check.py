@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from nas.commands.export import forms
-from nas.core import Evaluator, UsageError, UserError, located, one_of, shown, whole_number
+from nas.core import Evaluator, UsageError, UserError, one_of, shown, whole_number
+from nas.errors import located
 from nas.evaluators.training import TrainingEvaluator
 from nas.export.model import Model
 from nas.output import counted, print_json

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 import nas.export.formats
-from nas.core import UsageError, UserError, located, one_of, whole_number
+from nas.core import UsageError, UserError, one_of, whole_number
 from nas.drawing.picture import cell_figure, network_figure, save
 from nas.drawing.stages import stages
+from nas.errors import located
 from nas.export import card
 from nas.export.check import Checked, check, original
 from nas.export.genotype import NAME, Genotype, write_genotype

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.core import Task, UserError, located
+from nas.core import Task, UserError
+from nas.errors import located
 
 
 @dataclass(frozen=True)

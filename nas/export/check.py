@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.core import UserError, located
+from nas.core import UserError
+from nas.errors import located
 from nas.export import replay
 from nas.export.model import Model
 

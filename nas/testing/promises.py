@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.core import UserError, located
+from nas.core import UserError
+from nas.errors import located
 
 PACKAGE = Path(__file__).parents[1]
 
