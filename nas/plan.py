@@ -89,6 +89,18 @@ def simulated_seconds(trial: Trial) -> float:
     return seconds if isfinite(seconds) and seconds > 0 else 0.0
 
 
+def last_error(trials: Sequence[Trial], ended: str) -> str:
+    """What the last failed trial of a search said; where it has no trial, why.
+
+    Args:
+        ended: as in `nas.search.SearchResult`.
+    """
+    if not trials:
+        used = "the budget was used up before the first one; set a larger budget.hours"
+        return used if ended == "budget" else "the strategy proposed none"
+    return next((trial.error for trial in reversed(trials) if trial.error), "no trial failed")
+
+
 def with_search(trial: Trial, search: SupernetSearch) -> Trial:
     """A trial with the supernet's search that its architecture came from: time, cost, and its curve epoch by epoch."""
     curve = tuple({**first, **second} for first, second in zip_longest(search.curve, trial.curve, fillvalue=EMPTY))

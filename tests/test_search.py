@@ -17,6 +17,7 @@ from conftest import steep
 from nas import Budget, Objective, Proposal, TrialFailed, UsageError, UserError, search
 from nas.core import Context, Trial
 from nas.description import describe, look_alikes
+from nas.plan import last_error
 from nas.space import SearchSpace
 from nas.store.memory import MemoryStore
 from nas.store.sqlite import SQLiteStore
@@ -553,3 +554,9 @@ def test_objects_whose_arguments_python_cannot_tell_are_described_by_what_they_s
 
 def test_parts_that_are_described_in_full_have_no_look_alikes(toy_space):
     assert look_alikes([EVOLUTION, steep, Objective(), toy_space, closure, {"a": (1, None)}, np.zeros(9)]) == []
+
+
+def test_what_a_search_without_a_trial_says(trial):
+    assert last_error((), "budget") == "the budget was used up before the first one; set a larger budget.hours"
+    assert last_error((), "finished") == "the strategy proposed none"
+    assert last_error((trial(0, None), trial(1, 0.5)), "failures") == "made to fail"
