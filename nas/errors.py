@@ -5,8 +5,8 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
-LIBRARIES = ("site-packages", "dist-packages")
-"""Folders of installed packages."""
+LIBRARIES = ("site-packages", "dist-packages", str(Path(traceback.__file__).parent))
+"""Folders of installed packages and of Python's own library."""
 HOOKS = ("__torch_dispatch__", "__torch_function__")
 """Methods that torch calls for each operator of a network: below them nothing is the network's own."""
 
@@ -20,11 +20,16 @@ def text_of(error: BaseException) -> str:
     return " ".join(text.split()).encode(errors="replace").decode() or "no message"
 
 
-def located(error: BaseException) -> str:
-    """An unexpected exception in one line, with the place that raised it."""
+def outside_libraries(error: BaseException) -> list[traceback.FrameSummary]:
+    """The frames of an exception that are the user's or our own, outermost first."""
     frames = [*traceback.extract_tb(error.__traceback__)]
     hook = next((place for place, frame in enumerate(frames) if frame.name in HOOKS), None)
+    return [frame for frame in frames[:hook] if not any(name in frame.filename for name in LIBRARIES)]
+
+
+def located(error: BaseException) -> str:
+    """An unexpected exception in one line, with the place that raised it."""
     # The last frame of the user's or our own code tells more than one inside a library
-    inside = [frame for frame in frames[:hook] if not any(name in frame.filename for name in LIBRARIES)] or frames
-    place = f" ({Path(inside[-1].filename).name}:{inside[-1].lineno}, in {inside[-1].name})" if inside else ""
+    frames = outside_libraries(error) or [*traceback.extract_tb(error.__traceback__)]
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno}, in {frames[-1].name})" if frames else ""
     return f"{type(error).__name__}: {text_of(error)}{place}"
