@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 import nas.commands
 from nas import import_path, interrupt, streams
-from nas.core import UsageError, UserError, located
+from nas.core import UsageError, UserError
+from nas.errors import located
 
 if TYPE_CHECKING:
     from nas.settings import Settings
@@ -66,13 +67,13 @@ def main(words: Sequence[str]) -> int:
         return _say(error, USAGE)
     except UserError as error:
         return _say(error, FAILED)
-    except (Exception, SystemExit) as error:  # sys.exit in a user's part would end the command without a word
-        if os.environ.get("NAS_DEBUG"):
-            raise
-        return _say(f"unexpected {located(error)}; NAS_DEBUG=1 shows the whole traceback", FAILED)
     except KeyboardInterrupt:
         print("\nnas: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BaseException as error:  # sys.exit in a user's part would end the command without a word
+        if os.environ.get("NAS_DEBUG"):
+            raise
+        return _say(f"unexpected {located(error)}; NAS_DEBUG=1 shows the whole traceback", FAILED)
 
 
 def _main(words: Sequence[str]) -> int:

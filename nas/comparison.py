@@ -34,7 +34,7 @@ from nas.executors.base import Died, Executor, each
 from nas.executors.inline import Inline
 from nas.identity import DECISIONS, identifying
 from nas.journal import journal
-from nas.plan import check_learner, simulated_seconds
+from nas.plan import check_learner, last_error, simulated_seconds
 from nas.search import search
 from nas.space import SearchSpace, parse, recorded_choices
 from nas.store.base import Store
@@ -103,8 +103,7 @@ class Match:
             run=f"{contender.label} {seed}",
         )
         if result.best is None or result.ended == "failures":
-            last = next((trial.error for trial in reversed(result.trials) if trial.error), "no trial was made")
-            return {"failed": last}
+            return {"failed": last_error(result.trials, result.ended)}
         known = (trial.metrics.get("simulated_seconds") for trial in result.trials)
         simulated = [seconds for seconds in known if seconds is not None]
         return {

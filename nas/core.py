@@ -10,10 +10,11 @@ Optional abilities are types of their own (`Preparable`, `Comparable`, `Describe
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isfinite
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -54,16 +55,6 @@ class TrialFailed(Exception):
         super().__init__(message)
         self.kind = kind
         self.message = message
-
-
-def located(error: BaseException) -> str:
-    """An unexpected exception in one line, with the place that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    # The last frame of the user's or our own code tells more than one inside a library
-    inside = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
-    place = f" ({Path(inside[-1].filename).name}:{inside[-1].lineno}, in {inside[-1].name})" if inside else ""
-    text = " ".join(str(error).split()) or "no message"
-    return f"{type(error).__name__}: {text}{place}".encode(errors="replace").decode()
 
 
 def shown(value: object) -> str:
@@ -110,12 +101,21 @@ class Task:
     Args:
         channels, height, width: of one image, pixels.
         classes: number of labels.
+
+    NumPy's and torch's whole numbers become Python's.
     """
 
     channels: int
     height: int
     width: int
     classes: int
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "height", "width", "classes"):
+            value = getattr(self, name)
+            if type(value) not in (int, bool):
+                with suppress(TypeError):  # what is no whole number is refused with the data set that states it
+                    object.__setattr__(self, name, index(value))
 
 
 @dataclass(frozen=True, slots=True)

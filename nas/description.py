@@ -33,8 +33,19 @@ def _described_object(part: object) -> Any:
     own = kind.__module__.partition(".")[0] not in FOREIGN
     if not own or kind.__init__ is object.__init__:
         return {"type": f"{kind.__module__}.{kind.__qualname__}"} if own else repr(part)
-    kept = {key: describe(getattr(part, key)) for key in inspect.signature(kind).parameters if hasattr(part, key)}
+    names = _arguments(kind)
+    if names is None:
+        return repr(part)
+    kept = {key: describe(getattr(part, key)) for key in names if hasattr(part, key)}
     return {"type": f"{kind.__module__}.{kind.__qualname__}"} | kept
+
+
+def _arguments(kind: type) -> list[str] | None:
+    """Names of a constructor's arguments; None where Python cannot tell them, as for many classes in C."""
+    try:
+        return list(inspect.signature(kind).parameters)
+    except ValueError:
+        return None
 
 
 def jsonable(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,8 +58,9 @@ def look_alikes(part: object) -> list[str]:
     """What of a part its description does not tell from another of its kind: two such parts look alike.
 
     Returns:
-        Names of lambdas, of functions that keep values of where they were made, of methods bound to an object, and of
-        classes that do not keep an argument under its name.
+        Names of lambdas, of functions that keep values of where they were made, of methods bound to an object, of
+        classes that do not keep an argument under its name or take it in `__new__`, and of arrays of which `repr` shows
+        the ends only.
     """
     if isinstance(part, partial):
         inner = [part.func, *part.args, *part.keywords.values()]
@@ -62,8 +74,15 @@ def look_alikes(part: object) -> list[str]:
         return []
     else:
         kind = type(part)
-        named = kind.__module__.partition(".")[0] not in FOREIGN and kind.__init__ is not object.__init__
-        names = list(inspect.signature(kind).parameters) if named else []
+        package = kind.__module__.partition(".")[0]
+        names: list[str] = []
+        if package not in FOREIGN:
+            if kind.__init__ is not object.__init__:
+                names = _arguments(kind) or []
+            elif kind.__new__ is not object.__new__:
+                return [f"{kind.__qualname__}, which takes its arguments in __new__,"]
+        elif package in ("numpy", "torch") and "..." in repr(part):
+            return [f"{package}.{kind.__qualname__} of many values, of which the first and last are kept,"]
         unkept = [name for name in names if not hasattr(part, name)]
         if unkept:
             return [f"{kind.__qualname__}, which has no attribute {unkept[0]!r} for its argument"]

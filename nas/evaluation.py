@@ -6,6 +6,7 @@ What comes back can be sent from one process to another.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,9 +25,9 @@ from nas.core import (
     TrialFailed,
     UsageError,
     UserError,
-    located,
 )
 from nas.data.lock import locked_test_set
+from nas.errors import located
 from nas.metrics import UNCOUNTED, uncounted
 
 
@@ -70,7 +71,9 @@ class Evaluation:
             if isinstance(self.evaluator, Preparable):
                 try:
                     self.evaluator.prepare(self.device)
-                except SystemExit as error:  # it would end the command without a word
+                except (Exception, KeyboardInterrupt):
+                    raise
+                except BaseException as error:  # noqa: BLE001 (such as SystemExit, which ends without a word)
                     raise UserError(f"{type(self.evaluator).__name__}.prepare ended with {located(error)}") from None
         return self
 
@@ -96,18 +99,34 @@ class Evaluation:
         )
         started = time.perf_counter()
         try:
-            with locked_test_set():
-                metrics = plain(self.evaluator(proposal, context))
+            metrics = self._metrics(proposal, context)
             self._check(metrics)
         except TrialFailed as failure:
             kind, message = failure.kind, failure.message
-        except UserError:
+        except (UserError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (what breaks its evaluator ends its trial, not the search)
+        except BaseException as error:  # noqa: BLE001 (what breaks its evaluator ends its trial, not the search)
             kind, message = "error", located(error)
         else:
             return Outcome(metrics, time.perf_counter() - started, cost, tuple(curve))
         return Outcome({}, time.perf_counter() - started, cost, tuple(curve), kind, message)
+
+    def _metrics(self, proposal: Proposal, context: Context) -> dict[str, float]:
+        """What the evaluator says.
+
+        A process that it has forked ends here: it would go on as a second search.
+        """
+        own, code = os.getpid(), 0
+        try:
+            with locked_test_set():
+                return plain(self.evaluator(proposal, context))
+        except BaseException as error:
+            ended = error.code if isinstance(error, SystemExit) else 1
+            code = ended if isinstance(ended, int) else int(ended is not None)
+            raise
+        finally:
+            if os.getpid() != own:
+                os._exit(code & 0xFF)
 
     def _check(self, metrics: Mapping[str, float]) -> None:
         name = self.objective.metric
@@ -160,12 +179,16 @@ def number(name: object, value: object) -> float:
     Raises:
         TrialFailed: it is something else.
     """
-    if type(value) in (int, float):
-        return value  # type: ignore[return-value]
     try:
-        if isinstance(value, str | bytes):  # float() would read a number off them
+        if type(value) is int:
+            float(value)  # a store keeps it as it is, but everything else must be able to take it
+        if type(value) in (int, float):
+            return value  # type: ignore[return-value]
+        single = getattr(value, "item", None)
+        single = single() if callable(single) else value
+        if isinstance(single, str | bytes):  # float() would read a number off them
             raise TypeError
-        return float(value)  # type: ignore[arg-type]
+        return float(single)  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise TrialFailed("bad_metrics", f"the evaluator's {name} is {_brief(value)}; expected a number") from None
 
@@ -197,6 +220,9 @@ def redescribed(earlier: Trial, evaluator: Evaluator, architecture: Architecture
 
 def _brief(value: object) -> str:
     """A value for a sentence: on one line, with its type where that says more."""
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # noqa: BLE001 (a number of very many digits, or whatever an object of the user's raises)
+        return f"a value of type {type(value).__name__}"
     text = text if len(text) <= 60 else f"{text[:60]}…"
     return text if value is None else f"{text} ({type(value).__name__})"

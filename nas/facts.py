@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nas.core import Architecture, Task, UserError
+from nas.errors import located
 from nas.metrics import UNCOUNTED, uncounted
 from nas.space import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from nas.space import SearchSpace
 
@@ -39,8 +40,10 @@ def describe(
         are any), `network` (its sizes) and `task`.
 
     Raises:
-        UserError: it is not of the space, or its network cannot be built.
+        UserError: it is not of the space, or its network cannot be built or fails on an image of the task.
     """
+    from torch import nn
+
     from nas.training import count
     from nas.training.device import resolve_device
     from nas.training.fit import TrainingFailed, memory_guard
@@ -48,15 +51,19 @@ def describe(
     found = parse(space, architecture) if isinstance(architecture, str) else tuple(architecture)
     space.validate(found)
     sizes = space.known_sizes(network or {})
+    text = space.to_text(found)
     try:
         with memory_guard():
-            built = space.build(found, task, sizes or None).to(resolve_device(device))
+            built = _told(lambda: space.build(found, task, sizes or None), "cannot be built for", task)
+            if not isinstance(built, nn.Module):
+                raise UserError(f"build returned a {type(built).__name__}; expected a torch.nn.Module")
+            built = built.to(resolve_device(device))
+            counts = _told(lambda: count.architecture(built, task), "fails on", task)
     except TrainingFailed as failure:
-        raise UserError(f"the network cannot be built: {failure.message}") from None
-    counts = count.architecture(built, task)
+        raise UserError(f"the network of {text} cannot be described: {failure.message}") from None
     missing = {name: counts[f"{UNCOUNTED}{name}"] for name in uncounted(counts)}
     return {
-        "text": space.to_text(found),
+        "text": text,
         "decisions": dict(zip(space.choices, space.options(found), strict=True)),
         "indices": list(found),
         "canonical": space.canonical(found),
@@ -66,3 +73,23 @@ def describe(
         "network": {size: sizes.get(size, getattr(space, size, None)) for size in space.network_sizes},
         "task": f"{task.channels}x{task.height}x{task.width}, {task.classes} classes",
     }
+
+
+def _told(made: Callable[[], Any], fails: str, task: Task) -> Any:
+    """What a call on a user's network returns.
+
+    Raises:
+        UserError: it fails; with the user's line, and the images that were assumed.
+    """
+    from nas.training.fit import is_out_of_memory
+
+    try:
+        return made()
+    except UserError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        size = f"{task.channels}x{task.height}x{task.width}"
+        assumed = ", which is assumed where data= is not set" if task == DEFAULT_TASK else ""
+        raise UserError(f"the network {fails} an image of {size}{assumed}: {located(error)}") from error

@@ -14,8 +14,10 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from nas.core import UsageError, shown
+from nas.errors import located
 
 RAW_KEYS = ("run", "comparison", "arch", "weights", "model", "out", "dir", "store.url", "data.root", "table.root")
 """Keys whose value is taken as it stands: names, paths and architectures may look like numbers, lists or mappings."""
@@ -23,6 +25,8 @@ NULLABLE = ("table.cost",)
 """Keys of text that may be null though their default is not."""
 LISTS_OF_TEXT = ("strategies",)
 """Keys whose value is a list of words that may have brackets and commas of their own, `[random,reinforce(lr=0.5)]`."""
+
+UNEXPECTED = re.compile(r"(?P<made>\w+)(\.__init__)?\(\) got an unexpected keyword argument '(?P<name>\w+)'")
 
 
 def assign(config: DictConfig, base: DictConfig, key: str, value: str, groups: Mapping[str, str | None]) -> None:
@@ -199,6 +203,30 @@ def closest(word: str, there: Sequence[str]) -> str:
             tails[tail] for tail in difflib.get_close_matches(word.rpartition(".")[2], list(tails), n=1, cutoff=0.6)
         ]
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def underlying(error: BaseException) -> BaseException:
+    """What a part raised as it was made, without what Hydra has put around it."""
+    while isinstance(error, HydraException) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def not_made(config: DictConfig, key: str, error: BaseException) -> str:
+    """Why a part at `key` cannot be made, in words; a setting that its class does not take is named by its key."""
+    cause = underlying(error)
+    if not isinstance(cause, HydraException | OmegaConfBaseException | ImportError | TypeError):
+        return located(cause)
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    refused = UNEXPECTED.fullmatch(lines[0]) if lines else None
+    if refused:
+        inner = re.search(r"full_key: ([\w.]+)", str(error)) if error is not cause else None
+        place = inner[1] if inner else key
+        if place.rpartition(".")[2] in config:  # a part of its own, which this one refers to
+            place = place.rpartition(".")[2]
+        if refused["name"] in (OmegaConf.select(config, place) or {}):
+            return f"{place}.{refused['name']} is not a setting of {refused['made']}; leave it out"
+    return " ".join(lines[:2]).replace(":;", ":")
 
 
 def unquoted(value: str) -> str:

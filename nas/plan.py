@@ -25,8 +25,8 @@ from nas.core import (
     UsageError,
     UserError,
     WatchesEpochs,
-    located,
 )
+from nas.errors import located
 from nas.evaluation import Outcome, redescribed
 from nas.executors.base import Died, Executor
 from nas.executors.inline import Inline
@@ -87,6 +87,18 @@ def simulated_seconds(trial: Trial) -> float:
     """What a trial adds to the simulated seconds of its run; an earlier version may have stored NaN."""
     seconds = trial.metrics.get("simulated_seconds", 0.0)
     return seconds if isfinite(seconds) and seconds > 0 else 0.0
+
+
+def last_error(trials: Sequence[Trial], ended: str) -> str:
+    """What the last failed trial of a search said; where it has no trial, why.
+
+    Args:
+        ended: as in `nas.search.SearchResult`.
+    """
+    if not trials:
+        used = "the budget was used up before the first one; set a larger budget.hours"
+        return used if ended == "budget" else "the strategy proposed none"
+    return next((trial.error for trial in reversed(trials) if trial.error), "no trial failed")
 
 
 def with_search(trial: Trial, search: SupernetSearch) -> Trial:

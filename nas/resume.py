@@ -33,7 +33,7 @@ def check_look_alikes(alike: Sequence[str], record: RunRecord, *, unnamed: bool)
     """Warn where the settings of a part cannot be told, so that another one of its kind would go on with the run.
 
     Args:
-        alike: `nas.description.look_alikes` of strategy and evaluator.
+        alike: `nas.description.look_alikes` of the parts of a search.
         record: Of a run that has trials.
         unnamed: Whether no name was asked for, so that nobody said that it is the same run.
 

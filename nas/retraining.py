@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -56,6 +57,7 @@ class Subject:
         space, space_name, space_settings: of the architecture.
         architecture: a valid one.
         run, trial: where it was found; None for one from elsewhere.
+        found_on: hash of the split that it was found on, of the same data set with the same settings; None: unknown.
     """
 
     space: SearchSpace
@@ -64,6 +66,23 @@ class Subject:
     space_settings: Mapping[str, Any] = field(default_factory=dict)
     run: str | None = None
     trial: int | None = None
+    found_on: str | None = None
+
+
+def warn_of_other_images(data: DataSet, now: str, found_on: str | None) -> None:
+    """Warn where a data set has other images than the search of an architecture had.
+
+    Args:
+        now: hash of its split.
+        found_on: that of the search; None: unknown.
+    """
+    if found_on not in (None, now):
+        warnings.warn(
+            f"the images of data set {data.name} have changed since this architecture was found on them (split "
+            f"{found_on}, now {now}), so that another may be the best of them; restore them, or search anew with "
+            "another run=",
+            stacklevel=2,
+        )
 
 
 def retrain(
@@ -100,6 +119,7 @@ def retrain(
     if tested == "best" and not validate:
         raise UsageError("tested=best needs validate=true: the best epoch is told by validation images")
     order = _Order(subject, data, recipe, data.split(), resolve_device(device), seed, validate, tested)
+    warn_of_other_images(data, order.split.hash, subject.found_on)
     test = _test_images(data)
     text, protocol = subject.space.to_text(subject.architecture), order.protocol()
     store.prepare()

@@ -145,7 +145,7 @@ def search(
         protocol = evaluator.protocol() if isinstance(evaluator, Comparable) else {}
         if isinstance(evaluator, Learns) and evaluator.sequential:
             protocol = {**protocol, "learnt_in": run}  # from its proposals, which are no other run's
-        alike = look_alikes([strategy, evaluator]) if config is None and store is not None else []
+        alike = look_alikes([space, strategy, evaluator, objective]) if config is None and store is not None else []
         if config is None:
             config = {"space": describe(space), "strategy": describe(strategy), "evaluator": describe(evaluator)}
         own = {"objective": describe(objective), "duplicates": duplicates, DECISIONS: decisions}

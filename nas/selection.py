@@ -33,6 +33,7 @@ class Selection:
         run, trial: where it was found; None for one from elsewhere.
         winner: of which comparison it is; None for one from elsewhere.
         told: where it was found, as its genotype file says.
+        data: option and settings of the data set that the run or the comparison names, or None.
     """
 
     settings: Settings
@@ -42,6 +43,21 @@ class Selection:
     trial: Trial | None = None
     winner: Winner | None = None
     told: Mapping[str, Any] = field(default_factory=dict)
+    data: tuple[str, Mapping[str, Any]] | None = None
+
+    def found_on(self, name: str) -> str | None:
+        """Hash of the split that its search had of a data set.
+
+        Args:
+            name: Of the data set as it is set now.
+
+        Returns:
+            None where its search had none of this data set, or the user has since set other settings of it.
+        """
+        option, recorded = self.data or (None, {})
+        node = self.settings.node("data")
+        same = option == self.settings.choices.get("data") and all(node.get(key) == recorded[key] for key in recorded)
+        return self.protocol.get("split") if same and self.protocol.get("data") == name else None
 
     @property
     def protocol(self) -> Mapping[str, Any]:
@@ -99,11 +115,13 @@ def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
         raise UsageError(f"{' and '.join(given)}; expected a run, a comparison or an architecture")
     run = trial = won = None
     told: Mapping[str, Any] = {}
+    recorded: Mapping[str, tuple[str, Mapping[str, Any]]] = {}
     if comparison is not None:
         if settings.get("trial") != "best":
             raise UsageError(f"trial={settings.get('trial')}: a run of a comparison has its winner alone; leave it out")
         won = winner(Path(comparison).expanduser(), name)
-        parts = {part: found for part, found in won.parts.items() if part in inherits}
+        recorded = won.parts
+        parts = {part: found for part, found in recorded.items() if part in inherits}
         settings = settings.inheriting(parts, won.head.get("config_dir"))
         text = won.text
     elif name is not None:
@@ -120,7 +138,7 @@ def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
     architecture = parse(space, text)
     if run is not None and trial is not None:
         _check_meaning(space, architecture, run, trial)
-    return Selection(settings, space, architecture, run, trial, won, told)
+    return Selection(settings, space, architecture, run, trial, won, told, recorded.get("data"))
 
 
 def _check_meaning(space: SearchSpace, architecture: Architecture, run: Run, trial: Trial) -> None:

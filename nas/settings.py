@@ -15,14 +15,13 @@ from typing import Any
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import nas.configs
-from nas.core import UsageError, UserError, located, shown
-from nas.overrides import RAW_KEYS, assign, closest, keys, literal, unquoted
+from nas.core import UsageError, UserError, shown
+from nas.overrides import RAW_KEYS, assign, closest, keys, literal, not_made, underlying, unquoted
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,11 @@ class Settings:
                 partial = instantiate(self.config[key], _partial_=True, _convert_="all")
                 return partial(**more)
             except Exception as error:
-                raise self._plain(key, error) from error
+                cause = underlying(error)
+                if isinstance(cause, UserError):
+                    raise cause from error
+                reason = not_made(self.config, key, error)
+                raise UsageError(f"{key}={self.choices.get(key)} cannot be made: {reason}") from error
 
         return make
 
@@ -119,16 +122,6 @@ class Settings:
     def make(self, key: str, **more: Any) -> Any:
         """Make the part at `key`; `more` are arguments that no YAML can give."""
         return self.factory(key)(**more)
-
-    def _plain(self, key: str, error: BaseException) -> UserError:
-        while isinstance(error, HydraException) and error.__cause__ is not None:
-            error = error.__cause__
-        if isinstance(error, UserError):
-            return error
-        told = (HydraException, OmegaConfBaseException, ImportError, TypeError)
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = " ".join(lines[:2]).replace(":;", ":") if isinstance(error, told) else located(error)
-        return UsageError(f"{key}={self.choices.get(key)} cannot be made: {reason}")
 
 
 def recorded_parts(config: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.core import Architecture, Task, UsageError, UserError, located, shown
+from nas.core import Architecture, Task, UsageError, UserError, shown
+from nas.errors import located
 from nas.graph import Graph
 
 if TYPE_CHECKING:

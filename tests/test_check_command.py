@@ -1,6 +1,7 @@
 """`nas check`: a line for each promise of a part that a user wrote."""
 
 import json
+import sys
 
 import pytest
 
@@ -63,21 +64,42 @@ class Noisy:
         return {"valid_accuracy": random.random()}
 
 
+class Spaceless:
+    def __call__(self, proposal, context):
+        return {"valid_accuracy": 0.5}
+
+
+class Scoring:
+    def __init__(self, space, objective):
+        self.space, self.objective = space, objective
+
+    def reset(self, rng):
+        pass
+
+    def ask(self, rng, pending):
+        return Proposal(self.space.sample(rng))
+
+    def tell(self, trial):
+        self.objective.score(trial)
+
+
 class Shrunk(Digits):
     task = Digits.task.__class__(3, 8, 8, 10)
 """
 
 
 @pytest.fixture
-def check(nas, tmp_path):
+def check(nas, tmp_path, monkeypatch):
     """Runs `nas check` with options of a user's own."""
+    for module in ("checked_space", "checked_parts"):  # those of another test's folder, which may be gone
+        monkeypatch.delitem(sys.modules, module, raising=False)
     (tmp_path / "checked_space.py").write_text(SPACE)
     (tmp_path / "checked_parts.py").write_text(PARTS)
     targets = {
         "space": {"good": "checked_space.Good", "bad": "checked_space.Bad", "wrong": "checked_space.Wrong"}
         | {"missing": "checked_space.Missing"},
-        "strategy": {"forgetful": "checked_parts.Forgetful"},
-        "evaluator": {"noisy": "checked_parts.Noisy"},
+        "strategy": {"forgetful": "checked_parts.Forgetful", "scoring": "checked_parts.Scoring"},
+        "evaluator": {"noisy": "checked_parts.Noisy", "spaceless": "checked_parts.Spaceless"},
         "data": {"shrunk": "checked_parts.Shrunk"},
     }
     for group, options in targets.items():
@@ -137,6 +159,7 @@ def test_what_needs_a_broken_promise_is_not_checked(check):
         (["space=missing"], "it can be made", "checked_space.Missing"),
         (["strategy=forgetful", "space=good"], "ask is pure", "trial 0 was proposed as"),
         (["evaluator=noisy", "space=good"], "the same seed gives the same metrics", "context.measured"),
+        (["evaluator=spaceless"], "it can be made", "Spaceless() takes no arguments"),
         (["data=shrunk"], "read_train gives images and labels", "the task says N x 3 x 8 x 8"),
     ],
 )
@@ -175,3 +198,13 @@ def test_wrong_words_are_one_sentence(check, words, said):
     result = check(*words)
     assert (result.returncode, result.stderr.count("\n"), result.stdout) == (2, 1, "")
     assert said in result.stderr
+
+
+def test_a_reason_that_several_promises_share_is_told_once(check):
+    result = check("strategy=scoring")
+    first, *others = lines(result, "✗")
+    place = PARTS.splitlines().index("        self.objective.score(trial)") + 1
+    assert "trial 3 has no metric 'valid_accuracy' (it failed: made to fail)" in first
+    assert first.endswith(f"(checked_parts.py:{place})")
+    assert len(others) >= 4
+    assert [line for line in others if not line.endswith(": as above")] == [others[-1]]  # whose first trial fails

@@ -1,5 +1,6 @@
 """The commands as a person types them: results on stdout, one sentence for each mistake, and nothing lost."""
 
+import inspect
 import json
 import os
 import shlex
@@ -8,12 +9,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from conftest import ARCH, QUICK, rows
+from torch import nn
 
-from nas import UsageError, describe
+from nas import UsageError, UserError, describe
+from nas.core import Task
 from nas.data.digits import Digits
+from nas.space import SearchSpace
 from search_spaces.nasbench201 import NASBench201
 
 
@@ -35,6 +40,50 @@ def test_describe_in_python_gives_what_the_command_gives(nas):
     assert describe(space, ARCH, network={"channels": 4})["network"] == {"channels": 4, "cells": 5}
     with pytest.raises(UsageError, match="is not a NAS-Bench-201 string"):
         describe(space, "nonsense")
+
+
+class Failing(SearchSpace):
+    """A space of which no network is sound."""
+
+    choices = MappingProxyType({"fails": ("in build", "counted", "in a library", "no network")})
+
+    def build(self, architecture, task, network=None):
+        (fails,) = self.options(architecture)
+        if fails == "in build":
+            raise KeyError("missing")
+        if fails == "no network":
+            return None
+        layers = {"counted": lambda x: x.flatten(1) @ x.new_zeros(7, 7), "in a library": nn.Linear(7, 7)}
+        return Calling(layers[fails])
+
+
+class Calling(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x)  # the line
+
+
+@pytest.mark.parametrize(
+    ("fails", "said"),
+    [
+        ("in build", r"the network cannot be built for an image of 3x32x32, which is assumed where data= is not set: "
+                     r"KeyError: 'missing' \(test_cli.py:\d+, in build\)"),
+        ("counted", r"the network fails on an image of 3x32x32, which .*cannot be multiplied.* \(test_cli.py:\d+, in "),
+        ("in a library", r"the network fails on an image of 3x32x32, .* \(test_cli.py:LINE, in forward\)"),
+        ("no network", "build returned a NoneType; expected a torch.nn.Module"),
+    ],
+)  # fmt: skip
+def test_describe_tells_of_a_network_that_fails_with_the_users_line(fails, said):
+    line = inspect.getsourcelines(Calling.forward)[1] + 1
+    with pytest.raises(UserError, match=said.replace("LINE", str(line))):
+        describe(Failing(), f"fails={fails}")
+    small = Task(1, 12, 12, 5)
+    if fails == "counted":
+        with pytest.raises(UserError, match="fails on an image of 1x12x12: RuntimeError"):
+            describe(Failing(), f"fails={fails}", small)
 
 
 def test_describe_takes_a_file_with_an_architecture_a_line(nas, tmp_path):

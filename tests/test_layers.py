@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-CORE, SPACE = {"nas.core", "nas.metrics"}, {"nas.core", "nas.metrics", "nas.space"}
+CORE = {"nas.core", "nas.errors", "nas.metrics"}
+SPACE = {*CORE, "nas.space"}
 INTERRUPT = "nas.interrupt"
 ALLOWED = {
     "nas.core": set(),
+    "nas.errors": set(),
     "nas.metrics": set(),
     "nas.graph": set(),
     "nas.space": {*CORE, "nas.graph"},

@@ -1,12 +1,15 @@
 """Retraining and export: trained once, tested once, and found again."""
 
 import json
+import re
 import signal
+import sqlite3
 import statistics
 import subprocess
 import sys
 import time
 
+import pytest
 import torch
 from conftest import ARCH, rows
 from safetensors.torch import load_file
@@ -172,3 +175,26 @@ def test_validation_keeps_the_best_epoch_and_tests_once(nas, tmp_path):
     refused = nas("retrain", f"arch={ARCH}", *SMALL, "tested=best")
     assert (refused.returncode, "tested=best needs validate=true" in refused.stderr) == (2, True)
     assert list((tmp_path / "runs" / "retrained" / "tensorboard").iterdir())
+
+
+def test_images_that_have_changed_since_the_search_are_told(searched, tmp_path):
+    from nas.commands.export import INHERITS, modelled
+    from nas.selection import selected
+    from nas.settings import settings
+
+    def chosen(*words):
+        made = settings("export", ["run=one", "trial=best", *words], deferred=INHERITS)
+        return selected(made, INHERITS)
+
+    assert searched("retrain", "run=one", "trial=best", *SMALL).stderr == ""
+    with sqlite3.connect(tmp_path / "nas.db") as store:
+        (protocol,) = store.execute("SELECT protocol FROM runs").fetchone()
+        then = json.loads(protocol)["split"]
+        store.execute("UPDATE runs SET protocol = ?", (protocol.replace(then, "0123456789abcdef"),))
+    words = f"found on them (split 0123456789abcdef, now {then})"
+    assert words in searched("retrain", "run=one", "trial=best", *SMALL).stderr
+    with pytest.warns(UserWarning, match=re.escape(words)):
+        modelled(chosen())
+    assert chosen("data.split_seed=0").found_on("digits") == "0123456789abcdef"
+    assert chosen("data.split_seed=1").found_on("digits") is None  # changed on purpose
+    assert chosen().found_on("cifar10") is None

@@ -1,5 +1,7 @@
 """Searching, as a tutorial: what a search is given, what it gives back, and what it survives."""
 
+import asyncio
+import datetime
 import math
 import sqlite3
 import sys
@@ -15,6 +17,8 @@ from conftest import steep
 from nas import Budget, Objective, Proposal, TrialFailed, UsageError, UserError, search
 from nas.core import Context, Trial
 from nas.description import describe, look_alikes
+from nas.plan import last_error
+from nas.space import SearchSpace
 from nas.store.memory import MemoryStore
 from nas.store.sqlite import SQLiteStore
 from nas.strategies.evolution import RegularizedEvolution
@@ -468,6 +472,10 @@ def scaled(scale, proposal=None, context=None):
     return {"valid_accuracy": scale}
 
 
+def scored(proposal, context):
+    return {"valid_accuracy": 0.5}
+
+
 def closure(scale):
     def evaluator(proposal, context):
         return {"valid_accuracy": scale}
@@ -502,6 +510,8 @@ def test_positional_arguments_of_a_partial_are_settings_of_a_run(toy_space):
         (Keeping, "Keeping, which has no attribute 'scale' for its argument"),
         (lambda scale: Keeping(scale).method, "the method Keeping.method"),
         (lambda scale: partial(closure(scale)), "the function closure"),
+        (lambda scale: partial(scaled, np.r_[np.zeros(1000), scale, np.zeros(1000)]), "numpy.ndarray of many values"),
+        (lambda scale: partial(scaled, datetime.date(2020, 1, int(10 * scale))), "date, which takes its arguments in"),
     ],
 )
 def test_evaluators_that_look_alike_do_not_continue_one_anothers_run(toy_space, recwarn, make, words):
@@ -515,5 +525,38 @@ def test_evaluators_that_look_alike_do_not_continue_one_anothers_run(toy_space, 
         search(toy_space, RandomSearch, make(0.1), budget=Budget(trials=6), store=store, run="search")
 
 
+class Wide(SearchSpace):
+    def __init__(self, width):
+        self._width = width
+
+    @property
+    def choices(self):
+        return {"op": ("a", "b")}
+
+    def build(self, architecture, task, network=None):
+        raise NotImplementedError
+
+
+def test_spaces_that_look_alike_do_not_continue_one_anothers_run(recwarn):
+    store = MemoryStore()
+    search(Wide(1), RandomSearch, scored, budget=Budget(trials=3), store=store)
+    words = "the settings of Wide, which has no attribute 'width' for its argument cannot be recorded, so that the 3 st"
+    with pytest.raises(UsageError, match=words):
+        search(Wide(100), RandomSearch, scored, budget=Budget(trials=6), store=store)
+    assert not recwarn
+    assert len(store.trials("search")) == 3
+
+
+def test_objects_whose_arguments_python_cannot_tell_are_described_by_what_they_show():
+    assert describe(partial(scaled, asyncio.CancelledError(1)))["args"] == ["CancelledError(1)"]
+    assert look_alikes(partial(scaled, asyncio.CancelledError(1))) == []
+
+
 def test_parts_that_are_described_in_full_have_no_look_alikes(toy_space):
-    assert look_alikes([EVOLUTION, steep, Objective(), toy_space, closure, {"a": (1, None)}]) == []
+    assert look_alikes([EVOLUTION, steep, Objective(), toy_space, closure, {"a": (1, None)}, np.zeros(9)]) == []
+
+
+def test_what_a_search_without_a_trial_says(trial):
+    assert last_error((), "budget") == "the budget was used up before the first one; set a larger budget.hours"
+    assert last_error((), "finished") == "the strategy proposed none"
+    assert last_error((trial(0, None), trial(1, 0.5)), "failures") == "made to fail"

@@ -17,7 +17,9 @@ import numpy as np
 import torch
 
 from nas.commands.export import forms
-from nas.core import Evaluator, UsageError, UserError, located, one_of, shown, whole_number
+from nas.core import Evaluator, Objective, UsageError, UserError, one_of, shown, whole_number
+from nas.data.lock import locked_test_set
+from nas.errors import located
 from nas.evaluators.training import TrainingEvaluator
 from nas.export.model import Model
 from nas.output import counted, print_json
@@ -79,10 +81,11 @@ def main(settings: Settings) -> int:
         part = f"{kind}={settings.choices[kind]}"
         if table:
             print(part)
+        told: set[str] = set()
         for verdict in _verdicts(part, KINDS[kind], settings):
             verdicts.append(verdict)
             if table:
-                print(_line(verdict), flush=True)
+                print(_line(verdict, told), flush=True)
     if table:
         print(_summary(verdicts))
     else:
@@ -124,13 +127,20 @@ def _verdicts(part: str, promised: Callable[[Settings], Sequence[Promise]], sett
             lacking = NEEDED
 
 
-def _line(verdict: Verdict) -> str:
+def _line(verdict: Verdict, told: set[str]) -> str:
+    """A verdict for a person.
+
+    Args:
+        told: Reasons of the lines above, each of which is told once.
+    """
     if verdict.kept:
         return f"  ✓ {verdict.promise}"
     if verdict.kept is None:
         reason = "" if verdict.reason == NEEDED else f" ({verdict.reason})"
         return f"  - {verdict.promise}: not checked{reason}"
-    return f"  ✗ {verdict.promise}: {verdict.reason}"
+    reason = "as above" if verdict.reason in told else verdict.reason
+    told.add(verdict.reason)
+    return f"  ✗ {verdict.promise}: {reason}"
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:
@@ -209,6 +219,7 @@ def _data(settings: Settings) -> list[Promise]:
 
 def _strategy(settings: Settings) -> list[Promise]:
     make, space = settings.factory("strategy"), settings.make("space")
+    make(space=space, objective=Objective())
     source = _class_of(settings, "strategy")
     if settings.choices.get("supernet"):
         task, sizes = settings.make("data").task, space.known_sizes(settings.make("trainer").network)
@@ -218,7 +229,10 @@ def _strategy(settings: Settings) -> list[Promise]:
 
 def _evaluator(settings: Settings) -> list[Promise]:
     metric, source = settings.get("objective.metric"), _class_of(settings, "evaluator")
-    return evaluator_promises(settings.factory("evaluator"), settings.make("space"), metric, source)
+    space = settings.make("space")
+    with locked_test_set():
+        made = settings.make("evaluator", space=space)
+    return evaluator_promises(lambda **_more: made, space, metric, source)
 
 
 def _table(settings: Settings) -> list[Promise]:

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 import nas.export.formats
-from nas.core import UsageError, UserError, located, one_of, whole_number
+from nas.core import UsageError, UserError, one_of, whole_number
 from nas.drawing.picture import cell_figure, network_figure, save
 from nas.drawing.stages import stages
+from nas.errors import located
 from nas.export import card
 from nas.export.check import Checked, check, original
 from nas.export.genotype import NAME, Genotype, write_genotype
@@ -32,7 +33,7 @@ from nas.export.model import Model, data_sets, loaded, repeats_of, trained, weig
 from nas.files import check_folder, filling
 from nas.output import counted, milliseconds, print_table, run_folder
 from nas.reproduction import place, retrain_command, search_command
-from nas.retraining import CHECKPOINT
+from nas.retraining import CHECKPOINT, warn_of_other_images
 from nas.selection import Selection, facts_of, folder_of, selected
 from nas.settings import recorded_parts
 from nas.store.leaderboard import find_trial
@@ -259,6 +260,7 @@ def modelled(chosen: Selection) -> tuple[Model, list[Retraining]]:
     repeats = [] if retraining is None else repeats_of(store, retraining)
     its_data = (option, _settings_of_data(settings))
     split = data.split()
+    warn_of_other_images(data, split.hash, chosen.found_on(data.name))
     torch.manual_seed(0)
     network = built(space.build(chosen.architecture, data.task, space.known_sizes(sizes)), data.task)
     network.eval()

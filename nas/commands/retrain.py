@@ -49,7 +49,15 @@ def main(settings: Settings) -> int:
     store, data, recipe = settings.make("store"), settings.make("data"), settings.make("trainer")
     run = None if chosen.run is None else chosen.run.name
     number = None if chosen.trial is None else chosen.trial.number
-    subject = Subject(chosen.space, chosen.space_name, chosen.architecture, chosen.space_settings, run, number)
+    subject = Subject(
+        chosen.space,
+        chosen.space_name,
+        chosen.architecture,
+        chosen.space_settings,
+        run,
+        number,
+        chosen.found_on(data.name),
+    )
     first, count = settings.get("seed"), settings.get("seeds")
     done: list[tuple[Retraining, bool]] = []
     try:

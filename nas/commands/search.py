@@ -21,6 +21,7 @@ from nas.identity import identifying
 from nas.listeners.progress import Progress
 from nas.listeners.tensorboard import TensorBoard
 from nas.output import counted, print_json, run_folder
+from nas.plan import last_error
 from nas.reproduction import place
 from nas.search import SearchResult, search
 from nas.store.base import FREE_KEYS, check_run_name
@@ -90,8 +91,8 @@ def main(settings: Settings) -> int:
     else:
         _report(settings, result, space, evaluator, store)
     if result.best is None or result.ended == "failures":
-        last = next((trial.error for trial in reversed(result.trials) if trial.error), "no trial was made")
-        print(f"nas: the search ended with failing trials; the last one said: {last}", file=sys.stderr)
+        what = "the search ended with failing trials; the last one said" if result.trials else "no trial was made"
+        print(f"nas: {what}: {last_error(result.trials, result.ended)}", file=sys.stderr)
         return 1
     return 0
 

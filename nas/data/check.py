@@ -86,7 +86,7 @@ def checked(images: Images, task: Task, origin: str, *, training: bool) -> Image
         UserError: they do not fit.
     """
     pixels, labels = _tensor(images.pixels, "pixels", origin), _tensor(images.labels, "labels", origin)
-    _check_pixels(pixels, task, origin)
+    _check_pixels(pixels, task, origin, training=training)
     labels = _checked_labels(labels, len(pixels), task, origin)
     if training:
         _check_classes(labels, task, origin)
@@ -94,7 +94,9 @@ def checked(images: Images, task: Task, origin: str, *, training: bool) -> Image
     std = _numbers(images.std, "std", task, origin)
     _check_statistics(mean, std, origin)
     _check_values(pixels, std, origin)
-    return replace(images, pixels=pixels, labels=labels, mean=mean, std=std)
+    if not isinstance(images.mirror, bool | np.bool_):
+        raise UserError(f"{origin}: mirror is {images.mirror!r}; expected True or False")
+    return replace(images, pixels=pixels, labels=labels, mean=mean, std=std, mirror=bool(images.mirror))
 
 
 def _tensor(value: Any, field: str, origin: str) -> Tensor:
@@ -119,9 +121,10 @@ def _tensor(value: Any, field: str, origin: str) -> Tensor:
         ) from None
 
 
-def _check_pixels(pixels: Tensor, task: Task, origin: str) -> None:
+def _check_pixels(pixels: Tensor, task: Task, origin: str, *, training: bool) -> None:
     if pixels.ndim > 0 and len(pixels) == 0:
-        raise UserError(f"{origin} returned no images; expected at least {MIN_IMAGES_PER_CLASS} of each class")
+        least = f"{MIN_IMAGES_PER_CLASS} of each class" if training else "one"
+        raise UserError(f"{origin} returned no images; expected at least {least}")
     shape, one = tuple(pixels.shape), (task.channels, task.height, task.width)
     if shape[1:] != one:
         told = " x ".join(map(str, shape))

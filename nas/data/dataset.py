@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,8 @@ from torch import Tensor
 from nas.core import Task, UserError, number_in, whole_number
 from nas.data import generators
 from nas.data.check import check_statements, checked, same_numbers
-from nas.data.lock import check_unlocked
+from nas.data.lock import TestSetLocked, check_unlocked
+from nas.errors import located
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class DataSet(ABC):
         @functools.wraps(reading)
         def guarded(self: DataSet) -> Images:
             check_unlocked(f"the test images of {getattr(self, 'name', type(self).__name__)}")
-            images = reading(self)
+            images = self._read(lambda: reading(self))
             if type(self).read_test is not guarded:  # called by the method that overrides it, which is checked itself
                 return images
             return self._checked_test(images)
@@ -169,7 +170,7 @@ class DataSet(ABC):
         """The split of one reading, and whether a global random generator was used in it."""
         check_statements(self)
         before = _random_state()
-        images = self._checked(self.read_train(), "read_train")
+        images = self._checked(self._read(self.read_train), "read_train")
         drawn = _random_state() != before
         train, valid = stratified(images.labels.numpy(), 1.0 - self.valid_fraction, f"split {self.split_seed}")
         digest = hashlib.blake2b(digest_size=8)
@@ -177,6 +178,19 @@ class DataSet(ABC):
             digest.update(np.ascontiguousarray(part).data)
         parts = images.take(torch.from_numpy(train)), images.take(torch.from_numpy(valid))
         return Split(*parts, digest.hexdigest()), drawn
+
+    def _read(self, method: Callable[[], Images]) -> Images:
+        """What a reading method returns.
+
+        Raises:
+            UserError: it fails, however it does.
+        """
+        try:
+            return method()
+        except (UserError, TestSetLocked, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise UserError(f"data set {self.name} cannot be read: {located(error)}") from error
 
     def _checked_test(self, images: Images) -> Images:
         """Test images that fit, normalised like the images that a network was trained on."""

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from nas.core import Task, UserError, located
+from nas.core import Task, UserError
+from nas.errors import located
 
 
 @dataclass(frozen=True)

@@ -22,21 +22,11 @@ from typing import Any, Literal
 
 import torch
 
-from nas.core import (
-    Architecture,
-    Context,
-    Metrics,
-    Proposal,
-    Trial,
-    UsageError,
-    UserError,
-    located,
-    one_of,
-    whole_number,
-)
+from nas.core import Architecture, Context, Metrics, Proposal, Trial, UsageError, UserError, one_of, whole_number
 from nas.data import generators
 from nas.data.dataset import DataSet, Split
 from nas.description import describe
+from nas.errors import located
 from nas.evaluators.table import TableEvaluator
 from nas.identity import DECISIONS
 from nas.space import SearchSpace, recorded_choices

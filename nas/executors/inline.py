@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from nas.core import UsageError, UserError, located
+from nas.core import UsageError, UserError
+from nas.errors import located
 from nas.executors.base import Function, Jobs
 
 
@@ -47,5 +48,7 @@ class _Jobs:
             self._function = self._make()
         try:
             return [(key, self._function(task))]
-        except SystemExit as error:  # it would end the command without a word
+        except (Exception, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 (such as SystemExit, which ends without a word)
             raise UserError(f"the work was ended by {located(error)}") from None

@@ -23,7 +23,8 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from nas import streams
-from nas.core import UsageError, UserError, located, one_of, whole_number
+from nas.core import UsageError, UserError, one_of, whole_number
+from nas.errors import located
 from nas.executors.base import Died, Function, Jobs
 
 _METHOD = multiprocessing.get_context("spawn")  # a fork would copy the locks of OpenMP and CUDA in whatever state
@@ -237,7 +238,7 @@ def _work(pipe: Connection, make: bytes, safe_path: bool) -> None:
                 answer = ForkingPickler.dumps(("usage", str(error)))
             except UserError as error:
                 answer = ForkingPickler.dumps(("user", str(error)))
-            except (Exception, SystemExit) as error:  # noqa: BLE001 (told to the parent, whose business it is)
+            except BaseException as error:  # noqa: BLE001 (told to the parent, whose business it is)
                 answer = ForkingPickler.dumps(("unexpected", f"in a worker process: {located(error)}"))
             pipe.send_bytes(answer)
 

@@ -134,14 +134,19 @@ def protocol_words(run: Run, trial: Trial) -> str:
         words.append(f"table {protocol['table']}, {protocol.get('column')}")
     if "shared_weights" in protocol:
         shared = protocol["shared_weights"]
-        how = f"{shared['sampling']} paths, {recipe['epochs']} epochs" if "sampling" in shared else "the proposals"
+        how = f"{shared['sampling']} paths, {_epochs(recipe['epochs'])}" if "sampling" in shared else "the proposals"
         words.append(f"scored by a supernet trained on {how} (seed {shared['seed']})")
-    if epochs(run, trial) is not None:
-        words.append(f"{epochs(run, trial)} epochs" if epochs(run, trial) != 1 else "1 epoch")
+    length = epochs(run, trial)
+    if length is not None:
+        words.append(_epochs(length))
     if recipe.get("train_images"):
         words.append(f"at most {recipe['train_images']} training images")
     words += [f"{key} {value}" for key, value in (recipe.get("network") or {}).items()]
     return ", ".join([*words, f"protocol {protocol_key(run, trial)}"])
+
+
+def _epochs(number: int) -> str:
+    return "1 epoch" if number == 1 else f"{number} epochs"
 
 
 def leaderboard(

@@ -30,6 +30,9 @@ COUNTABLE = 1_000_000
 """Size of a space up to which a table is checked to hold all of it."""
 MOST_COLUMNS = 30
 """Columns of a file that a message names."""
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+"""How such text begins."""
+SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
 
 class Table:
@@ -110,7 +113,8 @@ class Table:
         wanted = {self.architecture: "architecture", self.column: "column"} | keys
         # a misspelt one would turn the direction of a column without a word
         wanted |= {name: "minimized" for name in self.minimized if name not in wanted}
-        columns = _parquet(raw, place, wanted) if place.endswith(".parquet") else _csv(raw, place, wanted)
+        named = place.lower().endswith((".parquet", ".pq"))
+        columns = (_parquet if named or raw.startswith(b"PAR1") else _csv)(raw, place, wanted)
         texts = columns[self.architecture]
         positions = self._positions(space, texts, place)
         numbers = {name: _numbers(columns[name], name, texts, place) for name in (self.column, *keys)}
@@ -250,24 +254,47 @@ class Rows:
 
 def _csv(raw: bytes, place: str, wanted: Mapping[str, str]) -> dict[str, Sequence[str]]:
     """The wanted columns as text."""
+    rows: list[list[str]] = []
     try:
-        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
-        lines = csv.reader(io.StringIO(text))
+        lines = csv.reader(io.StringIO(_text(raw, place), newline=""))
         head = next(lines, [])
+        _check_separator(head, wanted, place)
         _check_columns(head, wanted, place)
         places = [head.index(name) for name in wanted]
-        rows = []
         for number, line in enumerate(lines, start=1):
             if not line:
                 continue
             if len(line) != len(head):
                 raise UserError(f"table {place}, row {number}, has {len(line)} values; expected {len(head)}")
             rows.append([line[index] for index in places])
-    except (OSError, EOFError, zlib.error, UnicodeError, csv.Error) as error:
-        raise UserError(f"table {place} is damaged ({error}); restore it") from None
+    except csv.Error as error:
+        raise UserError(
+            f"table {place}, after row {len(rows)}, is not CSV ({error}); is a quotation mark missing?"
+        ) from None
     if not rows:
         raise UserError(f"table {place} has no rows")
     return dict(zip(wanted, zip(*rows, strict=True), strict=True))
+
+
+def _text(raw: bytes, place: str) -> str:
+    """The text of a file, plain or gzip."""
+    if raw.startswith(b"PK\x03\x04"):
+        raise UserError(f"table {place} is a zip archive; expected CSV (plain or gzip) or Parquet")
+    try:
+        raw = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"table {place} is damaged ({error}); restore it") from None
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeError as error:
+        kind = "is UTF-16 and not UTF-8 text" if raw[:2] in UTF_16 else f"is not UTF-8 text ({error})"
+        raise UserError(f"table {place} {kind}; save it as UTF-8") from None
+
+
+def _check_separator(head: Sequence[str], wanted: Mapping[str, str], place: str) -> None:
+    for sign, name in SEPARATORS.items():
+        if len(head) == 1 and any(column in head[0].split(sign) for column in wanted):
+            raise UserError(f"table {place} is parted by {name} where commas are expected; save it with commas")
 
 
 def _parquet(raw: bytes, place: str, wanted: Mapping[str, str]) -> dict[str, Sequence[str]]:
@@ -285,14 +312,25 @@ def _parquet(raw: bytes, place: str, wanted: Mapping[str, str]) -> dict[str, Seq
         raise UserError(f"table {place} is damaged ({' '.join(str(error).split())}); restore it") from None
     if not read.num_rows:
         raise UserError(f"table {place} has no rows")
-    return {name: ["" if v is None else str(v) for v in read.column(name).to_pylist()] for name in wanted}
+    return {name: [_shown(value, name, place) for value in read.column(name).to_pylist()] for name in wanted}
+
+
+def _shown(value: object, name: str, place: str) -> str:
+    """A value of a Parquet file as text, as a CSV would have it."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeError:
+            raise UserError(f"table {place} has bytes in {name} that are not UTF-8 text") from None
+    return "" if value is None else str(value)
 
 
 def _check_columns(there: Sequence[str], wanted: Mapping[str, str], place: str) -> None:
     """`wanted`: column -> the setting that names it."""
     for name, key in wanted.items():
         if name not in there:
-            close = get_close_matches(name, there, n=1, cutoff=0.4)
+            numbers = [other for other in there if key == "architecture" or wanted.get(other) != "architecture"]
+            close = get_close_matches(name, numbers, n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
             some = ", ".join(there[:MOST_COLUMNS]) or "none"
             more = f" and {len(there) - MOST_COLUMNS} more" if len(there) > MOST_COLUMNS else ""
@@ -305,8 +343,10 @@ def _numbers(column: Sequence[str], name: str, texts: Sequence[str], place: str)
     """A column as finite numbers."""
     try:
         values = np.array(column, dtype=np.float64)
+        if any("_" in text for text in column):  # Python takes 1_0 for 10, and nothing that writes tables does
+            raise ValueError
     except ValueError:
-        values = np.array([_number(text) for text in column])
+        values = np.array([math.nan if "_" in text else _number(text) for text in column])
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         raise UserError(

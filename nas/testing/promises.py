@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.core import UserError, located
+from nas.core import UserError
+from nas.errors import located, outside_libraries, text_of
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -38,7 +39,8 @@ class Promise:
         try:
             self.check()
         except UserError as error:
-            return self._placed(str(error))
+            own = _own(error)
+            return f"{error} ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else self._placed(str(error))
         except AssertionError as error:
             # one of the part's own asserts is an ordinary exception of it
             return self._placed(str(error)) if _raised_here(error) else self._located(error)
@@ -48,9 +50,7 @@ class Promise:
 
     def _located(self, error: Exception) -> str:
         """An exception with the last line of the part's own; that of its definition where none of it was running."""
-        if any(not path.is_relative_to(PACKAGE) and "site-packages" not in path.parts for path in _files(error)):
-            return located(error)
-        return self._placed(f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}")
+        return located(error) if _own(error) else self._placed(f"{type(error).__name__}: {text_of(error)}")
 
     def _placed(self, sentence: str) -> str:
         place = place_of(self.source) if self.source is not None else ""
@@ -80,9 +80,10 @@ def place_of(part: object) -> str:
     return f"{Path(str(file)).name}:{line}"
 
 
-def _files(error: Exception) -> list[Path]:
-    return [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+def _own(error: Exception) -> list[traceback.FrameSummary]:
+    """The frames of an exception that are the part's own."""
+    return [frame for frame in outside_libraries(error) if not Path(frame.filename).is_relative_to(PACKAGE)]
 
 
 def _raised_here(error: AssertionError) -> bool:
-    return _files(error)[-1].parent == Path(__file__).parent
+    return Path(traceback.extract_tb(error.__traceback__)[-1].filename).parent == Path(__file__).parent

@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.core import Task, UserError, located
+from nas.core import Task, UserError
 from nas.data.dataset import Images
+from nas.errors import located
 from nas.network import auxiliary_head
 from nas.training.augment import plain_batch
 from nas.training.findings import Findings, listed

@@ -2,6 +2,7 @@
 
 import pickle
 import random
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -103,6 +104,8 @@ CASES = {
         {"labels": torch.where(torch.arange(40) == 0, 4, LABELS % 4)},
         "class 4 has one image, expected at least 2 of each of the 5 classes, one to train on and one to validate on",
     ),
+    "mirror as text": ({"mirror": "false"}, "mirror is 'false'; expected True or False"),
+    "no mirror": ({"mirror": None}, "mirror is None; expected True or False"),
     "a missing class": ({"labels": LABELS % 4}, "class 4 has no image, expected at least 2 of each of the 5 classes"),
 }  # fmt: skip
 
@@ -112,6 +115,42 @@ def sentence(call):
         call()
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+class Broken(Mine):
+    """Raises as it reads either part."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def read_train(self):
+        raise self.error.with_traceback(None)
+
+    def read_test(self):
+        raise self.error.with_traceback(None)
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(2, "No such file", "a.bin"), SystemExit(0), KeyError("x")], ids=repr
+)
+def test_a_data_set_that_fails_as_it_is_read_is_told_with_its_line(error):
+    words = rf"data set mine cannot be read: {type(error).__name__}: .* \(test_data_check.py:\d+, in read_t"
+    assert re.match(f"{words}rain", sentence(Broken(error).split))
+    assert re.match(f"{words}est", sentence(Broken(error).read_test))
+    with pytest.raises(KeyboardInterrupt):
+        Broken(KeyboardInterrupt()).split()
+
+
+def test_mirror_may_be_a_bool_of_numpy():
+    assert Mine(replace(BASE, mirror=np.bool_(True))).split().train.mirror is True
+
+
+def test_a_test_part_needs_one_image_only():
+    assert len(Mine(test=good(1)).read_test()) == 1
+    assert sentence(Mine(test=good(1).first(0)).read_test).endswith(
+        "read_test returned no images; expected at least one"
+    )
 
 
 @pytest.mark.parametrize(("damage", "said"), CASES.values(), ids=CASES)

@@ -6,7 +6,7 @@ import pytest
 from nas import Budget, UsageError, search
 from nas.commands.leaderboard import show
 from nas.store.base import Retraining, Run
-from nas.store.leaderboard import find_trial, leaderboard
+from nas.store.leaderboard import find_trial, leaderboard, protocol_words
 from nas.store.memory import MemoryStore
 from nas.strategies.random import RandomSearch
 
@@ -168,3 +168,10 @@ def test_a_failed_trial_says_why(store, trial, capsys):
     assert said[0] == "trials many 0, many 1, many 2, many 3, many 4 and 1 more failed: reason 0"
     assert said[1] == "trial many 6 failed: reason 1"
     assert said[-1] == "2 more failed for other reasons; format=json has them all."
+
+
+@pytest.mark.parametrize(("epochs", "words"), [(1, "uniform paths, 1 epoch (seed 5)"), (2, "paths, 2 epochs (seed 5)")])
+def test_the_supernet_of_a_group_is_told_with_its_epochs(trial, epochs, words):
+    shared = {"sampling": "uniform", "seed": 5}
+    run = Run("one", 0, {}, {"recipe": {"epochs": epochs}, "shared_weights": shared})
+    assert words in protocol_words(run, trial(0, 0.5))

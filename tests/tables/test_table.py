@@ -69,6 +69,32 @@ def test_a_byte_order_mark_and_empty_lines_do_no_harm(good, tmp_path):
     assert table(path).of(SPACE).values == table(good).of(SPACE).values
 
 
+def test_other_line_ends_names_and_binary_text_are_read(good, tmp_path):
+    path = tmp_path / "mac.csv"
+    path.write_bytes(good.read_bytes().replace(b"\r\n", b"\r"))
+    plain = table(good).of(SPACE).values
+    assert table(path).of(SPACE).values == plain
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import csv as arrow_csv
+    from pyarrow import parquet
+
+    columns = arrow_csv.read_csv(good)
+    columns = columns.set_column(0, "arch", columns["arch"].cast(pyarrow.binary()))
+    for name in ("t.pq", "t.PARQUET", "t"):
+        parquet.write_table(columns, tmp_path / name)
+        assert table(tmp_path / name).of(SPACE).values == plain
+    parquet.write_table(columns.set_column(0, "arch", [pyarrow.array([b"\xff"] * 4**6)]), tmp_path / "t.pq")
+    with pytest.raises(UserError, match="has bytes in arch that are not UTF-8 text"):
+        table(tmp_path / "t.pq").of(SPACE)
+
+
+def test_a_column_is_not_taken_for_another_that_is_meant_too(good):
+    with pytest.raises(UsageError, match=r"has no column 'acc9'; it has arch, valid, time, test\. See table.reported"):
+        table(good, reported=["acc9"]).of(SPACE)
+    with pytest.raises(UsageError, match=r"has no column 'tests' \(did you mean 'test'\?\)"):
+        table(good, reported=["tests"]).of(SPACE)
+
+
 def test_a_table_is_found_in_its_root_or_in_nas_data(good, monkeypatch):
     assert len(table(good.name, root=str(good.parent)).of(SPACE)) == 4**6
     monkeypatch.setenv("NAS_DATA", str(good.parent))
@@ -103,7 +129,7 @@ def test_a_missing_or_doubled_architecture_is_named(tmp_path):
         table(double).of(SPACE)
 
 
-@pytest.mark.parametrize("bad", ["nan", "inf", "", "fast"])
+@pytest.mark.parametrize("bad", ["nan", "inf", "", "fast", "1_0"])
 def test_values_that_are_no_numbers_are_named(tmp_path, bad):
     rows = rows_of()
     rows[3][1] = rows[9][1] = bad
@@ -125,11 +151,17 @@ def test_a_table_of_another_space_is_refused(good):
 
 
 def test_damaged_files_are_told_apart_from_empty_ones(good, tmp_path):
-    raw = gzip.compress(good.read_bytes())
+    raw, text = gzip.compress(good.read_bytes()), good.read_bytes()
     for content, words in (
         (raw[: len(raw) // 2], "is damaged"),
         (b"\x1f\x8bnot gzip at all", "is damaged"),
-        (b"\xff\xfe\x00", "is damaged"),
+        (b"\xff\xfe\x00", "is UTF-16 and not UTF-8 text; save it as UTF-8"),
+        (text.decode().encode("utf-16"), "is UTF-16 and not UTF-8 text; save it as UTF-8"),
+        (text + "# caf\xe9,1,2,3\n".encode("latin-1"), r"is not UTF-8 text \('utf-8' codec .*\); save it as UTF-8"),
+        (b"PK\x03\x04 and so on", r"is a zip archive; expected CSV \(plain or gzip\) or Parquet"),
+        (text.replace(b",", b";"), "is parted by semicolons where commas are expected"),
+        (text.replace(b",", b"\t"), "is parted by tabs where commas are expected"),
+        (text + b"1" * 200_000 + b",1,2,3\n", "after row 4096, is not CSV .*is a quotation mark missing"),
         (b"\x1f\x8b\x08\x00" + bytes(6) + b"\xff" * 40, "is damaged"),
         (b"", r"has no column 'arch'; it has none"),
         (b"arch,valid,time,test\n", "has no rows"),

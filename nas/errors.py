@@ -1,0 +1,35 @@
+"""Unexpected exceptions in words."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+LIBRARIES = ("site-packages", "dist-packages", str(Path(traceback.__file__).parent))
+"""Folders of installed packages and of Python's own library."""
+HOOKS = ("__torch_dispatch__", "__torch_function__")
+"""Methods that torch calls for each operator of a network: below them nothing is the network's own."""
+
+
+def text_of(error: BaseException) -> str:
+    """The text of an exception in one line; its own `__str__` may fail."""
+    try:
+        text = str(error)
+    except Exception as failure:  # noqa: BLE001 (whatever it is, it must not hide what went wrong)
+        text = f"its __str__ raises {type(failure).__name__}"
+    return " ".join(text.split()).encode(errors="replace").decode() or "no message"
+
+
+def outside_libraries(error: BaseException) -> list[traceback.FrameSummary]:
+    """The frames of an exception that are the user's or our own, outermost first."""
+    frames = [*traceback.extract_tb(error.__traceback__)]
+    hook = next((place for place, frame in enumerate(frames) if frame.name in HOOKS), None)
+    return [frame for frame in frames[:hook] if not any(name in frame.filename for name in LIBRARIES)]
+
+
+def located(error: BaseException) -> str:
+    """An unexpected exception in one line, with the place that raised it."""
+    # The last frame of the user's or our own code tells more than one inside a library
+    frames = outside_libraries(error) or [*traceback.extract_tb(error.__traceback__)]
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno}, in {frames[-1].name})" if frames else ""
+    return f"{type(error).__name__}: {text_of(error)}{place}"
