@@ -24,9 +24,10 @@ ALL = "format=[genotype,python,onnx,torch_export,state]"
 QUICK = ["data=digits", "trainer.epochs=1", "trainer.train_images=200"]
 CELLS = [
     ("nasbench201", ARCH, "trainer.network={channels: 4, cells: 1}"),
-    ("darts", "DARTS_V2", "trainer.network={channels: 4, cells: 5, auxiliary: false}"),
-    ("nasnet", "AmoebaNet-A", "trainer.network={channels: 4, cells: 3, auxiliary: false}"),
-]
+    ("darts", "DARTS_V2", "trainer.network={channels: 4, cells: 3, auxiliary: false}"),
+    pytest.param("nasnet", "AmoebaNet-A", "trainer.network={channels: 4, cells: 3, auxiliary: false}",
+                 marks=pytest.mark.slow),
+]  # fmt: skip
 ALONE = """
 import sys
 
