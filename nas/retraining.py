@@ -264,6 +264,8 @@ class _Order:
         with configured(device, recipe), memory_guard(), random_numbers_kept(device):
             network = built_from(self.seed, self.build)
             findings = check_network(network, train, self.data.task, recipe, draws=DRAWS)
+            if findings.unregistered:
+                raise BadNetwork(findings.untrained())
             if findings.lost:
                 raise BadNetwork(
                     f"it keeps what it learns outside of its state_dict ({listed(findings.lost)}), so its checkpoint "

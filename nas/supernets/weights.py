@@ -28,7 +28,7 @@ from nas.supernets.steps import generator, measure, weight_optimizer, weight_ste
 from nas.training.augment import Augmenter
 from nas.training.built import built_from
 from nas.training.check import check_supernet
-from nas.training.findings import listed
+from nas.training.findings import Teller, listed
 from nas.training.fit import TrainingFailed, batches
 from nas.training.memory_format import contiguous, to_channels_last, to_contiguous
 from nas.training.recipe import Recipe
@@ -173,7 +173,8 @@ class Weights:
             TrainingFailed: It cannot be trained.
         """
         placed = self._placed(probs)
-        reason = check_supernet(self.supernet, placed, self.held_out, self.task, self.recipe)
+        findings, reason = check_supernet(self.supernet, placed, self.held_out, self.task, self.recipe)
+        Teller(trainings=1).take(findings)
         if reason:
             warnings.warn(
                 f"the supernet does not run in channels-last memory format ({reason}); it is trained in contiguous "

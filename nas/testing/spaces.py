@@ -147,6 +147,11 @@ def _network_promises(space: SearchSpace, task: Task, samples: int, network: Map
         for architecture in _few(space, samples):
             findings(architecture)
 
+    def parameters_are_registered() -> None:
+        for architecture in _few(space, samples):
+            untrained = findings(architecture).untrained()
+            assert not untrained, f"{space.to_text(architecture)}: {untrained}"
+
     def states_are_whole() -> None:
         for architecture in _few(space, samples):
             lost = findings(architecture).lost
@@ -162,6 +167,7 @@ def _network_promises(space: SearchSpace, task: Task, samples: int, network: Map
     own = type(space)
     return [
         Promise("networks classify images of the task", networks_classify, own.build, needed=True),
+        Promise("all that is learnt is among its parameters", parameters_are_registered, own.build),
         Promise("a checkpoint holds all that a network learns", states_are_whole, own.build),
         Promise("build gives the same weights for the same seed", networks_repeat, own.build),
     ]

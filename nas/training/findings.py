@@ -23,12 +23,27 @@ class Findings:
         lost: Plain tensors, values and non-persistent buffers that training changes, that the logits depend on, and
             that no checkpoint holds.
         batch_dependent: Whether the logits of an image depend on the other images of its batch in evaluation mode.
+        unregistered: Parameters that the logits depend on and that are not among those of the network.
+        name: What is checked, for sentences.
     """
 
     without_gradient: tuple[str, ...] = ()
     parameters: int = 0
     lost: tuple[str, ...] = ()
     batch_dependent: bool = False
+    unregistered: tuple[str, ...] = ()
+    name: str = "network"
+
+    def untrained(self) -> str:
+        """What is wrong with `unregistered`, with what mends it; empty where there are none."""
+        if not self.unregistered:
+            return ""
+        holders = dict.fromkeys(name.partition("[")[0] for name in self.unregistered)
+        return (
+            f"{listed(list(holders))} {'holds' if len(holders) == 1 else 'hold'} parameters that are not trained "
+            f"({listed(self.unregistered)}), since torch looks for them in modules only; use nn.ModuleList, "
+            "nn.ModuleDict or nn.ParameterList in place of a plain list or dict"
+        )
 
 
 @dataclass
@@ -52,9 +67,12 @@ class Teller:
             names = [name for name in findings.without_gradient if name in self._common]
             self._say(
                 "gradient",
-                f"{len(names)} of {findings.parameters} parameters of the network receive no gradient and keep their "
-                f"initial values: {listed(names)}",
+                f"{len(names)} of {findings.parameters} parameters of the {findings.name} receive no gradient and "
+                f"keep their initial values: {listed(names)}",
             )
+        if findings.unregistered:
+            refusal = "; nas retrain refuses the network" if findings.name == "network" else ""
+            self._say("unregistered", findings.untrained() + refusal)
         if findings.lost:
             self._say(
                 "lost",

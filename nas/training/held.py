@@ -92,6 +92,16 @@ def unlike(first: nn.Module, second: nn.Module) -> list[str]:
     return _differing(sides[0], sides[1], held)
 
 
+def unregistered(network: nn.Module) -> tuple[str, ...]:
+    """Names of parameters that got a gradient and that no optimizer is given, as of modules in a plain list."""
+    own = {id(parameter) for parameter in network.parameters()}
+    return tuple(
+        path
+        for path, value in _walk(network)
+        if isinstance(value, nn.Parameter) and value.requires_grad and value.grad is not None and id(value) not in own
+    )
+
+
 def _differing(first: dict[str, Any], second: dict[str, Any], aside: set[str]) -> list[str]:
     missing = object()
     return [
@@ -99,7 +109,7 @@ def _differing(first: dict[str, Any], second: dict[str, Any], aside: set[str]) -
         for name in {**first, **second}
         if name not in aside
         and name.rpartition(".")[2] != "training"  # the mode
-        and not _equal(first.get(name, missing), second.get(name, missing))
+        and not equal(first.get(name, missing), second.get(name, missing))
     ]
 
 
@@ -149,7 +159,8 @@ def _is_users(value: Any) -> bool:
     return type(value).__module__.partition(".")[0] not in LIBRARIES
 
 
-def _equal(first: Any, second: Any) -> bool:
+def equal(first: Any, second: Any) -> bool:
+    """Whether two values are the same; NaN is NaN."""
     if first is second:
         return True
     if isinstance(first, Tensor) and isinstance(second, Tensor):

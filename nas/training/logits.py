@@ -1,0 +1,84 @@
+"""What a network must return: logits (B, classes), and how it is said of anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nas.core import Task
+
+TYPES = (torch.float32, torch.float64, torch.bfloat16)
+SUM = {torch.bfloat16: 5e-3}
+"""How far the sum of a row of probabilities may be from 1 by rounding; 1e-4 in single precision."""
+
+
+def parts(output: Any, *, head: bool) -> tuple[Any, ...]:
+    """The logits of an output, and with a head those of the auxiliary one."""
+    return output if isinstance(output, tuple) and head else (output,)
+
+
+def unfit(output: Any, size: int, task: Task, where: str, *, head: bool) -> str:
+    """What an output is in place of logits, with what would mend it; empty where it is right.
+
+    Args:
+        size: Images of the batch.
+        where: Mode and batch, for the sentence.
+        head: Whether those of an auxiliary head are expected too.
+    """
+    shape, found = (size, task.classes), parts(output, head=head)
+    if len(found) != (2 if head else 1) or not all(isinstance(each, Tensor) and each.shape == shape for each in found):
+        expected = f"a pair of tensors {shape}" if head else f"a tensor {shape}"
+        advice = _advice(output, size, task.classes, head=head)
+        return f"returned {described(output)} {where}; {expected} was expected: {advice}"
+    for each in found:
+        if each.dtype not in TYPES:
+            return f"returned {str(each.dtype).removeprefix('torch.')} logits {where}; float32 was expected"
+    return ""
+
+
+def not_finite(logits: Tensor) -> str:
+    """`NaN` or `infinite`; empty where all of them are finite."""
+    if bool(logits.isfinite().all()):
+        return ""
+    return "NaN" if bool(logits.isnan().any()) else "infinite"
+
+
+def are_probabilities(logits: Tensor) -> bool:
+    """Whether rows (B, classes) look like probabilities: at least 0, and each sums to 1. One class says nothing."""
+    if logits.shape[1] < 2 or bool((logits < 0).any()):
+        return False
+    return bool(((logits.double().sum(1) - 1.0).abs() <= SUM.get(logits.dtype, 1e-4)).all())
+
+
+def described(output: Any) -> str:
+    if isinstance(output, Tensor):
+        return f"a tensor {tuple(output.shape)}"
+    if isinstance(output, tuple | list) and output and all(isinstance(each, Tensor) for each in output):
+        shapes = ", ".join(str(tuple(each.shape)) for each in output)
+        return f"a {type(output).__name__} of {len(output)} tensors {shapes}"
+    if isinstance(output, Mapping):
+        return f"a {type(output).__name__} with {', '.join(map(repr, output))}"
+    if isinstance(output, tuple | list):
+        return f"a {type(output).__name__} of {', '.join(described(each) for each in output) or 'nothing'}"
+    return "None" if output is None else f"a {type(output).__name__}"
+
+
+def _advice(output: Any, size: int, classes: int, *, head: bool) -> str:
+    if not isinstance(output, Tensor):
+        pair = isinstance(output, tuple) and [getattr(each, "shape", None) for each in output] == [(size, classes)] * 2
+        more = (
+            ", or derive from nas.network.SupportsAuxiliaryHead if the second are of an auxiliary head" if pair else ""
+        )
+        return "return the logits and those of the auxiliary head" if head else f"return only the logits{more}"
+    if head:
+        return "return the logits and those of the auxiliary head"
+    if output.dim() == 2 and len(output) == size:
+        return "build must take the number of classes from task.classes"
+    if tuple(output.shape) == (classes,):
+        return "squeeze() without a dimension removes that of the batch too; flatten(1) keeps it"
+    if output.dim() > 2 and tuple(output.shape[:2]) == (size, classes):
+        return "pool and flatten it"
+    return "one row an image and one column a class"
