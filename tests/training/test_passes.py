@@ -163,6 +163,17 @@ def test_parameters_in_a_plain_list_break_a_promise_and_are_not_retrained(tmp_pa
         retrained(Listed, tmp_path)
 
 
+def test_the_check_of_a_space_names_parameters_without_a_gradient():
+    def unused():
+        network = Net()
+        network.spare = nn.Linear(3, 3)
+        return network
+
+    (promise,) = [p for p in space_promises(Space(unused), TASK) if "among its parameters" in p.text]
+    with pytest.warns(UserWarning, match=r"2 of 6 parameters of the network receive no gradient .*: spare.weight, spa"):
+        promise.check()
+
+
 # --- what a module leaves behind -----------------------------------------------------------------------------------
 
 
