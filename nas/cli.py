@@ -61,7 +61,7 @@ def main(words: Sequence[str]) -> int:
     try:
         interrupt.raise_at_once()
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = streams.show_warning
             return _main(words)
     except UsageError as error:
         return _say(error, USAGE)
@@ -163,10 +163,6 @@ def _help(module: ModuleType, command: str, made: Settings) -> str:
     lines += ["", "Settings of the command:"]
     lines += [f"  {line}" for line in text.split("  - _self_", 1)[1].strip("\n").splitlines()]
     return "\n".join(lines)
-
-
-def _show_warning(message: Warning | str, *_args: object, **_more: object) -> None:
-    print(f"nas: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _say(error: Exception | str, code: int) -> int:

@@ -131,6 +131,11 @@ def say(text: str) -> None:
             tqdm.write(text, file=sys.stderr)
 
 
+def show_warning(message: Warning | str, *_args: object, **_more: object) -> None:
+    """A warning as a command shows it, in place of `warnings.showwarning`: the sentence without the source's line."""
+    print(f"nas: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
 def _over(stream: TextIO | None, number: int, kind: type[_Messages], *, live: bool) -> TextIO:
     """A text stream over a descriptor, written as `stream` is; a sign that it lacks becomes its escape.
 

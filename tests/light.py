@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -84,6 +85,9 @@ def square(task):
     if task == "pid":
         time.sleep(0.2)
         return os.getpid()
+    if task == "warn":
+        warnings.warn("of two\nlines", stacklevel=1)
+        return None
     if task == "threads":
         return os.environ["OMP_NUM_THREADS"]
     return task**2

@@ -13,6 +13,7 @@ import pickle
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -195,7 +196,8 @@ class _Jobs:
 
     def _start(self) -> _Worker:
         ours, theirs = _METHOD.Pipe()
-        words = (theirs, self._make, SAFE_PATH in os.environ)
+        plain = warnings.showwarning is streams.show_warning
+        words = (theirs, self._make, SAFE_PATH in os.environ, plain)
         process = _METHOD.Process(target=_work, args=words, daemon=False)  # may have children
         before = {name: os.environ.get(name) for name in (*THREADS, SAFE_PATH)}
         try:
@@ -211,16 +213,19 @@ class _Jobs:
         return worker
 
 
-def _work(pipe: Connection, make: bytes, safe_path: bool) -> None:
+def _work(pipe: Connection, make: bytes, safe_path: bool, plain: bool) -> None:
     """The life of a worker: one task after another until its parent closes the pipe or ends.
 
     Args:
         safe_path: whether the user's own environment has `PYTHONSAFEPATH`; processes that a task starts get it then.
+        plain: whether warnings are shown as a command shows them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches whoever has not left the group yet
     with suppress(OSError):
         os.setpgid(0, 0)  # so that its children can be ended with it
     streams.prepare(live=True)
+    if plain:
+        warnings.showwarning = streams.show_warning
     if not safe_path:
         os.environ.pop(SAFE_PATH, None)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -16,7 +17,7 @@ from nas.space import SearchSpace
 from nas.testing.promises import Promise
 from nas.training.built import built, built_from
 from nas.training.check import check_network
-from nas.training.findings import Findings
+from nas.training.findings import Findings, Teller
 from nas.training.fit import TrainingFailed
 from nas.training.recipe import Recipe
 from nas.training.seeding import seed_all
@@ -148,9 +149,12 @@ def _network_promises(space: SearchSpace, task: Task, samples: int, network: Map
             findings(architecture)
 
     def parameters_are_registered() -> None:
-        for architecture in _few(space, samples):
-            untrained = findings(architecture).untrained()
-            assert not untrained, f"{space.to_text(architecture)}: {untrained}"
+        few = _few(space, samples)
+        teller = Teller(trainings=len(few))
+        for architecture in few:
+            found = findings(architecture)
+            assert not found.unregistered, f"{space.to_text(architecture)}: {found.untrained()}"
+            teller.take(replace(found, lost=()))  # which is a promise of its own
 
     def states_are_whole() -> None:
         for architecture in _few(space, samples):

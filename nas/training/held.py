@@ -97,7 +97,7 @@ def unregistered(network: nn.Module) -> tuple[str, ...]:
     own = {id(parameter) for parameter in network.parameters()}
     return tuple(
         path
-        for path, value in _walk(network)
+        for path, value in sorted(_walk(network), key=lambda entry: entry[0])
         if isinstance(value, nn.Parameter) and value.requires_grad and value.grad is not None and id(value) not in own
     )
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from collections import deque
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from light import make, make_parental, square
 
-from nas import UsageError, UserError
+from nas import UsageError, UserError, streams
 from nas.executors.base import Died, each
 from nas.executors.inline import Inline
 from nas.executors.processes import Processes, cores
@@ -47,6 +48,15 @@ def test_each_worker_takes_its_share_of_the_cores(monkeypatch):
     assert "OMP_NUM_THREADS" not in os.environ
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert done(Processes(2), ["threads"]) == [("threads", "3")]
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_worker_shows_a_warning_as_its_parent_does(plain, monkeypatch, capfd):
+    if plain:  # as a command has it
+        monkeypatch.setattr(warnings, "showwarning", streams.show_warning)
+    assert done(Processes(1), ["warn"]) == [("warn", None)]
+    shown = capfd.readouterr().err
+    assert shown == "nas: warning: of two lines\n" if plain else "UserWarning: of two" in shown
 
 
 def test_a_dead_worker_costs_its_own_task_alone():

@@ -142,8 +142,8 @@ class Listed(nn.Module):
 
 def test_parameters_in_a_plain_list_are_told(images):
     findings = check_network(Listed(), images, TASK, RECIPE)
-    found = {"gains['a']", *(f"ks[{layer}].{name}" for layer in (0, 1) for name in ("weight", "bias"))}
-    assert set(findings.unregistered) == found
+    layers = [f"ks[{layer}].{name}" for layer in (0, 1) for name in ("bias", "weight")]
+    assert findings.unregistered == ("gains['a']", *layers)
     with pytest.warns(
         UserWarning, match=r"parameters that are not trained .* use nn.ModuleList.*; nas retrain refuses"
     ):
@@ -161,6 +161,17 @@ def test_parameters_in_a_plain_list_break_a_promise_and_are_not_retrained(tmp_pa
         promises["all that is learnt is among its parameters"].check()
     with pytest.raises(UserError, match=f"cannot be retrained: {said}"):
         retrained(Listed, tmp_path)
+
+
+def test_the_check_of_a_space_names_parameters_without_a_gradient():
+    def unused():
+        network = Net()
+        network.spare = nn.Linear(3, 3)
+        return network
+
+    (promise,) = [p for p in space_promises(Space(unused), TASK) if "among its parameters" in p.text]
+    with pytest.warns(UserWarning, match=r"2 of 6 parameters of the network receive no gradient .*: spare.weight, spa"):
+        promise.check()
 
 
 # --- what a module leaves behind -----------------------------------------------------------------------------------
