@@ -10,6 +10,11 @@ from nas import UserError
 
 SAMPLE = ["Sigmoid", "Unflatten", "LSTM", "GRU", "RNN", "MultiheadAttention", "TransformerEncoderLayer", "LazyConv2d",
           "BatchNorm2d", "LayerNorm", "Sequential", "GLU"]  # fmt: skip
+QUICK = {
+    ("LSTM", "onnx"), ("LSTM with projections", "onnx"), ("MultiheadAttention", "onnx"),
+    ("TransformerEncoderLayer", "torch_export"),
+}  # fmt: skip
+"""Those that are tried at all times; ONNX is written from what `torch.export` takes."""
 FROZEN = r"torch.export cannot take Held: its forward works for one number of images only \(torch_modules.py:\d+\)$"
 REFUSED = {
     "onnx": {
@@ -46,9 +51,15 @@ def test_it_leaves_as_python(name):
     same_as_source(built, shape)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("form", ["onnx", "torch_export"])
-@pytest.mark.parametrize("name", [name for name in MODULES if name not in DRAWS])
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        pytest.param(name, form, marks=() if (name, form) in QUICK else pytest.mark.slow)
+        for name in MODULES
+        if name not in DRAWS
+        for form in ("onnx", "torch_export")
+    ],
+)
 def test_it_leaves_in_the_other_forms(name, form, tmp_path):
     built, shape = network(name)
     batches = [torch.randn(number, *shape) for number in (1, 2, 16)]
