@@ -243,6 +243,8 @@ def _work(pipe: Connection, make: bytes, safe_path: bool, plain: bool) -> None:
                 answer = ForkingPickler.dumps(("usage", str(error)))
             except UserError as error:
                 answer = ForkingPickler.dumps(("user", str(error)))
+            except KeyboardInterrupt:
+                raise  # of the task itself, since the signal is ignored: the worker dies with it
             except BaseException as error:  # noqa: BLE001 (told to the parent, whose business it is)
                 answer = ForkingPickler.dumps(("unexpected", f"in a worker process: {located(error)}"))
             pipe.send_bytes(answer)
