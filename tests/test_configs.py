@@ -125,7 +125,9 @@ def test_values_of_hydras_grammar_and_beyond_it():
 
 def test_a_setting_that_no_argument_takes_is_told_plainly():
     made = settings("search", ["+strategy.extra=1"])
-    with pytest.raises(UsageError, match=r"strategy=regularized_evolution .*: strategy.extra is not a setting of R") as error:
+    with pytest.raises(
+        UsageError, match=r"strategy=regularized_evolution .*: strategy.extra is not a setting of R"
+    ) as error:
         made.make("strategy", space=None, objective=None)
     assert "\n" not in str(error.value)
 
