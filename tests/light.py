@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -164,3 +165,15 @@ def failing_class(proposal, context):
     if proposal.architecture[0] == 0:
         raise ValueError("class zero")
     return by_class(proposal, context)
+
+
+def killable(url):
+    """A search of a second or so by two workers."""
+    from nas import Budget, search
+    from nas.executors.processes import Processes
+    from nas.store.sqlite import SQLiteStore
+    from nas.strategies.evolution import RegularizedEvolution
+
+    strategy = partial(RegularizedEvolution, population_size=4, sample_size=2)
+    budget, store = Budget(trials=40), SQLiteStore(url)
+    return search(LightSpace(), strategy, even, budget=budget, executor=Processes(2), run="one", store=store)

@@ -108,16 +108,16 @@ def test_describe_without_an_architecture_describes_the_space(nas):
     assert "15,625" in nas("describe").stdout
 
 
-def test_raw_and_quoted_values_work_alike_through_a_shell(shell, tmp_path):
-    raw = shell("describe", f"arch={ARCH}", "format=json")
-    quoted = shell("describe", f"arch='{ARCH}'", "format=json")
+def test_raw_and_quoted_values_are_alike(nas, tmp_path):
+    raw = nas("describe", f"arch={ARCH}", "format=json")
+    quoted = nas("describe", f"arch='{ARCH}'", "format=json")
     assert raw.returncode == quoted.returncode == 0
     assert raw.stdout == quoted.stdout
     odd = "a run, 'odd' |x~0|+=[1]"
     folder = tmp_path / "a folder, with = signs"
     for mark in ("", '"'):
         words = [f"run={mark}{odd}{mark}", f"store.url={mark}sqlite:///{folder}/nas.db{mark}"]
-        found = shell("search", *QUICK, "budget.trials=1", "format=json", *words)
+        found = nas("search", *QUICK, "budget.trials=1", "format=json", *words)
         assert found.returncode == 0, found.stderr
         assert json.loads(found.stdout)["run"] == odd
         assert json.loads(found.stdout)["trials"] == 1
