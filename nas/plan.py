@@ -78,9 +78,18 @@ def reused(plan: Plan, earlier: Trial, evaluator: Evaluator) -> Trial:
     )
 
 
-def declared(evaluator: Evaluator) -> dict[str, list[str]]:
-    """What an evaluator says of its metrics, to be kept with its run."""
-    return {"minimized": list(evaluator.minimized)} if isinstance(evaluator, DeclaresMinimized) else {}
+def declared(evaluator: Evaluator, objective: Objective) -> dict[str, list[str]]:
+    """What an evaluator says of its metrics, to be kept with its run; warns where the objective says the contrary."""
+    if not isinstance(evaluator, DeclaresMinimized):
+        return {}
+    minimized = list(evaluator.minimized)
+    if objective.metric in minimized and objective.direction == "maximize":
+        warnings.warn(
+            f"objective.direction=maximize, but {type(evaluator).__name__} declares that lower values of "
+            f"{objective.metric} are better; set objective.direction=minimize",
+            stacklevel=3,
+        )
+    return {"minimized": minimized}
 
 
 def simulated_seconds(trial: Trial) -> float:

@@ -223,7 +223,7 @@ def left_out(places: Sequence[Found]) -> str:
     told = [f"{number} {one if number == 1 else many}" for (one, many), number in rest.items()]
     if number := names.total():
         kinds = ", ".join(sorted(names)[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
-        told.insert(0, f"{number} file{'s' if number > 1 else ''} not named as images that can be read ({kinds})")
+        told.insert(0, f"{number} file{'s' if number > 1 else ''} without the suffix of an image ({kinds})")
     return f"left out: {', '.join(told)}" if told else ""
 
 

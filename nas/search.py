@@ -149,7 +149,7 @@ def search(
         if config is None:
             config = {"space": describe(space), "strategy": describe(strategy), "evaluator": describe(evaluator)}
         own = {"objective": describe(objective), "duplicates": duplicates, DECISIONS: decisions}
-        config = own | declared(evaluator) | dict(config)
+        config = own | declared(evaluator, objective) | dict(config)
         if executor.workers > 1:
             config |= {"scheduling": {"workers": executor.workers, "order": executor.order, "in_flight": "wait"}}
         spec = Run(run, seed, jsonable(config), jsonable(protocol), environment())

@@ -187,13 +187,13 @@ def test_what_lies_beside_the_images_is_counted(tmp_path):
     found = images_of(photos)
     assert [path.name for path in found.images] == ["a.jfif", "b.AVIF", "c.jp2", "d.ico"]
     assert left_out([found]) == (
-        "left out: 6 files not named as images that can be read (.eps, .h5, .json, .pdf, .txt, no suffix), "
+        "left out: 6 files without the suffix of an image (.eps, .h5, .json, .pdf, .txt, no suffix), "
         "1 linked folder, 2 dead links, 1 pipe or device"
     )
     with pytest.raises(UsageError) as error:
         images_of(photos / "x")
     assert str(error.value) == (
-        f"images={photos}/x holds no image that can be read (left out: 2 files not named as images that can be read "
+        f"images={photos}/x holds no image that can be read (left out: 2 files without the suffix of an image "
         "(.json, no suffix))"
     )
     for name, reason in (
@@ -226,7 +226,7 @@ def test_what_is_left_out_is_told_and_fails_nothing(predicting, tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     done = predicting("images=.", "format=csv")
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 3)
-    assert done.stderr == "nas: left out: 2 files not named as images that can be read (.json, .txt)\n"
+    assert done.stderr == "nas: left out: 2 files without the suffix of an image (.json, .txt)\n"
 
 
 def damaged(tmp_path):

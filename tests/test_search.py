@@ -6,6 +6,7 @@ import math
 import sqlite3
 import sys
 import time
+import warnings
 from dataclasses import replace
 from functools import partial
 
@@ -560,3 +561,25 @@ def test_what_a_search_without_a_trial_says(trial):
     assert last_error((), "budget") == "the budget was used up before the first one; set a larger budget.hours"
     assert last_error((), "finished") == "the strategy proposed none"
     assert last_error((trial(0, None), trial(1, 0.5)), "failures") == "made to fail"
+
+
+def test_an_objective_that_contradicts_what_the_evaluator_declares_is_told(toy_space):
+    class Slow:
+        minimized = ("latency",)
+
+        def __call__(self, proposal, context):
+            return {"latency": float(sum(proposal.architecture))}
+
+    found = {}
+    for direction in ("maximize", "minimize"):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            result = search(toy_space, RandomSearch, Slow(), budget=Budget(trials=4),
+                            objective=Objective("latency", direction))  # fmt: skip
+        found[direction] = [str(one.message) for one in caught], result.best.metrics["latency"]
+    assert found["maximize"][0] == [
+        "objective.direction=maximize, but Slow declares that lower values of latency are better; set "
+        "objective.direction=minimize"
+    ]
+    assert found["minimize"][0] == []
+    assert found["minimize"][1] < found["maximize"][1]

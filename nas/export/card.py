@@ -125,8 +125,8 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
         "",
         "## The files, checked",
         "",
-        f"Each was loaded in a fresh process and compared with the network on {facts['images']} validation images"
-        f"{_caveat(facts)}, in batches of 1, 2, 16 and 64. "
+        f"Each was loaded in a fresh process and compared with the network on {facts['images']} validation images, in "
+        f"batches of 1, 2, 16 and 64. {_caveat(facts)}"
         f"Milliseconds on {facts['processor']} with {counted(facts['threads'], 'thread')}, median.",
         "",
         "| format | files | largest difference of a logit | allowed | accuracy on these | 1 image | 64 images |",
@@ -164,7 +164,7 @@ def _caveat(facts: Mapping[str, Any]) -> str:
     """A remark where an accuracy flatters."""
     if facts["trained"] is None or not seen(facts["trained"], facts["data"]["split"]):
         return ""
-    return ", which may be among those that it was trained on: how good it is, only the test accuracy says"
+    return "The network may have been trained on these images: only the test accuracy tells how good it is. "
 
 
 def _training(trained: Mapping[str, Any] | None, *, mirror: bool) -> list[str]:
@@ -189,6 +189,12 @@ def _training(trained: Mapping[str, Any] | None, *, mirror: bool) -> list[str]:
 
 def _usage(facts: Mapping[str, Any]) -> list[str]:
     lines = ["## Use", "", "```bash", "nas predict model=. images=FOLDER", "```", ""]
+    if "state" in facts["formats"]:
+        lines += [
+            "A space of your own needs its folder too: `nas --config-dir FOLDER predict …`, called from where its "
+            "module lies. ONNX needs none where `state` is not beside it.",
+            "",
+        ]
     if "python" in facts["formats"]:
         lines += [
             "```python",
