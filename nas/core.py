@@ -114,7 +114,7 @@ class Task:
         for name in ("channels", "height", "width", "classes"):
             value = getattr(self, name)
             if type(value) not in (int, bool):
-                with suppress(TypeError):  # what is no whole number is refused with the data set that states it
+                with suppress(TypeError):  # the data set's check refuses other values
                     object.__setattr__(self, name, index(value))
 
 

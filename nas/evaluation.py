@@ -114,7 +114,7 @@ class Evaluation:
     def _metrics(self, proposal: Proposal, context: Context) -> dict[str, float]:
         """What the evaluator says.
 
-        A process that it has forked ends here: it would go on as a second search.
+        A process that it has forked ends here: it would continue as a second search.
         """
         own, code = os.getpid(), 0
         try:

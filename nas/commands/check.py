@@ -131,7 +131,7 @@ def _line(verdict: Verdict, told: set[str]) -> str:
     """A verdict for a person.
 
     Args:
-        told: Reasons of the lines above, each of which is told once.
+        told: Reasons printed so far; each is printed once.
     """
     if verdict.kept:
         return f"  ✓ {verdict.promise}"

@@ -99,7 +99,7 @@ def onnx_failure(error: BaseException, program: ExportedProgram, network: nn.Mod
 
 
 def wrong_in_onnx(network: nn.Module, images: Tensor) -> str:
-    """What torch (2.9 to 2.14) writes wrongly to ONNX, with its line; empty where a network has none of it.
+    """What torch (2.9 to 2.14) writes wrongly to ONNX, with its line; empty where there is nothing.
 
     The initial states of an LSTM with projections get one size, where the state of the cell has another.
     """
@@ -142,7 +142,7 @@ def runtime_failure(said: str, path: Path) -> str:
 
 
 def scripted(network: nn.Module) -> str:
-    """What of a network torch.jit made, continuing "its forward …"; empty where nothing of it is."""
+    """What of a network torch.jit made, continuing "its forward …"; empty if there is none."""
     for name, module in network.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             return f"{f'calls {name}, which was' if name else 'was'} made by torch.jit.script or torch.jit.trace"
