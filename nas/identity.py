@@ -1,7 +1,10 @@
-"""Settings as they identify a run, a comparison or a training: without those that a later version added.
+"""The settings that identify a run, a comparison or a training.
 
 A setting that did not exist when a result was stored must not keep anybody from resuming it, as long as it has the
 value under which everything stays as it was. It also leaves the automatic names of runs unchanged.
+
+A class may move to another module, so no module of a class identifies anything: keys that begin with `_` (`_target_`)
+are left out, and of the `type` of a part that was made in Python only the name of the class counts.
 """
 
 from __future__ import annotations
@@ -29,19 +32,36 @@ DECISIONS = "decisions"
 checkpoint. Version 0.1.0 did not record them; where one side lacks them, there is nothing to compare."""
 
 
-def identifying(settings: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """A copy of nested settings without the added ones that have their neutral value.
+def identifying(settings: Mapping[str, Any], path: str = "", *, class_paths: bool = False) -> dict[str, Any]:
+    """A copy of nested settings without class paths, and without added settings that have their neutral value.
 
     Args:
         settings: Nested and JSON-safe.
         path: Dotted path of `settings` within those of a command, such as `strategy`; empty: they are the root.
+        class_paths: Keep the keys that begin with `_`, as versions up to 0.2.0 did.
     """
     found = {}
     for key, value in settings.items():
         inner = f"{path}.{key}" if path else str(key)
-        if not _is_neutral(inner, value):
-            found[key] = identifying(value, inner) if isinstance(value, Mapping) else value
+        if (class_paths or not str(key).startswith("_")) and not _is_neutral(inner, value):
+            found[key] = _identifying(value, inner, class_paths)
+            if key == "type" and not class_paths:
+                found[key] = _class_name(value)
     return found
+
+
+def _identifying(value: Any, path: str, class_paths: bool) -> Any:
+    if isinstance(value, Mapping):
+        return identifying(value, path, class_paths=class_paths)
+    if isinstance(value, list | tuple):
+        return [_identifying(item, path, class_paths) for item in value]
+    return value
+
+
+def _class_name(value: Any) -> Any:
+    """`C` of `module.C`; whatever is not a dotted path stays as it is."""
+    parts = value.split(".") if isinstance(value, str) else []
+    return parts[-1] if parts and all(part.isidentifier() for part in parts) else value
 
 
 def _is_neutral(path: str, value: object) -> bool:

@@ -134,3 +134,31 @@ def test_a_trial_whose_text_changed_its_meaning_is_not_retrained(monkeypatch):
         UsageError, match=r"trial 0 of run 'search' is '\d-\d', which was act=. when it was found and is"
     ):
         _check_meaning(Mine(), space.from_text(trial.text), run, trial)
+
+
+def test_no_path_of_a_class_identifies():
+    before = {
+        "space": {"_target_": "my_space.MySpace", "width": 3},
+        "evaluator": {"type": "nas.old.Evaluator", "trainer": {"type": "nas.old.Recipe"}},
+        "parts": [{"_target_": "a.A", "lr": 1}],
+        "version": {"type": "v1.0"},
+    }
+    after = {
+        "space": {"_target_": "spaces.mine.Renamed", "width": 3},
+        "evaluator": {"type": "nas.new.Evaluator", "trainer": {"type": "Recipe"}},
+        "parts": [{"_target_": "b.B", "lr": 1}],
+        "version": {"type": "v1.0"},
+    }
+    assert identifying(before) == identifying(after)
+    assert identifying({"type": "v1.0"}) != identifying({"type": "v2.0"})
+    assert identifying({"type": "nas.A"}) != identifying({"type": "nas.B"})
+    check_same_run(Run("one", 0, before), Run("one", 0, after))
+
+
+def test_a_name_that_was_made_of_class_paths_is_taken_where_the_store_has_it():
+    choices = {"choices": {"space": "s", "strategy": "t", "data": "d"}}
+    config, moved = ({"space": {"_target_": path}, **choices} for path in ("a.Space", "b.Space"))
+    name = automatic_name(config)
+    assert automatic_name(moved) == name
+    assert automatic_name(config, {"s-t-d-ec5efe", "other"}) == "s-t-d-ec5efe" != name
+    assert automatic_name(moved, {"s-t-d-ec5efe", "other"}) == name

@@ -137,10 +137,16 @@ def folder(settings: Settings, about: dict[str, Any]) -> Path:
         if out.is_dir() and any(out.iterdir()) and not (out / JOURNAL).exists():
             raise UsageError(f"out={out} holds something else than a comparison; choose another folder")
         return out
-    about = identifying(about | {"duplicates": settings.get("duplicates")})
-    digest = hashlib.blake2b(json.dumps(about, sort_keys=True, default=str).encode(), digest_size=3).hexdigest()
     what = settings.choices["table"] if settings.choices["evaluator"] == "table" else settings.choices["data"]
-    return Path("comparisons") / f"{settings.choices['space']}-{what}-{digest}"
+    about = about | {"duplicates": settings.get("duplicates")}
+
+    def named(*, class_paths: bool) -> Path:
+        tree = identifying(about, class_paths=class_paths)
+        digest = hashlib.blake2b(json.dumps(tree, sort_keys=True, default=str).encode(), digest_size=3).hexdigest()
+        return Path("comparisons") / f"{settings.choices['space']}-{what}-{digest}"
+
+    earlier = named(class_paths=True)  # versions up to 0.2.0 named folders by class paths too
+    return earlier if earlier.is_dir() else named(class_paths=False)
 
 
 def command(settings: Settings, out: Path | None = None) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import shlex
 import sys
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from nas.output import counted, print_json, run_folder
 from nas.plan import last_error
 from nas.reproduction import place
 from nas.search import SearchResult, search
-from nas.store.base import FREE_KEYS, check_run_name
+from nas.store.base import FREE_KEYS, NoStore, check_run_name
 from nas.store.leaderboard import leaderboard
 from nas.training.device import resolve_device
 
@@ -52,10 +53,10 @@ def main(settings: Settings) -> int:
     if settings.choices["evaluator"] != "table":  # another one only holds its scores against a table, afterwards
         config.pop("table", None)
         del config["choices"]["table"]
-    run = automatic_name(config) if settings.get("run") is None else settings.get("run")
-    check_run_name(run)
     space = settings.make("space")
     store = settings.make("store")
+    run = automatic_name(config, stored_names(store)) if settings.get("run") is None else settings.get("run")
+    check_run_name(run)
     evaluator = settings.make("evaluator", space=space)
     folder = run_folder(settings.get("dir"), run).absolute()  # once: an evaluator may change the current folder
     if isinstance(evaluator, Learns):
@@ -116,14 +117,34 @@ def budget_of(settings: Settings, trials: int) -> Budget:
     return Budget(**limits)
 
 
-def automatic_name(config: dict[str, Any]) -> str:
-    """A run's name from its settings, so that the same command continues the same run."""
+def automatic_name(config: dict[str, Any], stored: Collection[str] = ()) -> str:
+    """A run's name from its settings, so that the same command continues the same run.
+
+    Args:
+        config: Settings of the run.
+        stored: Names of the runs in the store. Versions up to 0.2.0 made names from class paths too; such a name is
+            taken where the store has it.
+    """
+    earlier = _name(config, class_paths=True)
+    return earlier if earlier in stored else _name(config)
+
+
+def _name(config: Mapping[str, Any], *, class_paths: bool = False) -> str:
     choices = config["choices"]
-    kept = {key: value for key, value in identifying(config).items() if key not in FREE_KEYS}
+    identity = identifying(config, class_paths=class_paths)
+    kept = {key: value for key, value in identity.items() if key not in FREE_KEYS}
     if isinstance(kept.get("data"), dict):
         kept["data"] = {key: value for key, value in kept["data"].items() if key != "root"}
     digest = hashlib.blake2b(json.dumps(kept, sort_keys=True, default=str).encode(), digest_size=3).hexdigest()
     return f"{choices['space']}-{choices['strategy']}-{choices['data']}-{digest}"
+
+
+def stored_names(store: Store) -> set[str]:
+    """Names of the runs of a store that may not exist yet."""
+    try:
+        return {run.name for run in store.runs()}
+    except NoStore:
+        return set()
 
 
 def resume_command(settings: Settings, run: str) -> str:
