@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from nas.import_path import current_folder_last
+from nas.runtime.import_path import current_folder_last
 
 current_folder_last()  # before anything of the library is imported
 
 # ruff: noqa: E402
-import nas.interrupt  # noqa: F401 (before all that takes a second to import)
+import nas.runtime.interrupt  # noqa: F401 (before all that takes a second to import)
 
 # isort: split
 from importlib.metadata import PackageNotFoundError, version
 
-from nas.budget import Budget
-from nas.core import (
-    Architecture,
-    Context,
-    Metrics,
-    Objective,
-    Proposal,
-    Task,
-    Trial,
-    TrialFailed,
-    UsageError,
-    UserError,
-)
-from nas.facts import describe
-from nas.search import SearchResult, search
-from nas.space import SearchSpace
+from nas.core import Architecture, Context, Metrics, Objective, Proposal, Task, Trial
+from nas.engine.budget import Budget
+from nas.engine.loop import SearchResult, search
+from nas.errors import TrialFailed, UsageError, UserError
+from nas.space.base import SearchSpace
+from nas.training.summary import describe
 
 try:
     __version__ = version("cellnas")

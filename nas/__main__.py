@@ -1,5 +1,5 @@
 """`python -m nas`."""
 
-from nas.cli import entry
+from nas.cli.main import entry
 
 entry()

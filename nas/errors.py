@@ -1,14 +1,38 @@
-"""Unexpected exceptions in words."""
+"""The errors that a user can cause, and unexpected exceptions as one line of text."""
 
 from __future__ import annotations
 
 import traceback
 from pathlib import Path
 
+NOT_IN_TABLE = "not_in_table"
+"""Kind of failure of a proposal that a table of a sample lacks; it costs nothing."""
 LIBRARIES = ("site-packages", "dist-packages", str(Path(traceback.__file__).parent))
 """Folders of installed packages and of Python's own library."""
 HOOKS = ("__torch_dispatch__", "__torch_function__")
 """Methods that torch calls for each operator of a network: below them nothing is the network's own."""
+
+
+class UserError(Exception):
+    """Something the user can mend, told in one sentence: the value, what was expected, the key to change."""
+
+
+class UsageError(UserError, ValueError):
+    """The command or the arguments are wrong in themselves (exit code 2); nothing was started."""
+
+
+class TrialFailed(Exception):
+    """Ends one trial, not the search.
+
+    Args:
+        kind: stored with the trial: `not_finite`, `out_of_memory`, `time_limit`, `not_in_table`, or an own word.
+        message: one sentence for a person, with what to try.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
 
 
 def text_of(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nas.core import UsageError, UserError
+from nas.errors import UsageError, UserError
 
 
 @contextmanager

@@ -28,8 +28,8 @@ was made in Python. Whoever adds a setting to a part adds it here.
 """
 
 DECISIONS = "decisions"
-"""Key of a space's decisions with their options (`nas.space.recorded_choices`) in what identifies a run, a journal or a
-checkpoint. Version 0.1.0 did not record them; where one side lacks them, there is nothing to compare."""
+"""Key of a space's decisions with their options (`nas.space.base.recorded_choices`) in what identifies a run, a journal
+or a checkpoint. Version 0.1.0 did not record them; where one side lacks them, there is nothing to compare."""
 
 
 def identifying(settings: Mapping[str, Any], path: str = "", *, class_paths: bool = False) -> dict[str, Any]:

@@ -18,9 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.core import Task, UsageError, whole_number
-from nas.naming import named
-from nas.network import SupportsAuxiliaryHead, SupportsDropPath
+from nas.core import Task
+from nas.errors import UsageError
+from nas.space.naming import named
+from nas.space.network import SupportsAuxiliaryHead, SupportsDropPath
+from nas.validation import whole_number
 from search_spaces.genotype import Genotype
 from search_spaces.operations import FactorizedReduce, Norm, ReLUConvBN, batch_statistics, cell_operation
 

@@ -16,9 +16,10 @@ from itertools import combinations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from nas.core import Architecture, Task, UsageError
-from nas.graph import Graph
-from nas.space import SearchSpace
+from nas.core import Architecture, Task
+from nas.errors import UsageError
+from nas.space.base import SearchSpace
+from nas.space.graph import Graph
 from search_spaces.cells import SIZES, SMALL, Network, Operations, check_sizes
 from search_spaces.genotype import (
     DARTS_V1,

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
 from typing import Any, NamedTuple, TypeAlias
 
-from nas import graph as pictures
-from nas.core import UsageError
+from nas.errors import UsageError
+from nas.space import graph as pictures
 
 Edge: TypeAlias = tuple[str, int]
 """(operation, source)."""

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.core import UsageError
+from nas.errors import UsageError
 
 EPSILON = nn.BatchNorm2d(1).eps
 

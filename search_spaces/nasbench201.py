@@ -20,10 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.core import Architecture, Task, UsageError, whole_number
-from nas.graph import Edge, Graph
-from nas.naming import named
-from nas.space import SearchSpace
+from nas.core import Architecture, Task
+from nas.errors import UsageError
+from nas.space.base import SearchSpace
+from nas.space.graph import Edge, Graph
+from nas.space.naming import named
+from nas.validation import whole_number
 from search_spaces.cells import Operations, edge_name
 from search_spaces.genotype import looks_like
 from search_spaces.operations import AvgPool3x3, Norm, ReLUConvBN, batch_statistics

@@ -18,9 +18,9 @@ import pytest
 from torch import nn
 
 from nas import Budget, search
-from nas.cli import main
+from nas.cli.main import main
 from nas.core import Objective, Proposal, Trial
-from nas.space import SearchSpace
+from nas.space.base import SearchSpace
 from nas.strategies.random import RandomSearch
 
 # a job in the background of a script ignores Ctrl-C, and the processes that the tests start would inherit that

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from nas.space import SearchSpace
+from nas.space.base import SearchSpace
 
 
 class LightSpace(SearchSpace):

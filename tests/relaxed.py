@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from nas.core import Task
-from nas.data.dataset import DataSet, Images
-from nas.space import SearchSpace
+from nas.data.base import DataSet, Images
+from nas.space.base import SearchSpace
 
 EDGES, OPERATIONS = 2, ("zero", "keep", "flip", "blur")
 

@@ -9,10 +9,10 @@ import pytest
 from nas import Budget, Objective
 from nas.analysis.results import RunResult, Step
 from nas.analysis.statistics import compare
-from nas.comparison import Contender, Match, columns
+from nas.config.settings import settings
 from nas.executors.base import each
 from nas.executors.inline import Inline
-from nas.settings import settings
+from nas.studies.comparison import Contender, Match, columns
 
 PUBLISHED = {"random": 93.70, "regularized_evolution": 93.92, "reinforce": 93.85}
 """CIFAR-10 test accuracy, %, means of 500 runs (Dong & Yang, ICLR 2020, table 5)."""

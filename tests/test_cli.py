@@ -18,7 +18,7 @@ from torch import nn
 from nas import UsageError, UserError, describe
 from nas.core import Task
 from nas.data.digits import Digits
-from nas.space import SearchSpace
+from nas.space.base import SearchSpace
 from search_spaces.nasbench201 import NASBench201
 
 

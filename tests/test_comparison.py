@@ -6,8 +6,8 @@ import json
 import pytest
 from light import SmallSpace
 
-from nas.commands.compare import entries
-from nas.overrides import words
+from nas.cli.commands.compare import entries
+from nas.config.overrides import words
 
 SEEDS, TRIALS = 6, 40
 STRATEGIES = "strategies=[regularized_evolution,reinforce(lr=0.5,optimizer=sgd)]"

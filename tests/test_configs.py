@@ -8,7 +8,7 @@ import yaml
 from conftest import ROOT
 
 from nas import UsageError
-from nas.settings import group_options, settings
+from nas.config.settings import group_options, settings
 
 OPTIONS = group_options()
 PARTS = [(group, option) for group, options in OPTIONS.items() for option in options if group != "experiment"]

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from conftest import ToySpace
 
-from nas.core import Objective, Task, UsageError
-from nas.settings import group_options, settings
-from nas.supernet import Relaxable
+from nas.config.settings import group_options, settings
+from nas.core import Objective, Task
+from nas.errors import UsageError
+from nas.supernets.base import Relaxable
 from nas.testing import (
     check_data,
     check_evaluator,

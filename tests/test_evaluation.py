@@ -13,8 +13,9 @@ import torch
 from light import LightSpace, Returning, steep
 
 from nas import Budget, UsageError, search
-from nas.core import Task, TrialFailed
-from nas.evaluation import number
+from nas.core import Task
+from nas.engine.evaluation import number
+from nas.errors import TrialFailed
 from nas.executors.inline import Inline
 from nas.executors.processes import Processes
 from nas.strategies.random import RandomSearch

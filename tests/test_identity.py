@@ -7,18 +7,18 @@ import pytest
 from conftest import steep
 
 from nas import Budget, UsageError, search
-from nas.checkpoint import load_checkpoint, save_checkpoint
-from nas.commands.search import automatic_name
+from nas.cli.commands.search import automatic_name
+from nas.cli.selection import _check_meaning
 from nas.identity import identifying
-from nas.journal import journal
-from nas.selection import _check_meaning
-from nas.space import SearchSpace
+from nas.space.base import SearchSpace
 from nas.store.base import Run, check_same_run
 from nas.store.memory import MemoryStore
 from nas.strategies.evolution import RegularizedEvolution
 from nas.strategies.local_search import LocalSearch
 from nas.strategies.random import RandomSearch
 from nas.strategies.reinforce import Reinforce
+from nas.studies.journal import journal
+from nas.training.checkpoint import load_checkpoint, save_checkpoint
 
 BEFORE = {"trainer": {"lr": 0.1}, "budget": {"trials": 3}}
 NEUTRAL = {"trainer": {"lr": 0.1, "optimizer": "sgd", "mixup": 0}, "budget": {"trials": 3, "trial_seconds": None}}

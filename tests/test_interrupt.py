@@ -28,7 +28,7 @@ WORDS = ["search", "strategy=random", "evaluator=table", "table=cifar10_8x8", "b
 
 @pytest.mark.parametrize(
     ("module", "swallows"),
-    [("nas.core", False), ("nas.settings", False), ("nas.commands.search", True)],
+    [("nas.core", False), ("nas.config.settings", False), ("nas.cli.commands.search", True)],
 )
 def test_ctrl_c_while_modules_are_imported_ends_the_command(shell, tmp_path, module, swallows):
     (tmp_path / "sitecustomize.py").write_text(WATCHED.format(module=module, swallows=swallows))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from nas import UsageError, UserError
-from nas.journal import journal
+from nas.studies.journal import journal
 
 
 def opened(path, identity=None, needed=("n",)):

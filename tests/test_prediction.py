@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from nas import UserError
-from nas import prediction as nas_prediction
-from nas.core import UsageError
+from nas.config.overrides import words
+from nas.errors import UsageError
+from nas.export import prediction as nas_prediction
 from nas.export.folder import Folder
-from nas.overrides import words
-from nas.prediction import colour, images_of, left_out, prepared
+from nas.export.prediction import colour, images_of, left_out, prepared
 
 FIGURE = np.array([[10, 20, 30, 40], [50, 60, 70, 80], [90, 100, 110, 120], [130, 140, 150, 255]], dtype=np.uint8)
 """Pixels without any symmetry."""

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from nas.core import UsageError
-from nas.randomness import TrialRandom, training_seed
+from nas.engine.randomness import TrialRandom, training_seed
+from nas.errors import UsageError
 
 
 def test_a_trial_draws_the_same_whatever_was_drawn_before():

@@ -114,7 +114,7 @@ def test_a_stored_retraining_is_given_again(released):
 
 def test_a_killed_retraining_resumes_from_its_checkpoint(released, monkeypatch):
     """It had done 32 of 400 epochs; here it is interrupted again after two more."""
-    from nas.commands import retrain
+    from nas.cli.commands import retrain
 
     seen = []
 

@@ -5,7 +5,7 @@ import shlex
 import pytest
 from conftest import QUICK, rows
 
-from nas.reproduction import search_command
+from nas.cli.rerun import search_command
 from nas.store.sqlite import SQLiteStore
 
 SUPERNET = ["supernet.epochs=1", "supernet.train_images=200", "supernet.network={channels: 4, cells: 1}"]

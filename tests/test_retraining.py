@@ -88,7 +88,7 @@ def test_retraining_tries_store_and_folder_before_it_trains(nas, tmp_path, monke
     def never(*args, **more):
         raise AssertionError("it trained")
 
-    monkeypatch.setattr("nas.retraining.fit", never)
+    monkeypatch.setattr("nas.studies.retraining.fit", never)
     (tmp_path / "notes.txt").write_text("not a database")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious").write_text("mine")
@@ -178,9 +178,9 @@ def test_validation_keeps_the_best_epoch_and_tests_once(nas, tmp_path):
 
 
 def test_images_that_have_changed_since_the_search_are_told(searched, tmp_path):
-    from nas.commands.export import INHERITS, modelled
-    from nas.selection import selected
-    from nas.settings import settings
+    from nas.cli.commands.export import INHERITS, modelled
+    from nas.cli.selection import selected
+    from nas.config.settings import settings
 
     def chosen(*words):
         made = settings("export", ["run=one", "trial=best", *words], deferred=INHERITS)

@@ -17,9 +17,9 @@ from conftest import steep
 
 from nas import Budget, Objective, Proposal, TrialFailed, UsageError, UserError, search
 from nas.core import Context, Trial
-from nas.description import describe, look_alikes
-from nas.plan import last_error
-from nas.space import SearchSpace
+from nas.engine.trial import last_error
+from nas.provenance import describe, look_alikes
+from nas.space.base import SearchSpace
 from nas.store.memory import MemoryStore
 from nas.store.sqlite import SQLiteStore
 from nas.strategies.evolution import RegularizedEvolution
@@ -92,7 +92,7 @@ def test_other_settings_under_the_same_name_are_refused_with_the_keys_that_diffe
 def test_another_environment_is_told_when_a_run_goes_on(toy_space, monkeypatch):
     store = MemoryStore()
     search(toy_space, EVOLUTION, steep, budget=Budget(trials=5), store=store)
-    monkeypatch.setattr(sys.modules["nas.search"], "environment", lambda: {"python": "3.99"})
+    monkeypatch.setattr(sys.modules["nas.engine.loop"], "environment", lambda: {"python": "3.99"})
     with pytest.warns(UserWarning, match=r"run 'search' was begun with python 3\.\d+\.\d+, now 3.99: new trials may"):
         search(toy_space, EVOLUTION, steep, budget=Budget(trials=6), store=store)
 
@@ -221,7 +221,7 @@ def test_a_strategy_that_has_nothing_more_ends_the_search(toy_space):
 def test_hours_count_the_time_of_evaluations(toy_space, monkeypatch):
     """Each evaluation takes half an hour of a clock made for the test; 1.2 hours hold three of them."""
     clock = iter(range(0, 10**9, 1800))
-    monkeypatch.setattr(sys.modules["nas.evaluation"].time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(sys.modules["nas.engine.evaluation"].time, "perf_counter", lambda: float(next(clock)))
     result = search(toy_space, RandomSearch, steep, budget=Budget(hours=1.2))
     assert (result.ended, len(result.trials)) == ("budget", 3)
 

@@ -5,8 +5,8 @@ import pytest
 from conftest import ToySpace, steep
 
 from nas import Budget, search
-from nas.core import UsageError, UserError
-from nas.space import SearchSpace, parse, recorded_choices
+from nas.errors import UsageError, UserError
+from nas.space.base import SearchSpace, parse, recorded_choices
 from nas.strategies.random import RandomSearch
 
 

@@ -11,9 +11,9 @@ import pytest
 from conftest import ROOT, stored_trials
 
 from nas import Budget, search
-from nas.import_path import add_current_folder, current_folder_last
+from nas.cli.output import Bar
 from nas.listeners.progress import Progress
-from nas.output import Bar
+from nas.runtime.import_path import add_current_folder, current_folder_last
 from nas.strategies.random import RandomSearch
 
 PART = """

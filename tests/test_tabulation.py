@@ -14,11 +14,11 @@ from nas.data.digits import Digits
 from nas.evaluators.table import TableEvaluator
 from nas.executors.inline import Inline
 from nas.executors.processes import Processes
-from nas.space import SearchSpace
+from nas.space.base import SearchSpace
 from nas.strategies.random import RandomSearch
+from nas.studies.tabulation import tabulate
 from nas.tables.table import Table
 from nas.tables.write import write_table
-from nas.tabulation import tabulate
 from nas.training.recipe import Recipe
 
 

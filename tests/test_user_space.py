@@ -6,8 +6,8 @@ import shlex
 import pytest
 
 from nas import UsageError
-from nas.commands.search import automatic_name
-from nas.settings import settings
+from nas.cli.commands.search import automatic_name
+from nas.config.settings import settings
 
 SPACE = """
 from types import MappingProxyType

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from nas.comparison import JOURNAL
-from nas.core import UsageError, UserError
-from nas.winner import winner
+from nas.errors import UsageError, UserError
+from nas.studies.comparison import JOURNAL
+from nas.studies.winner import winner
 
 HEAD = {
     "format": 1,

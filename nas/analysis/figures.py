@@ -20,7 +20,7 @@ from nas.analysis.results import Column
 from nas.analysis.statistics import Ranking
 from nas.drawing.style import plain_style
 from nas.files import replacing
-from nas.output import counted
+from nas.formatting import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,9 +15,9 @@ from nas.analysis.curves import by_evaluations, by_simulated_seconds
 from nas.analysis.figures import anytime, critical_difference, save
 from nas.analysis.results import Column, RunResult
 from nas.analysis.statistics import Comparison, Pair, Summary, by_strategy, compare, value
-from nas.core import UserError
+from nas.errors import UserError
 from nas.files import replacing
-from nas.output import counted
+from nas.formatting import counted
 
 METRICS = ("mean", "std", "median", "iqm", "ci_low", "ci_high", "regret")
 DIGITS = 10
@@ -91,7 +91,7 @@ def write_report(
 
 
 def terminal_table(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows for `nas.output.print_table`, text in column `strategy`: a strategy a row, mean ± std."""
+    """Columns and rows for `nas.cli.output.print_table`, text in column `strategy`: a strategy a row, mean ± std."""
     simulated = any(run.simulated_seconds is not None for runs in report.runs.values() for run in runs)
     columns = ["strategy", "seeds", "queries", *(["simulated s"] if simulated else []), "seconds"]
     columns += [comparison.column.name for comparison in report.comparisons]

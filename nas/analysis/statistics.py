@@ -17,8 +17,8 @@ import scipy
 
 from nas.analysis.bootstrap import Array, bootstrap_interval
 from nas.analysis.results import Column, RunResult
-from nas.core import UsageError
-from nas.output import counted
+from nas.errors import UsageError
+from nas.formatting import counted
 
 LEVEL = 0.05
 """Significance level of the tests."""

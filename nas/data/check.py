@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.core import Task, UserError
+from nas.core import Task
+from nas.errors import UserError
 
 if TYPE_CHECKING:
-    from nas.data.dataset import DataSet, Images
+    from nas.data.base import DataSet, Images
 
 MIN_IMAGES_PER_CLASS = 2
 """Of the training images: one to train on and one to validate on."""

@@ -17,9 +17,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from nas.core import Task, UsageError, UserError, shown
-from nas.data.dataset import DataSet, Images
+from nas.core import Task
+from nas.data.base import DataSet, Images
 from nas.data.download import Archive, download, reachable
+from nas.errors import UsageError, UserError
+from nas.validation import shown
 
 FOLDER = "cifar-10-batches-py"
 ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"

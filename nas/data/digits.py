@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from nas.core import Task
-from nas.data.dataset import DataSet, Images, stratified
+from nas.data.base import DataSet, Images, stratified
 
 TEST_SHARE = 0.2
 

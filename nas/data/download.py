@@ -19,7 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from nas.core import UserError
+from nas.errors import UserError
 
 CHUNK_BYTES = 1 << 18
 TIMEOUT_SECONDS = 30

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nas.core import Architecture
-from nas.supernet import Relaxable, TrainedSupernet
+from nas.supernets.base import Relaxable, TrainedSupernet
 
 if TYPE_CHECKING:
     from numpy.random import Generator
     from torch import Tensor
 
-    from nas.space import SearchSpace
+    from nas.space.base import SearchSpace
 
 
 @dataclass(frozen=True)

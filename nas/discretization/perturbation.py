@@ -28,15 +28,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from nas.core import Architecture, whole_number
-from nas.graph import NOTHING
-from nas.supernet import Relaxable, TrainedSupernet
+from nas.core import Architecture
+from nas.space.graph import NOTHING
+from nas.supernets.base import Relaxable, TrainedSupernet
+from nas.validation import whole_number
 
 if TYPE_CHECKING:
     from numpy.random import Generator
     from torch import Tensor
 
-    from nas.space import SearchSpace
+    from nas.space.base import SearchSpace
 
 
 @dataclass(frozen=True)

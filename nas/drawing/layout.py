@@ -15,7 +15,7 @@ from statistics import fmean
 
 import numpy as np
 
-from nas.graph import Graph
+from nas.space.graph import Graph
 
 SWEEPS = 24
 """Passes over the columns, after which nothing was seen to improve."""

@@ -19,7 +19,7 @@ from nas.drawing.layout import Layout, Part, arranged
 from nas.drawing.stages import Stage
 from nas.drawing.style import plain_style
 from nas.files import replacing
-from nas.graph import Graph
+from nas.space.graph import Graph
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

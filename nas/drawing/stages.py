@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from nas.core import Task, UserError
-from nas.errors import located
+from nas.core import Task
+from nas.errors import UserError, located
 
 
 @dataclass(frozen=True)

@@ -22,14 +22,14 @@ from typing import Any, Literal
 
 import torch
 
-from nas.core import Architecture, Context, Metrics, Proposal, Trial, UsageError, UserError, one_of, whole_number
+from nas.core import Architecture, Context, Metrics, Proposal, Trial
 from nas.data import generators
-from nas.data.dataset import DataSet, Split
-from nas.description import describe
-from nas.errors import located
+from nas.data.base import DataSet, Split
+from nas.errors import UsageError, UserError, located
 from nas.evaluators.table import TableEvaluator
 from nas.identity import DECISIONS
-from nas.space import SearchSpace, recorded_choices
+from nas.provenance import describe
+from nas.space.base import SearchSpace, recorded_choices
 from nas.supernets.paths import SAMPLERS
 from nas.supernets.recipe import check_recipe
 from nas.supernets.shared import TrainedBefore, TrainedOnProposals
@@ -38,6 +38,7 @@ from nas.tables.table import Table
 from nas.training.device import configured, resolve_device
 from nas.training.fit import EVALUATION_BATCH, TrainingFailed, memory_guard
 from nas.training.recipe import Recipe
+from nas.validation import one_of, whole_number
 
 FILE = "shared-weights.pt"
 """Name of the checkpoint."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from nas.core import Architecture, Context, Metrics, Proposal, UsageError
+from nas.core import Architecture, Context, Metrics, Proposal
 from nas.data.lock import check_unlocked
-from nas.space import SearchSpace
+from nas.errors import UsageError
+from nas.space.base import SearchSpace
 from nas.tables.table import Rows, Table
 
 SIMULATED_SECONDS = "simulated_seconds"

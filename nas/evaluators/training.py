@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from nas.core import Architecture, Context, Metrics, Proposal, TrialFailed, UserError
+from nas.core import Architecture, Context, Metrics, Proposal
 from nas.data import generators
-from nas.data.dataset import DataSet, Images, Split
-from nas.space import SearchSpace
+from nas.data.base import DataSet, Images, Split
+from nas.errors import TrialFailed, UserError
+from nas.space.base import SearchSpace
 from nas.training import count
 from nas.training.built import built_from
 from nas.training.check import check_network

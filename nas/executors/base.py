@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
-from nas import interrupt
+from nas.runtime import interrupt
 
 Task = TypeVar("Task")
 

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from nas.core import UsageError, UserError
-from nas.errors import located
+from nas.errors import UsageError, UserError, located
 from nas.executors.base import Function, Jobs
 
 

@@ -23,10 +23,10 @@ from multiprocessing.reduction import ForkingPickler
 from types import MappingProxyType
 from typing import Any, Literal
 
-from nas import streams
-from nas.core import UsageError, UserError, one_of, whole_number
-from nas.errors import located
+from nas.errors import UsageError, UserError, located
 from nas.executors.base import Died, Function, Jobs
+from nas.runtime import streams
+from nas.validation import one_of, whole_number
 
 _METHOD = multiprocessing.get_context("spawn")  # a fork would copy the locks of OpenMP and CUDA in whatever state
 ERRORS: dict[str, type[Exception]] = {"usage": UsageError, "user": UserError, "unexpected": RuntimeError}

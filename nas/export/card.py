@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from nas.environment import environment, processor
+from nas.core import uncounted
 from nas.export import folder as exported
 from nas.export.check import Checked
 from nas.export.model import Model
-from nas.metrics import uncounted
-from nas.output import amount, counted, milliseconds
+from nas.formatting import amount, counted, milliseconds
+from nas.provenance import environment, processor
 from nas.store.base import Retraining
 from nas.training import count
 

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nas.core import UserError
-from nas.errors import located
+from nas.errors import UserError, located
 from nas.export import replay, unsteady
 from nas.export.failure import runtime_failure
 from nas.export.model import Model, unwrapped

@@ -14,10 +14,11 @@ from typing import Any
 
 from torch import nn
 
-from nas.core import Task, UsageError
+from nas.config.settings import Settings, settings
+from nas.core import Task
 from nas.data.check import is_class_name
-from nas.settings import Settings, settings
-from nas.space import parse
+from nas.errors import UsageError
+from nas.space.base import parse
 
 NAME, VERSION = "model.json", 1
 LARGEST = 2**24

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nas.core import UsageError
+from nas.errors import UsageError
 from nas.files import filling
 
 VERSION = 1

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
-from nas.core import Architecture, Task, UsageError, UserError
-from nas.data.dataset import Images
+from nas.core import Architecture, Task
+from nas.data.base import Images
+from nas.errors import UsageError, UserError
 from nas.export.failure import misnamed, program_failure, quiet, scripted
 from nas.export.source import refused_line
-from nas.retraining import CHECKPOINT, read_result
-from nas.space import SearchSpace
+from nas.space.base import SearchSpace
 from nas.store.base import NoStore, Retraining, Store
+from nas.studies.retraining import CHECKPOINT, read_result
 from nas.training.augment import plain_batch
 from nas.training.built import built
 from nas.training.memory_format import contiguous

@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.core import UserError
-from nas.errors import located
+from nas.errors import UserError, located
 from nas.export.alignment import aligned
 from nas.export.failure import scripted
 from nas.export.forward import wrapped

@@ -22,7 +22,7 @@ from nas.export.failure import running_line
 from nas.export.graph import Frame, Node, TraceError, itemised, leaves, mapped
 from nas.export.leaves import Leaf, leaf
 from nas.export.spelling import spelled
-from nas.naming import names_heard
+from nas.space.naming import names_heard
 
 READS = frozenset({
     "__bool__", "__int__", "__float__", "__index__", "__complex__", "__contains__", "__array__", "item", "tolist",

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from nas.core import NOT_IN_TABLE, Metrics, Objective, Trial
-from nas.streams import is_terminal, say
+from nas.core import Metrics, Objective, Trial
+from nas.errors import NOT_IN_TABLE
+from nas.runtime.streams import is_terminal, say
 
 LINE_SECONDS = 10
 """Least time between two lines where stderr is not a terminal."""

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from nas.core import Metrics, Objective, Trial, UsageError, UserError
+from nas.core import Metrics, Objective, Trial
+from nas.errors import UsageError, UserError
 
 
 class TensorBoard:

@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from nas.core import Metrics, Trial, UsageError
+from nas.core import Metrics, Trial
+from nas.errors import UsageError
 from nas.identity import DECISIONS, changed_decisions, identifying
 
 FREE_KEYS = ("budget", "store", "dir", "run", "progress", "format", "data.root", "table.root", "executor", "workers",

@@ -11,10 +11,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nas.core import Objective, Trial, UsageError
-from nas.faults import fault, has_early_count
+from nas.core import Objective, Trial
+from nas.errors import UsageError
 from nas.identity import identifying
 from nas.store.base import Retraining, Run, Store
+from nas.store.faults import fault, has_early_count
 
 ACCURACIES = ("valid_accuracy", "train_accuracy", "test_accuracy")
 """Metrics of the evaluators here of which higher is better; of their others lower is."""
@@ -45,12 +46,12 @@ class Entry:
 
     @property
     def fault(self) -> str | None:
-        """What is known to be wrong with it; see `nas.faults`."""
+        """What is known to be wrong with it; see `nas.store.faults`."""
         return fault(self.trial, self.run.config)
 
     @property
     def has_early_count(self) -> bool:
-        """Whether its FLOPs may be too few; see `nas.faults`."""
+        """Whether its FLOPs may be too few; see `nas.store.faults`."""
         return has_early_count(self.trial, self.run.protocol, self.run.environment)
 
     def row(self) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from nas.core import Trial, UsageError
+from nas.core import Trial
+from nas.errors import UsageError
 from nas.store.base import Retraining, Run, RunRecord, check_same_run
 
 

@@ -21,7 +21,8 @@ import sqlalchemy as sa
 from filelock import FileLock, Timeout
 from sqlalchemy.schema import CreateTable
 
-from nas.core import Proposal, Trial, UsageError, UserError
+from nas.core import Proposal, Trial
+from nas.errors import UsageError, UserError
 from nas.store import schema
 from nas.store.base import NoStore, Retraining, Run, RunRecord, check_same_run
 

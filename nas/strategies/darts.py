@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nas.core import one_of
 from nas.strategies.relaxation import Relaxation
 from nas.strategies.weights import frozen
+from nas.validation import one_of
 
 STEP = 0.01
 """Length of the central difference's steps in the weights; its share of their gradient's norm is the paper's ε."""

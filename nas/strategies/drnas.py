@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Dirichlet
 
-from nas.core import number_in, whole_number
 from nas.strategies.relaxation import Relaxation
+from nas.validation import number_in, whole_number
 
 LEAST = 1e-3
 """Least concentration: below, samples underflow."""

@@ -22,8 +22,10 @@ from operator import itemgetter
 
 from numpy.random import Generator
 
-from nas.core import Architecture, Objective, Proposal, Trial, UsageError, whole_number
-from nas.space import SearchSpace
+from nas.core import Architecture, Objective, Proposal, Trial
+from nas.errors import UsageError
+from nas.space.base import SearchSpace
+from nas.validation import whole_number
 
 
 @dataclass

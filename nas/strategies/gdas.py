@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nas.core import number_in
 from nas.strategies.relaxation import Relaxation
+from nas.validation import number_in
 
 TINY = 1e-20
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from numpy.random import Generator
 
 from nas.core import Architecture, Objective, Proposal, Trial
-from nas.space import SearchSpace
+from nas.space.base import SearchSpace
 
 DRAWS = 1000
 """Random starts, all of them known, after which the few architectures left are listed."""

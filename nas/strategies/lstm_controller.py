@@ -25,9 +25,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.core import Architecture, Objective, Proposal, Trial, number_in, whole_number
-from nas.space import SearchSpace
+from nas.core import Architecture, Objective, Proposal, Trial
+from nas.space.base import SearchSpace
 from nas.strategies.rewards import Rewards
+from nas.validation import number_in, whole_number
 
 REJECTIONS = 100
 """Invalid draws in a row after which a uniform architecture is proposed instead."""

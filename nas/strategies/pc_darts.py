@@ -20,9 +20,9 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from nas.core import whole_number
 from nas.strategies.relaxation import Relaxation
-from nas.supernet import Relaxable
+from nas.supernets.base import Relaxable
+from nas.validation import whole_number
 
 
 @dataclass

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from numpy.random import Generator
 
 from nas.core import Objective, Proposal, Trial
-from nas.space import SearchSpace
+from nas.space.base import SearchSpace
 
 
 @dataclass

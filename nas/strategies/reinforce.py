@@ -19,9 +19,10 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from nas.core import Architecture, Objective, Proposal, Trial, number_in, one_of
-from nas.space import SearchSpace
+from nas.core import Architecture, Objective, Proposal, Trial
+from nas.space.base import SearchSpace
 from nas.strategies.rewards import Rewards
+from nas.validation import number_in, one_of
 
 REJECTIONS = 1000
 """Invalid draws in a row after which a uniform architecture is proposed instead."""

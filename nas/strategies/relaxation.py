@@ -16,10 +16,12 @@ import torch.nn.functional as F
 from numpy.random import Generator
 from torch import Tensor, nn
 
-from nas.core import Objective, Proposal, Trial, UsageError, number_in, whole_number
-from nas.space import SearchSpace
+from nas.core import Objective, Proposal, Trial
+from nas.errors import UsageError
+from nas.space.base import SearchSpace
 from nas.strategies.weights import frozen, gradients
-from nas.supernet import Discretization, Relaxable
+from nas.supernets.base import Discretization, Relaxable
+from nas.validation import number_in, whole_number
 
 
 @dataclass

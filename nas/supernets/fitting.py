@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nas.core import UsageError
-from nas.supernet import GradientStrategy
+from nas.errors import UsageError
+from nas.supernets.base import GradientStrategy
 from nas.supernets.health import FIRST_EPOCHS, LOOK_AHEAD
 from nas.training.recipe import Recipe
 

@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nas.checkpoint import UNFIT, load_checkpoint, misfit, save_checkpoint
-from nas.core import Architecture, Metrics, UsageError, UserError
+from nas.core import Architecture, Metrics
 from nas.data import generators
-from nas.data.dataset import DataSet
+from nas.data.base import DataSet
+from nas.errors import UsageError, UserError
 from nas.identity import DECISIONS
-from nas.space import SearchSpace, recorded_choices
-from nas.supernet import GradientStrategy, SupernetSearch
+from nas.space.base import SearchSpace, recorded_choices
+from nas.supernets.base import GradientStrategy, SupernetSearch
 from nas.supernets.fitting import check_fit, warmup
 from nas.supernets.graphs import Replayed, Step
 from nas.supernets.health import (
@@ -43,6 +43,7 @@ from nas.supernets.health import (
 from nas.supernets.recipe import SupernetRecipe, check_recipe
 from nas.supernets.steps import autocast, generator
 from nas.supernets.weights import Batch, Weights, relaxable
+from nas.training.checkpoint import UNFIT, load_checkpoint, misfit, save_checkpoint
 from nas.training.device import PeakMemory, configured, resolve_device
 from nas.training.fit import TrainingFailed, memory_guard
 from nas.training.recipe import Recipe

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from nas.core import Architecture
-from nas.space import SearchSpace
-from nas.supernet import GradientStrategy
+from nas.space.base import SearchSpace
+from nas.supernets.base import GradientStrategy
 from nas.training.fit import TrainingFailed
 
 SKIP = "skip_connect"

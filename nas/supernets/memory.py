@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.core import Task, UserError
+from nas.core import Task
+from nas.errors import UserError
 
 GIB = 2**30
 MARGIN = 1.3

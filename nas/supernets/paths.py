@@ -16,8 +16,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.random import Generator
 
-from nas.core import Architecture, UsageError
-from nas.space import SearchSpace
+from nas.core import Architecture
+from nas.errors import UsageError
+from nas.space.base import SearchSpace
 
 Sampler = Callable[[SearchSpace, Generator], list[Architecture]]
 

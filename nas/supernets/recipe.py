@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from nas.core import UsageError
+from nas.errors import UsageError
 from nas.training.recipe import Recipe
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from nas.checkpoint import UNFIT, load_checkpoint, misfit, save_checkpoint
-from nas.core import Architecture, Metrics, UsageError
-from nas.space import SearchSpace
+from nas.core import Architecture, Metrics
+from nas.errors import UsageError
+from nas.space.base import SearchSpace
 from nas.supernets.paths import Sampler
 from nas.supernets.weights import Batch, Weights, relaxable
+from nas.training.checkpoint import UNFIT, load_checkpoint, misfit, save_checkpoint
 
 SAVED_EVERY = 10.0
 """Seconds between checkpoints of weights that learn from proposals; what came after the last one is learnt again."""

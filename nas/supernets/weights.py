@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from nas.core import Task, UsageError
-from nas.data.dataset import Images, Split
-from nas.space import SearchSpace
-from nas.supernet import Relaxable
+from nas.core import Task
+from nas.data.base import Images, Split
+from nas.errors import UsageError
+from nas.space.base import SearchSpace
+from nas.supernets.base import Relaxable
 from nas.supernets.memory import check_fits, free_memory, need
 from nas.supernets.recipe import check_recipe
 from nas.supernets.steps import generator, measure, weight_optimizer, weight_step

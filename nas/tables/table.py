@@ -23,8 +23,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.core import NOT_IN_TABLE, Architecture, TrialFailed, UsageError, UserError, number_in, one_of
-from nas.space import SearchSpace, parse
+from nas.core import Architecture
+from nas.errors import NOT_IN_TABLE, TrialFailed, UsageError, UserError
+from nas.space.base import SearchSpace, parse
+from nas.validation import number_in, one_of
 
 COUNTABLE = 1_000_000
 """Size of a space up to which a table is checked to hold all of it."""

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nas.core import UserError
+from nas.core import uncounted
+from nas.errors import UserError
 from nas.files import replacing
-from nas.metrics import uncounted
 
 AVERAGED = {
     "valid_accuracy": 6,
@@ -33,7 +33,7 @@ def rows(trainings: Iterable[Mapping[str, Any]]) -> tuple[list[str], list[list[s
     """Head and rows of the table, sorted by the architecture's text.
 
     Args:
-        trainings: one each class and repeat, as `nas.tabulation` keeps them.
+        trainings: one each class and repeat, as `nas.studies.tabulation` keeps them.
     """
     classes: dict[str, list[Mapping[str, Any]]] = {}
     for training in sorted(trainings, key=lambda line: (line["arch"], line["repeat"])):
@@ -65,7 +65,7 @@ def write_table(found: Mapping[str, Any], out: Path, data: str, data_settings: M
     """Write the table and the YAML beside it; each is there whole or not at all.
 
     Args:
-        found: what `nas.tabulation.tabulate` returned.
+        found: what `nas.studies.tabulation.tabulate` returned.
         out: `.csv` or `.csv.gz`.
         data, data_settings: option of the data set and its settings, for what is done with a winner later.
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nas.core import Evaluator, StrategyFactory, Task
-from nas.data.dataset import DataSet
+from nas.core import Task
+from nas.data.base import DataSet
+from nas.evaluators.base import Evaluator
 from nas.executors.base import Executor
-from nas.space import SearchSpace
+from nas.space.base import SearchSpace
+from nas.strategies.base import StrategyFactory
 from nas.testing.data import data_promises
 from nas.testing.evaluators import evaluator_promises
 from nas.testing.executors import executor_promises

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nas.data.dataset import DataSet
+from nas.data.base import DataSet
 from nas.data.lock import TestSetLocked, locked_test_set
 from nas.testing.promises import Promise
 

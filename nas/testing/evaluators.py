@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nas.core import Comparable, Context, DescribesArchitecture, Evaluator, Metrics, Preparable, Proposal
+from nas.core import Context, Metrics, Proposal
 from nas.data.lock import locked_test_set
-from nas.space import SearchSpace
+from nas.evaluators.base import Comparable, DescribesArchitecture, Evaluator, Preparable
+from nas.space.base import SearchSpace
 from nas.testing.promises import Promise
 
 

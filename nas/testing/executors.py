@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from nas.core import UserError
+from nas.errors import UserError
 from nas.executors.base import Executor, each
 from nas.testing.promises import Promise
 

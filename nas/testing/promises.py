@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.core import UserError
-from nas.errors import located, outside_libraries, text_of
+from nas.errors import UserError, located, outside_libraries, text_of
 
 PACKAGE = Path(__file__).parents[1]
 

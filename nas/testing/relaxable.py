@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from nas.core import Objective, StrategyFactory, Task
-from nas.space import SearchSpace
-from nas.supernet import GradientStrategy, Relaxable
+from nas.core import Objective, Task
+from nas.space.base import SearchSpace
+from nas.strategies.base import StrategyFactory
+from nas.supernets.base import GradientStrategy, Relaxable
 from nas.testing.promises import Promise
 from nas.training.memory_format import to_channels_last
 

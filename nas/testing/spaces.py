@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from nas.core import Architecture, Task, UserError
-from nas.data.dataset import Images
-from nas.space import SearchSpace
+from nas.core import Architecture, Task
+from nas.data.base import Images
+from nas.errors import UserError
+from nas.space.base import SearchSpace
 from nas.testing.promises import Promise
 from nas.training.built import built, built_from
 from nas.training.check import check_network

@@ -8,9 +8,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from nas.core import Objective, Proposal, Strategy, StrategyFactory, Trial
-from nas.randomness import TrialRandom
-from nas.space import SearchSpace
+from nas.core import Objective, Proposal, Trial
+from nas.engine.randomness import TrialRandom
+from nas.space.base import SearchSpace
+from nas.strategies.base import Strategy, StrategyFactory
 from nas.testing.promises import Promise
 
 SEED = 3

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nas.data.dataset import Images
+from nas.data.base import Images
 
 
 @dataclass(frozen=True)

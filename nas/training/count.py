@@ -18,9 +18,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from nas.core import Task
-from nas.metrics import UNCOUNTED
-from nas.network import auxiliary_head
+from nas.core import UNCOUNTED, Task
+from nas.space.network import auxiliary_head
 from nas.training.held import Held
 from nas.training.lazy import materialize
 from nas.training.memory_format import mend

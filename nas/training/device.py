@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.utils.deterministic
 
-from nas.core import UsageError
+from nas.errors import UsageError
 from nas.training.precision import products
 from nas.training.recipe import Recipe
 

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.core import UsageError, UserError
 from nas.data import generators
-from nas.data.dataset import Images
-from nas.network import SupportsDropPath, auxiliary_head
+from nas.data.base import Images
+from nas.errors import UsageError, UserError
+from nas.space.network import SupportsDropPath, auxiliary_head
 from nas.training.augment import Augmenter, Draws, plain_batch
 from nas.training.average import Average
 from nas.training.lazy import materialize
@@ -296,7 +296,7 @@ def _check_parts(network: nn.Module, recipe: Recipe) -> None:
     if recipe.drop_path and not drops:
         raise UsageError(
             f"trainer.drop_path={recipe.drop_path:g}: the networks of this space drop no paths (they do not derive "
-            "from nas.network.SupportsDropPath); set trainer.drop_path=0"
+            "from nas.space.SupportsDropPath); set trainer.drop_path=0"
         )
     if drops and not isinstance(getattr(network, "drop_path", None), int | float):
         raise UsageError(
@@ -308,7 +308,7 @@ def _check_parts(network: nn.Module, recipe: Recipe) -> None:
         raise UsageError(
             f"trainer.auxiliary_weight={recipe.auxiliary_weight:g} with a network that has "
             f"{'an' if has else 'no'} auxiliary head; expected trainer.network.auxiliary=true with a weight above 0 "
-            "(spaces darts and nasnet, and networks that derive from nas.network.SupportsAuxiliaryHead), or neither"
+            "(spaces darts and nasnet, and networks that derive from nas.space.SupportsAuxiliaryHead), or neither"
         )
 
 

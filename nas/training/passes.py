@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.core import Task, UserError
-from nas.data.dataset import Images
-from nas.errors import located
-from nas.network import auxiliary_head
+from nas.core import Task
+from nas.data.base import Images
+from nas.errors import UserError, located
+from nas.space.network import auxiliary_head
 from nas.training import logits as returned
 from nas.training.augment import plain_batch
 from nas.training.findings import listed

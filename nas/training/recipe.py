@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
-from nas.core import UsageError, number_in, one_of, whole_number
+from nas.errors import UsageError
+from nas.validation import number_in, one_of, whole_number
 
 HUGE = 2**63 - 1
 LATER: Mapping[str, Any] = {

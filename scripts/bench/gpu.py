@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 
 from nas.core import Objective, Task
-from nas.data.dataset import Images
+from nas.data.base import Images
 from nas.data.digits import Digits
 from nas.strategies.darts import DARTS
 from nas.strategies.drnas import DrNAS

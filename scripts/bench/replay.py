@@ -4,7 +4,7 @@
 
 Needs the table below NAS_DATA (nasbench201/nb201_table.csv.gz), and PyPI for the peers' first installation, each into
 an environment of its own below `.bench/`. Ours and each peer are timed in turn, medians are compared. Ours is
-`nas.search.search` with the table evaluator and the in-memory store; each peer's driver says how it is driven.
+`nas.engine.loop.search` with the table evaluator and the in-memory store; each peer's driver says how it is driven.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from peers.environment import replay
 from rows import Row
 
 from nas import Budget, Objective, Trial, search
-from nas.core import StrategyFactory
+from nas.config.settings import settings
 from nas.evaluators.table import TableEvaluator
-from nas.settings import settings
+from nas.strategies.base import StrategyFactory
 from nas.strategies.evolution import RegularizedEvolution
 from nas.strategies.random import RandomSearch
 

@@ -6,7 +6,7 @@ import pytest
 
 from nas.analysis.report import p_text, terminal_table, write_report
 from nas.analysis.results import Column, RunResult, Step
-from nas.core import UsageError, UserError
+from nas.errors import UsageError, UserError
 
 COLUMNS = [Column("accuracy", optimum=95.0, label="Test accuracy (%)"), Column("loss", direction="minimize")]
 FIGURES = {f"{name}.{kind}" for name in ("anytime", "critical_difference") for kind in ("png", "svg")}

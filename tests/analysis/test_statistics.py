@@ -8,7 +8,7 @@ import scipy
 from nas.analysis.bootstrap import bootstrap_interval
 from nas.analysis.results import Column, RunResult, Step
 from nas.analysis.statistics import cliques, compare, compare_pairs, critical_difference, holm, rank, summarise
-from nas.core import UsageError
+from nas.errors import UsageError
 
 ACCURACY = Column("accuracy", optimum=95.0)
 ERROR = Column("error", optimum=5.0, direction="minimize")

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from nas import Budget, Task, UserError, search
-from nas.data.dataset import DataSet, Images
+from nas.data.base import DataSet, Images
 from nas.data.digits import Digits
 from nas.data.lock import TestSetLocked, locked_test_set
 from nas.evaluators.training import TrainingEvaluator
-from nas.retraining import Subject, retrain
 from nas.store.memory import MemoryStore
 from nas.strategies.random import RandomSearch
+from nas.studies.retraining import Subject, retrain
 from nas.testing import check_data
 from nas.training.recipe import Recipe
 
@@ -175,7 +175,7 @@ def test_test_images_that_do_not_fit_are_refused_in_a_sentence(case):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (None, "read_train returned NoneType; expected Images(pixels, labels, mean, std) of nas.data.dataset"),
+        (None, "read_train returned NoneType; expected Images(pixels, labels, mean, std) of nas.data.base"),
         ((BASE.pixels, LABELS), "read_train returned a tuple of 2; expected Images(pixels, labels, mean, std)"),
         (torch.utils.data.TensorDataset(LABELS), "read_train returned TensorDataset; expected Images(pixels"),
     ],

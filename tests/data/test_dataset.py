@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from nas import UsageError
-from nas.data.dataset import stratified
+from nas.data.base import stratified
 from nas.data.digits import Digits
 from nas.data.lock import TestSetLocked, locked_test_set
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from nas.core import Task, UserError
+from nas.core import Task
 from nas.drawing.layout import arranged
 from nas.drawing.picture import SIZE, _line_width, cell_figure, network_figure, save
 from nas.drawing.stages import Stage, stages
-from nas.graph import Edge, Graph
+from nas.errors import UserError
+from nas.space.graph import Edge, Graph
 from search_spaces.darts import DARTS
 from search_spaces.nasbench201 import NASBench201
 from search_spaces.nasnet import NASNet

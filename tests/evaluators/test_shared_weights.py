@@ -11,7 +11,6 @@ from relaxed import Planted, Signs
 from scipy.stats import kendalltau
 
 from nas import Budget, UsageError, UserError, search
-from nas.agreement import agreement
 from nas.core import Context, Objective, Proposal, Task
 from nas.data.digits import Digits
 from nas.evaluators.shared_weights import FILE, SharedWeights
@@ -23,6 +22,7 @@ from nas.strategies.darts import DARTS
 from nas.strategies.evolution import RegularizedEvolution
 from nas.strategies.random import RandomSearch
 from nas.strategies.reinforce import Reinforce
+from nas.studies.rank_correlation import agreement
 from nas.supernets import shared
 from nas.supernets.gradient import GradientSearch
 from nas.supernets.paths import fair, uniform
@@ -337,7 +337,7 @@ class Reporting(SharedWeights):
 
 @pytest.mark.parametrize("train", ["before", "on_proposal"])
 def test_the_rank_correlation_is_of_all_trials_or_of_a_stated_sample_of_the_whole_ranking(monkeypatch, train):
-    monkeypatch.setattr("nas.agreement.MOST", 5)
+    monkeypatch.setattr("nas.studies.rank_correlation.MOST", 5)
     made, store, scored = Reporting(Planted(), Signs(), RECIPE, train=train), MemoryStore(), []
     trials = run(made, 40, store=store)
     (entries,) = leaderboard(store, top=0)

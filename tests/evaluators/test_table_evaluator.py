@@ -9,18 +9,18 @@ from light import LightSpace, steep
 
 from nas import Budget, Objective, Proposal, UsageError, search
 from nas.analysis.curves import by_simulated_seconds
-from nas.comparison import Contender, Match, columns, compare
-from nas.core import NOT_IN_TABLE
+from nas.config.settings import settings
 from nas.data.lock import TestSetLocked, locked_test_set
-from nas.description import describe
+from nas.errors import NOT_IN_TABLE
 from nas.evaluators.table import TableEvaluator
 from nas.executors.inline import Inline
-from nas.settings import settings
+from nas.provenance import describe
 from nas.store.base import Run, check_same_run
 from nas.strategies.evolution import RegularizedEvolution
 from nas.strategies.local_search import LocalSearch
 from nas.strategies.random import RandomSearch
 from nas.strategies.reinforce import Reinforce
+from nas.studies.comparison import Contender, Match, columns, compare
 from nas.tables.table import Table
 from search_spaces.nasbench201 import NASBench201
 

@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from nas.core import Context, Proposal, TrialFailed
+from nas.core import Context, Proposal
 from nas.data.digits import Digits
+from nas.errors import TrialFailed
 from nas.evaluators.training import TrainingEvaluator
 from nas.training.recipe import Recipe
 from search_spaces.nasbench201 import NASBench201

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from light import make, make_parental, square
 
-from nas import UsageError, UserError, streams
+from nas import UsageError, UserError
 from nas.executors.base import Died, each
 from nas.executors.inline import Inline
 from nas.executors.processes import Processes, cores
+from nas.runtime import streams
 
 
 def refusing():

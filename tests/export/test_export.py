@@ -283,7 +283,7 @@ def test_mistakes_of_a_prediction_are_told_and_nothing_foreign_is_run(exported, 
 
 def test_images_are_prepared_as_in_training(tmp_path):
     from nas.export.folder import Folder
-    from nas.prediction import prepared
+    from nas.export.prediction import prepared
 
     images = written_images(tmp_path / "pngs")
     about = {

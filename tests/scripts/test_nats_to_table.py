@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from nas.settings import settings
+from nas.config.settings import settings
 from search_spaces.nasbench201 import NASBench201
 
 sys.path.insert(0, str(ROOT / "scripts"))

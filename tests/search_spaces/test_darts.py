@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from nas.core import Task, UsageError
+from nas.core import Task
+from nas.errors import UsageError
 from nas.training import count
 from search_spaces.darts import DARTS, EDGES, OPERATIONS, RELAXED, genotype
 from search_spaces.genotype import DARTS_V1, DARTS_V2, NASNET_A

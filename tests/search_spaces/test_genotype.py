@@ -1,6 +1,6 @@
 import pytest
 
-from nas.core import UsageError
+from nas.errors import UsageError
 from search_spaces.genotype import DARTS_V1, DARTS_V2, canonical_cell, loose_ends, parse
 
 PUBLISHED_V1 = (

@@ -5,7 +5,8 @@ from itertools import permutations
 import pytest
 import torch
 
-from nas.core import Task, UsageError
+from nas.core import Task
+from nas.errors import UsageError
 from nas.training import count
 from search_spaces.nasbench201 import EDGES, OPERATIONS, Cell, NASBench201, canonical_form, published_key
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from nas import Budget, UsageError, search
-from nas.commands.leaderboard import show
+from nas.cli.commands.leaderboard import show
 from nas.store.base import Retraining, Run
 from nas.store.leaderboard import find_trial, leaderboard, protocol_words
 from nas.store.memory import MemoryStore

@@ -8,7 +8,7 @@ from conftest import MAXIMIZE, ToySpace, margins, steep
 
 from nas import Budget, search
 from nas.core import Proposal, Trial
-from nas.randomness import TrialRandom
+from nas.engine.randomness import TrialRandom
 from nas.strategies.local_search import LocalSearch
 from nas.testing import check_strategy
 from search_spaces.nasbench201 import NASBench201

@@ -12,7 +12,7 @@ import pytest
 import scipy
 
 from nas import Budget, search
-from nas.settings import settings
+from nas.config.settings import settings
 
 SEEDS = 60
 

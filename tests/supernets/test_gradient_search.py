@@ -227,7 +227,7 @@ def test_a_cell_that_is_read_off_for_long_is_not_read_off_twice(tmp_path):
 def test_a_discretization_is_told_of_the_channels_that_pass_by(tmp_path):
     """DrNAS has no weights of edges, and its edges hand channels on all the same."""
     from nas.discretization.perturbation import Perturbation
-    from nas.faults import fault
+    from nas.store.faults import fault
     from nas.strategies.drnas import DrNAS
 
     seen = []

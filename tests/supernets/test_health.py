@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from conftest import rows
 from torch import nn
 
-from nas.core import Objective, Task, UsageError
+from nas.core import Objective, Task
+from nas.errors import UsageError
 from nas.strategies.darts import DARTS as Strategy
 from nas.strategies.drnas import DrNAS
 from nas.strategies.gdas import GDAS

@@ -4,7 +4,8 @@ import pytest
 from relaxed import Planted, Signs
 from torch import nn
 
-from nas.core import Objective, UserError
+from nas.core import Objective
+from nas.errors import UserError
 from nas.evaluators.shared_weights import SharedWeights
 from nas.strategies.darts import DARTS
 from nas.supernets.gradient import GradientSearch

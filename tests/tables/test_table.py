@@ -7,7 +7,7 @@ import pytest
 from light import LightSpace
 
 from nas import TrialFailed, UsageError, UserError
-from nas.core import NOT_IN_TABLE
+from nas.errors import NOT_IN_TABLE
 from nas.tables.table import Table
 from search_spaces.nasbench201 import NASBench201
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from test_fit import Kept, linear
 from torch import nn
 
-from nas.core import UsageError
 from nas.data.digits import Digits
+from nas.errors import UsageError
 from nas.supernets.recipe import SupernetRecipe
 from nas.training.average import Average
 from nas.training.fit import Best, evaluate, fit

@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from nas.core import Task, UsageError, UserError
-from nas.data.dataset import Images
+from nas.core import Task
+from nas.data.base import Images
 from nas.data.digits import Digits
-from nas.network import SupportsAuxiliaryHead, SupportsDropPath
+from nas.errors import UsageError, UserError
+from nas.space.network import SupportsAuxiliaryHead, SupportsDropPath
 from nas.training import count
 from nas.training.device import PeakMemory, configured, resolve_device
 from nas.training.fit import TrainingFailed, batches, evaluate, fit
@@ -300,7 +301,9 @@ def test_attributes_of_a_users_network_are_not_taken_for_ours():
     assert count.parameters(network) == 650
     fit(network, images, None, Recipe(epochs=1), seed=0, report=lambda _m: None)
     assert isinstance(network.drop_path, nn.Dropout)
-    with pytest.raises(UsageError, match=r"drop no paths \(they do not derive from nas.network.SupportsDropPath\)"):
+    with pytest.raises(
+        UsageError, match=r"drop no paths \(they do not derive from nas.space.SupportsDropPath\)"
+    ):
         fit(network, images, None, Recipe(epochs=1, drop_path=0.1), seed=0, report=lambda _m: None)
 
 

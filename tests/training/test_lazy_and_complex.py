@@ -9,15 +9,15 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-import nas.retraining
+import nas.studies.retraining
 from nas import Budget, SearchSpace, search
 from nas.core import Task
 from nas.data.digits import Digits
 from nas.evaluators.training import TrainingEvaluator
 from nas.export.model import loaded
-from nas.retraining import CHECKPOINT, Subject, retrain
 from nas.store.sqlite import SQLiteStore
 from nas.strategies.random import RandomSearch
+from nas.studies.retraining import CHECKPOINT, Subject, retrain
 from nas.training.average import Average
 from nas.training.built import built
 from nas.training.fit import evaluate, fit
@@ -139,7 +139,7 @@ def retrained(make, folder, report=lambda _metrics: None, recipe=RECIPE):
 
 @pytest.mark.parametrize("make", [Spectral, LazyNet])
 def test_a_retraining_is_its_checkpoint_and_survives_a_kill(make, tmp_path, monkeypatch):
-    monkeypatch.setattr(nas.retraining, "SAVING", 1e9)  # every epoch is kept
+    monkeypatch.setattr(nas.studies.retraining, "SAVING", 1e9)  # every epoch is kept
     recipe = Recipe(**{**vars(RECIPE), "ema": 0.5})
     whole = retrained(make, tmp_path / "whole", recipe=recipe)
 

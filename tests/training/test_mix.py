@@ -8,11 +8,11 @@ from safetensors.torch import load_file
 from test_fit import linear
 from torch import nn
 
-from nas.core import UsageError
 from nas.data.digits import Digits
-from nas.network import SupportsAuxiliaryHead
-from nas.retraining import Subject, retrain
+from nas.errors import UsageError
+from nas.space.network import SupportsAuxiliaryHead
 from nas.store.memory import MemoryStore
+from nas.studies.retraining import Subject, retrain
 from nas.supernets.recipe import SupernetRecipe
 from nas.training.fit import fit
 from nas.training.mix import Mix, Mixer

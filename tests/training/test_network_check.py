@@ -12,17 +12,18 @@ from relaxed import Planted, Signs
 from torch import nn
 
 from nas import Budget, SearchSpace, search
-from nas.core import Objective, Task, UserError
-from nas.data.dataset import Images
+from nas.core import Objective, Task
+from nas.data.base import Images
 from nas.data.digits import Digits
+from nas.errors import UserError
 from nas.evaluators.shared_weights import SharedWeights
 from nas.evaluators.training import TrainingEvaluator
 from nas.executors.inline import Inline
-from nas.network import SupportsAuxiliaryHead
+from nas.space.network import SupportsAuxiliaryHead
 from nas.strategies.darts import DARTS as Darts
 from nas.strategies.random import RandomSearch
+from nas.studies.tabulation import tabulate
 from nas.supernets.gradient import GradientSearch
-from nas.tabulation import tabulate
 from nas.training.check import BadNetwork, check_network
 from nas.training.findings import Teller
 from nas.training.fit import TrainingFailed, fit
@@ -108,7 +109,7 @@ def half(net, features, logits):
             "only the logits",
         ),
         (Net(lambda net, x, y: (y, None)), "a tuple of a tensor (4, 10), None in training mode; a tensor (4, 10) was"),
-        (Net(lambda net, x, y: (y, y)), "or derive from nas.network.SupportsAuxiliaryHead"),
+        (Net(lambda net, x, y: (y, y)), "or derive from nas.space.SupportsAuxiliaryHead"),
         (Net(lambda net, x, y: {"logits": y}), "returned a dict with 'logits' in training mode"),
         (Net(lambda net, x, y: None), "returned None in training mode"),
         (Net(classes=100), "a tensor (4, 100) in training mode; a tensor (4, 10) was expected: build must take"),

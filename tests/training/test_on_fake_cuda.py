@@ -10,9 +10,9 @@ from fake_cuda import fake_cuda
 
 from nas import UsageError
 from nas.core import Task
-from nas.data.dataset import Images
+from nas.data.base import Images
 from nas.data.digits import Digits
-from nas.tabulation import Trainer, Training
+from nas.studies.tabulation import Trainer, Training
 from nas.training.device import PeakMemory, configured, resolve_device
 from nas.training.fit import Best, fit
 from nas.training.recipe import Recipe

@@ -5,9 +5,9 @@ import torch
 from test_fit import linear
 from torch import nn
 
-from nas.core import UsageError
+from nas.config.settings import settings
 from nas.data.digits import Digits
-from nas.settings import settings
+from nas.errors import UsageError
 from nas.supernets.recipe import SupernetRecipe
 from nas.training.average import Average
 from nas.training.fit import fit

@@ -13,8 +13,9 @@ from test_rebuild import retrained
 from test_seeding import Space
 from torch import nn
 
-from nas.core import Objective, Task, UserError
+from nas.core import Objective, Task
 from nas.data.digits import Digits
+from nas.errors import UserError
 from nas.evaluators.shared_weights import SharedWeights
 from nas.strategies.darts import DARTS
 from nas.supernets.gradient import GradientSearch

@@ -14,9 +14,10 @@ from test_fit import Kept
 from torch import nn
 
 from nas import SearchSpace
-from nas.core import Context, Objective, Proposal, TrialFailed, UserError
+from nas.core import Context, Objective, Proposal
 from nas.data import generators
 from nas.data.digits import Digits
+from nas.errors import TrialFailed, UserError
 from nas.evaluators.shared_weights import SharedWeights
 from nas.evaluators.training import TrainingEvaluator
 from nas.strategies.darts import DARTS

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from nas.core import UserError
+from nas.errors import UserError
 from nas.export.failure import onnx_failure, quiet, wrong_in_onnx
 from nas.export.model import Model, unwrapped
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nas.core import UserError
-from nas.environment import environment
+from nas.errors import UserError
 from nas.export.formats.state import tensors
 from nas.export.model import Model, unwrapped
 from nas.export.source import source
 from nas.export.trace import owned
+from nas.provenance import environment
 
 FILES = ("network.py", "network.safetensors", "network.pt")
 NEEDS: Mapping[str, str] = {}

@@ -1,0 +1,205 @@
+"""The architecture that a command is about: a trial of a run, the winner of a comparison, a genotype file, a text, or a
+published name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nas.cli.output import run_folder
+from nas.config.settings import Settings, group_options, recorded_parts
+from nas.config.settings import settings as composed
+from nas.core import Architecture, Trial
+from nas.errors import UsageError
+from nas.export.genotype import read_genotype
+from nas.identity import DECISIONS
+from nas.space.base import SearchSpace, parse
+from nas.store.base import Run
+from nas.store.leaderboard import find_trial
+from nas.studies.winner import Winner, winner
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was asked for.
+
+    Args:
+        settings: of the command, with the parts that the run, the comparison or the genotype file names.
+        space: of the architecture.
+        run, trial: where it was found; None for one from elsewhere.
+        winner: of which comparison it is; None for one from elsewhere.
+        told: where it was found, as its genotype file says.
+        data: option and settings of the data set that the run or the comparison names, or None.
+    """
+
+    settings: Settings
+    space: SearchSpace
+    architecture: Architecture
+    run: Run | None = None
+    trial: Trial | None = None
+    winner: Winner | None = None
+    told: Mapping[str, Any] = field(default_factory=dict)
+    data: tuple[str, Mapping[str, Any]] | None = None
+
+    def found_on(self, name: str) -> str | None:
+        """Hash of the split that its search had of a data set.
+
+        Args:
+            name: Of the data set as it is set now.
+
+        Returns:
+            None where its search had none of this data set, or the user has since set other settings of it.
+        """
+        option, recorded = self.data or (None, {})
+        node = self.settings.node("data")
+        same = option == self.settings.choices.get("data") and all(node.get(key) == recorded[key] for key in recorded)
+        return self.protocol.get("split") if same and self.protocol.get("data") == name else None
+
+    @property
+    def protocol(self) -> Mapping[str, Any]:
+        """How it was evaluated in its search; empty for one from elsewhere."""
+        if self.winner is not None:
+            found: Mapping[str, Any] = self.winner.head["protocol"]
+            return found
+        return {} if self.run is None else self.run.protocol
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Where it was found, JSON-safe; empty for one from elsewhere."""
+        if self.winner is not None:
+            return self.winner.facts
+        return dict(self.told) if self.run is None or self.trial is None else facts_of(self.run, self.trial)
+
+    @property
+    def text(self) -> str:
+        return self.space.to_text(self.architecture)
+
+    @property
+    def space_name(self) -> str:
+        return str(self.settings.choices["space"])
+
+    @property
+    def space_settings(self) -> Mapping[str, Any]:
+        return self.settings.node("space")
+
+
+def facts_of(run: Run, trial: Trial) -> dict[str, Any]:
+    """Where a trial was found, JSON-safe."""
+    return {
+        "run": run.name,
+        "trial": trial.number,
+        "metrics": dict(trial.metrics),
+        "seed": trial.seed,
+        "protocol": dict(run.protocol),
+        "environment": dict(run.environment),
+    }
+
+
+def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
+    """Read `run=` with `trial=`, `comparison=` with `run=`, or `arch=`.
+
+    Args:
+        inherits: parts that the run, the comparison or the genotype file names where the user does not.
+
+    Raises:
+        UsageError: none or too many are given, or what they name is not there or not of the space.
+    """
+    name, arch, comparison = settings.get("run"), settings.get("arch"), settings.get("comparison")
+    if (name is None and comparison is None) == (arch is None):
+        values = {"run": name, "comparison": comparison, "arch": arch}
+        given = [f"{key}={value}" for key, value in values.items() if value is not None] or ["run=null", "arch=null"]
+        raise UsageError(f"{' and '.join(given)}; expected a run, a comparison or an architecture")
+    run = trial = won = None
+    told: Mapping[str, Any] = {}
+    recorded: Mapping[str, tuple[str, Mapping[str, Any]]] = {}
+    if comparison is not None:
+        if settings.get("trial") != "best":
+            raise UsageError(f"trial={settings.get('trial')}: a run of a comparison has its winner alone; leave it out")
+        won = winner(Path(comparison).expanduser(), name)
+        recorded = won.parts
+        parts = {part: found for part, found in recorded.items() if part in inherits}
+        settings = settings.inheriting(parts, won.head.get("config_dir"))
+        text = won.text
+    elif name is not None:
+        run, trial = find_trial(settings.make("store"), name, settings.get("trial"))
+        recorded = recorded_parts(run.config)
+        if "space" not in recorded:
+            raise UsageError(f"run {name!r} was made in Python and names no space of configs/; give arch= and space=")
+        parts = {part: recorded[part] for part in inherits if part in recorded}
+        settings = settings.inheriting(parts, run.config.get("config_dir"))
+        text = trial.text
+    else:
+        settings, text, told = named_architecture(settings, arch, inherits)
+    space = settings.make("space")
+    architecture = parse(space, text)
+    if run is not None and trial is not None:
+        _check_meaning(space, architecture, run, trial)
+    return Selection(settings, space, architecture, run, trial, won, told, recorded.get("data"))
+
+
+def _check_meaning(space: SearchSpace, architecture: Architecture, run: Run, trial: Trial) -> None:
+    """Raise `UsageError` where a trial's text, in a notation of the space's own, has another meaning than it had."""
+    choices = dict(run.config.get(DECISIONS, ()))  # none in version 0.1.0, or in the order of the trial's positions
+    then = {name: choices[name][place] for name, place in zip(choices, trial.proposal.architecture, strict=False)}
+    now = {name: str(option) for name, option in zip(space.choices, space.options(architecture), strict=True)}
+    for name, option in then.items():
+        if now.get(name, option) != option:
+            raise UsageError(
+                f"trial {trial.number} of run {run.name!r} is {trial.text!r}, which was {name}={option} when it was "
+                f"found and is {name}={now[name]} now; restore {type(space).__name__}.choices[{name!r}], or give arch="
+            )
+
+
+def folder_of(chosen: Selection, base: str) -> Path:
+    """A folder of its own below `base`."""
+    if chosen.run is not None and chosen.trial is not None:
+        return Path(f"{run_folder(base, chosen.run.name)}-trial-{chosen.trial.number}")
+    if chosen.winner is not None:
+        return run_folder(base, f"{chosen.winner.folder.absolute().name}-{chosen.winner.run.replace(' ', '-')}")
+    digits = hashlib.blake2b(f"{chosen.space_name} {chosen.text}".encode(), digest_size=4).hexdigest()
+    return Path(base).expanduser() / digits
+
+
+def named_architecture(
+    settings: Settings, arch: str, inherits: Sequence[str]
+) -> tuple[Settings, str, Mapping[str, Any]]:
+    """Settings, text and origin of `arch=`; the settings inherit what a genotype file or a published name implies."""
+    # A file is told from text by its being there; a name that ends like one is meant as one
+    if not (arch.endswith(".json") or (len(arch) < 256 and Path(arch).is_file())):
+        return _of_published_name(settings, arch), arch, {}
+    genotype = read_genotype(Path(arch).expanduser())
+    parts = {"space": (genotype.space, genotype.space_settings)}
+    if genotype.data and "data" in inherits:
+        parts["data"] = (genotype.data, genotype.data_settings)
+    return settings.inheriting(parts), genotype.arch, genotype.found
+
+
+def _of_published_name(settings: Settings, arch: str) -> Settings:
+    """With the space that publishes an architecture of this name, unless the user named one.
+
+    Raises:
+        UsageError: the user named another, or it is no architecture of the space and no such name.
+    """
+    name = arch.strip()
+    if not re.fullmatch(r"[\w.-]+", name):
+        return settings.inheriting({})
+    names: dict[str, str] = {}
+    for option in group_options(settings.config_dir)["space"]:
+        space = composed(settings.command, [f"space={option}"], settings.config_dir).make("space")
+        names |= dict.fromkeys(space.published, option)
+    if name in names:
+        found = settings.inheriting({"space": (names[name], {})})
+        if found.choices["space"] == names[name]:
+            return found
+        raise UsageError(f"arch={name} is a cell of space={names[name]}, not of space={found.choices['space']}")
+    try:
+        plain = settings.inheriting({})
+        parse(plain.make("space"), arch)
+    except UsageError as error:
+        raise UsageError(f"{error}; published names are {', '.join(names)}") from None
+    return plain

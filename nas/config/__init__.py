@@ -1,0 +1,1 @@
+"""Settings of a command: all that knows Hydra."""

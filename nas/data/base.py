@@ -1,0 +1,253 @@
+"""What a data set offers: training images split for search, and test images behind a lock."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nas.core import Task
+from nas.data import generators
+from nas.data.check import check_statements, checked, same_numbers
+from nas.data.lock import TestSetLocked, check_unlocked
+from nas.errors import UserError, located
+from nas.validation import number_in, whole_number
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images as they are kept in memory.
+
+    Args:
+        pixels: uint8, (N, C, H, W).
+        labels: int64, (N,), 0 to classes - 1.
+        mean, std: per channel, of pixel values scaled to 0-1; for normalisation. Those of test images are replaced by
+            those of the training images.
+        mirror: whether a mirrored image keeps its label (true of objects, not of digits).
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    mirror: bool = False
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: Tensor) -> Images:
+        """The images at these positions."""
+        return replace(self, pixels=self.pixels[index], labels=self.labels[index])
+
+    def first(self, count: int | None) -> Images:
+        """At most the first `count` images, all for None; those of a split hold the classes in equal shares."""
+        if count is None or count >= len(self):
+            return self
+        return replace(self, pixels=self.pixels[:count], labels=self.labels[:count])
+
+    def to(self, device: torch.device) -> Images:
+        return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training images parted for search.
+
+    Args:
+        train, valid: disjoint; any prefix of either holds the classes in nearly equal shares.
+        hash: 16 hexadecimal digits over the images, labels and their order in both parts.
+    """
+
+    train: Images
+    valid: Images
+    hash: str
+
+    def whole(self) -> Images:
+        """Both parts together, for retraining."""
+        return replace(
+            self.train,
+            pixels=torch.cat((self.train.pixels, self.valid.pixels)),
+            labels=torch.cat((self.train.labels, self.valid.labels)),
+        )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a split was: `settings` (fraction and seed) must always lead to the same `hash`, `mean` and `std`."""
+
+    settings: tuple[float, int]
+    hash: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class DataSet(ABC):
+    """Base of all data sets: reads two parts and leaves splitting, hashing and locking to this class.
+
+    Args:
+        valid_fraction: share of the training images held out for validation, above 0 and at most 0.95.
+        split_seed: which of the possible splits.
+    """
+
+    name: str
+    task: Task
+    class_names: Sequence[str] = ()
+    """What the labels stand for; empty: their numbers."""
+    restated: bool = False
+    """Whether `read_test` stated a mean and std of its own. Version 0.1.0 normalised by them, so that results on such
+    a data set are not comparable with those of later versions."""
+    _seen: _Seen | None = None
+    """The first split, which later ones must equal; it travels to worker processes with the data set."""
+
+    def __init__(self, valid_fraction: float, split_seed: int = 0) -> None:
+        number_in("data.valid_fraction", valid_fraction, 0.0, 0.95, above=True)
+        whole_number("data.split_seed", split_seed, least=0)
+        self.valid_fraction = valid_fraction
+        self.split_seed = split_seed
+
+    def __init_subclass__(cls) -> None:
+        """Put lock and check before every way of reading test images, also one inherited from elsewhere."""
+        super().__init_subclass__()
+        reading = cls.read_test
+        if hasattr(reading, "guarded") or getattr(reading, "__isabstractmethod__", False):
+            return
+
+        @functools.wraps(reading)
+        def guarded(self: DataSet) -> Images:
+            check_unlocked(f"the test images of {getattr(self, 'name', type(self).__name__)}")
+            images = self._read(lambda: reading(self))
+            if type(self).read_test is not guarded:  # called by the method that overrides it, which is checked itself
+                return images
+            return self._checked_test(images)
+
+        guarded.guarded = True  # type: ignore[attr-defined]
+        cls.read_test = guarded  # type: ignore[method-assign]
+
+    @abstractmethod
+    def read_train(self) -> Images:
+        """All training images.
+
+        Raises:
+            UserError: they are missing or damaged.
+        """
+
+    @abstractmethod
+    def read_test(self) -> Images:
+        """All test images, for retraining and reporting.
+
+        Raises:
+            TestSetLocked: a search is running.
+            UserError: they are missing or damaged.
+        """
+
+    def split(self) -> Split:
+        """Training and validation part, the same on every machine.
+
+        Raises:
+            UserError: the images do not fit what the data set states, or are others than at the last call.
+        """
+        split, drawn = self._split_once()
+        seen, before = self._of(split), self._seen
+        if before is None and drawn:  # random numbers were drawn while reading: will it be the same next time?
+            before = self._of(self._split_once()[0])
+        if before is not None and before.settings == seen.settings and before != seen:
+            raise UserError(
+                f"{self._origin('read_train')} returned other images than before; expected the same images in the same "
+                "order at every call: leave random crops and the like to trainer., seed what is drawn, sort file names"
+            )
+        self.__dict__["_seen"] = seen  # a frozen dataclass can be a data set too
+        return split
+
+    def _of(self, split: Split) -> _Seen:
+        return _Seen((self.valid_fraction, self.split_seed), split.hash, split.train.mean, split.train.std)
+
+    def _split_once(self) -> tuple[Split, bool]:
+        """The split of one reading, and whether a global random generator was used in it."""
+        check_statements(self)
+        before = _random_state()
+        images = self._checked(self._read(self.read_train), "read_train")
+        drawn = _random_state() != before
+        train, valid = stratified(images.labels.numpy(), 1.0 - self.valid_fraction, f"split {self.split_seed}")
+        digest = hashlib.blake2b(digest_size=8)
+        for part in (images.pixels.numpy(), images.labels.numpy(), train, valid):
+            digest.update(np.ascontiguousarray(part).data)
+        parts = images.take(torch.from_numpy(train)), images.take(torch.from_numpy(valid))
+        return Split(*parts, digest.hexdigest()), drawn
+
+    def _read(self, method: Callable[[], Images]) -> Images:
+        """What a reading method returns.
+
+        Raises:
+            UserError: it fails, however it does.
+        """
+        try:
+            return method()
+        except (UserError, TestSetLocked, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise UserError(f"data set {self.name} cannot be read: {located(error)}") from error
+
+    def _checked_test(self, images: Images) -> Images:
+        """Test images that fit, normalised like the images that a network was trained on."""
+        train = self._seen or self._of(self.split())
+        if isinstance(images, Images):  # whatever it states is of no use: a network knows the training part's only
+            self.__dict__["restated"] = not same_numbers((images.mean, train.mean), (images.std, train.std))
+            images = replace(images, mean=train.mean, std=train.std)
+        return self._checked(images, "read_test")
+
+    def _checked(self, images: object, method: str) -> Images:
+        origin = self._origin(method)
+        if not isinstance(images, Images):
+            told = f"a tuple of {len(images)}" if isinstance(images, tuple) else f"{type(images).__name__}"
+            raise UserError(f"{origin} returned {told}; expected Images(pixels, labels, mean, std) of nas.data.base")
+        return checked(images, self.task, origin, training=method == "read_train")
+
+    def _origin(self, method: str) -> str:
+        return f"{type(self).__module__}.{type(self).__qualname__}.{method}"
+
+
+def _random_state() -> tuple[object, ...]:
+    """State of the generators that a program may draw from without naming one."""
+    return torch.get_rng_state().numpy().tobytes(), generators.state()
+
+
+def stratified(labels: np.ndarray, share: float, salt: str) -> tuple[np.ndarray, np.ndarray]:
+    """Part positions in two with equal shares of every class.
+
+    The order comes from a hash of each position, not from a random generator, so it is the same under every version of
+    every library.
+
+    Args:
+        labels: (N,) class of each position.
+        share: fraction of each class that goes into the first part, 0-1; both parts get one of each class at least.
+        salt: which of the possible orders.
+
+    Returns:
+        Two disjoint int64 arrays of positions. Each interleaves the classes, so that every prefix is balanced.
+    """
+    ranks = np.array(
+        [
+            int.from_bytes(hashlib.blake2b(f"{salt} {i}".encode(), digest_size=7).digest(), "big")
+            for i in range(len(labels))
+        ]
+    )
+    parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    places: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        members = members[np.argsort(ranks[members], kind="stable")]
+        cut = min(max(round(share * len(members)), 1), len(members) - 1)
+        for side, chosen in enumerate((members[:cut], members[cut:])):
+            parts[side].append(chosen)
+            places[side].append((np.arange(len(chosen)) + 0.5) / max(len(chosen), 1))
+    first, second = (
+        np.concatenate(part)[np.argsort(np.concatenate(place), kind="stable")]
+        for part, place in zip(parts, places, strict=True)
+    )
+    return first, second

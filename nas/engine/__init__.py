@@ -1,0 +1,1 @@
+"""The search loop, and what it does with one trial."""

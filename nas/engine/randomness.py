@@ -1,0 +1,64 @@
+"""All randomness of a search: every trial has random numbers and a training seed of its own.
+
+Numbers come from a counter-based generator (Philox: Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC
+2011), keyed by the run's seed and set to the trial's number. So trial n draws the same numbers whether or not
+the trials before it were drawn in this process, and a resumed search proposes exactly what it would have proposed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator, Philox, SeedSequence
+
+from nas.validation import whole_number
+
+
+class TrialRandom:
+    """Random numbers of one run.
+
+    Args:
+        seed: of the run, a whole number from 0 to 2^63 - 1.
+    """
+
+    def __init__(self, seed: int) -> None:
+        whole_number("seed", seed, least=0)
+        self._key = SeedSequence(seed).generate_state(2, np.uint64)
+        self._counter = np.zeros(4, np.uint64)
+        self._bits = Philox(key=self._key)
+        self._generator = Generator(self._bits)
+        self._state: Any = {
+            "bit_generator": "Philox",
+            "state": {"counter": self._counter, "key": self._key},
+            "buffer": np.zeros(4, np.uint64),
+            "buffer_pos": 4,  # nothing buffered: the next draw starts at the counter
+            "has_uint32": 0,
+            "uinteger": 0,
+        }
+
+    def trial(self, number: int) -> Generator:
+        """The generator of a trial, at its start. It is one object, set anew each time: do not keep it."""
+        return self._at(number + 1)
+
+    def start(self) -> Generator:
+        """The generator for what a strategy draws once, before its first trial."""
+        return self._at(0)
+
+    def _at(self, place: int) -> Generator:
+        self._counter[3] = place
+        self._bits.state = self._state
+        return self._generator
+
+
+def training_seed(seed: int, canonical: str, repeat: int) -> int:
+    """Seed of a training, 0 to 2^32 - 1: equal architectures of a run train equally, repeats of one differ.
+
+    Args:
+        seed: of the run.
+        canonical: key of the function class.
+        repeat: how often this class was trained before in the run.
+    """
+    digest = hashlib.blake2b(f"{seed} {repeat} {canonical}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big")

@@ -1,0 +1,118 @@
+"""What an evaluator offers: to be callable, and abilities that the search asks for with `isinstance`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from nas.core import Architecture, Context, Metrics, Proposal, Trial
+
+
+class Evaluator(Protocol):
+    """Scores a proposal; a plain function will do."""
+
+    def __call__(self, proposal: Proposal, context: Context) -> Metrics:
+        """Final metrics of the proposal, the objective's among them.
+
+        Raises:
+            TrialFailed: this trial is lost, the search goes on.
+        """
+
+
+@runtime_checkable
+class Preparable(Protocol):
+    """An evaluator with work to do once before the first trial, such as loading data."""
+
+    def prepare(self, device: str) -> None: ...
+
+
+@runtime_checkable
+class Comparable(Protocol):
+    """An evaluator that says what makes two of its results comparable."""
+
+    def protocol(self) -> Mapping[str, Any]:
+        """JSON-safe: data split, recipe, network, fidelity. Results of unequal protocols are never ranked together."""
+
+
+@runtime_checkable
+class DescribesArchitecture(Protocol):
+    """An evaluator with metrics that belong to an architecture itself and not to its function class.
+
+    A duplicate reuses the accuracy of its class, but never its parameters: two members can differ in dead operations.
+    """
+
+    def architecture_metrics(self, architecture: Architecture) -> Metrics: ...
+
+
+@runtime_checkable
+class AnswersEveryQuery(Protocol):
+    """An evaluator that must be asked again about a duplicate: a benchmark whose every query costs, shared weights that
+    have changed since."""
+
+    answers_every_query: bool
+
+
+@runtime_checkable
+class DeclaresMinimized(Protocol):
+    """An evaluator that names those of its metrics that are better lower; the leaderboard sorts by it."""
+
+    minimized: Sequence[str]
+
+
+@runtime_checkable
+class Learns(Protocol):
+    """An evaluator that scores with weights which it trains itself: before the first trial, or trial by trial.
+
+    Attributes:
+        sequential: whether a score depends on the proposals before it, so that this process evaluates them in order.
+        metric_names: of its metrics, so that another objective is refused before the training.
+        at_hand: whether the weights are trained, or kept in a checkpoint.
+    """
+
+    sequential: bool
+    metric_names: Sequence[str]
+    at_hand: bool
+
+    def keep_in(self, folder: Path) -> None:
+        """Keep checkpoints in a folder from now on."""
+
+    def begin(self, device: str, trials: Sequence[Trial], report: Callable[[int, Sequence[Metrics]], None]) -> None:
+        """Train as far as is due before the next trial, or go on from a checkpoint; called before any evaluation.
+
+        Args:
+            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            trials: those of earlier sessions, by number.
+            report: called after each epoch with the number of epochs and the curve so far.
+
+        Raises:
+            UserError: the weights cannot be trained, or a checkpoint cannot be used.
+        """
+
+    def scores(self, architectures: Sequence[Architecture], device: str) -> list[float]:
+        """Scores with the weights as they are now, higher is better."""
+
+
+@runtime_checkable
+class Reports(Protocol):
+    """An evaluator that knows columns which no search may see, joined after the run."""
+
+    def reported(self, architecture: Architecture) -> Metrics:
+        """Column -> value of an architecture, in the units of its table.
+
+        Raises:
+            TestSetLocked: a search is running.
+        """
+
+    def optimum(self, column: str) -> float | None:
+        """The best value of a column over the whole space; None where unknown.
+
+        Raises:
+            TestSetLocked: a search is running.
+        """
+
+    def direction(self, column: str) -> Literal["maximize", "minimize"]:
+        """Which way a column is better."""
+
+    def label(self, column: str) -> str:
+        """The column in words, with its unit, for the axis of a figure."""

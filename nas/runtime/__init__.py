@@ -1,0 +1,1 @@
+"""The process: standard streams, Ctrl-C, the import path."""

@@ -1,0 +1,1 @@
+"""The search space: its decisions, and networks, graphs and names of theirs."""

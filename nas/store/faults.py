@@ -1,0 +1,77 @@
+"""Results of earlier versions that are known to be wrong.
+
+They stay in their stores and stay readable. Nothing builds on them: a search does not continue after them, and `best`
+is not one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nas.core import Trial
+from nas.errors import UsageError
+
+EARLY_COUNTS = ("0.1.0",)
+"""Versions that counted too few FLOPs for attention and recurrent layers."""
+
+
+def fault(trial: Trial, config: Mapping[str, Any]) -> str | None:
+    """What is wrong with a stored trial, for the middle of a sentence; None where nothing is known.
+
+    Args:
+        trial: One of any run.
+        config: Settings of its run.
+    """
+    info = trial.proposal.info
+    if "stopped_early_at" in info and "stopping_rule" not in info:
+        return (
+            "an earlier cellnas with strategy.early_stopping=true ended its search far too early, with the cell of "
+            f"epoch {info['stopped_early_at']}"
+        )
+    if "probs" in info and "removal_rule" not in info and _perturbs_partial_channels(config):
+        return (
+            "an earlier cellnas with discretization=perturbation and partial channels took out only a part of each "
+            "edge while it read the cell off"
+        )
+    return None
+
+
+def has_early_count(trial: Trial, protocol: Mapping[str, Any], environment: Mapping[str, Any]) -> bool:
+    """Whether the `flops` of a trial were counted by a version that missed work of attention and recurrent layers.
+
+    Whether its network has such layers is not stored; a run that is resumed is counted again (`nas.engine.recount`).
+
+    Args:
+        trial: One of any run.
+        protocol, environment: Of its run.
+    """
+    return (
+        "flops" in trial.metrics
+        and environment.get("cellnas") in EARLY_COUNTS
+        and "table" not in protocol  # those are of the benchmark's authors
+    )
+
+
+def _perturbs_partial_channels(config: Mapping[str, Any]) -> bool:
+    strategy = config.get("strategy") or {}
+    settings = strategy if isinstance(strategy, Mapping) else {}
+    partial = settings.get("partial_channels", 4 if "PCDARTS" in str(strategy) else 1)
+    return partial != 1 and "Perturbation" in f"{config.get('discretization')} {strategy}"
+
+
+def check_sound(run: str, trials: Iterable[Trial], config: Mapping[str, Any]) -> None:
+    """Raise `UsageError` where a stored trial is known to be wrong: what a run adds would stand beside it.
+
+    Args:
+        run: Name of the run, for the message.
+        trials: Its stored trials.
+        config: Its settings.
+    """
+    for trial in trials:
+        wrong = fault(trial, config)
+        if wrong is not None:
+            raise UsageError(
+                f"run {run!r} cannot be continued: trial {trial.number} is wrong, since {wrong}. Choose another run= "
+                "to search anew; nothing was changed."
+            )

@@ -1,0 +1,1 @@
+"""Long resumable work above one search."""

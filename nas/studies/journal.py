@@ -1,0 +1,150 @@
+"""A journal: what a long job has finished, one JSON line each, so that a job that is killed goes on where it was.
+
+The first line says what the job is; a journal of another job is refused. Every line is synchronised to the disk before
+the job goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from nas.errors import UsageError, UserError
+from nas.identity import DECISIONS, changed_decisions, identifying
+from nas.validation import shown
+
+
+@dataclass(frozen=True)
+class Journal:
+    """An opened journal; nobody else can write to it meanwhile.
+
+    Args:
+        path: of the file.
+        head: its first line.
+        lines: those that were there when it was opened, without the head.
+    """
+
+    path: Path
+    head: Mapping[str, Any]
+    lines: Sequence[dict[str, Any]]
+
+    def keep(self, line: Mapping[str, Any]) -> None:
+        """Append a line for good.
+
+        Raises:
+            UserError: it could not be written; the lines before it are not harmed.
+        """
+        _append(self.path, line)
+
+
+@contextmanager
+def journal(
+    path: Path, identity: Mapping[str, Any], remarks: Mapping[str, Any], needed: Sequence[str]
+) -> Iterator[Journal]:
+    """Begin a journal, or go on with the one that is there.
+
+    Args:
+        path: of the file.
+        identity: JSON-safe; what must be equal for the job to go on.
+        remarks: kept in the first line of a new journal and not compared.
+        needed: keys that every line has.
+
+    Raises:
+        UsageError: the journal is of another job, or another process is writing it.
+        UserError: it is damaged, or cannot be written.
+    """
+    lock = FileLock(path.with_name(f"{path.name}.lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(f"{path} is being written by another process; wait until it ends or choose out=") from None
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    try:
+        identity = json.loads(json.dumps(identity))
+        lines = _mended(path, needed)
+        if not lines:
+            _append(path, {**identity, **remarks})
+            lines = _mended(path, needed)
+        head, *rest = lines
+        differing = [
+            f"{key}={shown(there)}, now it is {shown(value)}"
+            for key, there, value in _differences(identifying(head), identifying({**head, **identity}))
+            if key != DECISIONS
+        ]
+        if not any(line.startswith("space") for line in differing):
+            differing += changed_decisions(head, identity)
+        if differing:
+            raise UsageError(
+                f"{path} was begun with {'; with '.join(differing)}. Choose another out= or restore the old value; "
+                "nothing was changed."
+            )
+        yield Journal(path, head, rest)
+    finally:
+        lock.release()
+
+
+def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Dotted keys whose values differ, with both."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in {**old, **new}:
+            yield from _differences(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
+    elif old != new:
+        yield key, old, new
+
+
+def read(path: Path, needed: Sequence[str], advice: str = "restore it") -> list[dict[str, Any]]:
+    """The whole lines of a journal, the head first; a last one that is being written is left out.
+
+    Args:
+        path: of the file; without one there are no lines.
+        needed: keys that every line but the head has.
+        advice: what to do about a damaged one.
+
+    Raises:
+        UserError: it is damaged.
+        OSError: it cannot be read.
+    """
+    raw = path.read_bytes() if path.exists() else b""
+    try:
+        lines = [json.loads(line) for line in raw[: raw.rfind(b"\n") + 1].splitlines()]
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); {advice}") from None
+    for number, line in enumerate(lines, start=1):
+        if not isinstance(line, dict) or (number > 1 and not set(needed) <= line.keys()):
+            raise UserError(f"{path} is damaged (line {number}); {advice}")
+    return lines
+
+
+def _mended(path: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
+    """The lines; one that was being written when the process died is taken off, and done again."""
+    try:
+        lines = read(path, needed, "restore it or choose another out=")
+        raw = path.read_bytes() if path.exists() else b""
+        if not raw.endswith(b"\n") and raw:
+            os.truncate(path, raw.rfind(b"\n") + 1)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    return lines
+
+
+def _append(path: Path, line: Mapping[str, Any]) -> None:
+    try:
+        with path.open("ab") as file:
+            file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path} cannot be written ({error.strerror or error}); free space or choose another out=")

@@ -1,0 +1,174 @@
+"""What a space with a supernet, a strategy that searches on it, and what reads an architecture off it must offer.
+
+Alpha lives in the strategy, and the supernet takes probabilities: softmax is DARTS, hard samples are GDAS, one-hot
+rows are single paths. What comes out is an architecture like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from nas.core import Architecture, Metrics, Task
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.random import Generator
+    from torch import Tensor, nn
+
+    from nas.space.base import SearchSpace
+
+
+@runtime_checkable
+class Relaxable(Protocol):
+    """A space that has a supernet: the network of all operations on all edges, weighted by probabilities.
+
+    Attributes:
+        alphas: set of probabilities -> (edges, operations), the shape of each; one set a kind of cell.
+        operations: set -> names of the operations, in the order of the columns.
+        targets: set -> the node that each edge (row) leads to.
+        search_network: published sizes of the supernet, which nulls of `supernet.network` stand for.
+    """
+
+    alphas: Mapping[str, tuple[int, int]]
+    operations: Mapping[str, Sequence[str]]
+    targets: Mapping[str, Sequence[int]]
+    search_network: Mapping[str, Any]
+
+    def supernet(self, task: Task, network: Mapping[str, Any] | None = None) -> nn.Module:
+        """A module with `forward(images, probs, every=False) -> logits`, which knows no alpha.
+
+        `probs` has a tensor of non-negative numbers for each set, and may have weights of its edges under `SET_edges`.
+        Operations of probability 0 are not run, unless `every` is set. Parameters have the names they have in
+        `build(architecture, task, network, operations="search")`, the network of one architecture alone.
+        """
+
+    def relax(self, architecture: Architecture) -> Mapping[str, Tensor]:
+        """The probabilities, 0 and 1, at which the supernet computes an architecture."""
+
+    def derive(self, probs: Mapping[str, Tensor]) -> Architecture:
+        """The architecture of given probabilities, and of weights of edges where there are any, by the paper's rule."""
+
+
+@runtime_checkable
+class GradientStrategy(Protocol):
+    """A strategy that learns probabilities of operations on a supernet, by gradients. One search is one trial.
+
+    Attributes:
+        epochs: length of one search.
+        supernet_options: what its supernet is made with, such as `partial_channels`.
+        sampling: whether most probabilities are 0, so that a look at them pays.
+        draws: whether a step draws random numbers, so that no two are the same computation.
+        early_stopping, eigenvalue: see `nas.strategies.relaxation`.
+        discretization: how the probabilities become an architecture; None: by the space's own rule.
+    """
+
+    epochs: int
+    supernet_options: Mapping[str, Any]
+    sampling: bool
+    draws: bool
+    early_stopping: bool
+    eigenvalue: bool
+    discretization: Discretization | None
+
+    def begin(self, rng: Generator, device: torch.device) -> None:
+        """Start a search: the only random initialisation of alpha."""
+
+    def start_epoch(self, epoch: int) -> None:
+        """Called before each epoch, counted from 1."""
+
+    def alphas(self) -> list[Tensor]:
+        """What is learnt."""
+
+    def probs(self, rng: torch.Generator) -> Mapping[str, Tensor]:
+        """Probabilities to compute the supernet with, as a function of alpha; drawn anew where the method draws."""
+
+    def expected(self) -> Mapping[str, Tensor]:
+        """Probabilities without randomness and without a gradient, weights of edges included: what the supernet is
+        validated at, and an architecture derived from."""
+
+    def alpha_step(
+        self,
+        supernet: nn.Module,
+        train: tuple[Tensor, Tensor],
+        valid: tuple[Tensor, Tensor],
+        weight_optimizer: torch.optim.Optimizer,
+        rng: torch.Generator,
+    ) -> Tensor | None:
+        """One step of alpha; weights and their optimizer are as before afterwards.
+
+        Args:
+            train, valid: images (B, C, H, W) and labels (B,) of either part.
+
+        Returns:
+            The validation loss (nats, without a gradient), or None where no step was due.
+        """
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class TrainedSupernet(Protocol):
+    """A supernet at the end of its search, for a discretization that looks at it."""
+
+    def score(self, probs: Mapping[str, Tensor]) -> float:
+        """Accuracy (fraction 0-1) on validation images at given probabilities."""
+
+    def tune(self, probs: Mapping[str, Tensor], epochs: int) -> None:
+        """Train its weights on at given probabilities; what was tuned before a kill is not tuned again."""
+
+    def decide(self, decision: Callable[[], Sequence[int]]) -> Sequence[int]:
+        """What a decision comes to. It is kept, so that after a kill it is not taken again."""
+
+
+class Discretization(Protocol):
+    """How probabilities become an architecture."""
+
+    def __call__(
+        self, space: SearchSpace, probs: Mapping[str, Tensor], trained: TrainedSupernet, rng: Generator
+    ) -> Architecture: ...
+
+
+@dataclass(frozen=True)
+class SupernetSearch:
+    """What a search on a supernet came to.
+
+    Args:
+        architecture: read off its probabilities.
+        curve: after each epoch `supernet_train_loss`, `supernet_valid_loss` (nats), `supernet_valid_accuracy`,
+            `skip_share` (fractions 0-1), `alpha_entropy` (nats), and `alpha_eigenvalue` where asked for.
+        seconds: wall time, earlier sessions included.
+        cost: `supernet_memory_mb`.
+        info: JSON-safe: the probabilities, and where an early stop or a collapse was seen, that.
+    """
+
+    architecture: Architecture
+    curve: tuple[Metrics, ...]
+    seconds: float
+    cost: Metrics = field(default_factory=dict)
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+class SearchesSupernets(Protocol):
+    """Runs the searches of a gradient strategy."""
+
+    def __call__(
+        self,
+        strategy: GradientStrategy,
+        number: int,
+        seed: int,
+        device: str,
+        report: Callable[[int, Sequence[Metrics]], None],
+    ) -> SupernetSearch:
+        """One search.
+
+        Args:
+            number: of the trial.
+            seed: of everything random in it.
+            report: called at the start and after each epoch with the number of epochs and the curve so far.
+
+        Raises:
+            UserError: the batch does not fit, numbers ran out, or a checkpoint cannot be used.
+        """

@@ -1,0 +1,94 @@
+"""What there is to say of an architecture without training it: its text, its decisions, its size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nas.core import UNCOUNTED, Architecture, Task, uncounted
+from nas.errors import UserError, located
+from nas.space.base import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from nas.space.base import SearchSpace
+
+DEFAULT_TASK = Task(channels=3, height=32, width=32, classes=10)
+"""Images and classes of CIFAR-10."""
+
+
+def describe(
+    space: SearchSpace,
+    architecture: Architecture | str,
+    task: Task = DEFAULT_TASK,
+    network: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """An architecture in words and numbers; its network is built and counted, not trained.
+
+    Args:
+        space: the space that it is of.
+        architecture: option indices, its text, or a published name.
+        task: shape of the images and number of classes.
+        network: sizes in place of the space's own, keys of `space.network_sizes`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`, where the network is built.
+
+    Returns:
+        JSON-safe: `text`, `decisions` (name -> option), `indices`, `canonical`, `params` (trainable values), `flops`
+        (multiply-accumulates of one image), `uncounted` (operator without a formula -> its calls, only where there
+        are any), `network` (its sizes) and `task`.
+
+    Raises:
+        UserError: it is not of the space, or its network cannot be built or fails on an image of the task.
+    """
+    from torch import nn
+
+    from nas.training import count
+    from nas.training.device import resolve_device
+    from nas.training.fit import TrainingFailed, memory_guard
+
+    found = parse(space, architecture) if isinstance(architecture, str) else tuple(architecture)
+    space.validate(found)
+    sizes = space.known_sizes(network or {})
+    text = space.to_text(found)
+    try:
+        with memory_guard():
+            built = _told(lambda: space.build(found, task, sizes or None), "cannot be built for", task)
+            if not isinstance(built, nn.Module):
+                raise UserError(f"build returned a {type(built).__name__}; expected a torch.nn.Module")
+            built = built.to(resolve_device(device))
+            counts = _told(lambda: count.architecture(built, task), "fails on", task)
+    except TrainingFailed as failure:
+        raise UserError(f"the network of {text} cannot be described: {failure.message}") from None
+    missing = {name: counts[f"{UNCOUNTED}{name}"] for name in uncounted(counts)}
+    return {
+        "text": text,
+        "decisions": dict(zip(space.choices, space.options(found), strict=True)),
+        "indices": list(found),
+        "canonical": space.canonical(found),
+        "params": counts["parameters"],
+        "flops": counts["flops"],
+        **({"uncounted": missing} if missing else {}),
+        "network": {size: sizes.get(size, getattr(space, size, None)) for size in space.network_sizes},
+        "task": f"{task.channels}x{task.height}x{task.width}, {task.classes} classes",
+    }
+
+
+def _told(made: Callable[[], Any], fails: str, task: Task) -> Any:
+    """What a call on a user's network returns.
+
+    Raises:
+        UserError: it fails; with the user's line, and the images that were assumed.
+    """
+    from nas.training.fit import is_out_of_memory
+
+    try:
+        return made()
+    except UserError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        size = f"{task.channels}x{task.height}x{task.width}"
+        assumed = ", which is assumed where data= is not set" if task == DEFAULT_TASK else ""
+        raise UserError(f"the network {fails} an image of {size}{assumed}: {located(error)}") from error
