@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from itertools import combinations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from nas.errors import UsageError
 from nas.space.base import SearchSpace
 from nas.space.graph import Graph
 from search_spaces.cells import SIZES, SMALL, Network, Operations, check_sizes
+from search_spaces.darts_topology import CELLS, EDGES, NODES, OPERATIONS, PAIRS, RELAXED
 from search_spaces.genotype import (
     DARTS_V1,
     DARTS_V2,
@@ -33,24 +33,6 @@ from search_spaces.genotype import (
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-OPERATIONS = (
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
-RELAXED = ("none", *OPERATIONS)
-"""Operations of the supernet's edges, in the published order."""
-NODES = 4
-CELLS = ("normal", "reduce")
-PAIRS = tuple(tuple(combinations(range(2 + node), 2)) for node in range(NODES))
-"""The possible pairs of sources of each node."""
-EDGES = tuple((source, 2 + node) for node in range(NODES) for source in range(2 + node))
-"""(source, target) of the supernet's edges, in the published order."""
 
 
 def _choices() -> dict[str, tuple[str, ...]]:

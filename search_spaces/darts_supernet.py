@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from nas.core import Task
 from search_spaces import depthwise
 from search_spaces.cells import STEM, edge_name, preprocess, reductions, stem
-from search_spaces.darts import EDGES, NODES, RELAXED
+from search_spaces.darts_topology import EDGES, NODES, RELAXED
 from search_spaces.mixed import (
     accumulate,
     accumulate_weighted,

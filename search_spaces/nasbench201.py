@@ -10,11 +10,11 @@ its incoming edges: 15,625 cells. The skeleton is a 3x3 stem, three stages of `c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
-from itertools import combinations, pairwise, permutations, product
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import combinations, pairwise
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,19 +24,13 @@ from nas.core import Architecture, Task
 from nas.errors import UsageError
 from nas.space.base import SearchSpace
 from nas.space.graph import Edge, Graph
-from nas.space.naming import named
 from nas.validation import whole_number
-from search_spaces.cells import Operations, edge_name
+from search_spaces.cells import Operations
 from search_spaces.genotype import looks_like
-from search_spaces.operations import AvgPool3x3, Norm, ReLUConvBN, batch_statistics
+from search_spaces.nasbench201_canonical import canonical_form
+from search_spaces.nasbench201_network import Network
+from search_spaces.nasbench201_topology import CELL, EDGES, NODES, OPERATIONS
 
-OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
-"""(source, target) in the order of the official string: by target, then by source."""
-NODES = 4
-CELL = "cell"
-"""Name of the one set of probabilities."""
-CONVOLUTIONS = {OPERATIONS.index("nor_conv_1x1"): 1, OPERATIONS.index("nor_conv_3x3"): 3}
 WAYS = tuple(
     tuple(EDGES.index(step) for step in pairwise((0, *between, NODES - 1)))
     for count in range(NODES - 1)
@@ -171,204 +165,3 @@ def _connected(architecture: Sequence[int]) -> bool:
 def _text(architecture: Architecture) -> str:
     edges = [f"{OPERATIONS[value]}~{source}" for value, (source, _) in zip(architecture, EDGES, strict=True)]
     return "+".join(f"|{'|'.join(edges[start:stop])}|" for start, stop in ((0, 1), (1, 3), (3, 6)))
-
-
-# --- which cells are equal ---------------------------------------------------------------------------------------
-
-Term: TypeAlias = tuple[Any, ...]
-"""An addend: ("x",) the cell's input, ("pool", sum) or ("conv", kernel, edge, sum). A sum is a sorted tuple of them."""
-
-
-@lru_cache(maxsize=5**6)
-def canonical_form(architecture: Architecture) -> tuple[str, tuple[int, ...]]:
-    """The cell as a formula in which only provable equalities are used.
-
-    Skip connections are contracted, sums flattened and unordered, `none` and a pooling of nothing removed. A
-    convolution of a dead input is kept: its normalisation still adds a learnable constant. A convolution that is used
-    twice is told from two convolutions of the same input, since those have weights of their own. That pooling is linear
-    is not used, so some equal cells keep keys of their own.
-
-    Returns:
-        The key, and the edges of its convolutions in the order of its numbering: two cells with equal keys compute the
-        same function when the convolutions at equal places carry the same weights.
-    """
-    sums: list[tuple[Term, ...]] = [(("x",),), (), (), ()]
-    plain: list[tuple[str, ...]] = [("x",), (), (), ()]  # the addends as text, convolutions without names
-    shapes: list[dict[int, str]] = [{}, {}, {}, {}]  # edge -> text of each convolution that a node depends on
-    for edge, (value, (source, target)) in enumerate(zip(architecture, EDGES, strict=True)):
-        inputs = sums[source]
-        if OPERATIONS[value] == "skip_connect":
-            sums[target] += inputs
-            plain[target] += plain[source]
-        elif value in CONVOLUTIONS:
-            shape = f"conv{CONVOLUTIONS[value]}#({'+'.join(sorted(plain[source])) or '0'})"
-            sums[target] += (("conv", CONVOLUTIONS[value], edge, inputs),)
-            plain[target] += (shape,)
-            shapes[target][edge] = shape
-        elif OPERATIONS[value] == "avg_pool_3x3" and inputs:
-            sums[target] += (("pool", inputs),)
-            plain[target] += (f"pool({'+'.join(sorted(plain[source]))})",)
-        else:
-            continue
-        shapes[target] |= shapes[source]
-    formula = sums[3]
-
-    # Which edge carries a convolution does not matter, only which places share one. Convolutions of unlike shape
-    # cannot be confused, so only those of equal shape are renamed among each other, and the least text is the key.
-    groups: dict[str, list[int]] = {}
-    for edge, shape in sorted(shapes[3].items(), key=lambda item: (item[1], item[0])):
-        groups.setdefault(shape, []).append(edge)
-    orders = product(*(permutations(edges) for edges in groups.values()))
-    candidates = (tuple(edge for group in order for edge in group) for order in orders)
-    return min(
-        (_write(formula, {edge: str(number) for number, edge in enumerate(edges)}), edges) for edges in candidates
-    )
-
-
-def _write(formula: tuple[Term, ...], names: Mapping[int, str]) -> str:
-    """The formula as text, its addends sorted."""
-    return "+".join(sorted(_write_term(term, names) for term in formula)) or "0"
-
-
-def _write_term(term: Term, names: Mapping[int, str]) -> str:
-    if term[0] == "x":
-        return "x"
-    if term[0] == "pool":
-        return f"pool({_write(term[1], names)})"
-    _, kernel, edge, inputs = term
-    return f"conv{kernel}#{names[edge]}({_write(inputs, names)})"
-
-
-def published_key(architecture: Architecture) -> str:
-    """The paper's own rule for unique topologies; 6,466 over the 15,625 cells.
-
-    An operation on a dead input is dead, dead addends are kept, skip connections are contracted, and convolutions have
-    no identity. It merges cells that compute different functions (a convolution used twice and two convolutions), and
-    keeps some equal ones apart (a contracted sum is not sorted anew, so the count depends on how the signs sort: dead,
-    composed, input). Nothing here relies on it.
-    """
-    nodes = ["x"]
-    for target in range(1, 4):
-        addends = []
-        for value, (source, end) in zip(architecture, EDGES, strict=True):
-            if end != target:
-                continue
-            if OPERATIONS[value] == "none" or nodes[source] == "#":
-                addends.append("#")
-            elif OPERATIONS[value] == "skip_connect":
-                addends.append(nodes[source])
-            else:
-                addends.append(f"({nodes[source]})@{OPERATIONS[value]}")
-        nodes.append("+".join(sorted(addends)))
-    return nodes[3]
-
-
-# --- the network -------------------------------------------------------------------------------------------------
-
-
-def operation(name: str, channels: int, norm: Norm) -> nn.Module | None:
-    """The module of an edge, (B, channels, H, W) to the same shape; None for `none`."""
-    if name == "nor_conv_1x1":
-        return ReLUConvBN(channels, channels, 1, norm=norm)
-    if name == "nor_conv_3x3":
-        return ReLUConvBN(channels, channels, 3, norm=norm)
-    if name == "avg_pool_3x3":
-        return AvgPool3x3()
-    return nn.Identity() if name == "skip_connect" else None
-
-
-class Cell(nn.Module):
-    """forward(x: (B, channels, H, W)) -> the same shape. Edges of `none` do not exist."""
-
-    def __init__(self, architecture: Architecture, channels: int, norm: Norm = nn.BatchNorm2d) -> None:
-        super().__init__()
-        self.edges = nn.ModuleDict()
-        self.steps: list[tuple[str, int, int]] = []
-        for value, (source, target) in zip(architecture, EDGES, strict=True):
-            module = operation(OPERATIONS[value], channels, norm)
-            if module is not None:
-                name = edge_name(source, target, OPERATIONS[value])
-                self.edges[name] = module
-                self.steps.append((name, source, target))
-
-    def forward(self, x: Tensor) -> Tensor:
-        nodes = [x]
-        for node in range(1, NODES):
-            total: Tensor | None = None
-            for name, source, target in self.steps:
-                if target == node:
-                    term = self.edges[name](nodes[source])
-                    total = term if total is None else total + term
-            # a node without inputs is zero
-            nodes.append(torch.zeros_like(x) if total is None else named(total, f"node_{node}"))
-        return nodes[-1]
-
-
-class ResidualReduction(nn.Module):
-    """Basic residual block of stride 2: (B, C, H, W) to (B, 2 C, H / 2, W / 2)."""
-
-    def __init__(self, channels: int, norm: Norm) -> None:
-        super().__init__()
-        self.first = ReLUConvBN(channels, 2 * channels, 3, stride=2, norm=norm)
-        self.second = ReLUConvBN(2 * channels, 2 * channels, 3, norm=norm)
-        self.shortcut = nn.Sequential(
-            # ceil_mode lets odd sizes through as the strided convolution does; at even sizes it changes nothing
-            nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False),
-            nn.Conv2d(channels, 2 * channels, 1, bias=False),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        residual: Tensor = self.second(self.first(x))
-        shortcut: Tensor = self.shortcut(x)
-        return shortcut + residual
-
-
-class Skeleton(nn.Module):
-    """What final networks and supernets have in common: all but the cells.
-
-    Args:
-        channels: of the first stage.
-        cells: in each of the three stages.
-        cell: makes a cell of so many channels.
-        operations: `final` as published, or `search` as a supernet computes them.
-    """
-
-    def __init__(
-        self, task: Task, channels: int, cells: int, cell: Callable[[int, Norm], nn.Module], operations: Operations
-    ) -> None:
-        super().__init__()
-        final = operations == "final"
-        norm = nn.BatchNorm2d if final else batch_statistics
-        self.stem = nn.Sequential(
-            nn.Conv2d(task.channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels, track_running_stats=final),
-        )
-        self.body = nn.ModuleList()
-        for stage in range(3):
-            width = channels * 2**stage
-            self.body.extend(cell(width, norm) for _ in range(cells))
-            if stage < 2:
-                self.body.append(ResidualReduction(width, norm))
-        self.norm = nn.BatchNorm2d(4 * channels, track_running_stats=final)
-        self.classifier = nn.Linear(4 * channels, task.classes)
-
-    def logits(self, x: Tensor) -> Tensor:
-        """From the output of the body."""
-        x = torch.relu(self.norm(x))
-        logits: Tensor = self.classifier(x.mean((2, 3)))  # unlike AdaptiveAvgPool2d deterministic on CUDA
-        return logits
-
-
-class Network(Skeleton):
-    """forward(images: (B, task.channels, H, W)) -> logits (B, task.classes)."""
-
-    def __init__(
-        self, architecture: Architecture, task: Task, channels: int, cells: int, operations: Operations = "final"
-    ) -> None:
-        super().__init__(task, channels, cells, partial(Cell, architecture), operations)
-
-    def forward(self, images: Tensor) -> Tensor:
-        x: Tensor = self.stem(images)
-        for block in self.body:
-            x = block(x)
-        return self.logits(x)

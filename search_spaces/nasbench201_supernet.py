@@ -29,7 +29,8 @@ from search_spaces.mixed import (
     weighted_edges,
     weighted_norm,
 )
-from search_spaces.nasbench201 import CELL, CONVOLUTIONS, EDGES, NODES, OPERATIONS, Skeleton, operation
+from search_spaces.nasbench201_network import Skeleton, operation
+from search_spaces.nasbench201_topology import CELL, CONVOLUTIONS, EDGES, NODES, OPERATIONS
 from search_spaces.operations import Norm
 
 ROWS = {edge: row for row, edge in enumerate(EDGES)}

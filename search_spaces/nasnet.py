@@ -23,7 +23,7 @@ from nas.errors import UsageError
 from nas.space.base import SearchSpace
 from nas.space.graph import Graph
 from search_spaces.cells import SIZES, SMALL, Network, check_sizes
-from search_spaces.darts import OPERATIONS as DARTS_OPERATIONS
+from search_spaces.darts_topology import OPERATIONS as DARTS_OPERATIONS
 from search_spaces.genotype import (
     AMOEBANET_A,
     NASNET_A,

@@ -36,7 +36,7 @@ def test_an_installed_wheel_searches_without_the_repository(tmp_path):
 
     place = tmp_path / "elsewhere"
     place.mkdir()
-    program = "import nas, sys; print(nas.__file__); from nas.cli import main; sys.exit(main(sys.argv[1:]))"
+    program = "import nas, sys; print(nas.__file__); from nas.cli.main import main; sys.exit(main(sys.argv[1:]))"
     words = ["search", "trainer.epochs=1", "trainer.train_images=100", "budget.trials=1", "run=w"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     found = subprocess.run(

@@ -1,1 +1,17 @@
 """How the probabilities of a supernet become an architecture, one way a file."""
+
+from typing import TYPE_CHECKING
+
+from nas.runtime.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from nas.discretization.argmax import Argmax as Argmax
+    from nas.discretization.perturbation import Perturbation as Perturbation
+
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "argmax": ("Argmax",),
+        "perturbation": ("Perturbation",),
+    },
+)

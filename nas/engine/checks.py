@@ -1,13 +1,16 @@
-"""What is looked at before a stored run goes on: whether its trials still mean what they meant."""
+"""Checks before a stored run is continued: whether its trials still mean what they meant."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nas.core import Proposal, Trial
+from nas.core import Architecture, Metrics, Proposal, Trial
+from nas.engine.evaluation import architecture_metrics
 from nas.errors import UsageError
+from nas.evaluators.base import DescribesArchitecture, Evaluator
 from nas.identity import DECISIONS
 
 if TYPE_CHECKING:
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 ASKED_AGAIN = 10
 """First trials of a run of version 0.1.0 that its strategy is asked for again, since such a run does not say which
 options its space had: an option that no trial has shows only in what is proposed."""
+MAX_RECOUNTED = 32
+"""Most architectures that are built when a run is resumed."""
 
 
 def warn_of_changes(record: RunRecord, now: Mapping[str, Any]) -> None:
@@ -102,3 +107,57 @@ def _changed_decision(space: SearchSpace, then: str, now: str | None) -> str:
         if option != new.get(name) and (now is not None or option not in map(str, space.choices.get(name, ())))
     ]
     return f"[{names[0]!r}]" if names else ""
+
+
+def check_counts(record: RunRecord, evaluator: Evaluator) -> None:
+    """Count stored architectures again where the evaluator can do so without training.
+
+    Raises:
+        UsageError: a stored number differs.
+    """
+    if isinstance(evaluator, DescribesArchitecture):
+        stored = [
+            (f"trial {trial.number}", trial.proposal.architecture, trial.metrics)
+            for trial in sorted(record.trials, key=lambda trial: trial.number)
+            if trial.completed
+        ]
+        recount = partial(architecture_metrics, evaluator)
+        check_flops(f"run {record.run.name!r}", stored, recount, "choose another run=")
+
+
+def check_flops(
+    what: str,
+    stored: Iterable[tuple[str, Architecture, Metrics]],
+    recount: Callable[[Architecture], Metrics],
+    remedy: str,
+) -> None:
+    """Count stored architectures again, as few as have every option of every decision that occurs among them.
+
+    Versions up to 0.1.0 missed most of the work of attention and recurrent layers.
+
+    Args:
+        what: Name of what holds the results, for the message.
+        stored: Name, architecture and metrics of each result; those without `flops` pass.
+        recount: Gives the `flops` of an architecture as they are counted now.
+        remedy: The setting to change.
+
+    Raises:
+        UsageError: a stored number differs.
+    """
+    seen: set[tuple[int, int]] = set()
+    recounted = 0
+    for name, architecture, metrics in stored:
+        options = set(enumerate(architecture))
+        if "flops" not in metrics or options <= seen:
+            continue
+        seen |= options
+        before = metrics["flops"]
+        now = recount(architecture).get("flops", before)
+        if now != before:
+            raise UsageError(
+                f"{what} was counted by an earlier version, which missed work of fused layers: {name} has "
+                f"flops={before:,.0f}, now counted as {now:,.0f}; {remedy}, nothing was changed"
+            )
+        recounted += 1
+        if recounted == MAX_RECOUNTED:
+            return

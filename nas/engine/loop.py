@@ -17,6 +17,7 @@ from nas.data.lock import locked_test_set
 from nas.engine.budget import Budget, plain_number
 from nas.engine.checks import (
     ASKED_AGAIN,
+    check_counts,
     check_look_alikes,
     check_stored_texts,
     warn_of_another_course,
@@ -24,7 +25,6 @@ from nas.engine.checks import (
 )
 from nas.engine.evaluation import Evaluation
 from nas.engine.randomness import TrialRandom, training_seed
-from nas.engine.recount import check_counts
 from nas.engine.trial import (
     Guarded,
     Plan,

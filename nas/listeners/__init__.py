@@ -1,1 +1,20 @@
-"""What watches a search without changing it."""
+"""What watches a search, one a file."""
+
+from typing import TYPE_CHECKING
+
+from nas.runtime.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from nas.listeners.base import Listener as Listener
+    from nas.listeners.base import WatchesEpochs as WatchesEpochs
+    from nas.listeners.progress import Progress as Progress
+    from nas.listeners.tensorboard import TensorBoard as TensorBoard
+
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "base": ("Listener", "WatchesEpochs"),
+        "progress": ("Progress",),
+        "tensorboard": ("TensorBoard",),
+    },
+)

@@ -1,1 +1,23 @@
-"""The search space: its decisions, and networks, graphs and names of theirs."""
+"""The search space: its decisions, and what its networks and graphs may state."""
+
+from typing import TYPE_CHECKING
+
+from nas.runtime.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from nas.space.base import SearchSpace as SearchSpace
+    from nas.space.graph import Edge as Edge
+    from nas.space.graph import Graph as Graph
+    from nas.space.naming import named as named
+    from nas.space.network import SupportsAuxiliaryHead as SupportsAuxiliaryHead
+    from nas.space.network import SupportsDropPath as SupportsDropPath
+
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "base": ("SearchSpace",),
+        "graph": ("Edge", "Graph"),
+        "naming": ("named",),
+        "network": ("SupportsAuxiliaryHead", "SupportsDropPath"),
+    },
+)

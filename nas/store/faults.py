@@ -40,7 +40,7 @@ def fault(trial: Trial, config: Mapping[str, Any]) -> str | None:
 def has_early_count(trial: Trial, protocol: Mapping[str, Any], environment: Mapping[str, Any]) -> bool:
     """Whether the `flops` of a trial were counted by a version that missed work of attention and recurrent layers.
 
-    Whether its network has such layers is not stored; a run that is resumed is counted again (`nas.engine.recount`).
+    Whether its network has such layers is not stored; a run that is resumed is counted again (`nas.engine.checks`).
 
     Args:
         trial: One of any run.

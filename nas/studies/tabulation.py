@@ -24,8 +24,8 @@ import torch
 from nas.core import Architecture, Metrics
 from nas.data import generators
 from nas.data.base import DataSet, Images
+from nas.engine.checks import check_flops
 from nas.engine.randomness import training_seed
-from nas.engine.recount import check_flops
 from nas.errors import UsageError, UserError
 from nas.executors.base import Died, Executor, each
 from nas.identity import DECISIONS

@@ -1,1 +1,21 @@
-"""Training of supernets: gradient searches, and weights that many architectures share."""
+"""Supernets: the training of their weights, along a gradient search or before a search on shared weights."""
+
+from typing import TYPE_CHECKING
+
+from nas.runtime.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from nas.supernets.base import Discretization as Discretization
+    from nas.supernets.base import GradientStrategy as GradientStrategy
+    from nas.supernets.base import SupernetSearch as SupernetSearch
+    from nas.supernets.gradient import GradientSearch as GradientSearch
+    from nas.supernets.recipe import SupernetRecipe as SupernetRecipe
+
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "base": ("Discretization", "GradientStrategy", "SupernetSearch"),
+        "gradient": ("GradientSearch",),
+        "recipe": ("SupernetRecipe",),
+    },
+)

@@ -1,1 +1,15 @@
-"""Benchmark tables: results of architectures that were trained before, to be looked up instead of trained anew."""
+"""Benchmark tables: reading and writing them."""
+
+from typing import TYPE_CHECKING
+
+from nas.runtime.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from nas.tables.table import Table as Table
+
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "table": ("Table",),
+    },
+)

@@ -1,1 +1,15 @@
-"""Plain training of one network; it knows nothing of search."""
+"""Plain training of one network; knows nothing of a search."""
+
+from typing import TYPE_CHECKING
+
+from nas.runtime.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from nas.training.recipe import Recipe as Recipe
+
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "recipe": ("Recipe",),
+    },
+)

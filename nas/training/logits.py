@@ -69,11 +69,7 @@ def described(output: Any) -> str:
 def _advice(output: Any, size: int, classes: int, *, head: bool) -> str:
     if not isinstance(output, Tensor):
         pair = isinstance(output, tuple) and [getattr(each, "shape", None) for each in output] == [(size, classes)] * 2
-        more = (
-            ", or derive from nas.space.SupportsAuxiliaryHead if the second are of an auxiliary head"
-            if pair
-            else ""
-        )
+        more = ", or derive from nas.space.SupportsAuxiliaryHead if the second are of an auxiliary head" if pair else ""
         return "return the logits and those of the auxiliary head" if head else f"return only the logits{more}"
     if head:
         return "return the logits and those of the auxiliary head"

@@ -157,7 +157,7 @@ DRAWN_ELSEWHERE = """
 import sys
 from pathlib import Path
 from nas.drawing.picture import cell_figure, save
-from nas.graph import Edge, Graph
+from nas.space.graph import Edge, Graph
 
 graph = Graph(["in", "out"], [Edge("in", "out", "$$"), Edge("in", "out", "a$b$c_{")], ["in"], ["out"])
 for path in save(cell_figure(graph), Path(sys.argv[1]), "cell"):

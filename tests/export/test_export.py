@@ -12,7 +12,7 @@ import torch
 from conftest import ARCH
 from PIL import Image
 from safetensors.torch import load_file
-from test_user_space import write as write_space
+from users_space import write as write_space
 
 from nas.data.cifar10 import Cifar10
 from nas.data.digits import Digits

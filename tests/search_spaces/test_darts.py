@@ -5,7 +5,8 @@ import torch
 from nas.core import Task
 from nas.errors import UsageError
 from nas.training import count
-from search_spaces.darts import DARTS, EDGES, OPERATIONS, RELAXED, genotype
+from search_spaces.darts import DARTS, genotype
+from search_spaces.darts_topology import EDGES, OPERATIONS, RELAXED
 from search_spaces.genotype import DARTS_V1, DARTS_V2, NASNET_A
 from search_spaces.nasnet import NASNet
 

@@ -8,7 +8,10 @@ import torch
 from nas.core import Task
 from nas.errors import UsageError
 from nas.training import count
-from search_spaces.nasbench201 import EDGES, OPERATIONS, Cell, NASBench201, canonical_form, published_key
+from search_spaces.nasbench201 import NASBench201
+from search_spaces.nasbench201_canonical import canonical_form, published_key
+from search_spaces.nasbench201_network import Cell
+from search_spaces.nasbench201_topology import EDGES, OPERATIONS
 
 CIFAR = Task(channels=3, height=32, width=32, classes=10)
 

@@ -7,9 +7,11 @@ import torch.nn.functional as F
 
 from nas.core import Objective, Task
 from nas.strategies.pc_darts import PCDARTS
-from search_spaces.darts import DARTS, EDGES, RELAXED
-from search_spaces.nasbench201 import EDGES as NB201_EDGES
-from search_spaces.nasbench201 import NASBench201, operation
+from search_spaces.darts import DARTS
+from search_spaces.darts_topology import EDGES, RELAXED
+from search_spaces.nasbench201 import NASBench201
+from search_spaces.nasbench201_network import operation
+from search_spaces.nasbench201_topology import EDGES as NB201_EDGES
 from search_spaces.operations import batch_statistics, cell_operation
 
 K, TASK = 4, Task(3, 16, 16, 10)

@@ -301,9 +301,7 @@ def test_attributes_of_a_users_network_are_not_taken_for_ours():
     assert count.parameters(network) == 650
     fit(network, images, None, Recipe(epochs=1), seed=0, report=lambda _m: None)
     assert isinstance(network.drop_path, nn.Dropout)
-    with pytest.raises(
-        UsageError, match=r"drop no paths \(they do not derive from nas.space.SupportsDropPath\)"
-    ):
+    with pytest.raises(UsageError, match=r"drop no paths \(they do not derive from nas.space.SupportsDropPath\)"):
         fit(network, images, None, Recipe(epochs=1, drop_path=0.1), seed=0, report=lambda _m: None)
 
 

@@ -4,39 +4,11 @@ import json
 import shlex
 
 import pytest
+from users_space import write
 
 from nas import UsageError
 from nas.cli.commands.search import automatic_name
 from nas.config.settings import settings
-
-SPACE = """
-from types import MappingProxyType
-
-from torch import nn
-
-from nas import SearchSpace
-
-
-class MySpace(SearchSpace):
-    choices = MappingProxyType({"width": ("8", "16"), "activation": ("relu", "tanh"), "depth": ("1", "2", "3")})
-
-    def __init__(self, dropout=0.0):
-        self.dropout = dropout
-
-    def build(self, architecture, task, network=None):
-        width, activation, depth = self.options(architecture)
-        layers, size = [nn.Flatten()], task.channels * task.height * task.width
-        for _ in range(int(depth)):
-            layers += [nn.Linear(size, int(width)), nn.ReLU() if activation == "relu" else nn.Tanh()]
-            size = int(width)
-        return nn.Sequential(*layers, nn.Dropout(self.dropout), nn.Linear(size, task.classes))
-"""
-
-
-def write(folder, target="my_space.MySpace"):
-    (folder / "my_space.py").write_text(SPACE)
-    (folder / "conf" / "space").mkdir(parents=True)
-    (folder / "conf" / "space" / "mine.yaml").write_text(f"# my space\n_target_: {target}\ndropout: 0.0\n")
 
 
 def test_it_is_searched_retrained_and_exported_like_our_own(shell, tmp_path):

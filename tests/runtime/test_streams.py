@@ -94,7 +94,7 @@ def test_a_search_needs_no_streams_and_a_full_one_does_not_end_it(folder):
 
 LIGHT = """
 import contextlib, os, sys
-from nas import streams
+from nas.runtime import streams
 streams.prepare()
 file = open("kept", "w")
 print("a message", file=sys.stderr)
