@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from nas.core import Task
-from nas.data.base import DataSet, Images
+from nas.data.base import DataSet
+from nas.data.images import Images
 from nas.space.base import SearchSpace
 
 EDGES, OPERATIONS = 2, ("zero", "keep", "flip", "blur")

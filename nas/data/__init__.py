@@ -6,16 +6,17 @@ from nas.runtime.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from nas.data.base import DataSet as DataSet
-    from nas.data.base import Images as Images
-    from nas.data.base import Split as Split
     from nas.data.cifar10 import Cifar10 as Cifar10
     from nas.data.digits import Digits as Digits
+    from nas.data.images import Images as Images
+    from nas.data.images import Split as Split
 
 __getattr__ = lazy_attributes(
     __name__,
     {
-        "base": ("DataSet", "Images", "Split"),
+        "base": ("DataSet",),
         "cifar10": ("Cifar10",),
         "digits": ("Digits",),
+        "images": ("Images", "Split"),
     },
 )

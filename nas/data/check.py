@@ -12,17 +12,15 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from nas.core import Task
+from nas.data.images import Images
 from nas.errors import UserError
-
-if TYPE_CHECKING:
-    from nas.data.base import DataSet, Images
 
 MIN_IMAGES_PER_CLASS = 2
 """Of the training images: one to train on and one to validate on."""
@@ -32,8 +30,11 @@ SAMPLED_IMAGES = 256
 """Images whose values are looked at; all of CIFAR-10 would take longer than everything else here."""
 
 
-def check_statements(data: DataSet) -> None:
+def check_statements(data: Any) -> None:
     """Check what a data set states without reading an image: name, task, class names, and that it was initialised.
+
+    Args:
+        data: A `nas.data.DataSet`, of which nothing else is known yet.
 
     Raises:
         UserError: one of them is missing or contradicts another.
@@ -46,7 +47,7 @@ def check_statements(data: DataSet) -> None:
     if not isinstance(name, str) or not name.strip():
         raise UserError(f"{owner}.name is {name!r}; expected the name of the data set, as text")
     if not isinstance(task, Task):
-        raise UserError(f"{owner}.task is {task!r}; expected Task(channels, height, width, classes) of nas.core")
+        raise UserError(f"{owner}.task is {task!r}; expected Task(channels, height, width, classes) of nas")
     for field, least in (("channels", 1), ("height", 1), ("width", 1), ("classes", 2)):
         value = getattr(task, field)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:

@@ -18,8 +18,9 @@ import torch
 import torch.nn.functional as F
 
 from nas.core import Task
-from nas.data.base import DataSet, Images
+from nas.data.base import DataSet
 from nas.data.download import Archive, download, reachable
+from nas.data.images import Images
 from nas.errors import UsageError, UserError
 from nas.validation import shown
 

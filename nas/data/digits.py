@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from nas.core import Task
-from nas.data.base import DataSet, Images, stratified
+from nas.data.base import DataSet
+from nas.data.images import Images, stratified
 
 TEST_SHARE = 0.2
 

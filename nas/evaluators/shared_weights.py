@@ -24,7 +24,8 @@ import torch
 
 from nas.core import Architecture, Context, Metrics, Proposal, Trial
 from nas.data import generators
-from nas.data.base import DataSet, Split
+from nas.data.base import DataSet
+from nas.data.images import Split
 from nas.errors import UsageError, UserError, located
 from nas.evaluators.table import TableEvaluator
 from nas.identity import DECISIONS

@@ -10,7 +10,8 @@ import torch
 
 from nas.core import Architecture, Context, Metrics, Proposal
 from nas.data import generators
-from nas.data.base import DataSet, Images, Split
+from nas.data.base import DataSet
+from nas.data.images import Images, Split
 from nas.errors import TrialFailed, UserError
 from nas.space.base import SearchSpace
 from nas.training import count

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
 from nas.core import Architecture, Task
-from nas.data.base import Images
+from nas.data.images import Images
 from nas.errors import UsageError, UserError
 from nas.export.failure import misnamed, program_failure, quiet, scripted
 from nas.export.source import refused_line

@@ -21,7 +21,8 @@ from torch import nn
 
 from nas.core import Architecture
 from nas.data import generators
-from nas.data.base import DataSet, Images, Split
+from nas.data.base import DataSet
+from nas.data.images import Images, Split
 from nas.errors import UsageError, UserError
 from nas.files import check_folder, filling
 from nas.space.base import SearchSpace

@@ -23,7 +23,8 @@ import torch
 
 from nas.core import Architecture, Metrics
 from nas.data import generators
-from nas.data.base import DataSet, Images
+from nas.data.base import DataSet
+from nas.data.images import Images
 from nas.engine.checks import check_flops
 from nas.engine.randomness import training_seed
 from nas.errors import UsageError, UserError

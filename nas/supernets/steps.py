@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.data.base import Images
+from nas.data.images import Images
 from nas.training.augment import plain_batch
 from nas.training.fit import EVALUATION_BATCH
 from nas.training.memory_format import contiguous

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from nas.core import Task
-from nas.data.base import Images, Split
+from nas.data.images import Images, Split
 from nas.errors import UsageError
 from nas.space.base import SearchSpace
 from nas.supernets.base import Relaxable

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from nas.core import Architecture, Task
-from nas.data.base import Images
+from nas.data.images import Images
 from nas.errors import UserError
 from nas.space.base import SearchSpace
 from nas.testing.promises import Promise

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nas.data.base import Images
+from nas.data.images import Images
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.core import Task
-from nas.data.base import Images
+from nas.data.images import Images
 from nas.errors import located
 from nas.training.augment import plain_batch
 from nas.training.findings import Findings, listed

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.data import generators
-from nas.data.base import Images
+from nas.data.images import Images
 from nas.errors import UsageError, UserError
 from nas.space.network import SupportsDropPath, auxiliary_head
 from nas.training.augment import Augmenter, Draws, plain_batch

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.core import Task
-from nas.data.base import Images
+from nas.data.images import Images
 from nas.errors import UserError, located
 from nas.space.network import auxiliary_head
 from nas.training import logits as returned

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.data.base import Images
+from nas.data.images import Images
 from nas.training.check import BadNetwork
 from nas.training.findings import listed
 from nas.training.fit import EVALUATION_BATCH, logits_of

@@ -30,8 +30,8 @@ import torch
 import torch.nn.functional as F
 
 from nas.core import Objective, Task
-from nas.data.base import Images
 from nas.data.digits import Digits
+from nas.data.images import Images
 from nas.strategies.darts import DARTS
 from nas.strategies.drnas import DrNAS
 from nas.strategies.gdas import GDAS

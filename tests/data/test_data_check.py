@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from nas import Budget, Task, UserError, search
-from nas.data.base import DataSet, Images
+from nas.data.base import DataSet
 from nas.data.digits import Digits
+from nas.data.images import Images
 from nas.data.lock import TestSetLocked, locked_test_set
 from nas.evaluators.training import TrainingEvaluator
 from nas.store.memory import MemoryStore
@@ -175,7 +176,7 @@ def test_test_images_that_do_not_fit_are_refused_in_a_sentence(case):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (None, "read_train returned NoneType; expected Images(pixels, labels, mean, std) of nas.data.base"),
+        (None, "read_train returned NoneType; expected Images(pixels, labels, mean, std) of nas.data"),
         ((BASE.pixels, LABELS), "read_train returned a tuple of 2; expected Images(pixels, labels, mean, std)"),
         (torch.utils.data.TensorDataset(LABELS), "read_train returned TensorDataset; expected Images(pixels"),
     ],

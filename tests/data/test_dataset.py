@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from nas import UsageError
-from nas.data.base import stratified
 from nas.data.digits import Digits
+from nas.data.images import stratified
 from nas.data.lock import TestSetLocked, locked_test_set
 
 

@@ -21,7 +21,8 @@ from relaxed import Planted, Signs
 
 from nas import Budget, UserError, search
 from nas.core import Objective, Task
-from nas.data.base import DataSet, Images
+from nas.data.base import DataSet
+from nas.data.images import Images
 from nas.discretization.perturbation import Perturbation
 from nas.evaluators.shared_weights import SharedWeights
 from nas.strategies.darts import DARTS as DARTSStrategy

@@ -1,6 +1,6 @@
 import torch
 
-from nas.data.base import Images
+from nas.data.images import Images
 from nas.training.augment import Augmenter, plain_batch
 
 

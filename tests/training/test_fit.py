@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from nas.core import Task
-from nas.data.base import Images
 from nas.data.digits import Digits
+from nas.data.images import Images
 from nas.errors import UsageError, UserError
 from nas.space.network import SupportsAuxiliaryHead, SupportsDropPath
 from nas.training import count

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nas.core import Task
-from nas.data.base import Images
+from nas.data.images import Images
 from nas.training import count, memory_format
 from nas.training.check import check_network
 from nas.training.fit import evaluate, fit

@@ -13,8 +13,8 @@ from torch import nn
 
 from nas import Budget, SearchSpace, search
 from nas.core import Objective, Task
-from nas.data.base import Images
 from nas.data.digits import Digits
+from nas.data.images import Images
 from nas.errors import UserError
 from nas.evaluators.shared_weights import SharedWeights
 from nas.evaluators.training import TrainingEvaluator

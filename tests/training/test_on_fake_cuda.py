@@ -10,8 +10,8 @@ from fake_cuda import fake_cuda
 
 from nas import UsageError
 from nas.core import Task
-from nas.data.base import Images
 from nas.data.digits import Digits
+from nas.data.images import Images
 from nas.studies.tabulation import Trainer, Training
 from nas.training.device import PeakMemory, configured, resolve_device
 from nas.training.fit import Best, fit
