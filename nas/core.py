@@ -103,7 +103,7 @@ class Trial:
     error_kind: str | None = None
     error: str | None = None
     curve: Sequence[Metrics] = ()
-    asked_after: int = 0
+    told_before: int = 0
 
     @property
     def completed(self) -> bool:

@@ -97,7 +97,7 @@ def jsonable(tree: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def look_alikes(part: object) -> list[str]:
+def indistinguishable_parts(part: object) -> list[str]:
     """What of a part its description does not tell from another of its kind: two such parts look alike.
 
     Returns:
@@ -130,7 +130,7 @@ def look_alikes(part: object) -> list[str]:
         if unkept:
             return [f"{kind.__qualname__}, which has no attribute {unkept[0]!r} for its argument"]
         inner = [getattr(part, name) for name in names]
-    return [found for value in inner for found in look_alikes(value)]
+    return [found for value in inner for found in indistinguishable_parts(value)]
 
 
 def _look_alike_functions(part: Any) -> list[str]:

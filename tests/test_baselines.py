@@ -12,7 +12,7 @@ from nas.analysis.statistics import compare
 from nas.config.settings import settings
 from nas.executors.base import each
 from nas.executors.inline import Inline
-from nas.studies.comparison import Contender, Match, columns
+from nas.studies.comparison import ComparisonSetup, StrategyEntry, columns
 
 PUBLISHED = {"random": 93.70, "regularized_evolution": 93.92, "reinforce": 93.85}
 """CIFAR-10 test accuracy, %, means of 500 runs (Dong & Yang, ICLR 2020, table 5)."""
@@ -25,10 +25,10 @@ def results():
     made = settings("search", ["evaluator=table", "table=nasbench201"])
     space = made.make("space")
     evaluator = made.make("evaluator", space=space)
-    match = Match(space, evaluator, Budget(simulated_seconds=12000), Objective())
+    match = ComparisonSetup(space, evaluator, Budget(simulated_seconds=12000), Objective())
     runs = []
     for name in PUBLISHED:
-        contender = Contender(name, settings("search", [f"strategy={name}"]).partial("strategy"), {})
+        contender = StrategyEntry(name, settings("search", [f"strategy={name}"]).partial("strategy"), {})
         tasks = deque((contender, n) for n in range(100))
         for (_, seed), found in (pair for batch in each(Inline(), match.ready, tasks) for pair in batch):
             steps = tuple(Step(**step) for step in found["steps"])

@@ -9,7 +9,7 @@ from conftest import ToySpace
 from nas.config.settings import group_options, settings
 from nas.core import Objective, Task
 from nas.errors import UsageError
-from nas.supernets.base import Relaxable
+from nas.supernets.base import SupernetSpace
 from nas.testing import (
     check_data,
     check_evaluator,
@@ -27,7 +27,7 @@ def made(group, option):
     return settings("search", [f"{group}={option}"])
 
 
-RELAXABLE = [option for option in OPTIONS["space"] if isinstance(made("space", option).make("space"), Relaxable)]
+RELAXABLE = [option for option in OPTIONS["space"] if isinstance(made("space", option).make("space"), SupernetSpace)]
 GRADIENT = [option for option in OPTIONS["strategy"] if made("strategy", option).choices["supernet"]]
 TINY = {"darts": {"channels": 4, "cells": 3}, "nasbench201": {"channels": 4, "cells": 1}}
 """Sizes of each relaxable space at which a test is quick."""

@@ -123,7 +123,7 @@ def test_a_killed_retraining_resumes_from_its_checkpoint(released, monkeypatch):
         if len(seen) == 34:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(retrain._Shown, "report", report)
+    monkeypatch.setattr(retrain.ProgressView, "report", report)
     partial = Path("runs/trained/retrained/trial-1-c22d6ecc.partial.pt")
     before = torch.load(partial, weights_only=True)["curve"]
     words = ["trainer=proxy", "trainer.epochs=400", "trainer.train_images=200", SMALL, "progress=false"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nas.core import Architecture
-from nas.supernets.base import Relaxable, TrainedSupernet
+from nas.supernets.base import SupernetSpace, TrainedSupernet
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -23,5 +23,5 @@ class Argmax:
     def __call__(
         self, space: SearchSpace, probs: Mapping[str, Tensor], trained: TrainedSupernet, rng: Generator
     ) -> Architecture:
-        assert isinstance(space, Relaxable)
+        assert isinstance(space, SupernetSpace)
         return space.derive(probs)

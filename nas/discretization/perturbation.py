@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 from nas.core import Architecture
 from nas.space.graph import NOTHING
-from nas.supernets.base import Relaxable, TrainedSupernet
+from nas.supernets.base import SupernetSpace, TrainedSupernet
 from nas.validation import whole_number
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Perturbation:
     def __call__(
         self, space: SearchSpace, probs: Mapping[str, Tensor], trained: TrainedSupernet, rng: Generator
     ) -> Architecture:
-        assert isinstance(space, Relaxable)
+        assert isinstance(space, SupernetSpace)
         relaxed = {name: rows.clone() for name, rows in probs.items()}
         places = [(name, row) for name, shape in space.alphas.items() for row in range(shape[0])]
         for place in rng.permutation(len(places)).tolist():
@@ -111,7 +111,7 @@ def _stop_bypass(probs: Mapping[str, Tensor], name: str, row: int) -> None:
 
 def _candidates(space: SearchSpace, name: str) -> list[int]:
     """Columns of the operations that an architecture can have; `none` only where a decision offers it."""
-    assert isinstance(space, Relaxable)
+    assert isinstance(space, SupernetSpace)
     offered = {option for options in space.choices.values() for option in options}
     return [column for column, operation in enumerate(space.operations[name]) if operation in offered]
 
@@ -124,7 +124,7 @@ def _without(probs: Mapping[str, Tensor], name: str, row: int, columns: Sequence
 
 def _crowded(space: SearchSpace, relaxed: Mapping[str, Tensor]) -> Iterator[tuple[str, list[int], int]]:
     """Nodes that more edges lead to than an architecture has: the edges, and how many it has."""
-    assert isinstance(space, Relaxable)
+    assert isinstance(space, SupernetSpace)
     final = space.relax(space.derive({name: relaxed[name] for name in space.alphas}))
     for name, targets in space.targets.items():
         for node in sorted(set(targets)):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nas.core import Architecture, Metrics, Proposal, Trial
 from nas.engine.evaluation import architecture_metrics
 from nas.errors import UsageError
-from nas.evaluators.base import DescribesArchitecture, Evaluator
+from nas.evaluators.base import Evaluator, SupportsArchitectureMetrics
 from nas.identity import DECISIONS
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def check_look_alikes(alike: Sequence[str], record: RunRecord, *, unnamed: bool)
     """Warn where the settings of a part cannot be told, so that another one of its kind would go on with the run.
 
     Args:
-        alike: `nas.provenance.look_alikes` of the parts of a search.
+        alike: `nas.provenance.indistinguishable_parts` of the parts of a search.
         record: Of a run that has trials.
         unnamed: Whether no name was asked for, so that nobody said that it is the same run.
 
@@ -115,7 +115,7 @@ def check_counts(record: RunRecord, evaluator: Evaluator) -> None:
     Raises:
         UsageError: a stored number differs.
     """
-    if isinstance(evaluator, DescribesArchitecture):
+    if isinstance(evaluator, SupportsArchitectureMetrics):
         stored = [
             (f"trial {trial.number}", trial.proposal.architecture, trial.metrics)
             for trial in sorted(record.trials, key=lambda trial: trial.number)

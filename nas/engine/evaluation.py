@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from nas.core import UNCOUNTED, Architecture, Context, Metrics, Objective, Proposal, Trial, uncounted
 from nas.data.lock import locked_test_set
 from nas.errors import TrialFailed, UsageError, UserError, located
-from nas.evaluators.base import DescribesArchitecture, Evaluator, Preparable
+from nas.evaluators.base import Evaluator, SupportsArchitectureMetrics, SupportsPrepare
 from nas.runtime import interrupt
 
 
@@ -55,7 +55,7 @@ class Evaluation:
     def prepared(self) -> Evaluation:
         """Itself, after the evaluator has done what it does once (loading data)."""
         with locked_test_set():
-            if isinstance(self.evaluator, Preparable):
+            if isinstance(self.evaluator, SupportsPrepare):
                 try:
                     self.evaluator.prepare(self.device)
                 except (Exception, KeyboardInterrupt):
@@ -180,7 +180,7 @@ def number(name: object, value: object) -> float:
         raise TrialFailed("bad_metrics", f"the evaluator's {name} is {_brief(value)}; expected a number") from None
 
 
-def architecture_metrics(evaluator: DescribesArchitecture, architecture: Architecture) -> dict[str, float]:
+def architecture_metrics(evaluator: SupportsArchitectureMetrics, architecture: Architecture) -> dict[str, float]:
     """What an evaluator says of an architecture itself, as `plain` metrics.
 
     Raises:
@@ -199,7 +199,7 @@ def redescribed(earlier: Trial, evaluator: Evaluator, architecture: Architecture
         UsageError: as `architecture_metrics`.
     """
     metrics = dict(earlier.metrics)
-    if architecture == earlier.proposal.architecture or not isinstance(evaluator, DescribesArchitecture):
+    if architecture == earlier.proposal.architecture or not isinstance(evaluator, SupportsArchitectureMetrics):
         return metrics
     shared = {name: value for name, value in metrics.items() if not name.startswith(UNCOUNTED)}
     return shared | architecture_metrics(evaluator, architecture)

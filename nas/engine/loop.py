@@ -27,7 +27,7 @@ from nas.engine.evaluation import Evaluation
 from nas.engine.randomness import TrialRandom, training_seed
 from nas.engine.trial import (
     Guarded,
-    Plan,
+    PendingTrial,
     check_learner,
     check_supernets,
     declared,
@@ -37,19 +37,19 @@ from nas.engine.trial import (
     with_search,
 )
 from nas.errors import NOT_IN_TABLE, UsageError, UserError
-from nas.evaluators.base import AnswersEveryQuery, Comparable, Evaluator, Learns
+from nas.evaluators.base import Evaluator, SupportsProtocol, SupportsRepeatedQueries, SupportsSharedWeights
 from nas.executors.base import Executor, Jobs
 from nas.executors.inline import Inline, check_endless
 from nas.identity import DECISIONS
 from nas.listeners.base import Listener
-from nas.provenance import describe, environment, jsonable, look_alikes
+from nas.provenance import describe, environment, indistinguishable_parts, jsonable
 from nas.runtime import interrupt
 from nas.space.base import SearchSpace, recorded_choices
 from nas.store.base import Run, RunRecord, Store, check_run_name
 from nas.store.faults import check_sound
 from nas.store.memory import MemoryStore
 from nas.strategies.base import Strategy, StrategyFactory
-from nas.supernets.base import GradientStrategy, SearchesSupernets, SupernetSearch
+from nas.supernets.base import GradientStrategy, SupernetSearch, SupernetSearcher
 from nas.validation import one_of
 
 EXHAUSTED = 1000
@@ -87,7 +87,7 @@ def search(
     duplicates: Literal["reuse", "retrain"] = "reuse",
     device: str = "auto",
     executor: Executor | None = None,
-    supernets: SearchesSupernets | None = None,
+    supernets: SupernetSearcher | None = None,
     store: Store | None = None,
     run: str | None = None,
     config: Mapping[str, Any] | None = None,
@@ -133,14 +133,15 @@ def search(
     executor = executor or Inline()
     if isinstance(executor, Inline):
         check_endless(budget.trial_seconds)
-    if isinstance(evaluator, Learns):
+    if isinstance(evaluator, SupportsSharedWeights):
         check_learner(evaluator, agent, executor, objective, costless=budget.simulated_alone)
     check_supernets(agent, supernets, executor)
     with locked_test_set(), ExitStack() as stack:
-        protocol = evaluator.protocol() if isinstance(evaluator, Comparable) else {}
-        if isinstance(evaluator, Learns) and evaluator.sequential:
+        protocol = evaluator.protocol() if isinstance(evaluator, SupportsProtocol) else {}
+        if isinstance(evaluator, SupportsSharedWeights) and evaluator.sequential:
             protocol = {**protocol, "learnt_in": run}  # from its proposals, which are no other run's
-        alike = look_alikes([space, strategy, evaluator, objective]) if config is None and store is not None else []
+        undescribed = config is None and store is not None
+        alike = indistinguishable_parts([space, strategy, evaluator, objective]) if undescribed else []
         if config is None:
             config = {"space": describe(space), "strategy": describe(strategy), "evaluator": describe(evaluator)}
         own = {"objective": describe(objective), "duplicates": duplicates, DECISIONS: decisions}
@@ -155,13 +156,14 @@ def search(
         warn_of_changes(record, spec.environment)
         check_counts(record, evaluator)
         check_sound(run, record.trials, record.run.config)
-        asks_again = isinstance(evaluator, AnswersEveryQuery) and evaluator.answers_every_query
+        asks_again = isinstance(evaluator, SupportsRepeatedQueries) and evaluator.answers_every_query
         reuse = duplicates == "reuse" and not asks_again
         listeners = [Guarded(listener) for listener in listeners]
         for listener in listeners:
             listener.start(run, sorted(record.trials, key=_number), budget.trials, objective)
             stack.callback(listener.close)
-        if isinstance(evaluator, Learns) and (budget.trials is None or len(record.trials) < budget.trials):
+        unfinished = budget.trials is None or len(record.trials) < budget.trials
+        if isinstance(evaluator, SupportsSharedWeights) and unfinished:
             evaluator.begin(device, sorted(record.trials, key=_number), to_watchers(listeners, None))
         session = _Session(
             space,
@@ -204,7 +206,7 @@ class _Session:
     workers: int
     record: RunRecord
     listeners: Sequence[Listener]
-    supernets: SearchesSupernets | None
+    supernets: SupernetSearcher | None
     device: str
     trials: list[Trial] = field(default_factory=list)  # told ones, in the order of telling
     asked: int = 0
@@ -218,9 +220,11 @@ class _Session:
     evaluated: dict[str, int] = field(default_factory=dict)
     known: dict[tuple[str, int | None], Trial] = field(default_factory=dict)
     untold: dict[int, Proposal] = field(default_factory=dict)  # asked ones, oldest first
-    planned: dict[int, Plan] = field(default_factory=dict)  # those in the hands of the executor, without a result yet
+    planned: dict[int, PendingTrial] = field(
+        default_factory=dict
+    )  # those in the hands of the executor, without a result yet
     running: dict[tuple[str, int | None], int] = field(default_factory=dict)  # class -> its evaluated trial, untold
-    waiting: dict[int, list[Plan]] = field(default_factory=dict)  # trial -> plans that wait for its result
+    waiting: dict[int, list[PendingTrial]] = field(default_factory=dict)  # trial -> plans that wait for its result
     finished: dict[int, Trial] = field(default_factory=dict)  # those with a result, by number
     stored: dict[int, Trial] = field(default_factory=dict)  # of an earlier session and not told yet, as they finished
     old: frozenset[int] = frozenset()  # numbers of all trials of earlier sessions
@@ -265,7 +269,7 @@ class _Session:
             number = self.asked
             if number in self.stored:
                 trial = self.stored[number]
-                if len(self.trials) < trial.asked_after:
+                if len(self.trials) < trial.told_before:
                     break  # the strategy had made this proposal wait for more results
                 if number < ASKED_AGAIN and DECISIONS not in self.record.run.config:
                     self._ask_again(trial)
@@ -321,7 +325,7 @@ class _Session:
         # a search on a supernet goes on from its checkpoint, also after a session that ended without a trial
         return max(self.earlier + time.monotonic() - self.begun, self.seconds / self.workers)
 
-    def _evaluate(self, plan: Plan, jobs: Jobs) -> None:
+    def _evaluate(self, plan: PendingTrial, jobs: Jobs) -> None:
         """Have a trial evaluated, unless an equal one was, or is being so at the moment."""
         key = plan.canonical, plan.proposal.fidelity
         first = self.running.get(key) if self.waits else None  # also one that has finished and is not told yet
@@ -382,13 +386,13 @@ class _Session:
         costless = trial.completed and "simulated_seconds" not in trial.metrics
         return costless or (self.simulated == 0.0 and len(self.trials) >= EXHAUSTED)
 
-    def _plan(self, number: int, proposal: Proposal) -> Plan:
+    def _plan(self, number: int, proposal: Proposal) -> PendingTrial:
         if {*map(type, proposal.architecture)} != {int}:  # NumPy's whole numbers are no JSON
             proposal = replace(proposal, architecture=tuple(map(int, proposal.architecture)))
         architecture = proposal.architecture
         self.space.validate(architecture)
         canonical = self.space.canonical(architecture)
-        return Plan(number, proposal, self.space.to_text(architecture), canonical, 0, len(self.trials))
+        return PendingTrial(number, proposal, self.space.to_text(architecture), canonical, 0, len(self.trials))
 
 
 def _number(trial: Trial) -> int:

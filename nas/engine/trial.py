@@ -14,18 +14,18 @@ from typing import NamedTuple
 from nas.core import Metrics, Objective, Proposal, Trial
 from nas.engine.evaluation import Outcome, redescribed
 from nas.errors import UsageError, UserError, located
-from nas.evaluators.base import DeclaresMinimized, Evaluator, Learns
+from nas.evaluators.base import Evaluator, SupportsMinimized, SupportsSharedWeights
 from nas.executors.base import Died, Executor
 from nas.executors.inline import Inline
-from nas.listeners.base import Listener, WatchesEpochs
+from nas.listeners.base import Listener, SupportsEpochs
 from nas.runtime import interrupt
 from nas.strategies.base import Strategy
-from nas.supernets.base import GradientStrategy, SearchesSupernets, SupernetSearch
+from nas.supernets.base import GradientStrategy, SupernetSearch, SupernetSearcher
 
 EMPTY: Mapping[str, float] = MappingProxyType({})
 
 
-class Plan(NamedTuple):
+class PendingTrial(NamedTuple):
     """A trial before its evaluation; the fields are those of `Trial`."""
 
     number: int
@@ -33,7 +33,7 @@ class Plan(NamedTuple):
     text: str
     canonical: str
     seed: int
-    asked_after: int
+    told_before: int
 
     def with_outcome(self, outcome: Outcome | Died) -> Trial:
         """The trial, failed where the outcome is an error or its worker died."""
@@ -49,11 +49,11 @@ class Plan(NamedTuple):
             outcome.error_kind,
             outcome.error,
             outcome.curve,
-            self.asked_after,
+            self.told_before,
         )
 
 
-def reused(plan: Plan, earlier: Trial, evaluator: Evaluator) -> Trial:
+def reused(plan: PendingTrial, earlier: Trial, evaluator: Evaluator) -> Trial:
     """The trial of a plan whose class was evaluated before: it has that result at no cost."""
     return replace(
         earlier,
@@ -64,13 +64,13 @@ def reused(plan: Plan, earlier: Trial, evaluator: Evaluator) -> Trial:
         seconds=0.0,
         cost={},
         reused_from=earlier.number,
-        asked_after=plan.asked_after,
+        told_before=plan.told_before,
     )
 
 
 def declared(evaluator: Evaluator, objective: Objective) -> dict[str, list[str]]:
     """What an evaluator says of its metrics, to be kept with its run; warns where the objective says the contrary."""
-    if not isinstance(evaluator, DeclaresMinimized):
+    if not isinstance(evaluator, SupportsMinimized):
         return {}
     minimized = list(evaluator.minimized)
     if objective.metric in minimized and objective.direction == "maximize":
@@ -112,7 +112,7 @@ def with_search(trial: Trial, search: SupernetSearch) -> Trial:
 
 
 def check_learner(
-    evaluator: Learns, agent: Strategy, executor: Executor, objective: Objective, *, costless: bool
+    evaluator: SupportsSharedWeights, agent: Strategy, executor: Executor, objective: Objective, *, costless: bool
 ) -> None:
     """Raise `UsageError`, before the training, where a search cannot be scored by weights that an evaluator trains.
 
@@ -148,7 +148,7 @@ def to_watchers(listeners: Sequence[Listener], number: int | None) -> Callable[[
     Args:
         number: of the trial that it belongs to; None: it is the evaluator's.
     """
-    watching = [listener for listener in listeners if isinstance(listener, WatchesEpochs)]
+    watching = [listener for listener in listeners if isinstance(listener, SupportsEpochs)]
 
     def report(epochs: int, curve: Sequence[Metrics]) -> None:
         interrupt.check()
@@ -182,7 +182,7 @@ class Guarded:
         self._call(lambda: self.listener.told(trial))
 
     def epoch(self, number: int | None, epochs: int, curve: Sequence[Metrics]) -> None:
-        if isinstance(self.listener, WatchesEpochs):
+        if isinstance(self.listener, SupportsEpochs):
             watching = self.listener
             self._call(lambda: watching.epoch(number, epochs, curve))
 
@@ -208,7 +208,7 @@ class Guarded:
         )
 
 
-def check_supernets(agent: Strategy, supernets: SearchesSupernets | None, executor: Executor) -> None:
+def check_supernets(agent: Strategy, supernets: SupernetSearcher | None, executor: Executor) -> None:
     """Raise `UsageError` where a strategy that learns on a supernet cannot do so."""
     name = type(agent).__name__
     if not isinstance(agent, GradientStrategy):

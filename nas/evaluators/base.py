@@ -21,14 +21,14 @@ class Evaluator(Protocol):
 
 
 @runtime_checkable
-class Preparable(Protocol):
+class SupportsPrepare(Protocol):
     """An evaluator with work to do once before the first trial, such as loading data."""
 
     def prepare(self, device: str) -> None: ...
 
 
 @runtime_checkable
-class Comparable(Protocol):
+class SupportsProtocol(Protocol):
     """An evaluator that says what makes two of its results comparable."""
 
     def protocol(self) -> Mapping[str, Any]:
@@ -36,7 +36,7 @@ class Comparable(Protocol):
 
 
 @runtime_checkable
-class DescribesArchitecture(Protocol):
+class SupportsArchitectureMetrics(Protocol):
     """An evaluator with metrics that belong to an architecture itself and not to its function class.
 
     A duplicate reuses the accuracy of its class, but never its parameters: two members can differ in dead operations.
@@ -46,7 +46,7 @@ class DescribesArchitecture(Protocol):
 
 
 @runtime_checkable
-class AnswersEveryQuery(Protocol):
+class SupportsRepeatedQueries(Protocol):
     """An evaluator that must be asked again about a duplicate: a benchmark whose every query costs, shared weights that
     have changed since."""
 
@@ -54,14 +54,14 @@ class AnswersEveryQuery(Protocol):
 
 
 @runtime_checkable
-class DeclaresMinimized(Protocol):
+class SupportsMinimized(Protocol):
     """An evaluator that names those of its metrics that are better lower; the leaderboard sorts by it."""
 
     minimized: Sequence[str]
 
 
 @runtime_checkable
-class Learns(Protocol):
+class SupportsSharedWeights(Protocol):
     """An evaluator that scores with weights which it trains itself: before the first trial, or trial by trial.
 
     Attributes:
@@ -94,7 +94,7 @@ class Learns(Protocol):
 
 
 @runtime_checkable
-class Reports(Protocol):
+class SupportsReporting(Protocol):
     """An evaluator that knows columns which no search may see, joined after the run."""
 
     def reported(self, architecture: Architecture) -> Metrics:

@@ -14,7 +14,7 @@ import torch
 
 from nas.core import uncounted
 from nas.export import folder as exported
-from nas.export.check import Checked
+from nas.export.check import CheckResult
 from nas.export.model import Model
 from nas.formatting import amount, counted, milliseconds
 from nas.provenance import environment, processor
@@ -26,8 +26,8 @@ CARD = "MODEL_CARD.md"
 
 def about(
     model: Model,
-    original: Checked,
-    forms: Mapping[str, Checked],
+    original: CheckResult,
+    forms: Mapping[str, CheckResult],
     repeats: Sequence[Retraining],
 ) -> dict[str, Any]:
     """What `model.json` holds.
@@ -81,7 +81,7 @@ def _trained(retraining: Retraining, repeats: Sequence[Retraining]) -> dict[str,
     }
 
 
-def _form(checked: Checked) -> dict[str, Any]:
+def _form(checked: CheckResult) -> dict[str, Any]:
     return {
         "files": list(checked.files),
         "max_difference": checked.difference,

@@ -23,7 +23,7 @@ from nas.export.model import Model, unwrapped
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckResult:
     """How a form compares with the network that it was made from.
 
     Args:
@@ -41,7 +41,7 @@ class Checked:
     latency: Mapping[str, float]
 
 
-def original(model: Model) -> tuple[Tensor, Checked]:
+def original(model: Model) -> tuple[Tensor, CheckResult]:
     """Logits of the network itself, and how it does; without latencies, which a process of this age would bias.
 
     Raises:
@@ -68,7 +68,7 @@ def original(model: Model) -> tuple[Tensor, Checked]:
         raise UserError(
             f"{name} cannot be exported: {_why_unsteady(unwrapped(model.network), images, logits, difference)}"
         )
-    return logits, Checked((), 0.0, tolerance, _accuracy(logits, model), {})
+    return logits, CheckResult((), 0.0, tolerance, _accuracy(logits, model), {})
 
 
 def _why_unsteady(network: nn.Module, images: Tensor, logits: Tensor, difference: float) -> str:
@@ -87,7 +87,7 @@ def _why_unsteady(network: nn.Module, images: Tensor, logits: Tensor, difference
     return f"in evaluation the logits of an image change by {difference:.1e} with the images beside it ({line})"
 
 
-def check(model: Model, form: str, written: ModuleType, folder: Path, expected: Tensor) -> Checked:
+def check(model: Model, form: str, written: ModuleType, folder: Path, expected: Tensor) -> CheckResult:
     """Run a form and compare it.
 
     Args:
@@ -134,7 +134,7 @@ def check(model: Model, form: str, written: ModuleType, folder: Path, expected: 
             logits = torch.load(work / "logits.pt", weights_only=True)
         timed = json.loads((work / "latency.json").read_text())
     tolerance = _tolerance(expected)
-    found = Checked(tuple(written.FILES), _difference(logits, expected), tolerance, _accuracy(logits, model), timed)
+    found = CheckResult(tuple(written.FILES), _difference(logits, expected), tolerance, _accuracy(logits, model), timed)
     changed = _changed_labels(logits, expected, tolerance)
     if not found.difference <= tolerance or changed:
         labels = f", and {changed} of {len(expected)} labels" if changed else ""

@@ -31,7 +31,7 @@ LITERALS = (
 )
 
 
-class Body:
+class SourceBuilder:
     """The lines of a forward.
 
     Args:

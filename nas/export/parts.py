@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.export.forward import Body, own_name
+from nas.export.forward import SourceBuilder, own_name
 from nas.export.graph import Frame, Node, TraceError
 from nas.export.leaves import Leaf
 from nas.export.trace import owned
@@ -63,7 +63,7 @@ class Parts:
         Returns:
             the part, and for each frame the place of its method.
         """
-        bodies = [Body(frame) for frame in frames]
+        bodies = [SourceBuilder(frame) for frame in frames]
         calls: dict[str, list[Node]] = {}
         for node in sorted((node for body in bodies for node in body.calls), key=lambda node: node.number):
             calls.setdefault(node.target, []).append(node)
@@ -119,7 +119,7 @@ class Parts:
         return Part("leaf", base, key, values=values, leaf=made, module=child), [0] * len(nodes)
 
     def _follow(
-        self, module: nn.Module, frames: Sequence[Frame], bodies: Sequence[Body], suffixes: Mapping[Node, str]
+        self, module: nn.Module, frames: Sequence[Frame], bodies: Sequence[SourceBuilder], suffixes: Mapping[Node, str]
     ) -> bool:
         """Whether the modules of a sequence simply follow one another."""
         if type(module).forward is not nn.Sequential.forward or module._forward_hooks or module._forward_pre_hooks:

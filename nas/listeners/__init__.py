@@ -6,7 +6,7 @@ from nas.runtime.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from nas.listeners.base import Listener as Listener
-    from nas.listeners.base import WatchesEpochs as WatchesEpochs
+    from nas.listeners.base import SupportsEpochs as SupportsEpochs
     from nas.listeners.progress import Progress as Progress
     from nas.listeners.tensorboard import TensorBoard as TensorBoard
 

@@ -21,7 +21,7 @@ class Listener(Protocol):
 
 
 @runtime_checkable
-class WatchesEpochs(Protocol):
+class SupportsEpochs(Protocol):
     """A listener that also watches the training of a supernet: of a search that a trial's architecture comes from, or
     of the weights that an evaluator scores with."""
 

@@ -19,9 +19,9 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 2
-LATER = ("asked_after", "place")
-"""Columns of trials that version 1 did not have."""
+VERSION = 3
+NAMES_OF_VERSION_2 = {"told_before": "asked_after", "finish_order": "place"}
+"""Columns of trials -> their names in version 2. Version 1 had neither."""
 
 metadata = MetaData()
 
@@ -57,8 +57,8 @@ trials = Table(
     Column("error_kind", String),
     Column("error", Text),
     Column("finished", String, nullable=False, comment="UTC, ISO 8601"),
-    Column("asked_after", Integer, nullable=False, server_default="0", comment="trials told before it was proposed"),
-    Column("place", Integer, nullable=False, server_default="0", comment="in the order of finishing, from 0"),
+    Column("told_before", Integer, nullable=False, server_default="0", comment="trials told before it was proposed"),
+    Column("finish_order", Integer, nullable=False, server_default="0", comment="in the order of finishing, from 0"),
     ForeignKeyConstraint(["run"], ["runs.name"]),
 )
 
@@ -101,12 +101,15 @@ retrainings = Table(
 def upgrade(connection: Connection, version: int) -> None:
     """Bring the tables of an older version to this one, within the caller's transaction."""
     if version < 2:
-        for column in LATER:
+        for column in NAMES_OF_VERSION_2:
             connection.execute(text(f"ALTER TABLE trials ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0"))
         # there was one worker
-        connection.execute(trials.update().values(dict.fromkeys(LATER, trials.c.number)))
+        connection.execute(trials.update().values(dict.fromkeys(NAMES_OF_VERSION_2, trials.c.number)))
         for row in connection.execute(select(runs.c.name, runs.c.config)).all():
             connection.execute(runs.update().where(runs.c.name == row.name).values(config=_with_later_keys(row.config)))
+    elif version < 3:
+        for column, earlier in NAMES_OF_VERSION_2.items():
+            connection.execute(text(f"ALTER TABLE trials RENAME COLUMN {earlier} TO {column}"))
     connection.execute(meta.update().where(meta.c.key == "schema").values(value=str(VERSION)))
 
 

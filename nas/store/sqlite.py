@@ -54,7 +54,7 @@ class SQLiteStore:
             with self._told_plainly():
                 named = schema.runs.c.name == run.name
                 stored = connection.execute(sa.select(schema.runs).where(named)).first()
-                trials = _trials(connection, run.name, schema.trials.c.place)
+                trials = _trials(connection, run.name, schema.trials.c.finish_order)
                 query = sa.select(schema.elapsed.c.seconds).where(schema.elapsed.c.run == run.name)
                 elapsed = connection.execute(query).scalar()
                 if stored is None or not trials:  # a start that came to nothing does not keep its name
@@ -270,7 +270,7 @@ class _Record:
         self._trial = schema.trials.insert()
         self._curve = schema.curves.insert()
         self._clock = schema.elapsed.insert().prefix_with("OR REPLACE")
-        self._place = len(trials)
+        self._finished = len(trials)
         self._file = self._inode()
 
     def _inode(self) -> tuple[int, int] | None:
@@ -289,7 +289,7 @@ class _Record:
         if self._inode() != self._file:
             raise UserError(
                 f"store {self._store.shown} was removed or replaced while run {self.run.name!r} was written, so that "
-                f"trial {trial.number} cannot be kept and the {self._place} before it are gone with the file; the same "
+                f"trial {trial.number} cannot be kept and the {self._finished} before it are gone with the file; the same "
                 "command begins anew"
             )
         proposal = trial.proposal
@@ -310,10 +310,10 @@ class _Record:
             "error_kind": trial.error_kind,
             "error": trial.error,
             "finished": _now(),
-            "asked_after": trial.asked_after,
-            "place": self._place,
+            "told_before": trial.told_before,
+            "finish_order": self._finished,
         }
-        self._place += 1
+        self._finished += 1
         points = [
             {"run": self.run.name, "trial": trial.number, "epoch": epoch, "metrics": metrics}
             for epoch, metrics in enumerate(trial.curve, start=1)
@@ -331,10 +331,12 @@ def _trials(connection: sa.Connection, run: str, order: sa.Column[Any] = schema.
     query = sa.select(curves.c.trial, curves.c.metrics).where(curves.c.run == run)
     for number, metrics in connection.execute(query.order_by(curves.c.trial, curves.c.epoch)):
         points.setdefault(number, []).append(metrics)
-    # a store of version 1, which readers may meet, lacks these
-    there = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
-    wanted = [column for column in table.c if column.name in there]
-    rows = connection.execute(sa.select(*wanted).where(table.c.run == run).order_by(order))
+    # readers may meet a store of an earlier version, which only a writer upgrades
+    present = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
+    earlier = schema.NAMES_OF_VERSION_2
+    wanted = [column for column in table.c if column.name in present]
+    wanted += [sa.literal_column(old).label(new) for new, old in earlier.items() if old in present]
+    rows = connection.execute(sa.select(*wanted).select_from(table).where(table.c.run == run).order_by(order))
     return [
         Trial(
             number=row.number,
@@ -350,7 +352,7 @@ def _trials(connection: sa.Connection, run: str, order: sa.Column[Any] = schema.
             error_kind=row.error_kind,
             error=row.error,
             curve=tuple(points.get(row.number, ())),
-            asked_after=row.asked_after if "asked_after" in there else row.number,
+            told_before=getattr(row, "told_before", row.number),
         )
         for row in rows
     ]

@@ -21,7 +21,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from nas.strategies.relaxation import Relaxation
-from nas.supernets.base import Relaxable
+from nas.supernets.base import SupernetSpace
 from nas.validation import whole_number
 
 
@@ -50,7 +50,7 @@ class PCDARTS(Relaxation):
     def begin(self, rng: Generator, device: torch.device) -> None:
         """Beside alpha, the edges into each node, as indices on the device: a step that is replayed copies none."""
         super().begin(rng, device)
-        assert isinstance(self.space, Relaxable)
+        assert isinstance(self.space, SupernetSpace)
         self._groups: dict[str, tuple[list[Tensor], Tensor]] = {}
         for name, targets in self.space.targets.items():
             groups = [[row for row, end in enumerate(targets) if end == node] for node in sorted(set(targets))]
@@ -59,7 +59,7 @@ class PCDARTS(Relaxation):
 
     def probs(self, rng: torch.Generator) -> Mapping[str, Tensor]:
         """Softmax over operations, and over the edges into each node."""
-        assert isinstance(self.space, Relaxable)
+        assert isinstance(self.space, SupernetSpace)
         probs = {}
         for name in self.space.targets:
             probs[name] = self.parameters[name].softmax(-1)

@@ -20,7 +20,7 @@ from nas.core import Objective, Proposal, Trial
 from nas.errors import UsageError
 from nas.space.base import SearchSpace
 from nas.strategies.weights import frozen, gradients
-from nas.supernets.base import Discretization, Relaxable
+from nas.supernets.base import Discretization, SupernetSpace
 from nas.validation import number_in, whole_number
 
 
@@ -55,7 +55,7 @@ class Relaxation:
     supernet_options: Mapping[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.space, Relaxable):
+        if not isinstance(self.space, SupernetSpace):
             raise UsageError(
                 f"strategy {type(self).__name__} needs a supernet, and the space {type(self.space).__name__} has none; "
                 "choose a space with one, such as space=darts or space=nasbench201, or another strategy="
@@ -80,7 +80,7 @@ class Relaxation:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of each parameter; a method with more than one an operation adds its own."""
-        assert isinstance(self.space, Relaxable)
+        assert isinstance(self.space, SupernetSpace)
         return dict(self.space.alphas)
 
     def begin(self, rng: Generator, device: torch.device) -> None:

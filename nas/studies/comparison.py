@@ -20,7 +20,7 @@ from nas.engine.budget import Budget
 from nas.engine.loop import search
 from nas.engine.trial import check_learner, last_error, simulated_seconds
 from nas.errors import NOT_IN_TABLE, UsageError, UserError
-from nas.evaluators.base import Comparable, Evaluator, Learns, Reports
+from nas.evaluators.base import Evaluator, SupportsProtocol, SupportsReporting, SupportsSharedWeights
 from nas.executors.base import Died, Executor, each
 from nas.executors.inline import Inline
 from nas.identity import DECISIONS, identifying
@@ -38,7 +38,7 @@ NEEDED = ("strategy", "settings", "seed", "queries", "seconds", "architecture", 
 
 
 @dataclass(frozen=True)
-class Contender:
+class StrategyEntry:
     """A strategy in a comparison.
 
     Args:
@@ -53,7 +53,7 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Match:
+class ComparisonSetup:
     """What all runs of a comparison have in common; sent to every worker.
 
     Args:
@@ -70,11 +70,11 @@ class Match:
     device: str = "auto"
     store: Store | None = None
 
-    def ready(self) -> Match:
+    def ready(self) -> ComparisonSetup:
         """Itself; the evaluator is prepared by its first search."""
         return self
 
-    def __call__(self, task: tuple[Contender, int]) -> dict[str, Any]:
+    def __call__(self, task: tuple[StrategyEntry, int]) -> dict[str, Any]:
         """One run: `queries`, `missing`, `simulated_seconds`, `seconds`, `architecture`, `searched`, `steps`.
 
         Or `failed`, and nothing else.
@@ -115,7 +115,9 @@ class Match:
             if not trial.completed or (best is not None and self.objective.score(trial) <= best):
                 continue
             best = self.objective.score(trial)
-            reported = evaluator.reported(trial.proposal.architecture) if isinstance(evaluator, Reports) else {}
+            reported = (
+                evaluator.reported(trial.proposal.architecture) if isinstance(evaluator, SupportsReporting) else {}
+            )
             # what reports nothing is compared by the objective
             metrics = reported or {self.objective.metric: trial.metrics[self.objective.metric]}
             yield Step(query, simulated if "simulated_seconds" in trial.metrics else None, metrics)
@@ -124,14 +126,14 @@ class Match:
 def columns(evaluator: Evaluator, objective: Objective, results: Sequence[RunResult]) -> list[Column]:
     """What a comparison reports: the evaluator's own columns, or the objective where it has none."""
     names = list(results[0].metrics)
-    if not isinstance(evaluator, Reports) or names == [objective.metric]:
+    if not isinstance(evaluator, SupportsReporting) or names == [objective.metric]:
         return [Column(objective.metric, direction=objective.direction)]
     return [Column(n, evaluator.optimum(n), evaluator.direction(n), evaluator.label(n)) for n in names]
 
 
 def compare(
-    match: Match,
-    contenders: Sequence[Contender],
+    match: ComparisonSetup,
+    contenders: Sequence[StrategyEntry],
     seeds: int,
     *,
     path: Path,
@@ -161,7 +163,7 @@ def compare(
     for label in labels:
         if labels.count(label) > 1:
             raise UsageError(f"strategies names {label!r} twice; expected each once")
-    protocol = match.evaluator.protocol() if isinstance(match.evaluator, Comparable) else {}
+    protocol = match.evaluator.protocol() if isinstance(match.evaluator, SupportsProtocol) else {}
     identity = {
         "format": 1,
         **about,
@@ -188,7 +190,7 @@ def compare(
         plan = [(contender, seed) for seed in range(seeds) for contender in contenders]
         todo = deque(task for task in plan if (task[0].label, task[1]) not in done)
         finished = len(plan) - len(todo)
-        if todo and isinstance(match.evaluator, Learns):
+        if todo and isinstance(match.evaluator, SupportsSharedWeights):
             with locked_test_set():  # once, before any of the workers would
                 match.evaluator.begin(match.device, (), trained)
         report(finished, len(plan))
@@ -209,7 +211,7 @@ def compare(
     return [_result(done[label, seed], path) for label in labels for seed in range(seeds)]
 
 
-def _check_contender(contender: Contender, match: Match) -> None:
+def _check_contender(contender: StrategyEntry, match: ComparisonSetup) -> None:
     """What every run of it would meet is told before the first."""
     agent = contender.make(space=match.space, objective=match.objective)
     if isinstance(agent, GradientStrategy):
@@ -217,7 +219,7 @@ def _check_contender(contender: Contender, match: Match) -> None:
             f"strategies has {contender.label!r}, which learns on a supernet; a comparison runs strategies that "
             "propose, so search with it by nas search, once a seed"
         )
-    if isinstance(match.evaluator, Learns):
+    if isinstance(match.evaluator, SupportsSharedWeights):
         if match.evaluator.sequential:
             raise UsageError(
                 "evaluator.train=on_proposal: each run would go on with the weights of the run before; compare with "
@@ -226,7 +228,7 @@ def _check_contender(contender: Contender, match: Match) -> None:
         check_learner(match.evaluator, agent, Inline(), match.objective, costless=match.budget.simulated_alone)
 
 
-def _check_settings(contender: Contender, lines: Sequence[Mapping[str, Any]], path: Path) -> None:
+def _check_settings(contender: StrategyEntry, lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     wanted = identifying(contender.settings, "strategy")
     for line in lines:
         if line["strategy"] == contender.label and identifying(line["settings"], "strategy") != wanted:

@@ -19,7 +19,7 @@ import numpy as np
 import scipy
 
 from nas.core import Architecture
-from nas.evaluators.base import Learns, Reports
+from nas.evaluators.base import SupportsReporting, SupportsSharedWeights
 from nas.store.leaderboard import Entry, recipe_key
 
 LEAST = 3
@@ -29,7 +29,7 @@ MOST = 100
 
 
 @dataclass(frozen=True)
-class Agreement:
+class RankCorrelation:
     """Kendall's tau-b of scores and truth.
 
     Args:
@@ -48,9 +48,9 @@ class Agreement:
     of: int
 
 
-def agreement(
-    evaluator: Learns, entries: Sequence[Entry], device: str, begin: Callable[[], None]
-) -> Agreement | None:  # fmt: skip
+def rank_correlation(
+    evaluator: SupportsSharedWeights, entries: Sequence[Entry], device: str, begin: Callable[[], None]
+) -> RankCorrelation | None:  # fmt: skip
     """Hold the scores of a run's architectures against what is known of them.
 
     Args:
@@ -78,7 +78,7 @@ def agreement(
     if np.ptp(scores) == 0:
         return None
     found = scipy.stats.kendalltau(scores, expected)
-    return Agreement(against, float(found.statistic), float(found.pvalue), len(chosen), len(truth))
+    return RankCorrelation(against, float(found.statistic), float(found.pvalue), len(chosen), len(truth))
 
 
 def spread(ranked: Sequence[Architecture], most: int) -> list[Architecture]:
@@ -88,10 +88,10 @@ def spread(ranked: Sequence[Architecture], most: int) -> list[Architecture]:
     return [ranked[round(place)] for place in np.linspace(0, len(ranked) - 1, most)]
 
 
-def _tabulated(evaluator: Learns, entries: Sequence[Entry]) -> tuple[str, Mapping[Architecture, float]]:
+def _tabulated(evaluator: SupportsSharedWeights, entries: Sequence[Entry]) -> tuple[str, Mapping[Architecture, float]]:
     """The headline column of the evaluator's table, as numbers of which higher is better."""
     name, truth = "", dict[Architecture, float]()
-    if not isinstance(evaluator, Reports):
+    if not isinstance(evaluator, SupportsReporting):
         return name, truth
     for entry in entries:
         reported = evaluator.reported(entry.trial.proposal.architecture)

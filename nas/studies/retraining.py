@@ -52,7 +52,7 @@ SAVING = 0.05
 
 
 @dataclass(frozen=True)
-class Subject:
+class TrainingJob:
     """What is retrained.
 
     Args:
@@ -88,7 +88,7 @@ def warn_of_other_images(data: DataSet, now: str, found_on: str | None) -> None:
 
 
 def retrain(
-    subject: Subject,
+    subject: TrainingJob,
     data: DataSet,
     recipe: Recipe,
     store: Store,
@@ -184,7 +184,7 @@ def _test_images(data: DataSet) -> Images | None:
 class _Order:
     """One training: what is trained on what, and how. The fields are those of `retrain`."""
 
-    subject: Subject
+    subject: TrainingJob
     data: DataSet
     recipe: Recipe
     split: Split
@@ -366,7 +366,7 @@ def read_result(folder: Path) -> Retraining | None:
         return None
 
 
-def _linked(store: Store, earlier: Retraining, subject: Subject) -> Retraining:
+def _linked(store: Store, earlier: Retraining, subject: TrainingJob) -> Retraining:
     """An earlier result, noted for this trial too where it came from elsewhere."""
     mine = replace(earlier, run=subject.run, trial=subject.trial)
     if subject.run is not None and mine not in store.retrainings():

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @runtime_checkable
-class Relaxable(Protocol):
+class SupernetSpace(Protocol):
     """A space that has a supernet: the network of all operations on all edges, weighted by probabilities.
 
     Attributes:
@@ -151,7 +151,7 @@ class SupernetSearch:
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
-class SearchesSupernets(Protocol):
+class SupernetSearcher(Protocol):
     """Runs the searches of a gradient strategy."""
 
     def __call__(

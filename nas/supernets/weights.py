@@ -22,7 +22,7 @@ from nas.core import Task
 from nas.data.images import Images, Split
 from nas.errors import UsageError
 from nas.space.base import SearchSpace
-from nas.supernets.base import Relaxable
+from nas.supernets.base import SupernetSpace
 from nas.supernets.memory import check_fits, free_memory, need
 from nas.supernets.recipe import check_recipe
 from nas.supernets.steps import generator, measure, weight_optimizer, weight_step
@@ -226,13 +226,13 @@ class Weights:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def relaxable(space: SearchSpace) -> Relaxable:
+def relaxable(space: SearchSpace) -> SupernetSpace:
     """The space as one with a supernet.
 
     Raises:
         UsageError: it has none.
     """
-    if not isinstance(space, Relaxable):
+    if not isinstance(space, SupernetSpace):
         raise UsageError(f"space {type(space).__name__} has no supernet; choose another space= or evaluator=")
     return space
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from nas.core import Context, Metrics, Proposal
 from nas.data.lock import locked_test_set
-from nas.evaluators.base import Comparable, DescribesArchitecture, Evaluator, Preparable
+from nas.evaluators.base import Evaluator, SupportsArchitectureMetrics, SupportsPrepare, SupportsProtocol
 from nas.space.base import SearchSpace
 from nas.testing.promises import Promise
 
@@ -38,7 +38,7 @@ def evaluator_promises(
         context = Context(1, "cpu", curve.append, lambda _name, _value: None)
         with locked_test_set():
             its = evaluator()
-            if isinstance(its, Preparable):
+            if isinstance(its, SupportsPrepare):
                 its.prepare("cpu")
             evaluated.extend(its(proposal, context) for _ in range(2))
 
@@ -57,7 +57,7 @@ def evaluator_promises(
 
     def protocol_is_json() -> None:
         its = evaluator()
-        if isinstance(its, Comparable):
+        if isinstance(its, SupportsProtocol):
             protocol = its.protocol()
             try:
                 again = json.loads(json.dumps(protocol))
@@ -67,7 +67,7 @@ def evaluator_promises(
 
     def describes_what_it_evaluates() -> None:
         its, first = evaluator(), evaluated[0]
-        if isinstance(its, DescribesArchitecture):
+        if isinstance(its, SupportsArchitectureMetrics):
             own = its.architecture_metrics(proposal.architecture)
             other = {name: value for name, value in own.items() if first.get(name) != value}
             assert not other, f"architecture_metrics gives {other}, the evaluation {dict(first)}"

@@ -14,7 +14,7 @@ from torch import Tensor
 from nas.drawing.picture import cell_figure, network_figure, save
 from nas.drawing.stages import stages
 from nas.export import card
-from nas.export.check import Checked, check, original
+from nas.export.check import CheckResult, check, original
 from nas.export.model import Model
 from nas.testing.promises import Promise
 
@@ -48,7 +48,7 @@ def export_promises(made: Callable[[], Model], formats: Mapping[str, ModuleType]
     """
 
     @cache
-    def expected() -> tuple[Tensor, Checked]:
+    def expected() -> tuple[Tensor, CheckResult]:
         return original(made())
 
     def exported(name: str) -> Callable[[], None]:

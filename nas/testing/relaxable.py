@@ -14,7 +14,7 @@ import torch
 from nas.core import Objective, Task
 from nas.space.base import SearchSpace
 from nas.strategies.base import StrategyFactory
-from nas.supernets.base import GradientStrategy, Relaxable
+from nas.supernets.base import GradientStrategy, SupernetSpace
 from nas.testing.promises import Promise
 from nas.training.memory_format import to_channels_last
 
@@ -31,7 +31,7 @@ def relaxable_promises(space: SearchSpace, task: Task, network: Mapping[str, Any
     """
 
     def has_a_supernet() -> None:
-        assert isinstance(space, Relaxable), f"{type(space).__name__} has no supernet"
+        assert isinstance(space, SupernetSpace), f"{type(space).__name__} has no supernet"
 
     def architectures() -> list[tuple[int, ...]]:
         rng = np.random.default_rng(0)
@@ -39,7 +39,7 @@ def relaxable_promises(space: SearchSpace, task: Task, network: Mapping[str, Any
         return [a for a in [*(space.sample(rng) for _ in range(samples)), *extremes] if space.is_valid(a)]
 
     def derive_inverts_relax() -> None:
-        assert isinstance(space, Relaxable)
+        assert isinstance(space, SupernetSpace)
         for architecture in architectures():
             probs = space.relax(architecture)
             shapes = {name: tuple(rows.shape) for name, rows in probs.items()}
@@ -47,7 +47,7 @@ def relaxable_promises(space: SearchSpace, task: Task, network: Mapping[str, Any
             assert space.derive(probs) == architecture, f"derive is not the inverse of relax at {architecture}"
 
     def computes_its_architectures() -> None:
-        assert isinstance(space, Relaxable)
+        assert isinstance(space, SupernetSpace)
         torch.manual_seed(0)
         supernet = space.supernet(task, network).double()
         weights = supernet.state_dict()
@@ -95,7 +95,7 @@ def gradient_promises(
     def stepped() -> tuple[GradientStrategy, dict[str, Any], dict[str, Any]]:
         """A strategy after one step, with the supernet's weights before and after."""
         strategy = begun()
-        assert isinstance(space, Relaxable)
+        assert isinstance(space, SupernetSpace)
         torch.manual_seed(0)
         supernet = space.supernet(task, network, **strategy.supernet_options)
         optimizer = torch.optim.SGD(supernet.parameters(), lr=0.1, momentum=0.9)
@@ -137,7 +137,7 @@ def gradient_promises(
         probs = first()[0].expected()
         for name, rows in probs.items():
             assert (rows >= 0).all(), f"a probability of {name} is negative"
-        assert isinstance(space, Relaxable)
+        assert isinstance(space, SupernetSpace)
         space.validate(space.derive(probs))
 
     source = source or getattr(make, "func", make)

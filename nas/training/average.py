@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nas.training.weights import copy_extra_state
 
 
-class Average:
+class ModelEMA:
     """The average of a network over its steps.
 
     Args:

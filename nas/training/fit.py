@@ -18,7 +18,7 @@ from nas.data.images import Images
 from nas.errors import UsageError, UserError
 from nas.space.network import SupportsDropPath, auxiliary_head
 from nas.training.augment import Augmenter, Draws, plain_batch
-from nas.training.average import Average
+from nas.training.average import ModelEMA
 from nas.training.lazy import materialize
 from nas.training.memory_format import contiguous, settle, to_channels_last
 from nas.training.mix import Mix, Mixer
@@ -98,7 +98,7 @@ def fit(
 
     metrics: dict[str, float] = {}
     _check_parts(network, recipe)
-    average = Average(network, recipe.ema) if recipe.ema else None
+    average = ModelEMA(network, recipe.ema) if recipe.ema else None
     progress = _Progress(network, optimizer, generator, augmenter.device, average, best)
     final = network if average is None else average.network
     with memory_guard():
@@ -185,7 +185,7 @@ class _Progress:
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     device: torch.device
-    average: Average | None
+    average: ModelEMA | None
     best: Best | None
     curve: list[dict[str, float]] = field(default_factory=list)
 
@@ -244,7 +244,7 @@ def _train_epoch(
     mixes: Sequence[Mix | None],
     epoch: int,
     check_time: Callable[[int], None],
-    average: Average | None,
+    average: ModelEMA | None,
 ) -> float:
     """One pass over the images; the mean loss of its steps, weighted by their images."""
     network.train()

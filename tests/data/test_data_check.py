@@ -17,7 +17,7 @@ from nas.data.lock import TestSetLocked, locked_test_set
 from nas.evaluators.training import TrainingEvaluator
 from nas.store.memory import MemoryStore
 from nas.strategies.random import RandomSearch
-from nas.studies.retraining import Subject, retrain
+from nas.studies.retraining import TrainingJob, retrain
 from nas.testing import check_data
 from nas.training.recipe import Recipe
 
@@ -358,7 +358,7 @@ def test_retraining_tests_with_the_statistics_of_the_training_part(toy_space, tm
         def read_test(self):
             return replace(super().read_test(), mean=(0.1,), std=(0.9,))
 
-    recipe, subject = Recipe(epochs=2, batch_size=64), Subject(toy_space, "toy", (0,) * 6)
+    recipe, subject = Recipe(epochs=2, batch_size=64), TrainingJob(toy_space, "toy", (0,) * 6)
 
     def result(data):
         folder = tmp_path / type(data).__name__

@@ -18,7 +18,7 @@ from conftest import steep
 from nas import Budget, Objective, Proposal, TrialFailed, UsageError, UserError, search
 from nas.core import Context, Trial
 from nas.engine.trial import last_error
-from nas.provenance import describe, look_alikes
+from nas.provenance import describe, indistinguishable_parts
 from nas.space.base import SearchSpace
 from nas.store.memory import MemoryStore
 from nas.store.sqlite import SQLiteStore
@@ -112,7 +112,7 @@ def test_a_trial_that_fails_is_kept_with_its_kind_and_the_search_goes_on(toy_spa
     assert kinds == {"too_small", "not_finite", "error", None}
     assert all(trial.completed == (trial.proposal.architecture[0] == 3) for trial in result.trials)
     broken = next(trial for trial in result.trials if trial.error_kind == "error")
-    assert "ZeroDivisionError: division by zero (test_search.py:" in broken.error
+    assert "ZeroDivisionError: division by zero (test_loop.py:" in broken.error
 
 
 def test_a_search_of_nothing_but_failures_ends(toy_space):
@@ -332,7 +332,7 @@ def test_an_evaluator_that_leaves_the_program_fails_its_trial(toy_space):
 
     result = search(toy_space, RandomSearch, leaving, budget=Budget(trials=2))
     assert [trial.error_kind for trial in result.trials] == ["error", "error"]
-    assert result.trials[0].error.startswith("SystemExit: no such file (test_search.py:")
+    assert result.trials[0].error.startswith("SystemExit: no such file (test_loop.py:")
 
 
 def test_an_evaluator_that_leaves_the_program_while_it_is_prepared_ends_the_search(toy_space):
@@ -343,7 +343,7 @@ def test_an_evaluator_that_leaves_the_program_while_it_is_prepared_ends_the_sear
         def __call__(self, proposal, context):
             return steep(proposal, context)
 
-    with pytest.raises(UserError, match=r"Leaving.prepare ended with SystemExit: no message \(test_search.py:"):
+    with pytest.raises(UserError, match=r"Leaving.prepare ended with SystemExit: no message \(test_loop.py:"):
         search(toy_space, RandomSearch, Leaving(), budget=Budget(trials=2))
 
 
@@ -496,7 +496,7 @@ class Keeping:
 
 
 def test_positional_arguments_of_a_partial_are_settings_of_a_run(toy_space):
-    assert describe(partial(scaled, 0.1)) == {"type": "test_search.scaled", "args": [0.1]}
+    assert describe(partial(scaled, 0.1)) == {"type": "test_loop.scaled", "args": [0.1]}
     store = MemoryStore()
     search(toy_space, RandomSearch, partial(scaled, 0.1), budget=Budget(trials=3), store=store)
     with pytest.raises(UsageError, match=r"evaluator.args=\[0.1\], now it is \[0.9\]"):
@@ -506,7 +506,7 @@ def test_positional_arguments_of_a_partial_are_settings_of_a_run(toy_space):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda scale: lambda proposal, context: {"valid_accuracy": scale}, "a lambda of test_search"),
+        (lambda scale: lambda proposal, context: {"valid_accuracy": scale}, "a lambda of test_loop"),
         (closure, "the function closure.<locals>.evaluator, which keeps values"),
         (Keeping, "Keeping, which has no attribute 'scale' for its argument"),
         (lambda scale: Keeping(scale).method, "the method Keeping.method"),
@@ -550,11 +550,14 @@ def test_spaces_that_look_alike_do_not_continue_one_anothers_run(recwarn):
 
 def test_objects_whose_arguments_python_cannot_tell_are_described_by_what_they_show():
     assert describe(partial(scaled, asyncio.CancelledError(1)))["args"] == ["CancelledError(1)"]
-    assert look_alikes(partial(scaled, asyncio.CancelledError(1))) == []
+    assert indistinguishable_parts(partial(scaled, asyncio.CancelledError(1))) == []
 
 
 def test_parts_that_are_described_in_full_have_no_look_alikes(toy_space):
-    assert look_alikes([EVOLUTION, steep, Objective(), toy_space, closure, {"a": (1, None)}, np.zeros(9)]) == []
+    assert (
+        indistinguishable_parts([EVOLUTION, steep, Objective(), toy_space, closure, {"a": (1, None)}, np.zeros(9)])
+        == []
+    )
 
 
 def test_what_a_search_without_a_trial_says(trial):

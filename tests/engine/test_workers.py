@@ -132,7 +132,7 @@ def test_the_waits_of_a_strategy_are_replayed(tmp_path, holes):
     seen = Seen()
     again = search(LightSpace(), Generations, even, **settings, store=store, listeners=[seen])
     assert [t.proposal for t in again.trials] == [t.proposal for t in whole.trials]
-    assert [t.asked_after for t in again.trials] == [t.asked_after for t in whole.trials]
+    assert [t.told_before for t in again.trials] == [t.told_before for t in whole.trials]
     assert (seen.started, seen.told_numbers) == (sorted(set(range(12)) - holes), sorted(holes))
 
 

@@ -20,7 +20,7 @@ from nas.strategies.evolution import RegularizedEvolution
 from nas.strategies.local_search import LocalSearch
 from nas.strategies.random import RandomSearch
 from nas.strategies.reinforce import Reinforce
-from nas.studies.comparison import Contender, Match, columns, compare
+from nas.studies.comparison import ComparisonSetup, StrategyEntry, columns, compare
 from nas.tables.table import Table
 from search_spaces.nasbench201 import NASBench201
 
@@ -129,8 +129,8 @@ def test_a_search_that_finds_no_row_any_more_ends(sampled):
 
 
 def test_a_comparison_on_a_sample_counts_what_is_missing_and_has_the_samples_optimum(sampled, tmp_path):
-    contenders = [Contender("random", RandomSearch, {})]
-    match = Match(SPACE, sampled, Budget(trials=60), Objective())
+    contenders = [StrategyEntry("random", RandomSearch, {})]
+    match = ComparisonSetup(SPACE, sampled, Budget(trials=60), Objective())
     path, report = tmp_path / "runs.journal", lambda done, total: None
     results = compare(match, contenders, 2, path=path, executor=Inline(), about={}, remarks={}, report=report)
     assert all(0 < run.missing < run.queries == 60 for run in results)
@@ -148,9 +148,9 @@ def test_a_table_without_costs_is_compared_by_evaluations(tmp_path):
     """`table.cost=null` where no budget counts the cost."""
     made = settings("compare", ["table.cost=null"])
     space = made.make("space")
-    match = Match(space, made.make("evaluator", space=space), Budget(trials=5), Objective())
+    match = ComparisonSetup(space, made.make("evaluator", space=space), Budget(trials=5), Objective())
     found = compare(
-        match, [Contender("random", RandomSearch, {})], 2, path=tmp_path / "runs.journal", executor=Inline(),
+        match, [StrategyEntry("random", RandomSearch, {})], 2, path=tmp_path / "runs.journal", executor=Inline(),
         about={}, remarks={}, report=lambda done, total: None,
     )  # fmt: skip
     assert [(run.queries, run.simulated_seconds, run.steps[0].simulated_seconds) for run in found] == [

@@ -89,7 +89,7 @@ def test_a_store_of_a_newer_version_is_refused_and_left_alone(store, trial):
     before = store.path.read_bytes()
     for use in (lambda: store.trials("first"), lambda: store.open(Run("first", 0)).__enter__()):
         with pytest.raises(
-            UsageError, match=r"made by a newer version of cellnas \(schema 99, this one knows up to 2\)"
+            UsageError, match=r"made by a newer version of cellnas \(schema 99, this one knows up to 3\)"
         ):
             use()
     assert store.path.read_bytes() == before
@@ -120,7 +120,7 @@ def test_a_store_of_the_first_version_is_read_as_it_is_and_brought_along_when_it
         columns = [
             column
             for _, column, *_ in connection.execute("PRAGMA table_info(trials)")
-            if column not in ("asked_after", "place")
+            if column not in ("told_before", "finish_order")
         ]
         trials = list(connection.execute(f"SELECT {', '.join(columns)} FROM trials ORDER BY number"))
     for file in tmp_path.glob("nas.db*"):
@@ -136,8 +136,10 @@ def test_a_store_of_the_first_version_is_read_as_it_is_and_brought_along_when_it
     again = search(toy_space, RandomSearch, steep, budget=Budget(trials=6), store=store, run="old")
     assert [trial.text for trial in again.trials] == [trial.text for trial in whole.trials]
     with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT value FROM cellnas_meta").fetchall() == [("2",)]
-        assert connection.execute("SELECT place FROM trials ORDER BY number").fetchall() == [(n,) for n in range(6)]
+        assert connection.execute("SELECT value FROM cellnas_meta").fetchall() == [("3",)]
+        assert connection.execute("SELECT finish_order FROM trials ORDER BY number").fetchall() == [
+            (n,) for n in range(6)
+        ]
 
 
 def test_other_files_are_refused_and_left_alone(tmp_path):

@@ -11,7 +11,7 @@ from torch import nn
 from nas.data.digits import Digits
 from nas.errors import UsageError
 from nas.supernets.recipe import SupernetRecipe
-from nas.training.average import Average
+from nas.training.average import ModelEMA
 from nas.training.fit import Best, evaluate, fit
 from nas.training.recipe import Recipe
 
@@ -23,7 +23,7 @@ def digits():
 
 def test_the_average_is_the_sum_of_its_decays():
     network = nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1))
-    average = Average(network, 0.9)
+    average = ModelEMA(network, 0.9)
     expected, start = network[0].weight.detach().clone(), network[0].weight.detach().clone()
     for step in range(1, 200):
         with torch.no_grad():

@@ -17,8 +17,8 @@ from nas.evaluators.training import TrainingEvaluator
 from nas.export.model import loaded
 from nas.store.sqlite import SQLiteStore
 from nas.strategies.random import RandomSearch
-from nas.studies.retraining import CHECKPOINT, Subject, retrain
-from nas.training.average import Average
+from nas.studies.retraining import CHECKPOINT, TrainingJob, retrain
+from nas.training.average import ModelEMA
 from nas.training.built import built
 from nas.training.fit import evaluate, fit
 from nas.training.recipe import Recipe
@@ -107,7 +107,7 @@ def test_complex_weights_are_trained_as_pairs_of_real_ones(more):
 def test_the_average_takes_in_complex_weights():
     network = nn.Module()
     network.weight = nn.Parameter(torch.tensor([1 + 1j]))
-    average = Average(network, 0.9)
+    average = ModelEMA(network, 0.9)
     with torch.no_grad():
         network.weight.fill_(12 + 23j)
     average.update(network)  # decay (1 + 1) / (10 + 1)
@@ -132,7 +132,7 @@ class Stopped(Exception):
 
 
 def retrained(make, folder, report=lambda _metrics: None, recipe=RECIPE):
-    subject = Subject(Space(make), "mine", (0,))
+    subject = TrainingJob(Space(make), "mine", (0,))
     store = SQLiteStore(f"sqlite:///{folder}/nas.db")
     return retrain(subject, Digits(), recipe, store, lambda digits: folder / digits, device="cpu", report=report)[0]
 

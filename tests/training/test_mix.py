@@ -12,7 +12,7 @@ from nas.data.digits import Digits
 from nas.errors import UsageError
 from nas.space.network import SupportsAuxiliaryHead
 from nas.store.memory import MemoryStore
-from nas.studies.retraining import Subject, retrain
+from nas.studies.retraining import TrainingJob, retrain
 from nas.supernets.recipe import SupernetRecipe
 from nas.training.fit import fit
 from nas.training.mix import Mix, Mixer
@@ -174,7 +174,7 @@ def test_a_killed_retraining_of_all_new_settings_ends_as_an_uninterrupted_one(to
         epochs=5, batch_size=32, lr=0.003, optimizer="adamw", weight_decay=0.05, warmup_epochs=3, mixup=0.4, cutmix=1.0,
         ema=0.9, train_images=130, valid_images=100, threads=1,
     )  # fmt: skip
-    subject = Subject(toy_space, "toy", (0,) * 6)
+    subject = TrainingJob(toy_space, "toy", (0,) * 6)
 
     def run(name, killed_after=None):
         curve = []

@@ -9,7 +9,7 @@ from nas.config.settings import settings
 from nas.data.digits import Digits
 from nas.errors import UsageError
 from nas.supernets.recipe import SupernetRecipe
-from nas.training.average import Average
+from nas.training.average import ModelEMA
 from nas.training.fit import fit
 from nas.training.optimizer import optimizer_of, take_step
 from nas.training.recipe import Recipe
@@ -128,7 +128,7 @@ def test_a_network_whose_layers_are_all_reached_is_trained_as_by_torchs_own_step
 def test_the_average_follows_adamw(digits):
     recipe = Recipe(epochs=1, batch_size=4, lr=0.01, optimizer="adamw", ema=0.9, **PLAIN)
     network, part = linear(), digits.train.first(4)
-    expected = Average(linear(), 0.9)
+    expected = ModelEMA(linear(), 0.9)
     plain = linear()
     fit(plain, part, None, Recipe(**{**vars(recipe), "ema": 0.0}), seed=0, report=lambda _: None)
     expected.update(plain)

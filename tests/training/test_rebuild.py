@@ -11,7 +11,7 @@ from nas import SearchSpace, UserError
 from nas.data.digits import Digits
 from nas.export.model import loaded
 from nas.store.sqlite import SQLiteStore
-from nas.studies.retraining import CHECKPOINT, Subject, retrain
+from nas.studies.retraining import CHECKPOINT, TrainingJob, retrain
 from nas.training import memory_format
 from nas.training.fit import evaluate
 from nas.training.recipe import Recipe
@@ -31,7 +31,7 @@ class Space(SearchSpace):
 
 
 def retrained(make, folder, recipe=RECIPE, report=lambda _metrics: None, **more):
-    subject = Subject(Space(make), "mine", (0,))
+    subject = TrainingJob(Space(make), "mine", (0,))
     store = SQLiteStore(f"sqlite:///{folder}/nas.db")
     result, _ = retrain(
         subject, Digits(), recipe, store, lambda digits: folder / digits, device="cpu", report=report, **more

@@ -11,7 +11,7 @@ from nas.core import Task
 from nas.data.digits import Digits
 from nas.supernets.steps import weight_optimizer
 from nas.training import count
-from nas.training.average import Average
+from nas.training.average import ModelEMA
 from nas.training.check import check_network
 from nas.training.fit import evaluate, fit
 from nas.training.recipe import Recipe
@@ -69,7 +69,7 @@ def test_a_step_on_complex_parameters_is_sgds():
 
 def test_complex_parameters_are_averaged():
     network = Spectrum()
-    average, start = Average(network, 0.5), network.filter.detach().clone()
+    average, start = ModelEMA(network, 0.5), network.filter.detach().clone()
     with torch.no_grad():
         network.filter += 2 + 4j
     average.update(network)

@@ -26,7 +26,7 @@ from nas.evaluators.base import Evaluator
 from nas.evaluators.training import TrainingEvaluator
 from nas.export.model import Model
 from nas.formatting import counted
-from nas.supernets.base import Relaxable
+from nas.supernets.base import SupernetSpace
 from nas.testing.data import data_promises
 from nas.testing.evaluators import evaluator_promises
 from nas.testing.executors import executor_promises
@@ -156,7 +156,7 @@ def _space(settings: Settings) -> list[Promise]:
     space: SearchSpace = settings.make("space")
     data, recipe = settings.make("data"), settings.make("trainer")
     task, sizes = data.task, space.known_sizes(recipe.network)
-    relaxable = relaxable_promises(space, task, sizes) if isinstance(space, Relaxable) else []
+    relaxable = relaxable_promises(space, task, sizes) if isinstance(space, SupernetSpace) else []
     build = type(space).build
     promises = [
         *space_promises(space, task, network=sizes),

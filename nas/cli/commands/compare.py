@@ -24,10 +24,10 @@ from nas.config.settings import Settings, recorded_parts
 from nas.config.settings import settings as composed
 from nas.core import Objective
 from nas.errors import UsageError
-from nas.evaluators.base import Learns, Reports
+from nas.evaluators.base import SupportsReporting, SupportsSharedWeights
 from nas.identity import identifying
 from nas.store.sqlite import SQLiteStore
-from nas.studies.comparison import JOURNAL, Contender, Match, columns, compare
+from nas.studies.comparison import JOURNAL, ComparisonSetup, StrategyEntry, columns, compare
 from nas.training.device import resolve_device
 from nas.validation import one_of, whole_number
 
@@ -59,14 +59,14 @@ def main(settings: Settings) -> int:
     }
     out = folder(settings, about | {"budget": settings.get("budget"), "objective": settings.get("objective")})
     # what is looked up costs nothing to look up again; what is trained is kept trial by trial
-    looked_up = isinstance(evaluator, Reports) and not isinstance(evaluator, Learns)
+    looked_up = isinstance(evaluator, SupportsReporting) and not isinstance(evaluator, SupportsSharedWeights)
     store = None if looked_up else SQLiteStore(f"sqlite:///{out.absolute()}/runs.db")
-    match = Match(space, evaluator, budget, objective, settings.get("duplicates"), str(device), store)
+    match = ComparisonSetup(space, evaluator, budget, objective, settings.get("duplicates"), str(device), store)
     executor = in_order(settings)
     started = time.perf_counter()
     bar = Bar(settings.get("progress"), "run")
     epochs = Bar(settings.get("progress"), "supernet epoch")
-    if isinstance(evaluator, Learns):
+    if isinstance(evaluator, SupportsSharedWeights):
         evaluator.keep_in(out / CHECKPOINTS)
     try:
         results = compare(
@@ -112,7 +112,7 @@ def entries(strategies: Any) -> list[str]:
     return strategies if BASELINE in strategies else [BASELINE, *strategies]
 
 
-def contender(entry: str, settings: Settings, space: SearchSpace, objective: Objective) -> Contender:
+def contender(entry: str, settings: Settings, space: SearchSpace, objective: Objective) -> StrategyEntry:
     """A strategy from `name` or `name(setting=value,…)`.
 
     Raises:
@@ -128,7 +128,7 @@ def contender(entry: str, settings: Settings, space: SearchSpace, objective: Obj
     assignments = [f"strategy.{word}" for word in words(rest[:-1])] if bracket else []
     own = composed("search", [f"strategy={name}", *assignments], settings.config_dir)
     own.make("strategy", space=space, objective=objective)  # settings are told wrong here, not in a worker
-    return Contender(entry, own.partial("strategy"), own.node("strategy"))
+    return StrategyEntry(entry, own.partial("strategy"), own.node("strategy"))
 
 
 def folder(settings: Settings, about: dict[str, Any]) -> Path:
@@ -170,7 +170,7 @@ def _config_dir(settings: Settings) -> dict[str, str]:
     return {} if settings.config_dir is None else {"config_dir": str(settings.config_dir.absolute())}
 
 
-def remarks(settings: Settings, match: Match, results: list[RunResult], wall: float) -> dict[str, str]:
+def remarks(settings: Settings, match: ComparisonSetup, results: list[RunResult], wall: float) -> dict[str, str]:
     """What the report says of how it came about."""
     budget = match.budget
     limits = {"trials": "evaluations", "hours": "hours", "simulated_seconds": "simulated seconds"}

@@ -30,7 +30,7 @@ from nas.drawing.picture import cell_figure, network_figure, save
 from nas.drawing.stages import stages
 from nas.errors import UsageError, UserError, located
 from nas.export import card
-from nas.export.check import Checked, check, original
+from nas.export.check import CheckResult, check, original
 from nas.export.genotype import NAME, Genotype, write_genotype
 from nas.export.model import Model, data_sets, loaded, repeats_of, trained, weights_of
 from nas.files import check_folder, filling
@@ -107,13 +107,13 @@ def _untrained(chosen: Selection) -> str:
     return f"It was never retrained{where}: its weights are random (nas retrain trains it)."
 
 
-def _written(model: Model, asked: Sequence[str], folder: Path, expected: Tensor) -> dict[str, Checked]:
+def _written(model: Model, asked: Sequence[str], folder: Path, expected: Tensor) -> dict[str, CheckResult]:
     """Forms written and checked, each once.
 
     Raises:
         UserError: one of them cannot be; it names those that can.
     """
-    checked: dict[str, Checked] = {}
+    checked: dict[str, CheckResult] = {}
     for name, module in forms().items():
         if name in asked:
             try:
@@ -124,7 +124,7 @@ def _written(model: Model, asked: Sequence[str], folder: Path, expected: Tensor)
     return checked
 
 
-def _one(model: Model, name: str, module: ModuleType, folder: Path, expected: Tensor) -> Checked:
+def _one(model: Model, name: str, module: ModuleType, folder: Path, expected: Tensor) -> CheckResult:
     """A form written and checked."""
     try:
         module.write(model, folder)
@@ -133,7 +133,7 @@ def _one(model: Model, name: str, module: ModuleType, folder: Path, expected: Te
     return check(model, name, module, folder, expected)
 
 
-def _others(model: Model, failed: str, checked: Mapping[str, Checked], folder: Path, expected: Tensor) -> list[str]:
+def _others(model: Model, failed: str, checked: Mapping[str, CheckResult], folder: Path, expected: Tensor) -> list[str]:
     """Forms that can be written where one cannot."""
     works = []
     for name, module in forms().items():
@@ -311,7 +311,7 @@ def _commands(chosen: Selection, repeats: Sequence[Retraining], data: Part) -> d
     return {name: command for name, command in found.items() if command is not None}
 
 
-def _report(model: Model, plain: Checked, checked: dict[str, Checked], target: Path) -> None:
+def _report(model: Model, plain: CheckResult, checked: dict[str, CheckResult], target: Path) -> None:
     head = ["format", "files", "difference", "accuracy", "ms, 1 image", "ms, 64 images"]
     rows = [["(the network)", "", "", f"{plain.accuracy:.4f}", *_timed(plain)]]
     for name, form in checked.items():
@@ -326,5 +326,5 @@ def _report(model: Model, plain: Checked, checked: dict[str, Checked], target: P
     print(f"In {target}/: {card.CARD} and model.json say what it is.")
 
 
-def _timed(form: Checked) -> list[str]:
+def _timed(form: CheckResult) -> list[str]:
     return [milliseconds(form.latency.get(size)) for size in ("1", "64")]

@@ -24,7 +24,7 @@ from nas.formatting import amount, counted
 from nas.listeners.tensorboard import draw_curve
 from nas.runtime import interrupt
 from nas.runtime.streams import is_terminal
-from nas.studies.retraining import CHECKPOINT, Subject, retrain
+from nas.studies.retraining import CHECKPOINT, TrainingJob, retrain
 from nas.validation import one_of, whole_number
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def main(settings: Settings) -> int:
     store, data, recipe = settings.make("store"), settings.make("data"), settings.make("trainer")
     run = None if chosen.run is None else chosen.run.name
     number = None if chosen.trial is None else chosen.trial.number
-    subject = Subject(
+    subject = TrainingJob(
         chosen.space,
         chosen.space_name,
         chosen.architecture,
@@ -64,7 +64,7 @@ def main(settings: Settings) -> int:
     done: list[tuple[Retraining, bool]] = []
     try:
         for seed in range(first, first + count):
-            with _Shown(chosen, recipe.epochs, seed) as shown:
+            with ProgressView(chosen, recipe.epochs, seed) as shown:
                 done.append(
                     retrain(
                         subject,
@@ -92,7 +92,7 @@ def main(settings: Settings) -> int:
     return 0
 
 
-class _Shown:
+class ProgressView:
     """One training: where it goes, its epochs on a bar, and its curves for TensorBoard while it runs."""
 
     def __init__(self, chosen: Selection, epochs: int, seed: int) -> None:
@@ -130,7 +130,7 @@ class _Shown:
             draw_curve(self.events, self.curve)
             self.drawn = time.monotonic()
 
-    def __enter__(self) -> _Shown:
+    def __enter__(self) -> ProgressView:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -22,14 +22,14 @@ from nas.engine.budget import Budget
 from nas.engine.loop import SearchResult, search
 from nas.engine.trial import last_error
 from nas.errors import NOT_IN_TABLE, UsageError, UserError
-from nas.evaluators.base import Learns, Reports
+from nas.evaluators.base import SupportsReporting, SupportsSharedWeights
 from nas.formatting import counted
 from nas.identity import identifying
 from nas.listeners.progress import Progress
 from nas.listeners.tensorboard import TensorBoard
 from nas.store.base import FREE_KEYS, NoStore, check_run_name
 from nas.store.leaderboard import leaderboard
-from nas.studies.rank_correlation import Agreement, agreement
+from nas.studies.rank_correlation import RankCorrelation, rank_correlation
 from nas.training.device import resolve_device
 from nas.validation import one_of
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from nas.config.settings import Settings
     from nas.space.base import SearchSpace
     from nas.store.base import Store
-    from nas.supernets.base import SearchesSupernets
+    from nas.supernets.base import SupernetSearcher
 
 DEFAULT_TRIALS = 20
 GRADIENT_TRIALS = 1
@@ -63,7 +63,7 @@ def main(settings: Settings) -> int:
     check_run_name(run)
     evaluator = settings.make("evaluator", space=space)
     folder = run_folder(settings.get("dir"), run).absolute()  # once: an evaluator may change the current folder
-    if isinstance(evaluator, Learns):
+    if isinstance(evaluator, SupportsSharedWeights):
         evaluator.keep_in(folder / "checkpoints")
     listeners: list[Any] = [TensorBoard(folder / "tensorboard")]
     if settings.get("progress"):
@@ -102,7 +102,7 @@ def main(settings: Settings) -> int:
     return 0
 
 
-def _gradient_search(settings: Settings, space: SearchSpace, folder: Path) -> SearchesSupernets:
+def _gradient_search(settings: Settings, space: SearchSpace, folder: Path) -> SupernetSearcher:
     from nas.supernets.gradient import GradientSearch
 
     if settings.get("supernet.epochs") != settings.get("strategy.epochs"):
@@ -160,7 +160,7 @@ def resume_command(settings: Settings, run: str) -> str:
 def _summary(result: SearchResult, objective: Objective, evaluator: Any) -> dict[str, Any]:
     best = result.best
     reported = {}
-    if best is not None and isinstance(evaluator, Reports):
+    if best is not None and isinstance(evaluator, SupportsReporting):
         reported = {"reported": dict(evaluator.reported(best.proposal.architecture))}
     return {
         "run": result.run,
@@ -185,9 +185,9 @@ def _missing(result: SearchResult) -> int:
     return sum(trial.error_kind == NOT_IN_TABLE for trial in result.trials)
 
 
-def _agreement(settings: Settings, result: SearchResult, evaluator: Any, store: Store) -> Agreement | None:
+def _agreement(settings: Settings, result: SearchResult, evaluator: Any, store: Store) -> RankCorrelation | None:
     """How an evaluator with weights of its own ranks the architectures of the run."""
-    if not isinstance(evaluator, Learns) or not evaluator.at_hand:
+    if not isinstance(evaluator, SupportsSharedWeights) or not evaluator.at_hand:
         return None
     device = settings.get("device")
     entries = [entry for group in leaderboard(store, result.run, top=0) for entry in group]
@@ -196,7 +196,7 @@ def _agreement(settings: Settings, result: SearchResult, evaluator: Any, store: 
         evaluator.begin(device, result.trials, lambda _epochs, _curve: None)
 
     try:
-        return agreement(evaluator, entries, device, begin)
+        return rank_correlation(evaluator, entries, device, begin)
     except UserError as error:  # the search itself is whole
         print(f"nas: no Kendall's tau: {error}", file=sys.stderr)
         return None
@@ -216,7 +216,9 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, evalua
         for trial in result.trials:
             for note in notes(trial):
                 print(f"trial {trial.number}: {note}")
-        found = evaluator.reported(result.best.proposal.architecture) if isinstance(evaluator, Reports) else {}
+        found = (
+            evaluator.reported(result.best.proposal.architecture) if isinstance(evaluator, SupportsReporting) else {}
+        )
         if found:
             values = "; ".join(f"{name} {value:.6g}" for name, value in found.items())
             print(f"of it the table reports, unseen by the search: {values}")
