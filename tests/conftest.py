@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -99,6 +100,20 @@ def nas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         code = main(words)
         out, err = capsys.readouterr()
         return subprocess.CompletedProcess(words, code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def refused(nas) -> Callable[..., str]:
+    """Runs `nas …` and checks that it is refused with one sentence on stderr, which it returns."""
+
+    def run(*arguments: str, match: str, code: int = 2) -> str:
+        result = nas(*arguments)
+        assert result.returncode == code, f"exit code {result.returncode}: {result.stderr}{result.stdout}"
+        assert not result.stdout
+        assert re.search(match, result.stderr), f"{match!r} is not in {result.stderr!r}"
+        return result.stderr
 
     return run
 

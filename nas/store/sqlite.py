@@ -288,9 +288,9 @@ class _Record:
     def add(self, trial: Trial, elapsed: float = 0.0) -> None:
         if self._inode() != self._file:
             raise UserError(
-                f"store {self._store.shown} was removed or replaced while run {self.run.name!r} was written, so that "
-                f"trial {trial.number} cannot be kept and the {self._finished} before it are gone with the file; the same "
-                "command begins anew"
+                f"store {self._store.shown} was removed or replaced while run {self.run.name!r} was written: trial "
+                f"{trial.number} cannot be stored, and the {self._finished} before it are lost with the file; run the "
+                "same command to start again"
             )
         proposal = trial.proposal
         row = {
