@@ -31,10 +31,11 @@ from nas.evaluators.table import TableEvaluator
 from nas.identity import DECISIONS
 from nas.provenance import describe
 from nas.space.base import SearchSpace, recorded_choices
+from nas.supernets.base import SupernetSpace
 from nas.supernets.paths import SAMPLERS
 from nas.supernets.recipe import check_recipe
 from nas.supernets.shared import TrainedBefore, TrainedOnProposals
-from nas.supernets.weights import Weights, relaxable, sizes
+from nas.supernets.weights import Weights, sizes
 from nas.tables.table import Table
 from nas.training.device import configured, resolve_device
 from nas.training.fit import EVALUATION_BATCH, TrainingFailed, memory_guard
@@ -78,7 +79,8 @@ class SharedWeights:
     ) -> None:
         if supernet is None:
             raise UsageError("evaluator=shared_weights needs a supernet; set supernet= to one of the options of --help")
-        relaxable(space)
+        if not isinstance(space, SupernetSpace):
+            raise UsageError(f"space {type(space).__name__} has no supernet; choose another space= or evaluator=")
         one_of("evaluator.train", train, ("before", "on_proposal"))
         for key, value, use in (("sampling", sampling, "before"), ("steps", steps, "on_proposal")):
             if value is not None and train != use:
@@ -164,7 +166,6 @@ class SharedWeights:
                 self.supernet,
                 seed=self.seed,
                 place=place,
-                options={},
                 every=False,
             )
             if self.sequential:

@@ -50,8 +50,6 @@ class DrNAS(Relaxation):
         super().__post_init__()
         number_in("strategy.anchor_weight", self.anchor_weight, 0.0, math.inf)
         whole_number("strategy.partial_channels", self.partial_channels)
-        options = {"partial_channels": self.partial_channels} if self.partial_channels > 1 else {}
-        self.supernet_options = options
 
     def concentrations(self) -> dict[str, Tensor]:
         """β of each edge's Dirichlet distribution, above 0."""

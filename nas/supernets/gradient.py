@@ -10,7 +10,6 @@ the way it would have gone.
 
 from __future__ import annotations
 
-import inspect
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +27,7 @@ from nas.data.base import DataSet
 from nas.errors import UsageError, UserError
 from nas.identity import DECISIONS
 from nas.space.base import SearchSpace, recorded_choices
-from nas.supernets.base import GradientStrategy, SupernetSearch
+from nas.supernets.base import GradientStrategy, SupernetSearch, SupernetSpace
 from nas.supernets.fitting import check_fit, warmup
 from nas.supernets.graphs import Replayed, Step
 from nas.supernets.health import (
@@ -42,7 +41,7 @@ from nas.supernets.health import (
 )
 from nas.supernets.recipe import SupernetRecipe, check_recipe
 from nas.supernets.steps import autocast, generator
-from nas.supernets.weights import Batch, Weights, relaxable
+from nas.supernets.weights import Batch, Weights
 from nas.training.checkpoint import UNFIT, load_checkpoint, misfit, save_checkpoint
 from nas.training.device import PeakMemory, configured, resolve_device
 from nas.training.fit import TrainingFailed, memory_guard
@@ -58,7 +57,7 @@ class GradientSearch:
     """Runs the searches of a gradient strategy.
 
     Args:
-        space: with a supernet.
+        space: Space to search; it must have a supernet.
         data: alpha is learnt on the validation part.
         recipe: how the weights are trained; its epochs are the strategy's.
         folder: for checkpoints, one a search; None: none are kept.
@@ -129,7 +128,9 @@ class _Run:
     def __init__(
         self, search: GradientSearch, strategy: GradientStrategy, seed: int, place: torch.device, path: Path | None
     ) -> None:
-        self.space = relaxable(search.space)
+        if not isinstance(search.space, SupernetSpace):
+            raise UsageError(f"space {type(search.space).__name__} has no supernet; choose another space= or strategy=")
+        self.space = search.space
         self.strategy = strategy
         self.recipe = recipe = replace(search.recipe, epochs=strategy.epochs)
         self.seed = seed
@@ -139,13 +140,13 @@ class _Run:
         self.identity = search.identity(strategy, seed, split.hash, place.type)
         self.task = search.data.task
         self.weights = Weights(
-            search.space,
+            self.space,
             split,
             self.task,
             recipe,
             seed=seed,
             place=place,
-            options=self._options(),
+            partial_channels=self._partial_channels(),
             every=not strategy.sampling,
         )
         check_fit(strategy, recipe, len(self.weights.held_out))
@@ -158,16 +159,14 @@ class _Run:
         self.asked = self.tuned = 0
         self.decided: list[list[int]] = []
 
-    def _options(self) -> dict[str, Any]:
-        options = dict(self.strategy.supernet_options)
-        taken = inspect.signature(self.space.supernet).parameters
-        for name, value in options.items():
-            if name not in taken:
-                raise UsageError(
-                    f"strategy.{name}={value}: the supernet of {type(self.space).__name__} knows no {name}; choose "
-                    "another strategy= or space="
-                )
-        return options
+    def _partial_channels(self) -> int:
+        shares = self.strategy.partial_channels
+        if shares > 1 and not self.space.supports_partial_channels:
+            raise UsageError(
+                f"strategy.partial_channels={shares}: the supernet of {type(self.space).__name__} does not support "
+                "partial channels; choose another strategy= or space="
+            )
+        return shares
 
     def search(self, report: Callable[[int, Sequence[Metrics]], None]) -> SupernetSearch:
         self._load()
@@ -196,18 +195,14 @@ class _Run:
             info |= {"stopped_early_at": ended, "stopping_rule": STOPPING_RULE}
         if self.asked and self._partial():
             info["removal_rule"] = REMOVAL_RULE
-        warning = collapse(self._whole(), architecture)
+        warning = collapse(self.space, architecture)
         if warning is not None:
             info["collapse"] = warning
         return SupernetSearch(architecture, tuple(self.curve), self.seconds, info=info)
 
     def _partial(self) -> bool:
         """Whether some channels pass the operations by."""
-        return bool(self.strategy.supernet_options.get("partial_channels", 1) > 1)
-
-    def _whole(self) -> SearchSpace:
-        assert isinstance(self.space, SearchSpace)
-        return self.space
+        return self.strategy.partial_channels > 1
 
     def _derived(self, probs: Mapping[str, Tensor]) -> Architecture:
         if self.strategy.discretization is None:
@@ -216,9 +211,9 @@ class _Run:
         on_device = {name: rows.to(self.place) for name, rows in probs.items()}
         if self._partial():
             # the share of channels that passes the operations by is the edge's, and goes with it: its weight is told
-            for name, (edges, _) in self.space.alphas.items():
+            for name, (edges, _) in self.space.alpha_shapes.items():
                 on_device.setdefault(f"{name}_edges", torch.ones(edges, device=self.place))
-        return self.strategy.discretization(self._whole(), on_device, self, rng)
+        return self.strategy.discretization(self.space, on_device, self, rng)
 
     def _ended(self) -> int | None:
         """The epoch, from 1, whose probabilities are the outcome; None to go on."""
@@ -262,7 +257,7 @@ class _Run:
             metrics |= {"supernet_valid_loss": loss, "supernet_valid_accuracy": accuracy}
         check_alpha(self.strategy, metrics, f"in epoch {epoch} of {self.strategy.epochs}")
         self.weights.check_finite(metrics, f"in epoch {epoch} of {self.strategy.epochs}")
-        metrics["skip_share"] = skip_share(self._whole(), self.space.derive(probs))
+        metrics["skip_share"] = skip_share(self.space, self.space.derive(probs))
         metrics["alpha_entropy"] = entropy(probs)
         if self.strategy.eigenvalue or self.strategy.early_stopping:
             metrics["alpha_eigenvalue"] = self._eigenvalue(epoch)

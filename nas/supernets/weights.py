@@ -21,7 +21,6 @@ from torch.nn.parameter import is_lazy
 from nas.core import Task
 from nas.data.images import Images, Split
 from nas.errors import UsageError
-from nas.space.base import SearchSpace
 from nas.supernets.base import SupernetSpace
 from nas.supernets.memory import check_fits, free_memory, need
 from nas.supernets.recipe import check_recipe
@@ -52,23 +51,23 @@ class Weights:
         recipe: how; its epochs are the length of the schedule.
         seed: of initialisation, order and augmentation.
         place: where.
-        options: what the supernet is made with, such as `partial_channels`.
+        partial_channels: K of PC-DARTS; 1: all channels.
         every: whether each step reaches all weights, not those of sampled paths alone.
 
     Raises:
-        UsageError: the space has no supernet, or the recipe asks for what a supernet has not.
+        UsageError: the recipe asks for what a supernet has not.
     """
 
     def __init__(
         self,
-        space: SearchSpace,
+        space: SupernetSpace,
         split: Split,
         task: Task,
         recipe: Recipe,
         *,
         seed: int,
         place: torch.device,
-        options: Mapping[str, Any],
+        partial_channels: int = 1,
         every: bool,
     ) -> None:
         check_recipe(recipe)
@@ -81,7 +80,9 @@ class Weights:
         self.train = self._augmenter(split.train.first(recipe.train_images).to(place))
         self.held_out = split.valid.first(recipe.valid_images).to(place)
         self.valid = self._augmenter(self.held_out)
-        made = built_from(seed, lambda: relaxable(space).supernet(task, sizes(space, recipe), **options), "supernet")
+        made = built_from(
+            seed, lambda: space.supernet(task, sizes(space, recipe), partial_channels=partial_channels), "supernet"
+        )
         lazy = [name for name, value in (*made.named_parameters(), *made.named_buffers()) if is_lazy(value)]
         if lazy:
             raise UsageError(
@@ -226,17 +227,6 @@ class Weights:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def relaxable(space: SearchSpace) -> SupernetSpace:
-    """The space as one with a supernet.
-
-    Raises:
-        UsageError: it has none.
-    """
-    if not isinstance(space, SupernetSpace):
-        raise UsageError(f"space {type(space).__name__} has no supernet; choose another space= or evaluator=")
-    return space
-
-
-def sizes(space: SearchSpace, recipe: Recipe) -> dict[str, Any]:
+def sizes(space: SupernetSpace, recipe: Recipe) -> dict[str, Any]:
     """Sizes of the supernet: the published ones where the recipe has null."""
-    return space.known_sizes(recipe.network, relaxable(space).search_network, "supernet.network")
+    return space.known_sizes(recipe.network, space.search_network, "supernet.network")

@@ -68,8 +68,8 @@ def test_the_dominant_eigenvalue_of_a_supernet_is_that_of_its_exact_hessian(spac
     network = space.supernet(Task(3, 8, 8, 4), sizes).double().to(memory_format=torch.channels_last)
     images = torch.randn(6, 3, 8, 8, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(4, (6,))
-    names = list(space.alphas)
-    alphas = [(0.3 * torch.randn(space.alphas[name], dtype=torch.float64)).requires_grad_() for name in names]
+    names = list(space.alpha_shapes)
+    alphas = [(0.3 * torch.randn(space.alpha_shapes[name], dtype=torch.float64)).requires_grad_() for name in names]
 
     def loss(*given):
         probs = {name: alpha.softmax(-1) for name, alpha in zip(names, given, strict=True)}

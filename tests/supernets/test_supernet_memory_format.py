@@ -34,7 +34,7 @@ class Viewing(nn.Module):
 
 
 class Views(Planted):
-    def supernet(self, task, network=None):
+    def supernet(self, task, network=None, partial_channels=1):
         self.made = Viewing(super().supernet(task, network))
         return self.made
 
@@ -56,7 +56,7 @@ def test_a_supernet_falls_back_in_every_step_and_measure(tmp_path):
 
 
 class Lazy(Planted):
-    def supernet(self, task, network=None):
+    def supernet(self, task, network=None, partial_channels=1):
         made = super().supernet(task, network)
         made.classifier = nn.LazyLinear(task.classes)
         return made
