@@ -70,7 +70,7 @@ class Supernet(nn.Module):
         self.edges = nn.ModuleList(nn.ModuleList(map(Operation, row)) for row in names)
         self.classifier = nn.Linear(task.channels * task.height * task.width, task.classes)
 
-    def forward(self, x, probs, every=False):
+    def forward(self, x, probs, run_all_operations=False):
         for edge, operations in enumerate(self.edges):
             weights = probs[f"e{edge}"][0]
             share = probs[f"e{edge}_edges"][0] if f"e{edge}_edges" in probs else 1.0

@@ -164,7 +164,7 @@ def search(
             stack.callback(listener.close)
         unfinished = budget.trials is None or len(record.trials) < budget.trials
         if isinstance(evaluator, SupportsSharedWeights) and unfinished:
-            evaluator.begin(device, sorted(record.trials, key=_number), to_watchers(listeners, None))
+            evaluator.train_weights(device, sorted(record.trials, key=_number), to_watchers(listeners, None))
         session = _Session(
             space,
             agent,

@@ -44,7 +44,7 @@ class DrNAS(Relaxation):
     anchor_weight: float = 1e-3
     partial_channels: int = 1
 
-    draws = True
+    stochastic = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

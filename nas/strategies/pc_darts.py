@@ -44,9 +44,9 @@ class PCDARTS(Relaxation):
         shapes = super().shapes()
         return shapes | {f"{name}_edges": shape[:1] for name, shape in shapes.items()}
 
-    def begin(self, rng: Generator, device: torch.device) -> None:
+    def init(self, rng: Generator, device: torch.device) -> None:
         """Beside alpha, the edges into each node, as indices on the device: a step that is replayed copies none."""
-        super().begin(rng, device)
+        super().init(rng, device)
         self._groups: dict[str, tuple[list[Tensor], Tensor]] = {}
         for name, targets in self.space.targets.items():
             groups = [[row for row, end in enumerate(targets) if end == node] for node in sorted(set(targets))]

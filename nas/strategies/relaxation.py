@@ -50,7 +50,7 @@ class Relaxation:
     discretization: Discretization | None = None
     parameters: dict[str, nn.Parameter] = field(default_factory=dict, init=False, repr=False)
 
-    sampling = draws = False
+    single_path = stochastic = False
     partial_channels = 1
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class Relaxation:
         """Name -> shape of each parameter; a method with more than one an operation adds its own."""
         return dict(self.space.alpha_shapes)
 
-    def begin(self, rng: Generator, device: torch.device) -> None:
+    def init(self, rng: Generator, device: torch.device) -> None:
         self.parameters = {
             name: nn.Parameter(torch.from_numpy(1e-3 * rng.standard_normal(shape)).float().to(device))
             for name, shape in self.shapes().items()
@@ -123,7 +123,7 @@ class Relaxation:
     def loss(self, supernet: nn.Module, batch: tuple[Tensor, Tensor], rng: torch.Generator) -> Tensor:
         """Mean cross-entropy (nats) of the supernet at the present alpha."""
         images, labels = batch
-        logits = supernet(images, self.probs(rng), every=not self.sampling)
+        logits = supernet(images, self.probs(rng), run_all_operations=not self.single_path)
         return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
 
     def penalty(self) -> Tensor | float:

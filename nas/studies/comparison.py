@@ -192,7 +192,7 @@ def compare(
         finished = len(plan) - len(todo)
         if todo and isinstance(match.evaluator, SupportsSharedWeights):
             with locked_test_set():  # once, before any of the workers would
-                match.evaluator.begin(match.device, (), trained)
+                match.evaluator.train_weights(match.device, (), trained)
         report(finished, len(plan))
         for batch in each(executor, match.ready, todo):
             lost = None

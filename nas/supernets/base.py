@@ -87,21 +87,21 @@ class GradientStrategy(Protocol):
     Attributes:
         epochs: length of one search.
         partial_channels: K of PC-DARTS: one in K channels of its supernet passes through the operations; 1: all.
-        sampling: whether most probabilities are 0, so that a look at them pays.
-        draws: whether a step draws random numbers, so that no two are the same computation.
+        single_path: Whether most probabilities are 0, so that it pays to look at them before running an operation.
+        stochastic: Whether a step draws random numbers, so that no two steps are the same computation.
         early_stopping, eigenvalue: see `nas.strategies.relaxation`.
         discretization: how the probabilities become an architecture; None: by the space's own rule.
     """
 
     epochs: int
     partial_channels: int
-    sampling: bool
-    draws: bool
+    single_path: bool
+    stochastic: bool
     early_stopping: bool
     eigenvalue: bool
     discretization: Discretization | None
 
-    def begin(self, rng: Generator, device: torch.device) -> None:
+    def init(self, rng: Generator, device: torch.device) -> None:
         """Start a search: the only random initialisation of alpha."""
 
     def start_epoch(self, epoch: int) -> None:

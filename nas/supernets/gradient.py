@@ -91,11 +91,11 @@ class GradientSearch:
         Raises:
             UserError: the batch does not fit, numbers ran out, or a checkpoint cannot be used.
         """
-        place = resolve_device(device)
-        memory = PeakMemory(place)
+        resolved = resolve_device(device)
+        memory = PeakMemory(resolved)
         try:
-            with configured(place, self.recipe), memory_guard("supernet"), generators.kept():
-                run = _Run(self, strategy, seed, place, self._path(number))
+            with configured(resolved, self.recipe), memory_guard("supernet"), generators.kept():
+                run = _Run(self, strategy, seed, resolved, self._path(number))
                 found = run.search(report)
         except TrainingFailed as failure:
             # nothing is derived yet, so there is no trial to keep; a checkpoint of the last sound epoch is
@@ -126,7 +126,7 @@ class _Run:
     """One search, from its first epoch or from its checkpoint."""
 
     def __init__(
-        self, search: GradientSearch, strategy: GradientStrategy, seed: int, place: torch.device, path: Path | None
+        self, search: GradientSearch, strategy: GradientStrategy, seed: int, device: torch.device, path: Path | None
     ) -> None:
         if not isinstance(search.space, SupernetSpace):
             raise UsageError(f"space {type(search.space).__name__} has no supernet; choose another space= or strategy=")
@@ -135,9 +135,9 @@ class _Run:
         self.recipe = recipe = replace(search.recipe, epochs=strategy.epochs)
         self.seed = seed
         self.path = path
-        self.place = place
+        self.device = device
         split = search.data.split()
-        self.identity = search.identity(strategy, seed, split.hash, place.type)
+        self.identity = search.identity(strategy, seed, split.hash, device.type)
         self.task = search.data.task
         self.weights = Weights(
             self.space,
@@ -145,12 +145,12 @@ class _Run:
             self.task,
             recipe,
             seed=seed,
-            place=place,
+            device=device,
             partial_channels=self._partial_channels(),
-            every=not strategy.sampling,
+            run_all_operations=not strategy.single_path,
         )
         check_fit(strategy, recipe, len(self.weights.held_out))
-        strategy.begin(np.random.default_rng(seed), place)
+        strategy.init(np.random.default_rng(seed), device)
         self.curve: list[Metrics] = []
         self.history: list[Mapping[str, Tensor]] = []  # probabilities after each epoch, for an early stop
         self.seconds = 0.0
@@ -174,11 +174,11 @@ class _Run:
             probs = self.strategy.probs(generator(self.seed, 0, 0))
         asked_by = next((key for key in ("eigenvalue", "early_stopping") if getattr(self.strategy, key)), None)
         self.weights.check_fits(
-            probs if not self.strategy.sampling else self._measured(), asked_by and f"strategy.{asked_by}"
+            probs if not self.strategy.single_path else self._measured(), asked_by and f"strategy.{asked_by}"
         )
         report(self.strategy.epochs, tuple(self.curve))
         # Not an attribute: a step holds this run, and the memory of what refer to each other is not freed at the end.
-        replayed = replays(self.place, self.recipe) and not self.strategy.draws
+        replayed = replays(self.device, self.recipe) and not self.strategy.stochastic
         graph = Replayed(self._step, self.recipe.batch_size) if replayed else None
         ended = self._ended()
         while ended is None:
@@ -208,11 +208,11 @@ class _Run:
         if self.strategy.discretization is None:
             return self.space.derive(probs)
         rng = np.random.default_rng((self.seed, 1))
-        on_device = {name: rows.to(self.place) for name, rows in probs.items()}
+        on_device = {name: rows.to(self.device) for name, rows in probs.items()}
         if self._partial():
             # the share of channels that passes the operations by is the edge's, and goes with it: its weight is told
             for name, (edges, _) in self.space.alpha_shapes.items():
-                on_device.setdefault(f"{name}_edges", torch.ones(edges, device=self.place))
+                on_device.setdefault(f"{name}_edges", torch.ones(edges, device=self.device))
         return self.strategy.discretization(self.space, on_device, self, rng)
 
     def _ended(self) -> int | None:
@@ -242,7 +242,7 @@ class _Run:
     def _step(self, train: Batch, valid: Batch) -> Tensor:
         """One step of alpha and one of the weights."""
         strategy, weights = self.strategy, self.weights
-        with autocast(self.place, self.recipe):
+        with autocast(self.device, self.recipe):
             strategy.alpha_step(weights.supernet, train, valid, weights.optimizer, self.rng)
         with torch.no_grad():
             probs = strategy.probs(self.rng)
@@ -266,7 +266,7 @@ class _Run:
 
     def _measured(self) -> Mapping[str, Tensor]:
         """Probabilities that the supernet is validated at: of the likeliest cell for a method that samples cells."""
-        if not self.strategy.sampling:
+        if not self.strategy.single_path:
             return self.strategy.expected()
         return self.space.relax(self.space.derive(self.strategy.expected()))
 
@@ -288,7 +288,7 @@ class _Run:
                 reason = failure.message
             # only here is the failure gone, and with it what its traceback held
             self.curvature_batch //= 2
-            if self.place.type == "cuda":
+            if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             warnings.warn(
                 f"the eigenvalue after epoch {epoch} is measured on {self.curvature_batch} images: {reason}",
@@ -300,7 +300,7 @@ class _Run:
         images, labels = next(self.weights.batches(self.weights.valid, epoch, 3))
         images, labels = images[: self.curvature_batch], labels[: self.curvature_batch]
         probs = self.strategy.probs(generator(self.seed, epoch, 4))
-        logits = self.weights.supernet(images, probs, every=self.weights.every)
+        logits = self.weights.supernet(images, probs, run_all_operations=self.weights.run_all_operations)
         loss = nn.functional.cross_entropy(logits, labels)
         return dominant_eigenvalue(loss, self.strategy.alphas(), generator(self.seed, epoch, 5))
 
@@ -376,6 +376,6 @@ class _Run:
             raise misfit(self.path, error) from None
 
 
-def replays(place: torch.device, recipe: Recipe) -> bool:
+def replays(device: torch.device, recipe: Recipe) -> bool:
     """Whether steps are replayed as CUDA graphs."""
-    return place.type == "cuda" and isinstance(recipe, SupernetRecipe) and recipe.graphs
+    return device.type == "cuda" and isinstance(recipe, SupernetRecipe) and recipe.graphs

@@ -46,7 +46,7 @@ class Shared:
     def relaxed(self, architecture: Architecture) -> dict[str, Tensor]:
         """Its probabilities on the device of the weights."""
         probs = self.space.relax(architecture)
-        return {name: rows.to(self.weights.place) for name, rows in probs.items()}
+        return {name: rows.to(self.weights.device) for name, rows in probs.items()}
 
     def save(self, state: Mapping[str, Any]) -> None:
         if self.path is not None:
@@ -178,9 +178,9 @@ class TrainedOnProposals(Shared):
         self.save({"learnt": [list(architecture) for architecture in self.learnt]})
         self.saved = time.monotonic()
 
-    def _batch(self, epoch: int, place: int) -> Batch:
-        """A batch by its place in its epoch, counted from 0."""
-        if getattr(self, "_at", None) != (epoch, place):
-            self._stream = self.weights.training_batches(epoch + 1, skip=place)
-        self._at = epoch, place + 1
+    def _batch(self, epoch: int, position: int) -> Batch:
+        """A batch by its position in its epoch, counted from 0."""
+        if getattr(self, "_at", None) != (epoch, position):
+            self._stream = self.weights.training_batches(epoch + 1, skip=position)
+        self._at = epoch, position + 1
         return next(self._stream)

@@ -61,8 +61,10 @@ def supernet_promises(space: SupernetSpace, task: Task, network: Mapping[str, An
                 own = space.build(architecture, task, network, operations="search")
                 own.double().load_state_dict({name: weights[name] for name in own.state_dict()})
                 expected = own(images.contiguous(memory_format=memory))
-                for every in (False, True):
-                    found = supernet(images.contiguous(memory_format=memory), probs, every=every)
+                for run_all_operations in (False, True):
+                    found = supernet(
+                        images.contiguous(memory_format=memory), probs, run_all_operations=run_all_operations
+                    )
                     error = (found - expected).abs().max() / expected.abs().max()
                     assert error < ROUNDING, f"the supernet differs from {space.to_text(architecture)} by {error:.1e}"
 
@@ -88,7 +90,7 @@ def gradient_promises(
     def begun() -> GradientStrategy:
         strategy = make(space=space, objective=Objective())
         assert isinstance(strategy, GradientStrategy), f"{type(strategy).__name__} lacks a part of GradientStrategy"
-        strategy.begin(np.random.default_rng(0), torch.device("cpu"))
+        strategy.init(np.random.default_rng(0), torch.device("cpu"))
         return strategy
 
     def stepped() -> tuple[GradientStrategy, dict[str, Any], dict[str, Any]]:

@@ -163,7 +163,7 @@ def test_a_node_that_all_edges_are_taken_from_is_zero_in_the_supernet(space, nam
         hook = cell.register_forward_hook(
             lambda _module, _arguments, outcome: nodes.append(outcome if name == "cell" else outcome[0][-1])
         )
-        network(images, probs, every=True)
+        network(images, probs, run_all_operations=True)
         hook.remove()
         return nodes[0]
 

@@ -63,7 +63,7 @@ class Killer:
 def evaluator(folder=None, place=(1, 1), **more):
     made = SharedWeights(Planted(place), Signs(), RECIPE, **more)
     if folder is not None:
-        made.keep_in(folder)
+        made.checkpoint_dir = folder
     return made
 
 
@@ -102,7 +102,7 @@ def test_a_killed_training_goes_on_to_the_same_scores(tmp_path):
         run(evaluator(tmp_path / "parts"), 5, listeners=[Killer(epochs=3)])
     made = evaluator(tmp_path / "parts")
     seen = []
-    made.begin("cpu", (), lambda _epochs, curve: seen.append(len(curve)))
+    made.train_weights("cpu", (), lambda _epochs, curve: seen.append(len(curve)))
     assert seen == [3, 4, 5, 6]
     assert outcomes(run(made, 5)) == outcomes(whole)
 
@@ -224,7 +224,7 @@ def test_the_time_limit_holds_for_weights_that_learn_from_proposals():
 
 def test_a_step_that_breaks_off_ends_the_search_where_others_would_build_on_it(monkeypatch):
     made = evaluator(train="on_proposal")
-    made.begin("cpu", (), lambda _epochs, _curve: None)
+    made.train_weights("cpu", (), lambda _epochs, _curve: None)
 
     def breaks(*_):
         raise RuntimeError("CUDNN_STATUS_EXECUTION_FAILED")
@@ -240,7 +240,7 @@ def test_a_finished_run_without_its_checkpoint_is_not_trained_again(tmp_path):
     (tmp_path / FILE).unlink()
     made = evaluator(tmp_path)
     assert len(run(made, 3, store=store)) == 3
-    assert not made.at_hand
+    assert not made.is_trained
 
 
 @pytest.mark.parametrize(

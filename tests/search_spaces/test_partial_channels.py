@@ -25,7 +25,7 @@ def shuffled(x):
 def decided(space):
     """Probabilities and weights of edges that are far from equal."""
     strategy = PCDARTS(space=space, objective=Objective(), partial_channels=K)
-    strategy.begin(np.random.default_rng(0), torch.device("cpu"))
+    strategy.init(np.random.default_rng(0), torch.device("cpu"))
     with torch.no_grad():
         for parameter in strategy.parameters.values():
             parameter.mul_(1000)

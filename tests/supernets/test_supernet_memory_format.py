@@ -27,10 +27,10 @@ class Viewing(nn.Module):
         self.supernet = supernet
         self.seen = Seen()
 
-    def forward(self, images, probs, every=False):
+    def forward(self, images, probs, run_all_operations=False):
         self.seen.append((len(images), images.stride(), self.stem.weight.stride()))
         x = self.stem(images).view(images.size(0), -1)[:, :4].view(images.shape)
-        return self.supernet(x, probs, every)
+        return self.supernet(x, probs, run_all_operations)
 
 
 class Views(Planted):

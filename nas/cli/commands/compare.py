@@ -67,7 +67,7 @@ def main(settings: Settings) -> int:
     bar = Bar(settings.get("progress"), "run")
     epochs = Bar(settings.get("progress"), "supernet epoch")
     if isinstance(evaluator, SupportsSharedWeights):
-        evaluator.keep_in(out / CHECKPOINTS)
+        evaluator.checkpoint_dir = out / CHECKPOINTS
     try:
         results = compare(
             match,

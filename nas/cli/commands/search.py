@@ -64,7 +64,7 @@ def main(settings: Settings) -> int:
     evaluator = settings.make("evaluator", space=space)
     folder = run_folder(settings.get("dir"), run).absolute()  # once: an evaluator may change the current folder
     if isinstance(evaluator, SupportsSharedWeights):
-        evaluator.keep_in(folder / "checkpoints")
+        evaluator.checkpoint_dir = folder / "checkpoints"
     listeners: list[Any] = [TensorBoard(folder / "tensorboard")]
     if settings.get("progress"):
         listeners.append(Progress())
@@ -187,13 +187,13 @@ def _missing(result: SearchResult) -> int:
 
 def _agreement(settings: Settings, result: SearchResult, evaluator: Any, store: Store) -> RankCorrelation | None:
     """How an evaluator with weights of its own ranks the architectures of the run."""
-    if not isinstance(evaluator, SupportsSharedWeights) or not evaluator.at_hand:
+    if not isinstance(evaluator, SupportsSharedWeights) or not evaluator.is_trained:
         return None
     device = settings.get("device")
     entries = [entry for group in leaderboard(store, result.run, top=0) for entry in group]
 
     def begin() -> None:
-        evaluator.begin(device, result.trials, lambda _epochs, _curve: None)
+        evaluator.train_weights(device, result.trials, lambda _epochs, _curve: None)
 
     try:
         return rank_correlation(evaluator, entries, device, begin)
