@@ -96,10 +96,10 @@ class SupportsSharedWeights(Protocol):
 
 @runtime_checkable
 class SupportsReporting(Protocol):
-    """An evaluator that knows columns which no search may see, joined after the run."""
+    """An evaluator, or a reporter beside one, that knows columns which no search may see; read after the run."""
 
     def reported(self, architecture: Architecture) -> Metrics:
-        """Column -> value of an architecture, in the units of its table.
+        """Column -> value of an architecture, in the units of its table; empty where the table lacks it.
 
         Raises:
             TestSetLocked: a search is running.
@@ -117,3 +117,9 @@ class SupportsReporting(Protocol):
 
     def label(self, column: str) -> str:
         """The column in words, with its unit, for the axis of a figure."""
+
+
+def reporter_of(evaluator: object) -> SupportsReporting | None:
+    """What reports on the architectures that an evaluator has scored: the evaluator itself, or its `reporter`."""
+    reporter = evaluator if isinstance(evaluator, SupportsReporting) else getattr(evaluator, "reporter", None)
+    return reporter if isinstance(reporter, SupportsReporting) else None

@@ -107,7 +107,8 @@ class SharedWeights:
         self.checkpoint_dir: Path | None = None
         self._split: Split | None = None
         self._shared: TrainedBefore | TrainedOnProposals | None = None
-        self._truth = None if table is None else TableEvaluator(space, table)
+        self.reporter = None if table is None else TableEvaluator(space, table)
+        """Columns of the table, for after a search; None without a table."""
 
     @property
     def sequential(self) -> bool:
@@ -145,8 +146,8 @@ class SharedWeights:
         proposals = [trial.proposal.architecture for trial in trials]
         if isinstance(known, TrainedBefore) or (known is not None and known.learnt == proposals):
             return  # the same weights for every search, or what they would come to
-        if self._truth is not None:
-            self._truth.prepare(device)  # what is wrong with the table is told before the hours of training
+        if self.reporter is not None:
+            self.reporter.prepare(device)  # what is wrong with the table is told before the hours of training
         protocol = self.protocol()
         assert self._split is not None
         if self._valid_images() < 2:
@@ -235,27 +236,3 @@ class SharedWeights:
                 raise
             # a step that broke off has left weights that no other session would come to
             raise UserError(f"the shared weights could not learn from a proposal: {located(error)}") from error
-
-    # --- the benchmark, for after a search ------------------------------------------------------------------------
-
-    def reported(self, architecture: Architecture) -> Metrics:
-        """The table's columns of an architecture; nothing where it has none.
-
-        Raises:
-            TestSetLocked: a search is running.
-        """
-        if self._truth is None or not self._truth.rows.has(architecture):
-            return {}  # the space may be larger than its table
-        return self._truth.reported(architecture)
-
-    def optimum(self, column: str) -> float | None:
-        """See `TableEvaluator.optimum`."""
-        return None if self._truth is None else self._truth.optimum(column)
-
-    def direction(self, column: str) -> Literal["maximize", "minimize"]:
-        """See `TableEvaluator.direction`."""
-        return "maximize" if self._truth is None else self._truth.direction(column)
-
-    def label(self, column: str) -> str:
-        """See `TableEvaluator.label`."""
-        return column if self._truth is None else self._truth.label(column)
