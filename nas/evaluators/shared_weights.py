@@ -29,7 +29,7 @@ from nas.data.images import Split
 from nas.errors import UsageError, UserError, located
 from nas.evaluators.table import TableEvaluator
 from nas.identity import DECISIONS
-from nas.provenance import describe
+from nas.provenance import config_snapshot
 from nas.space.base import SearchSpace, recorded_choices
 from nas.supernets.paths import SAMPLERS
 from nas.supernets.recipe import check_recipe
@@ -155,7 +155,7 @@ class SharedWeights:
             )
         path = None if self.folder is None else self.folder / FILE
         decisions = recorded_choices(self.space)
-        identity = {"space": describe(self.space), DECISIONS: decisions, **protocol, "device": place.type}
+        identity = {"space": config_snapshot(self.space), DECISIONS: decisions, **protocol, "device": place.type}
         with self._working(place):
             weights = Weights(
                 self.space,

@@ -24,7 +24,7 @@ from nas.data import generators
 from nas.data.base import DataSet
 from nas.data.images import Images, Split
 from nas.errors import UsageError, UserError
-from nas.files import check_folder, filling
+from nas.files import atomic_folder, check_folder
 from nas.space.base import SearchSpace
 from nas.store.base import Retraining, Store
 from nas.training import count
@@ -161,7 +161,7 @@ def retrain(
         seconds=seconds,
         folder=str(target),
     )
-    with filling(target) as workplace:
+    with atomic_folder(target) as workplace:
         try:
             _write(states, tested, retraining, asdict(data.task), workplace)
             order.check_written(network, workplace / CHECKPOINT)
