@@ -138,7 +138,7 @@ def search(
             listener.start(opened.name, stored, budget.trials, objective)
             stack.callback(listener.close)
         if isinstance(evaluator, SupportsSharedWeights) and (budget.trials is None or len(stored) < budget.trials):
-            evaluator.begin(device, stored, epoch_reporter(guarded, None))
+            evaluator.train_weights(device, stored, epoch_reporter(guarded, None))
         asks_again = isinstance(evaluator, SupportsRepeatedQueries) and evaluator.answers_every_query
         reuse = duplicates == "reuse" and not asks_again
         loop = Loop(

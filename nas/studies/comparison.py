@@ -21,7 +21,7 @@ from nas.engine.checks import check_shared_weights
 from nas.engine.search import search
 from nas.engine.trial import last_error, simulated_seconds
 from nas.errors import NOT_IN_TABLE, UsageError, UserError
-from nas.evaluators.base import Evaluator, SupportsProtocol, SupportsReporting, SupportsSharedWeights
+from nas.evaluators.base import Evaluator, SupportsProtocol, SupportsSharedWeights, reporter_of
 from nas.executors.base import Died, Executor, each
 from nas.executors.inline import Inline
 from nas.identity import DECISIONS, identifying
@@ -110,15 +110,13 @@ class ComparisonSetup:
 
     def _steps(self, trials: Sequence[Trial]) -> Iterator[Step]:
         """Every change of the incumbent, with what the evaluator reports of it."""
-        evaluator, best, simulated = self.evaluator, None, 0.0
+        reporter, best, simulated = reporter_of(self.evaluator), None, 0.0
         for query, trial in enumerate(trials, start=1):
             simulated += simulated_seconds(trial)
             if not trial.completed or (best is not None and self.objective.score(trial) <= best):
                 continue
             best = self.objective.score(trial)
-            reported = (
-                evaluator.reported(trial.proposal.architecture) if isinstance(evaluator, SupportsReporting) else {}
-            )
+            reported = {} if reporter is None else reporter.reported(trial.proposal.architecture)
             # what reports nothing is compared by the objective
             metrics = reported or {self.objective.metric: trial.metrics[self.objective.metric]}
             yield Step(query, simulated if "simulated_seconds" in trial.metrics else None, metrics)
@@ -126,10 +124,10 @@ class ComparisonSetup:
 
 def columns(evaluator: Evaluator, objective: Objective, results: Sequence[RunResult]) -> list[Column]:
     """What a comparison reports: the evaluator's own columns, or the objective where it has none."""
-    names = list(results[0].metrics)
-    if not isinstance(evaluator, SupportsReporting) or names == [objective.metric]:
+    names, reporter = list(results[0].metrics), reporter_of(evaluator)
+    if reporter is None or names == [objective.metric]:
         return [Column(objective.metric, direction=objective.direction)]
-    return [Column(n, evaluator.optimum(n), evaluator.direction(n), evaluator.label(n)) for n in names]
+    return [Column(n, reporter.optimum(n), reporter.direction(n), reporter.label(n)) for n in names]
 
 
 def compare(
@@ -193,7 +191,7 @@ def compare(
         finished = len(plan) - len(todo)
         if todo and isinstance(match.evaluator, SupportsSharedWeights):
             with locked_test_set():  # once, before any of the workers would
-                match.evaluator.begin(match.device, (), trained)
+                match.evaluator.train_weights(match.device, (), trained)
         report(finished, len(plan))
         for batch in each(executor, match.ready, todo):
             lost = None

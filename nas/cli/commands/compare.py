@@ -59,7 +59,7 @@ def main(settings: Settings) -> int:
     }
     out = folder(settings, about | {"budget": settings.get("budget"), "objective": settings.get("objective")})
     # what is looked up costs nothing to look up again; what is trained is kept trial by trial
-    looked_up = isinstance(evaluator, SupportsReporting) and not isinstance(evaluator, SupportsSharedWeights)
+    looked_up = isinstance(evaluator, SupportsReporting)
     store = None if looked_up else SQLiteStore(f"sqlite:///{out.absolute()}/runs.db")
     match = ComparisonSetup(space, evaluator, budget, objective, settings.get("duplicates"), str(device), store)
     executor = in_order(settings)
@@ -67,7 +67,7 @@ def main(settings: Settings) -> int:
     bar = Bar(settings.get("progress"), "run")
     epochs = Bar(settings.get("progress"), "supernet epoch")
     if isinstance(evaluator, SupportsSharedWeights):
-        evaluator.keep_in(out / CHECKPOINTS)
+        evaluator.checkpoint_dir = out / CHECKPOINTS
     try:
         results = compare(
             match,
