@@ -218,7 +218,7 @@ class Loop:
         is_new = trial.number not in self.stored_numbers
         if is_new:
             for listener in self.listeners:
-                listener.told(trial)
+                listener.on_trial_end(trial)
         missing = trial.error_kind == NOT_IN_TABLE
         if not missing and self._is_endless(trial):
             raise UsageError(
