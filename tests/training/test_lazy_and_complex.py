@@ -18,7 +18,6 @@ from nas.export.model import loaded
 from nas.store.sqlite import SQLiteStore
 from nas.strategies.random import RandomSearch
 from nas.studies.retraining import CHECKPOINT, TrainingJob, retrain
-from nas.training.average import ModelEMA
 from nas.training.fit import evaluate, fit
 from nas.training.lazy import materialized
 from nas.training.recipe import Recipe
@@ -102,16 +101,6 @@ def test_complex_weights_are_trained_as_pairs_of_real_ones(more):
     (network, metrics), (pairs, expected) = trained(Spectral, recipe), trained(AsReal, recipe)
     assert metrics == {name: pytest.approx(value, rel=1e-4) for name, value in expected.items()}
     torch.testing.assert_close(torch.view_as_real(network.filter), pairs.filter, rtol=1e-4, atol=1e-5)
-
-
-def test_the_average_takes_in_complex_weights():
-    network = nn.Module()
-    network.weight = nn.Parameter(torch.tensor([1 + 1j]))
-    average = ModelEMA(network, 0.9)
-    with torch.no_grad():
-        network.weight.fill_(12 + 23j)
-    average.update(network)  # decay (1 + 1) / (10 + 1)
-    assert average.network.weight.item() == pytest.approx(complex(10, 19))
 
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
