@@ -88,7 +88,7 @@ def test_retraining_tries_store_and_folder_before_it_trains(nas, tmp_path, monke
     def never(*args, **more):
         raise AssertionError("it trained")
 
-    monkeypatch.setattr("nas.studies.retraining.fit", never)
+    monkeypatch.setattr("nas.studies.retraining.train_architecture", never)
     (tmp_path / "notes.txt").write_text("not a database")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious").write_text("mine")

@@ -35,7 +35,7 @@ from nas.testing.promises import Promise
 from nas.testing.spaces import space_promises
 from nas.testing.strategies import strategy_promises
 from nas.testing.supernets import gradient_promises, supernet_promises
-from nas.training.built import built
+from nas.training.lazy import materialized
 from nas.training.recipe import Recipe
 from nas.validation import one_of, shown, whole_number
 
@@ -196,7 +196,7 @@ def _model(settings: Settings, space: SearchSpace, sizes: dict[str, Any]) -> Mod
     split = data.split()
     architecture = space.sample(np.random.default_rng(settings.get("seed")))
     torch.manual_seed(0)
-    network = built(space.build(architecture, data.task, sizes), data.task)
+    network = materialized(space.build(architecture, data.task, sizes), data.task)
     network.eval()
     return Model(
         network=network,

@@ -37,7 +37,7 @@ from nas.files import atomic_folder, check_folder
 from nas.formatting import counted, milliseconds
 from nas.store.leaderboard import find_trial
 from nas.studies.retraining import CHECKPOINT, warn_of_other_images
-from nas.training.built import built
+from nas.training.lazy import materialized
 from nas.validation import one_of, whole_number
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def modelled(chosen: Selection) -> tuple[Model, list[Retraining]]:
     split = data.split()
     warn_of_other_images(data, split.hash, chosen.found_on(data.name))
     torch.manual_seed(0)
-    network = built(space.build(chosen.architecture, data.task, space.known_sizes(sizes)), data.task)
+    network = materialized(space.build(chosen.architecture, data.task, space.known_sizes(sizes)), data.task)
     network.eval()
     if retraining is not None:
         network = loaded(network, Path(retraining.folder) / CHECKPOINT, chosen.text)
