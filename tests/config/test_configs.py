@@ -88,7 +88,7 @@ def test_the_benchmarks_recipe_of_supernets_is_the_published_one():
         (["budget=null"], "budget must be a mapping, got null"),
         (["dir=null"], "dir must be text, got null"),
         (["~budget"], "'~budget' is not key=value"),
-        (["~budget="], "~budget=: settings cannot be taken away"),
+        (["~budget="], "~budget=: settings cannot be removed"),
         (["+foo.bar=1"], "unknown key 'foo.bar'"),
         (["+budget.foo=1"], "unknown key 'budget.foo'"),
         (["+strategy._target_=os.system"], "unknown key 'strategy._target_'"),
