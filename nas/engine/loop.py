@@ -364,7 +364,7 @@ class _Session:
         new = trial.number not in self.old
         if new:
             for listener in self.listeners:
-                listener.told(trial)
+                listener.on_trial_end(trial)
         missing = trial.error_kind == NOT_IN_TABLE
         if not missing and self._endless(trial):
             raise UsageError(

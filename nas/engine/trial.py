@@ -153,7 +153,7 @@ def to_watchers(listeners: Sequence[Listener], number: int | None) -> Callable[[
     def report(epochs: int, curve: Sequence[Metrics]) -> None:
         interrupt.check()
         for listener in watching:
-            listener.epoch(number, epochs, curve)
+            listener.on_epoch_end(number, epochs, curve)
 
     return report
 
@@ -178,13 +178,13 @@ class Guarded:
         except Exception as error:  # noqa: BLE001 (whatever it is, the search does not need it)
             self._give_up(error)
 
-    def told(self, trial: Trial) -> None:
-        self._call(lambda: self.listener.told(trial))
+    def on_trial_end(self, trial: Trial) -> None:
+        self._call(lambda: self.listener.on_trial_end(trial))
 
-    def epoch(self, number: int | None, epochs: int, curve: Sequence[Metrics]) -> None:
+    def on_epoch_end(self, number: int | None, epochs: int, curve: Sequence[Metrics]) -> None:
         if isinstance(self.listener, SupportsEpochs):
             watching = self.listener
-            self._call(lambda: watching.epoch(number, epochs, curve))
+            self._call(lambda: watching.on_epoch_end(number, epochs, curve))
 
     def close(self) -> None:
         if self.failed:

@@ -52,7 +52,7 @@ class Clock:
     def start(self, run: str, trials: Sequence[Trial], total: int | None, objective: Objective) -> None:
         self.told_at = [time.perf_counter()]
 
-    def told(self, trial: Trial) -> None:
+    def on_trial_end(self, trial: Trial) -> None:
         if trial.number % 10_000 == 9_999:
             self.told_at.append(time.perf_counter())
 

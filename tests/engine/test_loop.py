@@ -248,7 +248,7 @@ def test_listeners_see_every_new_trial_and_are_closed_after_an_error(toy_space):
         def start(self, run, trials, total, objective):
             self.seen = (*self.seen, f"start {len(trials)}/{total}")
 
-        def told(self, trial):
+        def on_trial_end(self, trial):
             self.seen = (*self.seen, trial.number)
 
         def close(self):

@@ -143,7 +143,7 @@ class Seen:
         self.started = [trial.number for trial in trials]
         self.told_numbers = []
 
-    def told(self, trial):
+    def on_trial_end(self, trial):
         self.told_numbers.append(trial.number)
 
     def close(self):

@@ -16,7 +16,7 @@ from users_space import write as write_space
 
 from nas.data.cifar10 import Cifar10
 from nas.data.digits import Digits
-from nas.export.check import _changed_labels
+from nas.export.check import changed_labels
 from nas.training.augment import plain_batch
 from search_spaces.nasbench201 import NASBench201
 
@@ -247,7 +247,7 @@ def test_what_differs_is_no_export(nas, tmp_path, monkeypatch):
 def test_a_label_that_changes_is_no_rounding():
     expected = torch.tensor([[1.0, 0.0], [1.0, 0.99995], [0.0, 2.0]])
     found = torch.tensor([[0.0, 1.0], [0.99995, 1.0], [0.0, 2.0]])
-    assert _changed_labels(found, expected, 1e-4) == 1
+    assert changed_labels(found, expected, 1e-4) == 1
 
 
 def test_mistakes_of_a_prediction_are_told_and_nothing_foreign_is_run(exported, tmp_path):

@@ -129,7 +129,7 @@ def _one(model: Model, name: str, module: ModuleType, folder: Path, expected: Te
     try:
         module.write(model, folder)
     except UserError as error:
-        raise UserError(f"format={name}: {error}; nothing was kept") from None
+        raise UserError(f"format={name}: {error}; nothing was written") from None
     return check(model, name, module, folder, expected)
 
 
