@@ -24,7 +24,7 @@ from peers.environment import replay
 from rows import Row
 
 from nas import Budget, Objective, Trial, search
-from nas.config.settings import settings
+from nas.config.settings import compose
 from nas.evaluators.table import TableEvaluator
 from nas.strategies.base import StrategyFactory
 from nas.strategies.evolution import RegularizedEvolution
@@ -130,7 +130,7 @@ def main() -> int:
     if not table.is_file():
         print("replay.py needs NAS_DATA with nasbench201/nb201_table.csv.gz below it", file=sys.stderr)
         return 1
-    made = settings("search", ["evaluator=table", "table=nasbench201"])
+    made = compose("search", ["evaluator=table", "table=nasbench201"])
     space = made.make("space")
     evaluator = made.make("evaluator", space=space)
     for architecture in space.architectures():  # warm the caches of keys and texts, as any longer study has them

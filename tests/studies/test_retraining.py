@@ -180,10 +180,10 @@ def test_validation_keeps_the_best_epoch_and_tests_once(nas, tmp_path):
 def test_images_that_have_changed_since_the_search_are_told(searched, tmp_path):
     from nas.cli.commands.export import INHERITS, modelled
     from nas.cli.selection import selected
-    from nas.config.settings import settings
+    from nas.config.settings import compose
 
     def chosen(*words):
-        made = settings("export", ["run=one", "trial=best", *words], deferred=INHERITS)
+        made = compose("export", ["run=one", "trial=best", *words], deferred=INHERITS)
         return selected(made, INHERITS)
 
     assert searched("retrain", "run=one", "trial=best", *SMALL).stderr == ""

@@ -18,7 +18,7 @@ import torch
 
 from nas.cli.commands.export import forms
 from nas.cli.output import print_json
-from nas.config.settings import settings as composed
+from nas.config.settings import compose
 from nas.core import Objective
 from nas.data.lock import locked_test_set
 from nas.errors import UsageError, UserError, located
@@ -105,7 +105,7 @@ def _completed(settings: Settings, named: set[str]) -> Settings:
         more += [
             word for word in QUICK_SUPERNET if not any(a.startswith(word.split("=")[0]) for a in settings.arguments)
         ]
-    return composed(settings.command, [*settings.arguments, *more], settings.config_dir) if more else settings
+    return compose(settings.command, [*settings.arguments, *more], settings.config_dir) if more else settings
 
 
 def _verdicts(part: str, promised: Callable[[Settings], Sequence[Promise]], settings: Settings) -> Iterator[Verdict]:
