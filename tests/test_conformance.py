@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import ToySpace
 
-from nas.config.settings import group_options, settings
+from nas.config.composition import group_options
+from nas.config.settings import compose
 from nas.core import Objective, Task
 from nas.errors import UsageError
 from nas.supernets.base import SupernetSpace
@@ -24,7 +25,7 @@ OPTIONS = group_options()
 
 
 def made(group, option):
-    return settings("search", [f"{group}={option}"])
+    return compose("search", [f"{group}={option}"])
 
 
 WITH_SUPERNET = [
@@ -94,7 +95,7 @@ def test_data_sets(option):
 def test_evaluators(option):
     recipe = "supernet" if option == "shared_weights" else "trainer"
     quick = [f"{recipe}.{word}" for word in ("epochs=1", "train_images=200", "network={channels: 4, cells: 1}")]
-    chosen = settings("search", [f"evaluator={option}", *quick])
+    chosen = compose("search", [f"evaluator={option}", *quick])
     check_evaluator(chosen.factory("evaluator"), chosen.make("space"))
 
 
@@ -102,7 +103,7 @@ def test_evaluators(option):
 def test_tables(option):
     if option == "nasbench201" and not (Path(os.environ.get("NAS_DATA", "/nowhere")) / "nasbench201").is_dir():
         pytest.skip("needs the NAS-Bench-201 table below NAS_DATA")
-    chosen = settings("search", ["evaluator=table", f"table={option}"])
+    chosen = compose("search", ["evaluator=table", f"table={option}"])
     space = chosen.make("space")
     check_evaluator(chosen.factory("evaluator"), space)
     evaluator = chosen.make("evaluator", space=space)
@@ -111,5 +112,5 @@ def test_tables(option):
 
 @pytest.mark.parametrize("option", OPTIONS["executor"])
 def test_executors(option):
-    chosen = settings("search", [f"executor={option}", *(["workers=2"] if option != "inline" else [])])
+    chosen = compose("search", [f"executor={option}", *(["workers=2"] if option != "inline" else [])])
     check_executor(chosen.make("executor"))

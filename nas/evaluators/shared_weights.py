@@ -29,7 +29,7 @@ from nas.data.images import Split
 from nas.errors import UsageError, UserError, located
 from nas.evaluators.table import TableEvaluator
 from nas.identity import DECISIONS
-from nas.provenance import describe
+from nas.provenance import config_snapshot
 from nas.space.base import SearchSpace, recorded_choices
 from nas.supernets.base import SupernetSpace
 from nas.supernets.paths import SAMPLERS
@@ -157,7 +157,7 @@ class SharedWeights:
             )
         path = None if self.checkpoint_dir is None else self.checkpoint_dir / FILE
         decisions = recorded_choices(self.space)
-        identity = {"space": describe(self.space), DECISIONS: decisions, **protocol, "device": resolved.type}
+        identity = {"space": config_snapshot(self.space), DECISIONS: decisions, **protocol, "device": resolved.type}
         with self._working(resolved):
             weights = Weights(
                 self.space,

@@ -17,8 +17,9 @@ from nas.analysis.results import Column, RunResult, Step
 from nas.core import Metrics, Objective, Trial
 from nas.data.lock import locked_test_set
 from nas.engine.budget import Budget
-from nas.engine.loop import search
-from nas.engine.trial import check_learner, last_error, simulated_seconds
+from nas.engine.checks import check_shared_weights
+from nas.engine.search import search
+from nas.engine.trial import last_error, simulated_seconds
 from nas.errors import NOT_IN_TABLE, UsageError, UserError
 from nas.evaluators.base import Evaluator, SupportsProtocol, SupportsSharedWeights, reporter_of
 from nas.executors.base import Died, Executor, each
@@ -57,7 +58,7 @@ class ComparisonSetup:
     """What all runs of a comparison have in common; sent to every worker.
 
     Args:
-        space, evaluator, budget, objective, duplicates, device: as of `nas.engine.loop.search`.
+        space, evaluator, budget, objective, duplicates, device: as of `nas.engine.search.search`.
         store: keeps the trials of every run, so that an interrupted run goes on; None: in memory, for evaluations that
             cost nothing to repeat.
     """
@@ -173,7 +174,7 @@ def compare(
     }
     for contender in contenders:
         _check_contender(contender, match)
-    if match.budget.simulated_alone and "table" in protocol and protocol["cost"] is None:
+    if match.budget.only_simulated and "table" in protocol and protocol["cost"] is None:
         raise UsageError(
             "budget.simulated_seconds is the only limit and would never be reached, since table.cost=null; set "
             "budget.trials or budget.hours"
@@ -223,7 +224,7 @@ def _check_contender(contender: StrategyEntry, match: ComparisonSetup) -> None:
                 "evaluator.train=on_proposal: each run would go on with the weights of the run before; compare with "
                 "evaluator.train=before, or run nas search once a seed"
             )
-        check_learner(match.evaluator, agent, Inline(), match.objective, costless=match.budget.simulated_alone)
+        check_shared_weights(match.evaluator, agent, Inline(), match.objective, costless=match.budget.only_simulated)
 
 
 def _check_settings(contender: StrategyEntry, lines: Sequence[Mapping[str, Any]], path: Path) -> None:

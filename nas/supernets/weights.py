@@ -25,8 +25,8 @@ from nas.supernets.base import SupernetSpace
 from nas.supernets.memory import check_fits, free_memory, need
 from nas.supernets.recipe import check_recipe
 from nas.supernets.steps import generator, measure, weight_optimizer, weight_step
+from nas.training.architecture import built_from
 from nas.training.augment import Augmenter
-from nas.training.built import built_from
 from nas.training.check import check_supernet
 from nas.training.findings import Teller, listed
 from nas.training.fit import TrainingFailed, batches

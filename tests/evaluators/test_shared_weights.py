@@ -49,11 +49,11 @@ class Killer:
 
     def start(self, *_): ...
 
-    def told(self, trial):
+    def on_trial_end(self, trial):
         if self.trials is not None and trial.number + 1 == self.trials:
             raise Killed
 
-    def epoch(self, _number, _epochs, curve):
+    def on_epoch_end(self, _number, _epochs, curve):
         if self.epochs is not None and len(curve) == self.epochs:
             raise Killed
 

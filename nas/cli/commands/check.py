@@ -18,7 +18,7 @@ import torch
 
 from nas.cli.commands.export import forms
 from nas.cli.output import print_json
-from nas.config.settings import settings as composed
+from nas.config.settings import compose
 from nas.core import Objective
 from nas.data.lock import locked_test_set
 from nas.errors import UsageError, UserError, located
@@ -35,7 +35,7 @@ from nas.testing.promises import Promise
 from nas.testing.spaces import space_promises
 from nas.testing.strategies import strategy_promises
 from nas.testing.supernets import gradient_promises, supernet_promises
-from nas.training.built import built
+from nas.training.lazy import materialized
 from nas.training.recipe import Recipe
 from nas.validation import one_of, shown, whole_number
 
@@ -105,7 +105,7 @@ def _completed(settings: Settings, named: set[str]) -> Settings:
         more += [
             word for word in QUICK_SUPERNET if not any(a.startswith(word.split("=")[0]) for a in settings.arguments)
         ]
-    return composed(settings.command, [*settings.arguments, *more], settings.config_dir) if more else settings
+    return compose(settings.command, [*settings.arguments, *more], settings.config_dir) if more else settings
 
 
 def _verdicts(part: str, promised: Callable[[Settings], Sequence[Promise]], settings: Settings) -> Iterator[Verdict]:
@@ -196,7 +196,7 @@ def _model(settings: Settings, space: SearchSpace, sizes: dict[str, Any]) -> Mod
     split = data.split()
     architecture = space.sample(np.random.default_rng(settings.get("seed")))
     torch.manual_seed(0)
-    network = built(space.build(architecture, data.task, sizes), data.task)
+    network = materialized(space.build(architecture, data.task, sizes), data.task)
     network.eval()
     return Model(
         network=network,

@@ -19,7 +19,7 @@ from nas.cli.output import print_json, run_folder
 from nas.cli.rerun import place
 from nas.core import Objective, Trial
 from nas.engine.budget import Budget
-from nas.engine.loop import SearchResult, search
+from nas.engine.search import SearchResult, search
 from nas.engine.trial import last_error
 from nas.errors import NOT_IN_TABLE, UsageError, UserError
 from nas.evaluators.base import SupportsReporting, SupportsSharedWeights, reporter_of
