@@ -42,8 +42,8 @@ class RegularizedEvolution:
 
     space: SearchSpace
     objective: Objective
-    population_size: int = 100
-    sample_size: int = 25
+    population_size: int = 10
+    sample_size: int = 3
     crossover: float = 0.0
     population: deque[tuple[float, Architecture]] = field(default_factory=deque, init=False)
 
