@@ -201,7 +201,7 @@ def test_a_killed_search_with_the_first_rule_of_early_stopping_is_refused(releas
     words = [*EARLY, "strategy.epochs=300", "seed=3", "run=stopping"]
     refused = released("search", *words)
     assert refused.returncode == 2
-    assert "whose strategy.early_stopping=true ended searches far too early; remove it to begin anew" in refused.stderr
+    assert "whose strategy.early_stopping=true ended searches far too early; remove it to start again" in refused.stderr
     assert checkpoint.read_bytes() == before
 
 
