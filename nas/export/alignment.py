@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from nas.export.graph import Frame, Node, Shape, TraceError, mapped
+from nas.export.trace import Node, Shape, Trace, TraceError, tree_map
 
 
 @dataclass(frozen=True)
@@ -22,33 +22,33 @@ class _Varying:
     values: tuple[float, ...]
 
 
-def aligned(frames: Sequence[Frame]) -> Frame:
-    """The first of some frames, for any batch.
+def align(traces: Sequence[Trace]) -> Trace:
+    """The first of some traces, for any batch.
 
     Args:
-        frames: of the same module, each recorded with another batch size.
+        traces: of the same module, each recorded with another batch size.
 
     Raises:
         TraceError: they do different things, or a number depends on the batch in another way than a size does.
     """
-    return _Alignment(frames).frame
+    return _Alignment(traces).trace
 
 
 class _Alignment:
-    def __init__(self, frames: Sequence[Frame]) -> None:
-        self.frame = frames[0]
+    def __init__(self, traces: Sequence[Trace]) -> None:
+        self.trace = traces[0]
         self.same: dict[int, tuple[Node, ...]] = {}
         self.shapes: dict[Node, tuple[Shape, ...]] = {}
         self.line = ""
-        if any(frame.inputs.keys() != self.frame.inputs.keys() for frame in frames):
+        if any(trace.inputs.keys() != self.trace.inputs.keys() for trace in traces):
             raise self._differs()
-        for group in zip(*(frame.inputs.values() for frame in frames), strict=True):
+        for group in zip(*(trace.inputs.values() for trace in traces), strict=True):
             self._pair(group)
-        for group in zip(*(frame.nodes for frame in frames), strict=False):
+        for group in zip(*(trace.nodes for trace in traces), strict=False):
             self._node(group)
-        if len({len(frame.nodes) for frame in frames}) > 1:
+        if len({len(trace.nodes) for trace in traces}) > 1:
             raise self._differs()
-        self.frame.output = self._sized(self._merged([frame.output for frame in frames]), len(self.frame.nodes), None)
+        self.trace.output = self._sized(self._merged([trace.output for trace in traces]), len(self.trace.nodes), None)
 
     def _differs(self) -> TraceError:
         return TraceError("does other things for other numbers of images", self.line)
@@ -61,17 +61,17 @@ class _Alignment:
     def _node(self, group: Sequence[Node]) -> None:
         first = group[0]
         self.line = first.line
-        if len({(node.kind, node.target) for node in group}) > 1:
+        if len({(node.op, node.target) for node in group}) > 1:
             raise self._differs()
-        if first.kind == "constant" and not all(_equal(first, node) for node in group):
+        if first.op == "constant" and not all(_equal(first, node) for node in group):
             raise TraceError("computes a tensor in a way that cannot be followed", self.line)
         position = len(self.same)
         merged = self._merged([(node.args, dict(node.kwargs)) for node in group])
         args, kwargs = self._sized(merged, position, first)
         first.args, first.kwargs = args, kwargs
-        if first.frame is not None:
-            inner = [node.frame for node in group if node.frame is not None]
-            aligned(inner)
+        if first.trace is not None:
+            inner = [node.trace for node in group if node.trace is not None]
+            align(inner)
         self._pair(group)
 
     def _merged(self, trees: Sequence[Any]) -> Any:
@@ -102,7 +102,7 @@ class _Alignment:
         if id(first) in self.same:
             if tuple(map(id, self.same[id(first)])) != tuple(map(id, group)):
                 raise self._differs()
-        elif first.kind == "item":  # of a tuple within a tuple
+        elif first.op == "getitem":  # of a tuple within a tuple
             if any(node.args[1] != first.args[1] for node in group):
                 raise self._differs()
             self._same_node([node.args[0] for node in group])
@@ -112,7 +112,7 @@ class _Alignment:
         return first
 
     def _sized(self, tree: Any, position: int, node: Node | None) -> Any:
-        return mapped(tree, lambda number: self._size(number.values, position, node), _Varying)
+        return tree_map(tree, lambda number: self._size(number.values, position, node), _Varying)
 
     def _size(self, values: tuple[float, ...], position: int, node: Node | None) -> Node:
         """How a number that depends on the batch is computed."""
@@ -129,11 +129,11 @@ class _Alignment:
         """Tensors that are there, the inputs first."""
         there = list(self.shapes.items())
         yield from ((node, shapes) for node, shapes in there if _is_input(node))
-        yield from ((node, shapes) for node, shapes in there if not _is_input(node) and node.kind != "own")
+        yield from ((node, shapes) for node, shapes in there if not _is_input(node) and node.op != "get_attr")
 
 
 def _is_input(node: Node) -> bool:
-    return node.kind == "input" or (node.kind == "item" and _is_input(node.args[0]))
+    return node.op == "placeholder" or (node.op == "getitem" and _is_input(node.args[0]))
 
 
 def _equal(one: Node, other: Node) -> bool:

@@ -1,4 +1,4 @@
-"""Whether an exported form is the network: it is loaded again in a fresh process and compared on real images."""
+"""Checks that an exported form is the network: it is loaded in a fresh process and compared on real images."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import UserError, located
-from nas.export import replay, unsteady
+from nas.export import artifact_runner, inconsistency
 from nas.export.failure import runtime_failure
 from nas.export.model import Model, unwrapped
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """How a form compares with the network that it was made from.
+    """How a form compares with the network that it was written from.
 
     Args:
-        files: that it consists of.
-        difference: largest absolute one of the logits.
-        tolerance: what it may be.
-        accuracy: on the images, fraction 0-1.
-        latency: batch size -> median milliseconds.
+        files: Names of its files.
+        difference: Largest absolute difference of the logits.
+        tolerance: Largest difference that counts as rounding.
+        accuracy: Accuracy on the images, 0 to 1.
+        latency: Batch size -> median milliseconds.
     """
 
     files: Sequence[str]
@@ -42,20 +42,20 @@ class CheckResult:
 
 
 def original(model: Model) -> tuple[Tensor, CheckResult]:
-    """Logits of the network itself, and how it does; without latencies, which a process of this age would bias.
+    """Logits and accuracy of the network itself, without latencies, which this long-running process would bias.
 
     Raises:
-        UserError: it gives no logits, or others for the same images the next time or in another batch.
+        UserError: It does not return logits, or returns different ones in a second call or in another batch.
     """
     images, name = model.inputs(), type(unwrapped(model.network)).__name__
-    # tensors of inference mode that a network keeps for later would keep torch.export from taking it
+    # not inference_mode: torch.export refuses a network that has stored tensors of inference mode
     with torch.no_grad():
         try:
-            logits = torch.cat(replay.logits(model.network, images)).clone()
-            together = torch.cat([model.network(part) for part in torch.split(images, replay.BATCH)])
-        except replay.NotLogits as error:
+            logits = torch.cat(artifact_runner.logits(model.network, images)).clone()
+            in_batches = torch.cat([model.network(part) for part in torch.split(images, artifact_runner.BATCH_SIZE)])
+        except artifact_runner.NotLogits as error:
             raise UserError(f"{name} cannot be exported: in evaluation {error}") from None
-        except Exception as error:  # noqa: BLE001 - whatever a network of the user's raises
+        except Exception as error:  # noqa: BLE001 - a user's network may raise anything
             raise UserError(f"{name} cannot be exported: in evaluation it fails ({located(error)})") from None
     tolerance = _tolerance(logits)
     if logits.shape[1] != model.task.classes:
@@ -64,26 +64,26 @@ def original(model: Model) -> tuple[Tensor, CheckResult]:
         )
     if not bool(logits.isfinite().all()):
         raise UserError(f"{name} cannot be exported: some of its logits are NaN or infinite")
-    if not (difference := _difference(together, logits)) <= tolerance:
+    if not (difference := _difference(in_batches, logits)) <= tolerance:
         raise UserError(
-            f"{name} cannot be exported: {_why_unsteady(unwrapped(model.network), images, logits, difference)}"
+            f"{name} cannot be exported: {_why_inconsistent(unwrapped(model.network), images, logits, difference)}"
         )
     return logits, CheckResult((), 0.0, tolerance, _accuracy(logits, model), {})
 
 
-def _why_unsteady(network: nn.Module, images: Tensor, logits: Tensor, difference: float) -> str:
-    """Why images have other logits in other batches."""
+def _why_inconsistent(network: nn.Module, images: Tensor, logits: Tensor, difference: float) -> str:
+    """Why images have different logits in different batches."""
     with torch.no_grad():
-        again = torch.cat(replay.logits(network, images))
+        again = torch.cat(artifact_runner.logits(network, images))
     if not _difference(again, logits) <= _tolerance(logits):
-        line = unsteady.drawing_line(network, images)
+        line = inconsistency.drawing_line(network, images)
         if line is not None:
             return f"its forward draws random numbers in evaluation{f' ({line})' if line else ''}"
         return (
             f"in evaluation the logits of an image change by {difference:.1e} from one call to the next; forward must "
-            "keep nothing that later calls compute with"
+            "store nothing that later calls compute with"
         )
-    line = unsteady.mixing_line(network, images) or "a mean over the batch, or a squeeze without a dimension?"
+    line = inconsistency.mixing_line(network, images) or "a mean over the batch, or a squeeze without a dimension?"
     return f"in evaluation the logits of an image change by {difference:.1e} with the images beside it ({line})"
 
 
@@ -91,12 +91,12 @@ def check(model: Model, form: str, written: ModuleType, folder: Path, expected: 
     """Run a form and compare it.
 
     Args:
-        form: its name.
-        written: the module of `nas.export.formats` that wrote its files.
-        expected: logits of the network.
+        form: Its name.
+        written: Module of `nas.export.formats` that wrote its files.
+        expected: Logits of the network, (N, classes).
 
     Raises:
-        UserError: it does not run, or computes something else.
+        UserError: It does not run, or its logits differ.
     """
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
@@ -105,44 +105,52 @@ def check(model: Model, form: str, written: ModuleType, folder: Path, expected: 
             np.save(work / "images.npy", images.numpy())
         else:
             torch.save(images, work / "images.pt")
-        alone = ["-I"] if written.ALONE else ["-P"]  # neither this folder's trace.py nor a user's queue.py comes first
-        # a space of the user's own is importable there from wherever it is here
-        environment = os.environ | ({} if written.ALONE else {"PYTHONPATH": os.pathsep.join(sys.path)})
-        own = [str(model.config_dir.absolute())] if model.config_dir else []
-        words = [
-            sys.executable,
-            "-B",
-            *alone,
-            replay.__file__,
-            form,
-            str(folder),
-            str(work),
-            str(torch.get_num_threads()),
-            *own,
-        ]
-        done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
-        if done.returncode != 0:
-            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            if form == "onnx" and (reason := runtime_failure(done.stderr, folder / written.FILES[0])):
-                raise UserError(f"format={form}: {reason}; nothing was kept")
-            raise UserError(
-                f"format={form}: what was written does not run in a fresh process ({last}); nothing was kept"
-            )
+        run_in_fresh_process(form, written, folder, work, model.config_dir)
         if form == "onnx":
             logits = torch.from_numpy(np.load(work / "logits.npy"))
         else:
             logits = torch.load(work / "logits.pt", weights_only=True)
-        timed = json.loads((work / "latency.json").read_text())
+        latency = json.loads((work / "latency.json").read_text())
     tolerance = _tolerance(expected)
-    found = CheckResult(tuple(written.FILES), _difference(logits, expected), tolerance, _accuracy(logits, model), timed)
-    changed = _changed_labels(logits, expected, tolerance)
-    if not found.difference <= tolerance or changed:
+    result = CheckResult(
+        tuple(written.FILES), _difference(logits, expected), tolerance, _accuracy(logits, model), latency
+    )
+    changed = changed_labels(logits, expected, tolerance)
+    if not result.difference <= tolerance or changed:
         labels = f", and {changed} of {len(expected)} labels" if changed else ""
         raise UserError(
-            f"format={form}: what was written differs from the network by {found.difference:.1e} (at most "
-            f"{tolerance:.1e} is rounding){labels}; nothing was kept"
+            f"format={form}: its logits differ from the network's by {result.difference:.1e} (at most {tolerance:.1e} "
+            f"is rounding){labels}; nothing was written"
         )
-    return found
+    return result
+
+
+def run_in_fresh_process(form: str, written: ModuleType, folder: Path, work: Path, config_dir: Path | None) -> None:
+    """Run a form on the images of a folder and write logits and latencies beside them.
+
+    Args:
+        form: Its name.
+        written: Module of `nas.export.formats` that wrote its files.
+        folder: Folder of these files.
+        work: Folder with `images.npy` (ONNX) or `images.pt`.
+        config_dir: Folder of the user's own space.
+
+    Raises:
+        UserError: The form does not run.
+    """
+    # neither this folder's trace.py nor a user's queue.py may shadow the standard library
+    isolated = ["-I"] if written.STANDALONE else ["-P"]
+    # a user's own space must be importable in the new process as it is in this one
+    environment = os.environ | ({} if written.STANDALONE else {"PYTHONPATH": os.pathsep.join(sys.path)})
+    own = [str(config_dir.absolute())] if config_dir else []
+    arguments = [form, str(folder), str(work), str(torch.get_num_threads()), *own]
+    command = [sys.executable, "-B", *isolated, artifact_runner.__file__, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        if form == "onnx" and (reason := runtime_failure(done.stderr, folder / written.FILES[0])):
+            raise UserError(f"format={form}: {reason}; nothing was written")
+        raise UserError(f"format={form}: the files do not run in a fresh process ({last}); nothing was written")
 
 
 def _tolerance(logits: Tensor) -> float:
@@ -153,8 +161,8 @@ def _difference(logits: Tensor, expected: Tensor) -> float:
     return float((logits - expected).abs().max()) if logits.shape == expected.shape else float("inf")
 
 
-def _changed_labels(logits: Tensor, expected: Tensor, tolerance: float) -> int:
-    """Images whose label is another one although it was clear."""
+def changed_labels(logits: Tensor, expected: Tensor, tolerance: float) -> int:
+    """Number of images whose label has changed although it was clear: the best two logits differed by more."""
     if logits.shape != expected.shape:
         return len(expected)
     best = expected.topk(min(2, expected.shape[1]), 1).values

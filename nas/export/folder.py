@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from nas.config.settings import Settings, settings
+from nas.config.settings import Settings, compose
 from nas.core import Task
 from nas.data.check import is_class_name
 from nas.errors import UsageError
@@ -56,7 +56,7 @@ class Folder:
         from nas.training.lazy import materialized
 
         name, own = self.about["space"]["name"], self.about["space"]["settings"]
-        made: Settings = settings("describe", [], config_dir, {"space": (name, own)})
+        made: Settings = compose("describe", [], config_dir, {"space": (name, own)})
         space = made.make("space")
         architecture = parse(space, self.about["arch"])
         network = materialized(

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from nas.export.graph import Frame, Node, TraceError
+from nas.export.trace import Node, Trace, TraceError
 
 WIDTH = 100
 DEEPEST = 3
 """Calls that stand within one another on a line."""
-ITSELF = ("input", "own", "constant")
+ITSELF = ("placeholder", "get_attr", "constant")
 """Values that have names already."""
 LITERALS = (
     bool,
@@ -35,29 +35,29 @@ class SourceBuilder:
     """The lines of a forward.
 
     Args:
-        frame: what it came to.
+        trace: what it came to.
     """
 
-    def __init__(self, frame: Frame) -> None:
-        self.frame = frame
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
         self.attributes: Mapping[str, str] = {}
         """Module or tensor within -> what it is called here."""
         self.methods: Callable[[Node], str] = lambda _call: ""
         """Suffix of a module's call where it does several things."""
         self.uses: dict[Node, int] = {}
         self.names: dict[Node, str] = {}
-        self.taken = {"self", "torch", "nn", "F", *frame.inputs}
+        self.taken = {"self", "torch", "nn", "F", *trace.inputs}
         self.blocks: set[str] = set()
         """Modules of several others, whose outcomes get lines of their own."""
-        changes = [place for place, node in enumerate(frame.nodes, 1) if node.mutates]
+        changes = [place for place, node in enumerate(trace.nodes, 1) if node.mutates]
         self.ordered = max(changes, default=0)
         """Number of first nodes that are computed in their order, since tensors change in place meanwhile."""
         self.calls: list[Node] = []
         """Calls of modules that are needed."""
         self.tensors: list[Node] = []
         """Parameters, buffers and constants that are needed."""
-        self._count(frame.output)
-        for node in frame.nodes:
+        self._count(trace.output)
+        for node in trace.nodes:
             if node.mutates:
                 self._need(node, 0)
 
@@ -68,9 +68,9 @@ class SourceBuilder:
             return
         if node.random:
             raise TraceError("draws random numbers", node.line)
-        if node.kind == "module":
+        if node.op == "call_module":
             self.calls.append(node)
-        if node.kind in ("own", "constant"):
+        if node.op in ("get_attr", "constant"):
             self.tensors.append(node)
         for tree in (*node.args, *node.kwargs.values()):
             self._count(tree)
@@ -97,7 +97,7 @@ class SourceBuilder:
         owner: Node | None = None
         for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
             item = value if isinstance(value, Node) else self._whole(value)
-            if item is None or item.kind != "item" or item.args[1] != key or type(item.args[1]) is not type(key):
+            if item is None or item.op != "getitem" or item.args[1] != key or type(item.args[1]) is not type(key):
                 return None
             if owner is not None and item.args[0] is not owner:
                 return None
@@ -110,23 +110,23 @@ class SourceBuilder:
 
     def lines(self) -> Iterator[str]:
         self.made: list[str] = []
-        for node in self.frame.nodes[: self.ordered]:
-            if node in self.uses and node.kind not in ITSELF:
+        for node in self.trace.nodes[: self.ordered]:
+            if node in self.uses and node.op not in ITSELF:
                 self._in_order(node)
         self.ordered = 0
-        text = self._text(self.frame.output, 0)
+        text = self._text(self.trace.output, 0)
         yield from self.made
         yield f"return {text}"
 
     def _in_order(self, node: Node) -> None:
-        if node.kind == "item" and node.args[0].length is not None:
+        if node.op == "getitem" and node.args[0].length is not None:
             return
         if self.uses[node]:
             self._value(node, DEEPEST)
         elif node not in self.names:
             self.made.append(self._expression(node, 1))
 
-    def _text(self, tree: Any, depth: int) -> str:  # noqa: PLR0911 - one for each kind
+    def _text(self, tree: Any, depth: int) -> str:  # noqa: PLR0911 - one for each op
         whole = self._whole(tree)
         if whole is not None or isinstance(tree, Node):
             return self._value(tree if whole is None else whole, depth)
@@ -153,18 +153,18 @@ class SourceBuilder:
 
     def _device(self, device: torch.device) -> str:
         """That of an input, so that the network can be moved."""
-        for name, node in self.frame.inputs.items():
+        for name, node in self.trace.inputs.items():
             if node.shape is not None:
                 return f"{name}.device"
         return repr(str(device))
 
     def _value(self, node: Node, depth: int) -> str:
-        if node.kind in ITSELF:
-            return node.target if node.kind == "input" else f"self.{self.attributes[own_name(node)]}"
+        if node.op in ITSELF:
+            return node.target if node.op == "placeholder" else f"self.{self.attributes[tensor_name(node)]}"
         if node in self.names:
             return self.names[node]
-        inline = node.kind == "size" or (node.kind == "operator" and node.number == 0)
-        if node.kind == "item" and node.args[0].length is not None:
+        inline = node.op == "size" or (node.op == "operator" and node.number == 0)
+        if node.op == "getitem" and node.args[0].length is not None:
             inline = self.uses.get(node, 1) == 1 or self.ordered > 0
         alone = self.uses[node] == 1 and node.hint is None and depth < DEEPEST and not self._block(node)
         alone = inline or (alone and not self.ordered)
@@ -177,33 +177,33 @@ class SourceBuilder:
         return name
 
     def _block(self, node: Node) -> bool:
-        return node.kind == "module" and self.attributes[node.target] in self.blocks
+        return node.op == "call_module" and self.attributes[node.target] in self.blocks
 
-    def _expression(self, node: Node, depth: int) -> str:  # noqa: PLR0911 - one for each kind
-        args, kwargs, kind, target = node.args, dict(node.kwargs), node.kind, node.target
-        if node.literal and node.literally is not None:
-            kind, target, more = node.literally
+    def _expression(self, node: Node, depth: int) -> str:  # noqa: PLR0911 - one for each op
+        args, kwargs, op, target = node.args, dict(node.kwargs), node.op, node.target
+        if node.mutates_visibly and node.in_place_form is not None:
+            op, target, more = node.in_place_form
             kwargs |= more
-        if kind == "operator":
+        if op == "operator":
             left, right = (self._operand(item, depth) for item in args)
             return f"{left} {target} {right}"
-        if kind == "unary":
+        if op == "unary":
             return f"{target}{self._operand(args[0], depth)}"
-        if kind == "item":
+        if op == "getitem":
             return f"{self._operand(args[0], depth)}[{self._key(args[1])}]"
-        if kind == "setitem":
+        if op == "setitem":
             return f"{self._operand(args[0], depth)}[{self._key(args[1])}] = {self._text(args[2], depth)}"
-        if kind == "attribute":
+        if op == "getattr":
             return f"{self._operand(args[0], depth)}.{target}"
-        if kind == "size":
+        if op == "size":
             return f"{self._operand(args[0], depth)}.size({target})"
         head = target
-        if kind == "method":
+        if op == "call_method":
             head, args = f"{self._operand(args[0], depth)}.{target}", args[1:]
-        elif kind == "module":
+        elif op == "call_module":
             head = f"self.{self.attributes[target]}{self.methods(node)}"
-        if node.frame is not None:  # its inputs in order
-            given = [self._text(kwargs[name], depth) for name in node.frame.inputs]
+        if node.trace is not None:  # its inputs in order
+            given = [self._text(kwargs[name], depth) for name in node.trace.inputs]
         else:
             given = [self._text(item, depth) for item in args]
             given += [f"{name}={self._text(item, depth)}" for name, item in kwargs.items()]
@@ -213,7 +213,7 @@ class SourceBuilder:
         text = self._text(tree, depth)
         if isinstance(tree, int | float) and text.startswith("-"):
             return f"({text})"
-        plain = not isinstance(tree, Node) or tree.kind not in ("operator", "unary")
+        plain = not isinstance(tree, Node) or tree.op not in ("operator", "unary")
         return text if plain or tree in self.names else f"({text})"
 
     def _key(self, key: Any) -> str:
@@ -225,9 +225,9 @@ class SourceBuilder:
         return "..." if key is Ellipsis else self._text(key, DEEPEST)
 
     def _name(self, node: Node) -> str:
-        words = {"operator": "total" if node.target == "+" else "x", "unary": "x", "item": "part"}
-        word = self.attributes.get(node.target, "") if node.kind == "module" else node.target.rpartition(".")[2]
-        wanted = node.hint or words.get(node.kind, word.lower())
+        words = {"operator": "total" if node.target == "+" else "x", "unary": "x", "getitem": "part"}
+        word = self.attributes.get(node.target, "") if node.op == "call_module" else node.target.rpartition(".")[2]
+        wanted = node.hint or words.get(node.op, word.lower())
         name, number = wanted, 2
         while name in self.taken:
             name, number = f"{wanted}_{number}", number + 1
@@ -235,8 +235,8 @@ class SourceBuilder:
         return name
 
 
-def own_name(node: Node) -> str:
-    return node.target if node.kind == "own" else f"constant {id(node)}"
+def tensor_name(node: Node) -> str:
+    return node.target if node.op == "get_attr" else f"constant {id(node)}"
 
 
 def wrapped(line: str, indent: int) -> Iterator[str]:

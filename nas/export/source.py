@@ -1,6 +1,6 @@
 """A network as one readable file that needs torch alone, written from the network itself.
 
-Each module is traced to a straight line of calls (`nas.export.trace`), so that nothing stands in the file which this
+Each module is traced to a straight line of calls (`nas.export.tracer`), so that nothing stands in the file which this
 network does not do, and the file needs nothing of what built it. Modules that do the same with other sizes become one
 class whose constructor takes what differs.
 """
@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import UserError, located
-from nas.export.alignment import aligned
+from nas.export.alignment import align
 from nas.export.failure import scripted
 from nas.export.forward import wrapped
-from nas.export.graph import Frame, TraceError
-from nas.export.leaves import Leaf
-from nas.export.parts import Part, Parts, method
-from nas.export.trace import owned, trace
+from nas.export.leaf import Leaf
+from nas.export.members import Member, MemberBuilder, method_suffix
+from nas.export.trace import Trace, TraceError
+from nas.export.tracer import owned, trace
 
 SURPRISES = (
     AssertionError,
@@ -41,10 +41,10 @@ SIZES = (3, 1)
 
 @dataclass
 class Class:
-    """A class of the file: parts of one key."""
+    """A class of the file: members of one key."""
 
     name: str
-    members: list[Part]
+    instances: list[Member]
     parameters: dict[str, list[str]] = field(default_factory=dict)
     """Parameter -> slots that it fills."""
 
@@ -65,7 +65,7 @@ class Source:
 def refused_line(network: nn.Module, images: Tensor) -> str:
     """File and number of the line for which a network cannot be recorded; empty where it can."""
     try:
-        _recorded(network, images, {})
+        _traced(network, images, {})
     except TraceError as error:
         return error.line
     except (RecursionError, *SURPRISES):
@@ -73,16 +73,16 @@ def refused_line(network: nn.Module, images: Tensor) -> str:
     return ""
 
 
-def _recorded(network: nn.Module, images: Tensor, leaves: dict[int, Leaf | None]) -> Frame:
+def _traced(network: nn.Module, images: Tensor, leaf_modules: dict[int, Leaf | None]) -> Trace:
     """A network's forward for any number of images."""
     with torch.no_grad():
         network(images[:1])  # lazy modules get their sizes, and what is kept for later calls is there
     generator = torch.Generator().manual_seed(0)
-    frames = []
+    traces = []
     for size in SIZES:
         noise = torch.randn(size, *images.shape[1:], generator=generator).to(images.device, images.dtype)
-        frames.append(trace(network, (noise,), leaves))
-    return aligned(frames)
+        traces.append(trace(network, (noise,), leaf_modules))
+    return align(traces)
 
 
 def source(network: nn.Module, images: Tensor, weights: str | None = None) -> Source:
@@ -97,9 +97,9 @@ def source(network: nn.Module, images: Tensor, weights: str | None = None) -> So
     Raises:
         UserError: a forward depends on values, or calls what is not of torch.
     """
-    leaves: dict[int, Leaf | None] = {}
+    leaf_modules: dict[int, Leaf | None] = {}
     try:
-        root, _ = Parts(leaves).part(network, [_recorded(network, images, leaves)], root=True)
+        root, _ = MemberBuilder(leaf_modules).build(network, [_traced(network, images, leaf_modules)], root=True)
     except TraceError as error:
         where = f" ({error.line})" if error.line else ""
         reason = scripted(network) or error.reason
@@ -119,20 +119,20 @@ def source(network: nn.Module, images: Tensor, weights: str | None = None) -> So
 # --- classes -----------------------------------------------------------------------------------------------------
 
 
-def _classes(root: Part) -> dict[Any, Class]:
+def _classes(root: Member) -> dict[Any, Class]:
     """Key -> class, those that others need first."""
     found: dict[Any, Class] = {}
 
-    def visit(part: Part) -> None:
-        for inner in part.parts.values():
+    def visit(member: Member) -> None:
+        for inner in member.members.values():
             visit(inner)
-        if part.kind == "own":
-            found.setdefault(part.key, Class("", [])).members.append(part)
+        if member.kind == "class":
+            found.setdefault(member.key, Class("", [])).instances.append(member)
 
     visit(root)
     taken: dict[str, int] = {"Network": 0}
     for key, made in found.items():
-        base = made.members[0].base
+        base = made.instances[0].base
         if key == root.key:
             made.name = "Network"
         else:
@@ -142,30 +142,30 @@ def _classes(root: Part) -> dict[Any, Class]:
     return found
 
 
-def _slots(part: Part, classes: Mapping[Any, Class], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """What a part is constructed with: name below its owner -> value."""
-    if part.kind in ("leaf", "parameter", "buffer", "constant"):
-        for name, value in part.values.items():
+def _slots(member: Member, classes: Mapping[Any, Class], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """What a member is constructed with: name below its owner -> value."""
+    if member.kind in ("leaf", "parameter", "buffer", "constant"):
+        for name, value in member.values.items():
             yield f"{prefix}{name}", value
-    elif part.kind == "sequence":
-        for name, inner in part.parts.items():
+    elif member.kind == "sequence":
+        for name, inner in member.members.items():
             yield from _slots(inner, classes, f"{prefix}{name}.")
     else:
-        for name, slots in classes[part.key].parameters.items():
-            yield f"{prefix}{name}", dict(_inner(part, classes))[slots[0]]
+        for name, slots in classes[member.key].parameters.items():
+            yield f"{prefix}{name}", dict(_inner(member, classes))[slots[0]]
 
 
-def _inner(part: Part, classes: Mapping[Any, Class]) -> Iterator[tuple[str, Any]]:
-    """The slots of all parts within."""
-    for name, inner in part.parts.items():
+def _inner(member: Member, classes: Mapping[Any, Class]) -> Iterator[tuple[str, Any]]:
+    """The slots of all members within."""
+    for name, inner in member.members.items():
         yield from _slots(inner, classes, f"{name}.")
 
 
 def _parameters(made: Class, classes: Mapping[Any, Class]) -> dict[str, list[str]]:
     """Slots that differ between the members, those that always agree as one."""
     columns: dict[str, list[Any]] = {}
-    for member in made.members:
-        for slot, value in _inner(member, classes):
+    for instance in made.instances:
+        for slot, value in _inner(instance, classes):
             columns.setdefault(slot, []).append(value)
     alike: dict[str, list[str]] = {}
     for slot, values in columns.items():
@@ -187,30 +187,30 @@ def _written(made: Class, classes: Mapping[Any, Class], weights: str | None = No
     Args:
         ties: lines of its constructor that make tensors one.
     """
-    member = made.members[0]
+    instance = made.instances[0]
     given = {slot: name for name, slots in made.parameters.items() for slot in slots}
-    sequence = not member.methods
+    sequence = not instance.methods
     lines = [f"class {made.name}(nn.{'Sequential' if sequence else 'Module'}):"]
     words = ["self", *made.parameters, *(["trained=True"] if weights else [])]
     lines.append(f"    def __init__({', '.join(words)}):")
     trained = ["        if trained:", f"            self.load_state_dict({weights})", "            self.eval()"]
-    built = [(name, _construction(part, classes, f"{name}.", given)) for name, part in member.parts.items()]
+    built = [(name, _construction(member, classes, f"{name}.", given)) for name, member in instance.members.items()]
     if sequence:
         lines += wrapped(f"super().__init__({', '.join(text for _, text in built)})", 8)
         return "\n".join([*lines, *ties, *(trained if weights else [])])
     lines.append("        super().__init__()")
     for name, text in built:
-        kind = member.parts[name].kind
+        kind = instance.members[name].kind
         kept = ", persistent=False" if kind == "constant" else ""
         tensor = kind in ("buffer", "constant")
         lines += wrapped(f'self.register_buffer("{name}", {text}{kept})' if tensor else f"self.{name} = {text}", 8)
     lines += [*ties, *(trained if weights else [])]
     if not built and not weights:
         lines = lines[:1]
-    for place, (inputs, body) in enumerate(member.methods):
+    for place, (inputs, body) in enumerate(instance.methods):
         if place or len(lines) > 1:
             lines.append("")
-        lines.append(f"    def {method(place).removeprefix('.') or 'forward'}({', '.join(('self', *inputs))}):")
+        lines.append(f"    def {method_suffix(place).removeprefix('.') or 'forward'}({', '.join(('self', *inputs))}):")
         for line in body:
             lines += wrapped(line, 8)
     return "\n".join(lines)
@@ -227,28 +227,28 @@ def _literal(value: Any) -> str:
     return repr(value)
 
 
-def _construction(part: Part, classes: Mapping[Any, Class], prefix: str, given: Mapping[str, str]) -> str:
-    """The expression that makes a part; `given` are slots that the class's parameters fill."""
-    if part.kind == "sequence":
-        inner = [_construction(child, classes, f"{prefix}{name}.", given) for name, child in part.parts.items()]
+def _construction(member: Member, classes: Mapping[Any, Class], prefix: str, given: Mapping[str, str]) -> str:
+    """The expression that makes a member; `given` are slots that the class's parameters fill."""
+    if member.kind == "sequence":
+        inner = [_construction(child, classes, f"{prefix}{name}.", given) for name, child in member.members.items()]
         return f"nn.Sequential({', '.join(inner)})"
-    slots = dict(_slots(part, classes, prefix))
+    slots = dict(_slots(member, classes, prefix))
     texts = {slot[len(prefix) :]: given.get(slot, _literal(value)) for slot, value in slots.items()}
-    if part.kind in ("parameter", "buffer", "constant"):
-        made = _beginning(part, texts)
-        return f"nn.Parameter({made})" if part.kind == "parameter" else made
-    if part.kind == "own":
+    if member.kind in ("parameter", "buffer", "constant"):
+        made = _beginning(member, texts)
+        return f"nn.Parameter({made})" if member.kind == "parameter" else made
+    if member.kind == "class":
         words = list(texts.values()) if len(texts) == 1 else [f"{name}={text}" for name, text in texts.items()]
-        return f"{classes[part.key].name}({', '.join(words)})"
-    leaf = part.leaf
+        return f"{classes[member.key].name}({', '.join(words)})"
+    leaf = member.leaf
     assert leaf is not None
     words = []
-    for name in part.values:
+    for name in member.values:
         if name in leaf.required:
             words.append(texts[name])
-        elif f"{prefix}{name}" in given or name not in leaf.defaults or part.values[name] != leaf.defaults[name]:
+        elif f"{prefix}{name}" in given or name not in leaf.defaults or member.values[name] != leaf.defaults[name]:
             words.append(f"{name}={texts[name]}")
-    text = f"{part.base}({', '.join(words)})"
+    text = f"{member.base}({', '.join(words)})"
     if not leaf.wrapper:
         return text
     return (
@@ -256,12 +256,12 @@ def _construction(part: Part, classes: Mapping[Any, Class], prefix: str, given: 
     )
 
 
-def _beginning(part: Part, texts: Mapping[str, str]) -> str:
+def _beginning(member: Member, texts: Mapping[str, str]) -> str:
     """The expression of a tensor before any training."""
-    dtype = part.key[2]
-    if part.base == "tensor":
+    dtype = member.key[2]
+    if member.base == "tensor":
         return f"torch.tensor({texts['value']}{dtype})"
-    if part.base == "randn":
+    if member.base == "randn":
         return f"torch.randn({texts['size']}{dtype}) * {texts['std']}"
     plain = {"0": "zeros", "0.0": "zeros", "1": "ones", "1.0": "ones"}.get(texts["value"])
     if plain:
@@ -279,7 +279,7 @@ def _ties(names: Mapping[str, str], network: nn.Module) -> list[str]:
     first: dict[int, str] = {}
     lines: list[str] = []
     for new, old in names.items():
-        path = "self" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in new.split("."))
+        path = "self" + "".join(f"[{key}]" if key.isdigit() else f".{key}" for key in new.split("."))
         if (known := first.setdefault(id(own[old]), path)) != path:
             lines += wrapped(f"{path} = {known}", 8)
     return lines
@@ -288,16 +288,16 @@ def _ties(names: Mapping[str, str], network: nn.Module) -> list[str]:
 # --- names -------------------------------------------------------------------------------------------------------
 
 
-def _renamed(part: Part, old: str = "", new: str = "") -> Iterator[tuple[str, str]]:
+def _renamed(member: Member, old: str = "", new: str = "") -> Iterator[tuple[str, str]]:
     """Names of tensors after and before."""
-    if part.kind == "leaf":
-        assert part.module is not None
-        for name in (name for name, _ in owned(part.module)):
-            if name in part.module.state_dict():
+    if member.kind == "leaf":
+        assert member.module is not None
+        for name in (name for name, _ in owned(member.module)):
+            if name in member.module.state_dict():
                 yield new + name, old + name
-    for attribute, inner in part.parts.items():
+    for attribute, inner in member.members.items():
         if inner.kind in ("parameter", "buffer"):
-            yield new + attribute, old + part.names[attribute]
+            yield new + attribute, old + member.names[attribute]
         elif inner.kind != "constant":
-            before = part.names[attribute]
+            before = member.names[attribute]
             yield from _renamed(inner, f"{old}{before}.", f"{new}{attribute}.")

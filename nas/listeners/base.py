@@ -14,7 +14,7 @@ class Listener(Protocol):
     def start(self, run: str, trials: Sequence[Trial], total: int | None, objective: Objective) -> None:
         """Called once, with the trials of a resumed run and the number of trials planned (None: unknown)."""
 
-    def told(self, trial: Trial) -> None: ...
+    def on_trial_end(self, trial: Trial) -> None: ...
 
     def close(self) -> None:
         """Called once, also after an error or an interruption."""
@@ -25,7 +25,7 @@ class SupportsEpochs(Protocol):
     """A listener that also watches the training of a supernet: of a search that a trial's architecture comes from, or
     of the weights that an evaluator scores with."""
 
-    def epoch(self, number: int | None, epochs: int, curve: Sequence[Metrics]) -> None:
+    def on_epoch_end(self, number: int | None, epochs: int, curve: Sequence[Metrics]) -> None:
         """Called at the start of such a training and after each of its epochs.
 
         Args:

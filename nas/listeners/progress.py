@@ -32,7 +32,7 @@ class Progress:
             self._say(f"run {run!r}: {len(trials)} trials are stored; {rest}")
         self._show()
 
-    def told(self, trial: Trial) -> None:
+    def on_trial_end(self, trial: Trial) -> None:
         self.done += 1
         if trial.completed:
             if self.best is None or self.objective.score(trial) > self.objective.score(self.best):
@@ -47,7 +47,7 @@ class Progress:
             self.last_line = time.monotonic()
             self._say(f"{self.done}{f'/{self.total}' if self.total else ''} trials, {self._incumbent()}")
 
-    def epoch(self, number: int | None, epochs: int, curve: Sequence[Metrics]) -> None:
+    def on_epoch_end(self, number: int | None, epochs: int, curve: Sequence[Metrics]) -> None:
         """Progress on a supernet: losses, and of a search what alpha has decided and the share of skip connections."""
         if not curve:
             return

@@ -48,7 +48,7 @@ class TensorBoard:
         self._hook = threading.excepthook
         threading.excepthook = self._without_traceback
         for trial in trials:
-            self.told(trial)
+            self.on_trial_end(trial)
 
     def _lock(self) -> None:
         """Keep other searches out of the folder: those of the same run in another store would mix their curves in."""
@@ -71,7 +71,7 @@ class TensorBoard:
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(f"TensorBoard events cannot be written to {self.folder} ({error.strerror or error}); set dir=")
 
-    def told(self, trial: Trial) -> None:
+    def on_trial_end(self, trial: Trial) -> None:
         def add(tag: str, value: float) -> None:
             self.writer.add_scalar(tag, value, trial.number)
 
@@ -88,7 +88,7 @@ class TensorBoard:
         if trial.curve and (trial.reused_from is None or "search_seconds" in trial.cost):
             self._draw(trial.number, trial.curve)
 
-    def epoch(self, number: int | None, epochs: int, curve: Sequence[Metrics]) -> None:
+    def on_epoch_end(self, number: int | None, epochs: int, curve: Sequence[Metrics]) -> None:
         """The curve so far of a search on a supernet, or of the supernet that scores."""
         if curve:
             self.seen = True

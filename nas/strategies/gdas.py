@@ -34,7 +34,7 @@ class GDAS(Relaxation):
     tau_max: float = 10.0
     tau_min: float = 0.1
 
-    sampling = draws = True
+    single_path = stochastic = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

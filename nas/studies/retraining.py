@@ -22,7 +22,7 @@ from nas.core import Architecture
 from nas.data.base import DataSet
 from nas.data.images import Images, Split
 from nas.errors import UsageError, UserError
-from nas.files import check_folder, filling
+from nas.files import atomic_folder, check_folder
 from nas.space.base import SearchSpace
 from nas.store.base import Retraining, Store
 from nas.training.architecture import (
@@ -161,7 +161,7 @@ def retrain(
         seconds=seconds,
         folder=str(target),
     )
-    with filling(target) as workplace:
+    with atomic_folder(target) as workplace:
         try:
             _write(trained.weights, tested, retraining, asdict(data.task), workplace)
             order.check_written(trained.network, workplace / CHECKPOINT)

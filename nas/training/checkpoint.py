@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from nas.errors import UsageError, UserError
-from nas.files import replacing
+from nas.files import atomic_write
 from nas.identity import differences
 
 FORMAT = 1
@@ -36,7 +36,7 @@ def save_checkpoint(path: Path, identity: Mapping[str, Any], state: Mapping[str,
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             torch.save({"format": FORMAT, "identity": json.dumps(identity, sort_keys=True), **state}, temporary)
     except (OSError, RuntimeError) as error:
         full = shutil.disk_usage(path.parent).free < LITTLE if path.parent.is_dir() else False

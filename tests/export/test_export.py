@@ -16,7 +16,7 @@ from users_space import write as write_space
 
 from nas.data.cifar10 import Cifar10
 from nas.data.digits import Digits
-from nas.export.check import _changed_labels
+from nas.export.check import changed_labels
 from nas.training.augment import plain_batch
 from search_spaces.nasbench201 import NASBench201
 
@@ -204,7 +204,7 @@ def told(result, code, words):
 def test_mistakes_of_an_export_are_told_in_a_sentence(exported, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     for words, said in (
-        ([f"arch={ARCH}", "out=won"], "won holds something else, which was left as it is"),
+        ([f"arch={ARCH}", "out=won"], "won is not an empty folder and was left unchanged"),
         ([f"arch={ARCH}", "format=[state,tflite]"], "tflite"),
         ([f"arch={ARCH}", "format=[]"], "format must be a list of genotype, onnx, python, state, torch_export"),
         ([f"arch={ARCH}", "weights=empty"], "empty is no folder of nas retrain"),
@@ -247,7 +247,7 @@ def test_what_differs_is_no_export(nas, tmp_path, monkeypatch):
 def test_a_label_that_changes_is_no_rounding():
     expected = torch.tensor([[1.0, 0.0], [1.0, 0.99995], [0.0, 2.0]])
     found = torch.tensor([[0.0, 1.0], [0.99995, 1.0], [0.0, 2.0]])
-    assert _changed_labels(found, expected, 1e-4) == 1
+    assert changed_labels(found, expected, 1e-4) == 1
 
 
 def test_mistakes_of_a_prediction_are_told_and_nothing_foreign_is_run(exported, tmp_path):
@@ -258,8 +258,8 @@ def test_mistakes_of_a_prediction_are_told_and_nothing_foreign_is_run(exported, 
     about = json.loads((tmp_path / "won" / "model.json").read_text())
     for words, said in (
         (["model=won", "images=text.png"], "text.png cannot be read (not an image)"),
-        (["model=won", "images=none.png"], "images=none.png is not there"),
-        (["model=won", "images=foreign"], "images=foreign holds no image"),
+        (["model=won", "images=none.png"], "images=none.png does not exist"),
+        (["model=won", "images=foreign"], "images=foreign has no image"),
         (["model=foreign", "images=a.png"], "model=foreign is no folder of nas export"),
         (["images=a.png"], "model=null; expected a folder of nas export"),
         (["model=won"], "images=[]; expected an image, a folder of images, or a list of them"),
@@ -283,12 +283,12 @@ def test_mistakes_of_a_prediction_are_told_and_nothing_foreign_is_run(exported, 
 
 def test_images_are_prepared_as_in_training(tmp_path):
     from nas.export.folder import Folder
-    from nas.export.prediction import prepared
+    from nas.export.image_reading import read_image
 
     images = written_images(tmp_path / "pngs")
     about = {
         "task": {"channels": 1, "height": 8, "width": 8, "classes": 10},
         "preprocessing": {"mean": images.mean, "std": images.std},
     }
-    found = torch.stack([prepared(Folder(tmp_path, about), tmp_path / "pngs" / f"{i:03}.png") for i in range(6)])
+    found = torch.stack([read_image(Folder(tmp_path, about), tmp_path / "pngs" / f"{i:03}.png") for i in range(6)])
     assert torch.equal(found, plain_batch(images, 0, 6).contiguous())

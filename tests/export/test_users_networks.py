@@ -111,7 +111,7 @@ def test_a_form_that_cannot_be_written_names_the_line_and_those_that_can(export,
     done = export("decided", f"format=[{form},genotype]")
     assert done.returncode == 1
     assert done.stderr == (
-        f"nas: format={form}: {reason} (my_space.py:{DECIDED}); nothing was kept; format=[genotype,state] works\n"
+        f"nas: format={form}: {reason} (my_space.py:{DECIDED}); nothing was written; format=[genotype,state] works\n"
     )
     assert not (tmp_path / "won").exists()
 
@@ -120,7 +120,7 @@ def test_what_onnx_has_no_form_of_is_named(export):
     done = export("special", "format=onnx")
     assert done.returncode == 1
     assert done.stderr.startswith(f"nas: format=onnx: ONNX has no form of prims.bessel_j0 (my_space.py:{SPECIAL}); ")
-    assert done.stderr.endswith("nothing was kept; format=[genotype,python,state,torch_export] works\n")
+    assert done.stderr.endswith("nothing was written; format=[genotype,python,state,torch_export] works\n")
     assert done.stderr.count("\n") == 1
 
 

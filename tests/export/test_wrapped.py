@@ -13,12 +13,12 @@ from written import exported, made, same, same_as_source
 from nas import UserError
 from nas.core import Task
 from nas.drawing.stages import stages
-from nas.export import replay
+from nas.export import artifact_runner
 from nas.export.check import original
 from nas.export.failure import runtime_failure
 from nas.export.model import loaded, unwrapped
 from nas.export.source import source
-from nas.export.trace import owned
+from nas.export.tracer import owned
 from nas.training.weights import save_weights
 
 IMAGE = (3, 8, 8)
@@ -180,7 +180,7 @@ class Marked(torch.Tensor):
 
 
 def test_logits_of_a_tensors_subclass_are_stored_as_tensors(tmp_path):
-    _, run, write = replay.in_torch(lambda images: images.as_subclass(Marked), torch.get_num_threads())
+    _, run, write = artifact_runner.in_torch(lambda images: images.as_subclass(Marked), torch.get_num_threads())
     write(tmp_path, [run(torch.ones(1, 2)), run(torch.zeros(2, 2))])
     assert torch.load(tmp_path / "logits.pt", weights_only=True).tolist() == [[1, 1], [0, 0], [0, 0]]
 

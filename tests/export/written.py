@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import torch
 
 from nas import UserError
-from nas.export import replay
+from nas.export import artifact_runner
 from nas.export.model import Model
 from nas.export.source import source
-from nas.export.trace import owned
+from nas.export.tracer import owned
 
 HEAD = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n\n\n"
 
@@ -56,7 +56,7 @@ def exported(network, form, batches, folder):
     given = dict.fromkeys(entry.name for entry in fields(Model)) | {"network": network, "images": images}
     importlib.import_module(f"nas.export.formats.{form}").write(Bare(**given | {"class_names": ()}), folder)
     try:
-        run = getattr(replay, form)(folder, 1, None)[1]
+        run = getattr(artifact_runner, form)(folder, 1, None)[1]
         return [torch.as_tensor(run(images.numpy() if form == "onnx" else images)) for images in batches]
     except Exception as error:  # noqa: BLE001 - as in the process of its own that `nas export` starts
         raise UserError(str(error).strip().splitlines()[-1]) from None

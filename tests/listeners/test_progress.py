@@ -9,7 +9,7 @@ def watched(trial, scores, total):
     progress = Progress()
     progress.start("first", [], total, MAXIMIZE)
     for number, score in enumerate(scores):
-        progress.told(trial(number, score))
+        progress.on_trial_end(trial(number, score))
     progress.close()
 
 

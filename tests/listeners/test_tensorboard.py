@@ -23,7 +23,7 @@ def test_a_listener_that_fails_is_told_once_and_left_out(toy_space):
         def start(self, run, trials, total, objective):
             pass
 
-        def told(self, trial):
+        def on_trial_end(self, trial):
             raise OSError(28, "No space left on device")
 
         def close(self):

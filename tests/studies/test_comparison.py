@@ -7,7 +7,7 @@ import pytest
 from light import SmallSpace
 
 from nas.cli.commands.compare import entries
-from nas.config.overrides import words
+from nas.config.overrides import list_items
 
 SEEDS, TRIALS = 6, 40
 STRATEGIES = "strategies=[regularized_evolution,reinforce(lr=0.5,optimizer=sgd)]"
@@ -172,10 +172,10 @@ def test_a_table_that_reports_nothing_is_compared_by_the_objective(nas, folder):
 
 
 def test_a_list_of_strategies_is_parted_at_its_own_commas():
-    assert words("[random,reinforce(lr=0.5,optimizer=sgd), 'local_search']") == [
+    assert list_items("[random,reinforce(lr=0.5,optimizer=sgd), 'local_search']") == [
         "random", "reinforce(lr=0.5,optimizer=sgd)", "local_search",
     ]  # fmt: skip
-    assert words("random") == ["random"]
+    assert list_items("random") == ["random"]
     assert entries(["reinforce"]) == ["random", "reinforce"]
     assert entries(["reinforce", "random"]) == ["reinforce", "random"]
 

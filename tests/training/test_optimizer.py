@@ -5,7 +5,7 @@ import torch
 from test_fit import linear
 from torch import nn
 
-from nas.config.settings import settings
+from nas.config.settings import compose
 from nas.data.digits import Digits
 from nas.errors import UsageError
 from nas.supernets.recipe import SupernetRecipe
@@ -179,7 +179,7 @@ def test_neutral_values_change_no_protocol_and_adamw_tells_only_what_counts():
 
 def test_the_recipe_of_deit_is_the_published_one():
     """Touvron et al. 2021, table 9: a learning rate of 0.0005 * batch / 512."""
-    recipe = settings("retrain", ["trainer=deit"]).make("trainer")
+    recipe = compose("retrain", ["trainer=deit"]).make("trainer")
     published = {"epochs": 300, "optimizer": "adamw", "weight_decay": 0.05, "warmup_epochs": 5, "label_smoothing": 0.1}
     published |= {"mixup": 0.8, "cutmix": 1.0, "grad_clip": None, "lr": 0.0005 * recipe.batch_size / 512}
     assert {key: getattr(recipe, key) for key in published} == published

@@ -59,7 +59,7 @@ def test_a_step_on_complex_parameters_is_sgds():
     parameter = nn.Parameter(torch.tensor([1.0 + 2.0j]))
     holder = nn.ParameterList([parameter])
     optimizer = weight_optimizer(
-        holder, Recipe(epochs=1, lr=0.5, momentum=0.0, nesterov=False, weight_decay=0.0), every=True
+        holder, Recipe(epochs=1, lr=0.5, momentum=0.0, nesterov=False, weight_decay=0.0), run_all_operations=True
     )
     (parameter.abs() ** 2).sum().backward()  # the gradient is 2 z
     optimizer.step()

@@ -18,7 +18,7 @@ import torch
 
 from nas.cli.commands.export import forms
 from nas.cli.output import print_json
-from nas.config.settings import settings as composed
+from nas.config.settings import compose
 from nas.core import Objective
 from nas.data.lock import locked_test_set
 from nas.errors import UsageError, UserError, located
@@ -32,9 +32,9 @@ from nas.testing.evaluators import evaluator_promises
 from nas.testing.executors import executor_promises
 from nas.testing.networks import export_promises, picture_promises
 from nas.testing.promises import Promise
-from nas.testing.relaxable import gradient_promises, relaxable_promises
 from nas.testing.spaces import space_promises
 from nas.testing.strategies import strategy_promises
+from nas.testing.supernets import gradient_promises, supernet_promises
 from nas.training.lazy import materialized
 from nas.training.recipe import Recipe
 from nas.validation import one_of, shown, whole_number
@@ -105,7 +105,7 @@ def _completed(settings: Settings, named: set[str]) -> Settings:
         more += [
             word for word in QUICK_SUPERNET if not any(a.startswith(word.split("=")[0]) for a in settings.arguments)
         ]
-    return composed(settings.command, [*settings.arguments, *more], settings.config_dir) if more else settings
+    return compose(settings.command, [*settings.arguments, *more], settings.config_dir) if more else settings
 
 
 def _verdicts(part: str, promised: Callable[[Settings], Sequence[Promise]], settings: Settings) -> Iterator[Verdict]:
@@ -156,7 +156,7 @@ def _space(settings: Settings) -> list[Promise]:
     space: SearchSpace = settings.make("space")
     data, recipe = settings.make("data"), settings.make("trainer")
     task, sizes = data.task, space.known_sizes(recipe.network)
-    relaxable = relaxable_promises(space, task, sizes) if isinstance(space, SupernetSpace) else []
+    of_supernet = supernet_promises(space, task, sizes) if isinstance(space, SupernetSpace) else []
     build = type(space).build
     promises = [
         *space_promises(space, task, network=sizes),
@@ -168,7 +168,7 @@ def _space(settings: Settings) -> list[Promise]:
     def model() -> Model:
         return _model(settings, space, sizes)
 
-    promises += [*relaxable, *picture_promises(model)]
+    promises += [*of_supernet, *picture_promises(model)]
     return promises + (export_promises(model, forms()) if settings.get("export") else [])
 
 

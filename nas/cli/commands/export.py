@@ -33,7 +33,7 @@ from nas.export import card
 from nas.export.check import CheckResult, check, original
 from nas.export.genotype import NAME, Genotype, write_genotype
 from nas.export.model import Model, data_sets, loaded, repeats_of, trained, weights_of
-from nas.files import check_folder, filling
+from nas.files import atomic_folder, check_folder
 from nas.formatting import counted, milliseconds
 from nas.store.leaderboard import find_trial
 from nas.studies.retraining import CHECKPOINT, warn_of_other_images
@@ -83,7 +83,7 @@ def main(settings: Settings) -> int:
         expected, plain = original(model)
     except UserError as error:
         raise UserError(f"{error}; format=[{GENOTYPE}] works") from None
-    with filling(target) as folder:
+    with atomic_folder(target) as folder:
         card.write(folder, card.about(model, plain, {}, repeats), [])  # which `state` is read with
         if GENOTYPE in asked:
             (folder / NAME).write_text(_selected_genotype(chosen).to_json())
@@ -129,7 +129,7 @@ def _one(model: Model, name: str, module: ModuleType, folder: Path, expected: Te
     try:
         module.write(model, folder)
     except UserError as error:
-        raise UserError(f"format={name}: {error}; nothing was kept") from None
+        raise UserError(f"format={name}: {error}; nothing was written") from None
     return check(model, name, module, folder, expected)
 
 

@@ -18,7 +18,9 @@ from rich.cells import cell_len
 
 from nas.errors import UsageError
 from nas.export.folder import Folder, read
-from nas.export.prediction import Prediction, Unreadable, colour, images_of, left_out, predict
+from nas.export.image_files import find_images, skipped_text
+from nas.export.image_reading import parse_colour
+from nas.export.prediction import Prediction, Unreadable, predict
 from nas.runtime.streams import results
 from nas.validation import one_of, whole_number
 
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 def main(settings: Settings) -> int:
     _check(settings)
     folder = read(Path(settings.get("model")).expanduser())
-    places = [images_of(place) for place in _places(settings)]
-    files = [file for place in places for file in place.images]
+    found = [find_images(path) for path in _places(settings)]
+    files = [file for each in found for file in each.images]
     writer: _Writer
     if settings.get("format") == "json":
         writer = _Json(folder)
@@ -53,8 +55,8 @@ def main(settings: Settings) -> int:
         if begun:
             writer.end()
         results().flush()
-        if rest := left_out(places):
-            print(f"nas: {rest}", file=sys.stderr)
+        if skipped := skipped_text(found):
+            print(f"nas: {skipped}", file=sys.stderr)
         for missing in unreadable:
             print(f"nas: {missing.message}", file=sys.stderr)
     return 1 if unreadable else 0
@@ -70,7 +72,7 @@ def _check(settings: Settings) -> None:
         raise UsageError("model=null; expected a folder of nas export")
     if not settings.get("images"):
         raise UsageError("images=[]; expected an image, a folder of images, or a list of them")
-    colour(settings.get("background"))
+    parse_colour(settings.get("background"))
 
 
 def _places(settings: Settings) -> list[Path]:

@@ -1,6 +1,6 @@
-"""The forms in which a network leaves the house, one a file.
+"""The forms in which a network is exported, one a file.
 
-Each module has `FILES`, the names of what it writes; `NEEDS`, modules that must be installed with the extra that brings
-them; `ALONE`, whether it runs without cellnas; and `write(model, folder)`. What `nas/export/replay.py` calls by the
-same name runs the files in a fresh process.
+Each module has `FILES`, the names of the files that it writes; `NEEDS`, required module -> the extra that installs it;
+`STANDALONE`, whether the form runs without cellnas; and `write(model, folder)`. The function of the same name in
+`nas/export/artifact_runner.py` runs the files in a fresh process.
 """

@@ -13,7 +13,7 @@ from nas.export.model import Model, unwrapped
 
 FILES = ("model.onnx",)
 NEEDS: Mapping[str, str] = {"onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx"}
-ALONE = True
+STANDALONE = True
 MAX_BYTES = 2**31
 """Of a file of protobuf, which ONNX is."""
 

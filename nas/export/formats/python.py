@@ -14,12 +14,12 @@ from nas.errors import UserError
 from nas.export.formats.state import tensors
 from nas.export.model import Model, unwrapped
 from nas.export.source import source
-from nas.export.trace import owned
+from nas.export.tracer import owned
 from nas.provenance import environment
 
 FILES = ("network.py", "network.safetensors", "network.pt")
 NEEDS: Mapping[str, str] = {}
-ALONE = True
+STANDALONE = True
 WIDTH = 100
 
 HELPERS = '''

@@ -13,7 +13,7 @@ from nas.training.weights import save_weights
 
 FILES = ("model.safetensors",)
 NEEDS: Mapping[str, str] = {}
-ALONE = False
+STANDALONE = False
 
 
 def write(model: Model, folder: Path) -> None:

@@ -12,7 +12,7 @@ from nas.export.model import Model
 
 FILES = ("model.pt2",)
 NEEDS: Mapping[str, str] = {}
-ALONE = True
+STANDALONE = True
 
 
 def write(model: Model, folder: Path) -> None:

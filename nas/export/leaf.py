@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from nas.export.graph import mapped
+from nas.export.trace import tree_map
 
 PLAIN = (bool, int, float, str, type(None))
 LEFT_OUT = ("device", "dtype", "inplace")
@@ -153,7 +153,7 @@ def _does_as(
     if any(True for _ in module.children()):
         return False
     settings = tuple((name, value) for name, value in vars(module).items() if _is_plain(value))
-    key = (type(module), str(settings), str(_state(module)), str(mapped((args, dict(kwargs)), lambda x: x.shape)))
+    key = (type(module), str(settings), str(_state(module)), str(tree_map((args, dict(kwargs)), lambda x: x.shape)))
     if key not in known:
         known[key] = _computes_as(base, module, args, kwargs)
     return known[key]
@@ -162,7 +162,7 @@ def _does_as(
 def _computes_as(base: type[nn.Module], module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     with torch.no_grad():
         try:
-            args, kwargs = mapped((tuple(args), dict(kwargs)), Tensor.clone)
+            args, kwargs = tree_map((tuple(args), dict(kwargs)), Tensor.clone)
             theirs = base.forward(module, *args, **kwargs)
             return bool(torch.allclose(theirs, module(*args, **kwargs), rtol=1e-4, atol=1e-5))
         except (TypeError, RuntimeError, AttributeError, NotImplementedError):  # it takes something else

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import resolve_name
 
-from nas.export.graph import Node, TraceError
+from nas.export.trace import Node, TraceError
 
 BINARY = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "true_divide": "/", "floor_divide": "//", "remainder": "%",
@@ -28,7 +28,7 @@ UNARY = {"neg": "-", "__neg__": "-", "__invert__": "~"}
 TENSOR = "torch.Tensor."
 
 
-def spelled(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Node:  # noqa: PLR0911 - one for each kind
+def function_node(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Node:  # noqa: PLR0911 - one for each kind
     """A call of a function of torch, as source has it.
 
     Args:
@@ -39,9 +39,9 @@ def spelled(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping
     """
     name = getattr(function, "__name__", str(function))
     if name == "__get__":
-        return Node("attribute", function.__self__.__name__, args[:1])  # type: ignore[attr-defined]
+        return Node("getattr", function.__self__.__name__, args[:1])  # type: ignore[attr-defined]
     if name == "__getitem__":
-        return Node("item", "", args)
+        return Node("getitem", "", args)
     if name == "__setitem__":
         return Node("setitem", "", args)
     path = _path(function)
@@ -50,10 +50,16 @@ def spelled(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping
     given = {key: value for key, value in kwargs.items() if not _is_default(function, key, value)}
     in_place = given.pop("inplace", False)
     if in_place:
-        return Node("function", path, args, given, literally=("function", path, {"inplace": True}))
+        return Node("call_function", path, args, given, in_place_form=("call_function", path, {"inplace": True}))
     if path.endswith("_") and hasattr(torch, path.rpartition(".")[2][:-1]):
-        return Node("function", f"torch.{path.rpartition('.')[2][:-1]}", args, given, literally=("function", path, {}))
-    return Node("function", path, args, given)
+        return Node(
+            "call_function",
+            f"torch.{path.rpartition('.')[2][:-1]}",
+            args,
+            given,
+            in_place_form=("call_function", path, {}),
+        )
+    return Node("call_function", path, args, given)
 
 
 def _method(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Node:
@@ -65,13 +71,13 @@ def _method(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Node
         return Node("unary", UNARY[name], args)
     if name.startswith("__"):
         name = name.strip("_")  # abs
-    changing: tuple[str, str, Mapping[str, Any]] = ("method", name, {})
+    changing: tuple[str, str, Mapping[str, Any]] = ("call_method", name, {})
     plain = name[:-1]
     if name.endswith("_") and plain in BINARY and len(args) == 2 and not kwargs:
-        return Node("operator", BINARY[plain], args, literally=changing)
+        return Node("operator", BINARY[plain], args, in_place_form=changing)
     if name.endswith("_") and hasattr(Tensor, plain):
-        return Node("method", plain, args, kwargs, literally=changing)
-    return Node("method", name, args, kwargs)
+        return Node("call_method", plain, args, kwargs, in_place_form=changing)
+    return Node("call_method", name, args, kwargs)
 
 
 @cache

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from nas.export.failure import running_line
-from nas.export.graph import leaves
+from nas.export.trace import tree_leaves
 
 BATCH = 13
 """Images of a batch that is looked at: a number that hardly any other dimension has."""
@@ -73,7 +73,7 @@ class _Draws(TorchFunctionMode):
     def __torch_function__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = kwargs or {}
         before = torch.get_rng_state()
-        own = [(one, one.get_state()) for one in leaves((args, given), torch.Generator)]
+        own = [(one, one.get_state()) for one in tree_leaves((args, given), torch.Generator)]
         made = function(*args, **given)
         drawn = not torch.equal(before, torch.get_rng_state())
         drawn = drawn or any(not torch.equal(state, one.get_state()) for one, state in own)
@@ -91,7 +91,7 @@ class _FirstRows(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = function(*args, **(kwargs or {}))
-        rows = (one for one in leaves(made, Tensor) if one.dim() and len(one) == BATCH)
+        rows = (one for one in tree_leaves(made, Tensor) if one.dim() and len(one) == BATCH)
         first = next(rows, None)
         self.rows.append((running_line(), None if first is None else first[0].clone()))
         return made

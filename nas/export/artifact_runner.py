@@ -1,6 +1,8 @@
-"""Runs one exported form on images, in a process of its own: `python replay.py FORM FOLDER WORK THREADS [CONFIG_DIR]`.
+"""Runs one exported form on images in a process of its own.
 
-It reads the images of WORK and writes logits and latencies there. Nothing but what the form itself needs is imported.
+    python artifact_runner.py FORM FOLDER WORK THREADS [CONFIG_DIR]
+
+It reads the images in WORK and writes logits and latencies there. It imports only what the form itself needs.
 """
 
 import json
@@ -11,22 +13,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-BUDGET = 0.5
-"""Seconds that the timing of a batch size takes, unless three rounds take longer."""
-ROUNDS = 3, 200
-"""Fewest and most of them."""
-BATCHES = (1, 64)
-"""Sizes that are timed."""
-FIRST = (1, 2, 16)
-"""Images of the first batches, since a form may hold for one number of images and not for another."""
-BATCH = 64
-"""Images that are run at once: of more, a large network's maps are handed back to the system after each operation."""
+TIMING_SECONDS = 0.5
+"""Duration of the timing of a batch size, unless `MIN_ROUNDS` take longer."""
+MIN_ROUNDS, MAX_ROUNDS = 3, 200
+TIMED_BATCH_SIZES = (1, 64)
+FIRST_BATCH_SIZES = (1, 2, 16)
+"""Sizes of the first batches, since a form may work for one number of images and not for another."""
+BATCH_SIZE = 64
+"""Size of the others; with more images, the system takes back a large network's memory after each operation."""
 
 Run = Callable[[Any], Any]
 
 
 class NotLogits(ValueError):
-    """A network or a form gives something else than one row of logits for each image."""
+    """A network or a form does not return one row of logits for each image."""
 
 
 Form = tuple[Callable[[Path], Any], Run, Callable[[Path, list[Any]], None]]
@@ -45,9 +45,9 @@ def python(folder: Path, threads: int, _config_dir: Path | None) -> Form:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     network = module.Network()
-    # where safetensors is installed the file that others will read instead would go unread
-    read, other = module.weights(), torch.load(folder / "network.pt", weights_only=True)
-    if read.keys() != other.keys() or not all(torch.equal(read[name], other[name]) for name in read):
+    # `weights()` reads only one of the two files, and which one depends on whether safetensors is installed
+    loaded, other = module.weights(), torch.load(folder / "network.pt", weights_only=True)
+    if loaded.keys() != other.keys() or not all(torch.equal(loaded[name], other[name]) for name in loaded):
         raise ValueError("network.pt and network.safetensors differ")
     return in_torch(network, threads)
 
@@ -82,7 +82,7 @@ def onnx(folder: Path, threads: int, _config_dir: Path | None) -> Form:
 
 
 def in_torch(network: Run, threads: int) -> Form:
-    """A network of torch as a form."""
+    """A network of PyTorch as a form."""
     import torch
 
     torch.set_num_threads(threads)
@@ -99,24 +99,24 @@ def in_torch(network: Run, threads: int) -> Form:
 
 
 def logits(run: Run, images: Any) -> list[Any]:
-    """Of all images, batch by batch: of one image first, then of 2, of 16, and of the others.
+    """Logits of all images, batch by batch: batches of 1, 2 and 16 images first, then of 64.
 
     Raises:
-        NotLogits: a batch gives something else than one row of logits for each of its images.
+        NotLogits: a batch does not give one row of logits for each of its images.
     """
-    found: list[Any] = []
+    results: list[Any] = []
     start = 0
     while start < len(images):
-        size = FIRST[len(found)] if len(found) < len(FIRST) else BATCH
+        size = FIRST_BATCH_SIZES[len(results)] if len(results) < len(FIRST_BATCH_SIZES) else BATCH_SIZE
         batch = images[start : start + size]
-        made = run(batch)
-        shape = getattr(made, "shape", None)
-        if shape is None or len(shape) != 2 or len(made) != len(batch):
-            got = f"a {type(made).__name__}" if shape is None else f"shape {tuple(shape)}"
+        result = run(batch)
+        shape = getattr(result, "shape", None)
+        if shape is None or len(shape) != 2 or len(result) != len(batch):
+            got = f"a {type(result).__name__}" if shape is None else f"shape {tuple(shape)}"
             raise NotLogits(f"a batch of {len(batch)} gives {got}, expected logits of shape ({len(batch)}, classes)")
-        found.append(made)
+        results.append(result)
         start += size
-    return found
+    return results
 
 
 def latency(run: Run, images: Any) -> float:
@@ -124,23 +124,23 @@ def latency(run: Run, images: Any) -> float:
     run(images)
     seconds: list[float] = []
     start = time.perf_counter()
-    while len(seconds) < ROUNDS[0] or (time.perf_counter() - start < BUDGET and len(seconds) < ROUNDS[1]):
-        begun = time.perf_counter()
+    while len(seconds) < MIN_ROUNDS or (time.perf_counter() - start < TIMING_SECONDS and len(seconds) < MAX_ROUNDS):
+        round_start = time.perf_counter()
         run(images)
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - round_start)
     return 1000 * statistics.median(seconds)
 
 
 def latencies(run: Run, images: Any) -> dict[str, float]:
-    """Batch size -> milliseconds, for those sizes that there are images for."""
-    return {str(size): latency(run, images[:size]) for size in BATCHES if len(images) >= size}
+    """Batch size -> milliseconds, for sizes of at most as many images as there are."""
+    return {str(size): latency(run, images[:size]) for size in TIMED_BATCH_SIZES if len(images) >= size}
 
 
 FORMS = {function.__name__: function for function in (python, torch_export, state, onnx)}
 
 
 def main(form: str, folder: Path, work: Path, threads: int, config_dir: Path | None) -> None:
-    """Run a form by its name."""
+    """Run the form of a name."""
     read, run, write = FORMS[form](folder, threads, config_dir)
     images = read(work)
     write(work, logits(run, images))
