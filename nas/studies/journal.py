@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from nas.errors import UsageError, UserError
 from nas.identity import DECISIONS, changed_decisions, identifying
-from nas.validation import shown
+from nas.validation import as_written
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def journal(
             lines = _mended(path, needed)
         head, *rest = lines
         differing = [
-            f"{key}={shown(there)}, now it is {shown(value)}"
+            f"{key}={as_written(there)}, now it is {as_written(value)}"
             for key, there, value in _differences(identifying(head), identifying({**head, **identity}))
             if key != DECISIONS
         ]
