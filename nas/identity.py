@@ -15,6 +15,7 @@ from typing import Any
 
 ADDED_SETTINGS: Mapping[str, Any] = {
     "budget.trial_seconds": None,
+    "strategy.crossover": 0.0,
     "table.complete": True,
     **{
         f"{part}.{key}": value
