@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from nas.formatting import counted
+from nas.formatting import plural
 from nas.identity import identifying
 
 
@@ -103,11 +103,11 @@ class EvaluationProtocol:
             parts.append(f"table {self.table}, {self.settings.get('column')}")
         shared, epochs = self.shared_weights, self.epochs(fidelity)
         if shared is not None:
-            paths = f"{shared['sampling']} paths, {counted(self.recipe['epochs'], 'epoch')}"
+            paths = f"{shared['sampling']} paths, {plural(self.recipe['epochs'], 'epoch')}"
             how = paths if "sampling" in shared else "the proposals"
             parts.append(f"scored by a supernet trained on {how} (seed {shared['seed']})")
         if epochs is not None:
-            parts.append(counted(epochs, "epoch"))
+            parts.append(plural(epochs, "epoch"))
         if self.recipe.get("train_images"):
             parts.append(f"at most {self.recipe['train_images']} training images")
         return ", ".join([*parts, *(f"{key} {value}" for key, value in self.network.items())])
