@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -51,34 +51,26 @@ def main(settings: Settings) -> int:
     store, data, recipe = settings.make("store"), settings.make("data"), settings.make("trainer")
     run = None if chosen.run is None else chosen.run.name
     number = None if chosen.trial is None else chosen.trial.number
-    subject = TrainingJob(
+    job = TrainingJob(
         chosen.space,
         chosen.space_name,
         chosen.architecture,
-        chosen.space_settings,
-        run,
-        number,
-        chosen.found_on(data.name),
+        data,
+        recipe,
+        space_settings=chosen.space_settings,
+        run=run,
+        trial=number,
+        found_on=chosen.found_on(data.name),
+        device=settings.get("device"),
+        validate=settings.get("validate"),
+        tested=settings.get("tested"),
     )
     first, count = settings.get("seed"), settings.get("seeds")
     done: list[tuple[Retraining, bool]] = []
     try:
         for seed in range(first, first + count):
             with ProgressView(chosen, recipe.epochs, seed) as shown:
-                done.append(
-                    retrain(
-                        subject,
-                        data,
-                        recipe,
-                        store,
-                        shown.folder,
-                        seed=seed,
-                        device=settings.get("device"),
-                        validate=settings.get("validate"),
-                        tested=settings.get("tested"),
-                        report=shown.report,
-                    )
-                )
+                done.append(retrain(replace(job, seed=seed), store, shown.folder, shown.report))
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on after the last epoch that was kept", file=sys.stderr)
         return 130
