@@ -36,7 +36,9 @@ def test_every_command_of_a_page_runs(page, nas, tmp_path, request):
     if page == "README.md":
         request.getfixturevalue("cifar10_root")
         request.getfixturevalue("table")
-        (tmp_path / "my_space.py").write_text(next(block for block in blocks(page, "python") if "class MySpace" in block))
+        (tmp_path / "my_space.py").write_text(
+            next(block for block in blocks(page, "python") if "class MySpace" in block)
+        )
         (tmp_path / "conf" / "space").mkdir(parents=True)
         (tmp_path / "conf" / "space" / "mine.yaml").write_text(blocks(page, "yaml")[0])
         (tmp_path / "photos").mkdir()
@@ -95,11 +97,15 @@ def test_the_files_that_a_page_names_exist():
 
 
 def test_the_documents_are_short():
-    lines = {name: (ROOT / name).read_text().splitlines() for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")}
+    lines = {
+        name: (ROOT / name).read_text().splitlines() for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
+    }
     assert len(lines["README.md"]) < 200
     assert len(lines["ARCHITECTURE.md"]) < 150
     assert lines["README.md"].index("```python") < 40
     recipes = (ROOT / "CONTRIBUTING.md").read_text().split("\n## ")[1:]
-    assert {recipe.splitlines()[0]: len(recipe.splitlines()) for recipe in recipes if len(recipe.splitlines()) > 26} == {}
+    assert {
+        recipe.splitlines()[0]: len(recipe.splitlines()) for recipe in recipes if len(recipe.splitlines()) > 26
+    } == {}
     for page, text in (*((name, "\n".join(text)) for name, text in lines.items()), *PAGES.items()):
         assert [line for line in text.splitlines() if len(line) > 120] == [], page

@@ -25,7 +25,7 @@ from nas.errors import UsageError, UserError, located
 from nas.evaluators.base import Evaluator
 from nas.evaluators.training import TrainingEvaluator
 from nas.export.model import Model
-from nas.formatting import counted
+from nas.formatting import plural
 from nas.supernets.base import SupernetSpace
 from nas.testing.data import data_promises
 from nas.testing.evaluators import evaluator_promises
@@ -37,7 +37,7 @@ from nas.testing.strategies import strategy_promises
 from nas.testing.supernets import gradient_promises, supernet_promises
 from nas.training.lazy import materialized
 from nas.training.recipe import Recipe
-from nas.validation import one_of, shown, whole_number
+from nas.validation import as_written, one_of, whole_number
 
 if TYPE_CHECKING:
     from nas.config.settings import Settings
@@ -72,7 +72,7 @@ def main(settings: Settings) -> int:
     one_of("format", settings.get("format"), ("table", "json"))
     whole_number("seed", settings.get("seed"), least=0)
     if not isinstance(settings.get("export"), bool):
-        raise UsageError(f"export must be true or false, got {shown(settings.get('export'))}")
+        raise UsageError(f"export must be true or false, got {as_written(settings.get('export'))}")
     named = {word.lstrip("+~").partition("=")[0].partition(".")[0] for word in settings.arguments}
     kinds = [kind for kind in KINDS if kind in named]
     if not kinds:
@@ -149,7 +149,7 @@ def _line(verdict: Verdict, told: set[str]) -> str:
 def _summary(verdicts: Sequence[Verdict]) -> str:
     kept, broken, unchecked = (sum(v.kept is state for v in verdicts) for state in (True, False, None))
     rest = f", {unchecked} not checked" if unchecked else ""
-    return f"{counted(kept, 'promise')} kept, {broken} broken{rest}"
+    return f"{plural(kept, 'promise')} kept, {broken} broken{rest}"
 
 
 def _space(settings: Settings) -> list[Promise]:

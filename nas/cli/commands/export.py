@@ -34,7 +34,7 @@ from nas.export.check import CheckResult, check, original
 from nas.export.genotype import NAME, Genotype, write_genotype
 from nas.export.model import Model, data_sets, loaded, repeats_of, trained, weights_of
 from nas.files import atomic_folder, check_folder
-from nas.formatting import counted, milliseconds
+from nas.formatting import milliseconds, plural
 from nas.store.leaderboard import find_trial
 from nas.studies.retraining import CHECKPOINT, warn_of_other_images
 from nas.training.lazy import materialized
@@ -316,7 +316,7 @@ def _report(model: Model, plain: CheckResult, checked: dict[str, CheckResult], t
     rows = [["(the network)", "", "", f"{plain.accuracy:.4f}", *_timed(plain)]]
     for name, form in checked.items():
         rows.append([name, " ".join(form.files), f"{form.difference:.1e}", f"{form.accuracy:.4f}", *_timed(form)])
-    title = f"{model.text}\nchecked in fresh processes on {counted(len(model.images), 'validation image')}"
+    title = f"{model.text}\nchecked in fresh processes on {plural(len(model.images), 'validation image')}"
     print_table(title, head, rows, text=("format", "files"))
     if model.retraining is not None:
         tested = model.retraining.metrics["test_accuracy"]

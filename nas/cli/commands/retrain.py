@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -20,7 +20,7 @@ from nas.cli.output import print_json, run_folder
 from nas.cli.selection import Selection, selected
 from nas.core import uncounted
 from nas.errors import UsageError
-from nas.formatting import amount, counted
+from nas.formatting import plural, short_number
 from nas.listeners.tensorboard import draw_curve
 from nas.runtime import interrupt
 from nas.runtime.streams import is_terminal
@@ -51,34 +51,26 @@ def main(settings: Settings) -> int:
     store, data, recipe = settings.make("store"), settings.make("data"), settings.make("trainer")
     run = None if chosen.run is None else chosen.run.name
     number = None if chosen.trial is None else chosen.trial.number
-    subject = TrainingJob(
+    job = TrainingJob(
         chosen.space,
         chosen.space_name,
         chosen.architecture,
-        chosen.space_settings,
-        run,
-        number,
-        chosen.found_on(data.name),
+        data,
+        recipe,
+        space_settings=chosen.space_settings,
+        run=run,
+        trial=number,
+        found_on=chosen.found_on(data.name),
+        device=settings.get("device"),
+        validate=settings.get("validate"),
+        tested=settings.get("tested"),
     )
     first, count = settings.get("seed"), settings.get("seeds")
     done: list[tuple[Retraining, bool]] = []
     try:
         for seed in range(first, first + count):
             with ProgressView(chosen, recipe.epochs, seed) as shown:
-                done.append(
-                    retrain(
-                        subject,
-                        data,
-                        recipe,
-                        store,
-                        shown.folder,
-                        seed=seed,
-                        device=settings.get("device"),
-                        validate=settings.get("validate"),
-                        tested=settings.get("tested"),
-                        report=shown.report,
-                    )
-                )
+                done.append(retrain(replace(job, seed=seed), store, shown.folder, shown.report))
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on after the last epoch that was kept", file=sys.stderr)
         return 130
@@ -148,15 +140,15 @@ def _report(retraining: Retraining, new: bool, epochs: int, out: str | None) -> 
     when = (
         f"epoch {metrics['best_epoch']:.0f}, the best by validation"
         if "best_epoch" in metrics
-        else counted(epochs, "epoch")
+        else plural(epochs, "epoch")
     )
     print(f"arch           {retraining.text}")
     print(f"test accuracy  {metrics['test_accuracy']:.4f}   (tested once, after {when})")
     if "valid_accuracy" in metrics:
         print(f"valid accuracy {metrics['valid_accuracy']:.4f}")
-    print(f"parameters     {amount(metrics['parameters'])}")
+    print(f"parameters     {short_number(metrics['parameters'])}")
     without = f", without {', '.join(uncounted(metrics))} (no formula)" if uncounted(metrics) else ""
-    print(f"FLOPs          {amount(metrics['flops'])}{without}")
+    print(f"FLOPs          {short_number(metrics['flops'])}{without}")
     print(f"seconds        {retraining.seconds:.1f}")
     print(f"checkpoint     {_near(Path(retraining.folder) / CHECKPOINT)}")
 

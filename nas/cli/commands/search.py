@@ -23,7 +23,7 @@ from nas.engine.search import SearchResult, search
 from nas.engine.trial import last_error
 from nas.errors import NOT_IN_TABLE, UsageError, UserError
 from nas.evaluators.base import SupportsReporting, SupportsSharedWeights, reporter_of
-from nas.formatting import counted
+from nas.formatting import plural
 from nas.identity import identifying
 from nas.listeners.progress import Progress
 from nas.listeners.tensorboard import TensorBoard
@@ -208,7 +208,7 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, evalua
     before = f", {result.resumed} of them from before" if result.resumed else ""
     missing = _missing(result)
     sample = f" ({missing} of them not in the table)" if missing else ""
-    print(f"run {result.run!r}: {counted(len(result.trials), 'trial')}, {failed} failed{sample}{before}")
+    print(f"run {result.run!r}: {plural(len(result.trials), 'trial')}, {failed} failed{sample}{before}")
     for entries in leaderboard(store, result.run, top=5):
         show(entries, several=False)
     if result.best is not None:
