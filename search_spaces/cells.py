@@ -4,7 +4,7 @@ Liu, Simonyan & Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, ht
 3 and its published code; Zoph, Vasudevan, Shlens & Le, CVPR 2018, https://arxiv.org/abs/1707.07012, for the auxiliary
 classifier and the scheduled drop-path.
 
-Differs from the published networks: images of any size are taken. On maps of 8x8 pixels, which
+Differs from the published networks: images of any size are accepted. On maps of 8x8 pixels, which
 images of 32x32 pixels lead to, the auxiliary classifier is the published one.
 """
 
@@ -116,8 +116,8 @@ class Cell(nn.Module):
         output: Tensor = operation(x)
         if drop_path > 0.0 and self.training and not isinstance(operation, nn.Identity):
             # drops whole images of an edge and scales the others up (Larsson et al., ICLR 2017)
-            kept = torch.rand(x.shape[0], 1, 1, 1, device=x.device) >= drop_path
-            output = output * (kept / (1.0 - drop_path))
+            mask = torch.rand(x.shape[0], 1, 1, 1, device=x.device) >= drop_path
+            output = output * (mask / (1.0 - drop_path))
         return output
 
 

@@ -158,9 +158,9 @@ class DARTS(SupernetSpace):
             strengths, best = weighted_edges(probs, cell)[:, 1:].detach().cpu().max(1)
             for node in range(NODES):
                 rows = [row for row, (_, target) in enumerate(EDGES) if target == 2 + node]
-                kept = sorted(sorted(rows, key=lambda row: -strengths[row].item())[:2])
-                sources = tuple(EDGES[row][0] for row in kept)
-                values += [PAIRS[node].index(sources), *(int(best[row]) for row in kept)]
+                chosen = sorted(sorted(rows, key=lambda row: -strengths[row].item())[:2])
+                sources = tuple(EDGES[row][0] for row in chosen)
+                values += [PAIRS[node].index(sources), *(int(best[row]) for row in chosen)]
         return tuple(values)
 
 

@@ -6,7 +6,7 @@ https://arxiv.org/abs/1907.05737, eq. 1 and 2, for partial channels and weights 
 
 Computes the plain network's numbers up to rounding with less work (`search_spaces/mixed.py`): `none` is left out, a
 state is rectified and pooled once for all edges that leave it, dilated convolutions run on its four phases, which are
-taken once and joined once a node, and operations of probability zero are not run.
+computed once and joined once per node, and operations of probability zero are not run.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def _in_weight(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
 def _of_columns(gradient: Tensor, x: Tensor, weight: Tensor, padding: tuple[int, int]) -> Tensor:
     ones, mask = (1, 1), (False, True, False)
-    found: Tensor = torch.ops.aten.convolution_backward(
+    in_weight: Tensor = torch.ops.aten.convolution_backward(
         gradient, x, weight, None, ones, padding, ones, False, (0, 0), len(weight), mask
     )[1]
-    return found
+    return in_weight

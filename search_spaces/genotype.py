@@ -80,7 +80,7 @@ def _value(node: ast.expr) -> Any:
 
 
 def check(genotype: Genotype, name: str = "arch") -> None:
-    """Raise `UsageError` unless a network can be made: two edges a node, sources that exist, something to output."""
+    """Raise `UsageError` unless a network can be built: two edges per node, sources that exist, and an output."""
     for cell, edges, concat in (
         ("normal", genotype.normal, genotype.normal_concat),
         ("reduction", genotype.reduce, genotype.reduce_concat),

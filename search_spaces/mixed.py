@@ -1,7 +1,7 @@
 """Mixed edges of supernets: operations weighted by probabilities, without doing any work twice.
 
 DARTS eq. 2, the sum over an edge's operations weighted by their probabilities, is linear, so the sum over all edges of
-a node is taken at once; a rectified or pooled state is computed once for all edges that leave it; and the weight of an
+a node is computed at once; a rectified or pooled state is computed once for all edges that leave it; the weight of an
 operation is applied by the normalisation after it. The numbers are those of the plain sum up to rounding.
 """
 
@@ -55,7 +55,7 @@ def runs(probs: Mapping[str, Tensor], *, run_all_operations: bool) -> dict[str, 
 
 
 def weighted_edges(probs: Mapping[str, Tensor], name: str) -> Tensor:
-    """Probabilities (E, O) of a cell's operations times the weights (E,) of its edges, where there are any."""
+    """Probabilities (E, O) of a cell's operations times the weights (E,) of its edges, if it has them."""
     edges = probs.get(f"{name}_edges")
     return probs[name] if edges is None else probs[name] * edges[:, None]
 

@@ -74,7 +74,7 @@ class FactorizedReduce(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, norm: Norm = nn.BatchNorm2d) -> None:
         super().__init__()
         half = out_channels // 2
-        # The strides are taken by slicing: torch's strided 1x1 convolution of fewer than 8 channels-last channels
+        # Slices implement the strides: torch's strided 1x1 convolution of fewer than 8 channels-last channels
         # writes past its memory on a CPU (2.15)
         self.first = nn.Conv2d(in_channels, half, 1, bias=False)
         self.second = nn.Conv2d(in_channels, out_channels - half, 1, bias=False)

@@ -58,10 +58,10 @@ class Perturbation:
         edges = [(name, row) for name, shape in space.alpha_shapes.items() for row in range(shape[0])]
         for index in rng.permutation(len(edges)).tolist():
             name, row = edges[index]
-            (kept,) = trained.decide(partial(_operation, space, relaxed, name, row, trained))
+            (best,) = trained.decide(partial(_operation, space, relaxed, name, row, trained))
             relaxed[name][row] = 0.0
-            relaxed[name][row, kept] = 1.0
-            if space.operations[name][kept] == NOTHING:
+            relaxed[name][row, best] = 1.0
+            if space.operations[name][best] == NOTHING:
                 _stop_bypass(relaxed, name, row)
             trained.tune(relaxed, self.tune_epochs)
         crowded = list(_crowded(space, relaxed))
@@ -124,6 +124,6 @@ def _crowded(space: SupernetSpace, relaxed: Mapping[str, Tensor]) -> Iterator[tu
     for name, targets in space.targets.items():
         for node in sorted(set(targets)):
             rows = [row for row, end in enumerate(targets) if end == node]
-            kept = sum(final[name][row].equal(relaxed[name][row].cpu()) for row in rows)
-            if kept < len(rows):
-                yield name, rows, kept
+            count = sum(final[name][row].equal(relaxed[name][row].cpu()) for row in rows)
+            if count < len(rows):
+                yield name, rows, count

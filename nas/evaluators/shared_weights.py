@@ -222,12 +222,12 @@ class SharedWeights:
             with configured(device, self.supernet), memory_guard("supernet"), generators.kept():
                 yield
         except TrainingFailed as failure:
-            kept = (
+            resumable = (
                 self.checkpoint_dir is not None
                 and (self.checkpoint_dir / FILE).exists()
                 and failure.kind != "not_finite"
             )
-            more = "; rerun the command to resume from the last checkpoint" if kept else ""
+            more = "; rerun the command to resume from the last checkpoint" if resumable else ""
             raise UserError(f"the training of the shared weights failed: {failure.message}{more}") from None
         except UserError:
             raise

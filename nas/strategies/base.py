@@ -15,7 +15,7 @@ class Strategy(Protocol):
     """A search method; constructed with only `space=` and `objective=`, besides its settings."""
 
     def reset(self, rng: Generator) -> None:
-        """Forget everything and initialise, as controller weights; the only random initialisation."""
+        """Forget all trials and initialise, for example controller weights; the only random initialisation."""
 
     def ask(self, rng: Generator, pending: Sequence[Proposal]) -> Proposal | None:
         """The next proposal. Pure: two calls with equal generators give equal proposals and change nothing.

@@ -45,14 +45,14 @@ class LocalSearch:
 
     def ask(self, rng: Generator, pending: Sequence[Proposal]) -> Proposal | None:
         centre, neighbours = self.centre, self.neighbours
-        asked = {proposal.architecture for proposal in pending}
+        requested = {proposal.architecture for proposal in pending}
         if centre is None:
             # A start in flight is the next centre: unless it fails, its neighbours are due, however it scores
             start = next((proposal for proposal in pending if "neighbour_of" not in proposal.info), None)
             if start is None:
-                return self._start(rng, asked)
+                return self._start(rng, requested)
             centre, neighbours = start.architecture, tuple(self.space.neighbours(start.architecture))
-        due = next(self._unknown(neighbours, asked), None)
+        due = next(self._unknown(neighbours, requested), None)
         return None if due is None else Proposal(due, info={"neighbour_of": list(centre)})
 
     def tell(self, trial: Trial) -> None:
@@ -68,13 +68,15 @@ class LocalSearch:
         self.centre = centre
         self.neighbours = () if centre is None else tuple(self.space.neighbours(centre))
 
-    def _unknown(self, architectures: Iterable[Architecture], asked: Container[Architecture]) -> Iterator[Architecture]:
-        return (each for each in architectures if each not in self.scores and each not in asked)
+    def _unknown(
+        self, architectures: Iterable[Architecture], requested: Container[Architecture]
+    ) -> Iterator[Architecture]:
+        return (each for each in architectures if each not in self.scores and each not in requested)
 
-    def _start(self, rng: Generator, asked: Container[Architecture]) -> Proposal | None:
+    def _start(self, rng: Generator, requested: Container[Architecture]) -> Proposal | None:
         drawn = (self.space.sample(rng) for _ in range(MAX_DRAWS))
-        start = next(self._unknown(drawn, asked), None)
+        start = next(self._unknown(drawn, requested), None)
         if start is None:
-            remaining = list(self._unknown(self.space.architectures(), asked))
+            remaining = list(self._unknown(self.space.architectures(), requested))
             start = remaining[rng.integers(len(remaining))] if remaining else None
         return None if start is None else Proposal(start)

@@ -71,7 +71,7 @@ class Relaxation:
         """No state outlasts a search."""
 
     def ask(self, rng: Generator, pending: Sequence[Proposal]) -> Proposal | None:
-        """Refuse: the loop has the search run on a supernet, and without one there is nothing to propose."""
+        """Refuse: the loop runs the search on a supernet, and without one there is nothing to propose."""
         raise UsageError(f"strategy {type(self).__name__} needs a supernet to search on; give search() supernets=")
 
     def tell(self, trial: Trial) -> None:

@@ -77,7 +77,7 @@ class SupernetSpace(SearchSpace):
 
     @abstractmethod
     def derive(self, probs: Mapping[str, Tensor]) -> Architecture:
-        """The architecture of given probabilities, and of weights of edges where there are any, by the paper's rule."""
+        """The architecture of given probabilities, and of weights of edges if given, by the paper's rule."""
 
 
 @runtime_checkable
@@ -170,7 +170,7 @@ class SupernetSearch:
             `skip_share` (fractions 0-1), `alpha_entropy` (nats), and `alpha_eigenvalue` if it is measured.
         seconds: Wall time, earlier sessions included.
         cost: `supernet_memory_mb`.
-        info: The probabilities and, if there was one, an early stop or a collapse; JSON-safe.
+        info: Probabilities, and any early stop or collapse; JSON-safe.
     """
 
     architecture: Architecture

@@ -156,7 +156,8 @@ class _Run:
         self.seconds = 0.0
         self.curvature_batch = recipe.batch_size
         self.decisions: list[list[int]] = []  # of a discretization, those of earlier sessions included
-        self.made = self.tuned = 0  # decisions of this session, and those after which the weights were tuned
+        self.decision_count = 0  # decisions of this session, restored ones included
+        self.tuned = 0  # decisions after which the weights were tuned
 
     def _partial_channels(self) -> int:
         shares = self.strategy.partial_channels
@@ -192,7 +193,7 @@ class _Run:
         }
         if ended < len(self.curve):
             info |= {"stopped_early_at": ended, "stopping_rule": STOPPING_RULE}
-        if self.made and self._partial():
+        if self.decision_count and self._partial():
             info["removal_rule"] = REMOVAL_RULE
         warning = collapse(self.space, architecture)
         if warning is not None:
@@ -309,16 +310,16 @@ class _Run:
         return self.weights.measure(probs)[0]
 
     def decide(self, decision: Callable[[], Sequence[int]]) -> Sequence[int]:
-        self.made += 1
-        if self.made > len(self.decisions):
+        self.decision_count += 1
+        if self.decision_count > len(self.decisions):
             started = time.perf_counter()
             self.decisions.append(list(decision()))
             self.seconds += time.perf_counter() - started
-        return self.decisions[self.made - 1]
+        return self.decisions[self.decision_count - 1]
 
     def tune(self, probs: Mapping[str, Tensor], epochs: int) -> None:
         """Continue to train, and save the weights with all decisions."""
-        if self.made <= self.tuned:
+        if self.decision_count <= self.tuned:
             return  # done by an earlier session
         started = time.perf_counter()
         self.weights.set_lr(self.recipe.lr_min or self.recipe.lr / 10)
@@ -328,7 +329,7 @@ class _Run:
             losses = [self.weights.step(batch, [probs]) for batch in self.weights.training_batches(number)]
             self.weights.check_finite({"loss": float(torch.stack(losses).mean())}, "while a cell was derived")
             self.weights.check_time("while a cell was derived")
-        self.tuned = self.made
+        self.tuned = self.decision_count
         self.seconds += time.perf_counter() - started
         self._save()
 
@@ -343,7 +344,7 @@ class _Run:
             "curve": [dict(metrics) for metrics in self.curve],
             "history": [dict(probs) for probs in self.history],
             "seconds": self.seconds,
-            "decided": self.decisions[: self.made],
+            "decided": self.decisions[: self.decision_count],
             "tuned": self.tuned,
         }
         if self.strategy.early_stopping:

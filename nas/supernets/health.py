@@ -125,11 +125,11 @@ def stops_at(eigenvalues: Sequence[float], warmup: int = 0) -> int | None:
         The epoch, from 1 and with those of the warm-up, above `warmup + FIRST_EPOCHS`; None to continue.
     """
     learnt = eigenvalues[warmup:]
-    taken = len(learnt) - LOOK_AHEAD
-    if taken <= FIRST_EPOCHS:
+    epoch = len(learnt) - LOOK_AHEAD
+    if epoch <= FIRST_EPOCHS:
         return None
     compared = learnt[-2 * WINDOW :]
     if not all(value > 0 for value in compared):
         return None
     before, after = sum(compared[:WINDOW]), sum(compared[WINDOW:])
-    return warmup + taken if before / after < RATIO else None
+    return warmup + epoch if before / after < RATIO else None

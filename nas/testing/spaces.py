@@ -237,7 +237,7 @@ def _check_repeats(space: SearchSpace, architecture: Architecture, task: Task, s
         states.append((initial, outcome))
     (first, outcome), (other, _), (second, again) = states
     for name, value in first.items():
-        assert name in second, f"build made the weight {name} only once for {space.to_text(architecture)}"
+        assert name in second, f"build created the weight {name} only once for {space.to_text(architecture)}"
         assert not isinstance(value, torch.Tensor) or torch.equal(value, second[name]), (
             f"build gave other weights ({name}) for the seed of an earlier build; draw them from torch's global "
             "generator and keep none between calls"

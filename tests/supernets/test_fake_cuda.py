@@ -221,7 +221,7 @@ def test_perturbation_derives_a_cell_on_cuda_and_resumes(space, tmp_path, monkey
         def counted(run, probs, epochs):
             tuned.append(run.tuned)
             tune(run, probs, epochs)
-            if stop and run.made == 2:
+            if stop and run.decision_count == 2:
                 raise Killed
 
         monkeypatch.setattr(gradient._Run, "tune", counted)
