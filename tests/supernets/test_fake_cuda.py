@@ -306,7 +306,7 @@ def test_a_batch_that_is_too_large_only_for_the_eigenvalue_is_refused(monkeypatc
 
 
 def test_running_out_of_memory_in_the_eigenvalue_loses_no_epoch(monkeypatch):
-    """The largest batch that fits is result, told, and kept for the epochs that follow; the training stays the same."""
+    """The largest batch that fits is determined, reported, and used in later epochs; the training stays the same."""
     space, sizes = Planted(), []
     recipe = SupernetRecipe(epochs=1, batch_size=32, train_images=64, nesterov=False, threads=1)
 
