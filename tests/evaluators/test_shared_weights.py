@@ -190,7 +190,7 @@ def test_impossible_settings_are_refused():
     with pytest.raises(UsageError, match=r"evaluator\.sampling=fair has no effect"):
         evaluator(train="on_proposal", sampling="fair")
     for workers in (1, 2):
-        with pytest.raises(UsageError, match=r"learns from one proposal after the other, .* set executor=inline"):
+        with pytest.raises(UsageError, match=r"learns from one proposal after another, .* set executor=inline"):
             run(evaluator(train="on_proposal"), 4, executor=Processes(workers=workers))
     with pytest.raises(UsageError, match=r"objective\.metric must be one of .*valid_accuracy, valid_loss"):
         run(evaluator(), 4, objective=Objective("parameters"))
@@ -200,7 +200,7 @@ def test_impossible_settings_are_refused():
         evaluator(seed=-1)
     with pytest.raises(UsageError, match=r"supernet\.validate_every=None has no effect"):
         SharedWeights(Planted(), Signs(), replace(RECIPE, validate_every=None))
-    with pytest.raises(UsageError, match="DARTS trains a supernet of its own"):
+    with pytest.raises(UsageError, match="DARTS trains its own supernet"):
         run(evaluator(), 1, DARTS, supernets=GradientSearch(Planted(), Signs(), RECIPE))
     scorer = evaluator()
     with pytest.raises(UsageError, match="asks for 3 epochs"):
