@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -105,11 +106,11 @@ def check(model: Model, form: str, written: ModuleType, folder: Path, expected: 
             np.save(work / "images.npy", images.numpy())
         else:
             torch.save(images, work / "images.pt")
+        (work / artifact_runner.SPACE_FILE).write_bytes(pickle.dumps(model.make_space))
         # neither this folder's trace.py nor a user's queue.py may shadow the standard library
         isolated = ["-I"] if written.STANDALONE else ["-P"]
         # a user's own space must be importable in the new process as it is in this one
         environment = os.environ | ({} if written.STANDALONE else {"PYTHONPATH": os.pathsep.join(sys.path)})
-        own = [str(model.config_dir.absolute())] if model.config_dir else []
         command = [
             sys.executable,
             "-B",
@@ -119,7 +120,6 @@ def check(model: Model, form: str, written: ModuleType, folder: Path, expected: 
             str(folder),
             str(work),
             str(torch.get_num_threads()),
-            *own,
         ]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         if done.returncode != 0:

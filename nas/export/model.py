@@ -18,6 +18,7 @@ from nas.core import Architecture, Task
 from nas.data.images import Images
 from nas.errors import UsageError, UserError
 from nas.export.failure import misnamed, program_failure, quiet, scripted
+from nas.export.folder import MakeSpace
 from nas.export.source import refused_line
 from nas.space.base import SearchSpace
 from nas.store.base import NoStore, Retraining, Store
@@ -43,7 +44,7 @@ class Model:
         retraining: where its weights come from; None: it is untrained.
         commands: that find, train and export it again, as far as they are known: `search` or `compare`, `retrain`,
             `export`.
-        config_dir: with the user's own space.
+        make_space: Makes the space in another process, so it must be picklable.
     """
 
     network: nn.Module
@@ -59,7 +60,7 @@ class Model:
     data: tuple[str, Mapping[str, Any]]
     retraining: Retraining | None
     commands: Mapping[str, str]
-    config_dir: Path | None = None
+    make_space: MakeSpace
 
     @property
     def text(self) -> str:

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.errors import UsageError, UserError
-from nas.export.folder import Folder
+from nas.export.folder import Folder, MakeSpace
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -82,7 +82,7 @@ class Unreadable:
 
 
 def predict(
-    folder: Folder, files: Sequence[Path], config_dir: Path | None = None, background: str = "white"
+    folder: Folder, files: Sequence[Path], make_space: MakeSpace, background: str = "white"
 ) -> Iterator[Prediction | Unreadable]:
     """Predict files batch by batch, in their order.
 
@@ -97,7 +97,7 @@ def predict(
         raise UsageError(
             f"model={folder.path} takes images of {folder.task.channels} channels; only grey and RGB files can be read"
         )
-    logits_of = runner(folder, config_dir)
+    logits_of = runner(folder, make_space)
     classes = folder.about["classes"]
     for start in range(0, len(files), BATCH):
         images: dict[Path, Tensor] = {}
@@ -143,18 +143,22 @@ def colour(text: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def runner(folder: Folder, config_dir: Path | None = None) -> Callable[[Tensor], Tensor]:
-    """Images (B, C, H, W), normalised, to logits (B, classes), by the weights or else by ONNX Runtime."""
+def runner(folder: Folder, make_space: MakeSpace) -> Callable[[Tensor], Tensor]:
+    """Images (B, C, H, W), normalised, to logits (B, classes), by the weights or else by ONNX Runtime.
+
+    Raises:
+        UsageError: The folder has nothing that can be run safely, or only weights of a space that does not exist here.
+    """
+    has_onnx = (folder.path / "model.onnx").is_file()
     if (folder.path / "model.safetensors").is_file():
-        network = folder.network(config_dir)
-
-        def in_torch(images: Tensor) -> Tensor:
-            with torch.inference_mode():
-                found: Tensor = network(images)
-            return found
-
-        return in_torch
-    if (folder.path / "model.onnx").is_file():
+        try:
+            space = folder.space(make_space)
+        except UsageError:
+            if not has_onnx:  # which needs no space
+                raise
+        else:
+            return _in_torch(folder.network(space))
+    if has_onnx:
         if importlib.util.find_spec("onnxruntime") is None:
             raise UsageError("model.onnx needs onnxruntime, which is not installed: pip install 'cellnas[onnx]'")
         return _in_onnx(folder.path / "model.onnx")
@@ -162,6 +166,15 @@ def runner(folder: Folder, config_dir: Path | None = None) -> Callable[[Tensor],
         f"model={folder.path} has neither model.safetensors nor model.onnx, and nothing else in it is run; export it "
         "with format=[state] or format=[onnx]"
     )
+
+
+def _in_torch(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    def run(images: Tensor) -> Tensor:
+        with torch.inference_mode():
+            logits: Tensor = network(images)
+        return logits
+
+    return run
 
 
 def _in_onnx(path: Path) -> Callable[[Tensor], Tensor]:

@@ -19,6 +19,8 @@ from nas.store.faults import fault, has_early_count
 
 ACCURACIES = ("valid_accuracy", "train_accuracy", "test_accuracy")
 """Metrics of the evaluators here of which higher is better; of their others lower is."""
+MAX_NAMED_RUNS = 5
+"""Runs that are named, the last ones, where a store lacks one."""
 COSTS = ("seconds", "simulated_seconds")
 """What an evaluation took, whatever an evaluator declares."""
 
@@ -133,6 +135,9 @@ def protocol_words(run: Run, trial: Trial) -> str:
         words.append(f"{protocol['data']} (split {protocol.get('split')})")
     if "table" in protocol:
         words.append(f"table {protocol['table']}, {protocol.get('column')}")
+    evaluator = (run.config.get("choices") or {}).get("evaluator")
+    if evaluator not in (None, "training", "table", "shared_weights"):
+        words.append(f"evaluator={evaluator}")
     if "shared_weights" in protocol:
         shared = protocol["shared_weights"]
         how = f"{shared['sampling']} paths, {_epochs(recipe['epochs'])}" if "sampling" in shared else "the proposals"
@@ -172,9 +177,9 @@ def leaderboard(
         names = [known.name for known in runs]
         runs = [known for known in runs if known.name == run]
         if not runs:
-            raise UsageError(
-                f"there is no run {run!r} in the store; it has {', '.join(map(repr, names[-5:])) or 'none'}"
-            )
+            earlier = "…, " if len(names) > MAX_NAMED_RUNS else ""
+            listed = earlier + ", ".join(map(repr, names[-MAX_NAMED_RUNS:]))
+            raise UsageError(f"there is no run {run!r} in the store; it has {listed or 'none'}")
     tested: dict[tuple[str | None, int | None], list[Retraining]] = {}
     for retraining in store.retrainings():
         tested.setdefault((retraining.run, retraining.trial), []).append(retraining)

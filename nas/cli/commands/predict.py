@@ -11,11 +11,13 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from rich.cells import cell_len
 
+from nas.config.settings import make_space
 from nas.errors import UsageError
 from nas.export.folder import Folder, read
 from nas.export.prediction import Prediction, Unreadable, colour, images_of, left_out, predict
@@ -41,7 +43,9 @@ def main(settings: Settings) -> int:
     unreadable: list[Unreadable] = []
     begun = False
     try:
-        for one in predict(folder, files, settings.config_dir, settings.get("background")):
+        for one in predict(
+            folder, files, partial(make_space, config_dir=settings.config_dir), settings.get("background")
+        ):
             if not begun:
                 begun = True
                 writer.begin()
