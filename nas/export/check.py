@@ -107,26 +107,7 @@ def check(model: Model, form: str, written: ModuleType, folder: Path, expected: 
         else:
             torch.save(images, work / "images.pt")
         (work / artifact_runner.SPACE_FILE).write_bytes(pickle.dumps(model.make_space))
-        # neither this folder's trace.py nor a user's queue.py may shadow the standard library
-        isolated = ["-I"] if written.STANDALONE else ["-P"]
-        # a user's own space must be importable in the new process as it is in this one
-        environment = os.environ | ({} if written.STANDALONE else {"PYTHONPATH": os.pathsep.join(sys.path)})
-        command = [
-            sys.executable,
-            "-B",
-            *isolated,
-            artifact_runner.__file__,
-            form,
-            str(folder),
-            str(work),
-            str(torch.get_num_threads()),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        if done.returncode != 0:
-            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            if form == "onnx" and (reason := runtime_failure(done.stderr, folder / written.FILES[0])):
-                raise UserError(f"format={form}: {reason}; nothing was written")
-            raise UserError(f"format={form}: the files do not run in a fresh process ({last}); nothing was written")
+        run_in_fresh_process(form, written, folder, work)
         if form == "onnx":
             logits = torch.from_numpy(np.load(work / "logits.npy"))
         else:
@@ -144,6 +125,32 @@ def check(model: Model, form: str, written: ModuleType, folder: Path, expected: 
             f"is rounding){labels}; nothing was written"
         )
     return result
+
+
+def run_in_fresh_process(form: str, written: ModuleType, folder: Path, work: Path) -> None:
+    """Run a form on the images of a folder and write logits and latencies beside them.
+
+    Args:
+        form: Its name.
+        written: Module of `nas.export.formats` that wrote its files.
+        folder: Folder of these files.
+        work: Folder with `images.npy` (ONNX) or `images.pt`, and for `state` with `SPACE_FILE`.
+
+    Raises:
+        UserError: The form does not run.
+    """
+    # neither this folder's trace.py nor a user's queue.py may shadow the standard library
+    isolated = ["-I"] if written.STANDALONE else ["-P"]
+    # a user's own space must be importable in the new process as it is in this one
+    environment = os.environ | ({} if written.STANDALONE else {"PYTHONPATH": os.pathsep.join(sys.path)})
+    arguments = [form, str(folder), str(work), str(torch.get_num_threads())]
+    command = [sys.executable, "-B", *isolated, artifact_runner.__file__, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        if form == "onnx" and (reason := runtime_failure(done.stderr, folder / written.FILES[0])):
+            raise UserError(f"format={form}: {reason}; nothing was written")
+        raise UserError(f"format={form}: the files do not run in a fresh process ({last}); nothing was written")
 
 
 def _tolerance(logits: Tensor) -> float:

@@ -258,9 +258,9 @@ def test_mistakes_of_a_prediction_are_told_and_nothing_foreign_is_run(exported, 
     about = json.loads((tmp_path / "won" / "model.json").read_text())
     for words, said in (
         (["model=won", "images=text.png"], "text.png cannot be read (not an image)"),
-        (["model=won", "images=none.png"], "images=none.png is not there"),
-        (["model=won", "images=foreign"], "images=foreign holds no image"),
-        (["model=foreign", "images=a.png"], "model=foreign is no folder of nas export"),
+        (["model=won", "images=none.png"], "images=none.png does not exist"),
+        (["model=won", "images=foreign"], "images=foreign has no image"),
+        (["model=foreign", "images=a.png"], "model=foreign is not an exported model"),
         (["images=a.png"], "model=null; expected a folder of nas export"),
         (["model=won"], "images=[]; expected an image, a folder of images, or a list of them"),
     ):
@@ -283,12 +283,12 @@ def test_mistakes_of_a_prediction_are_told_and_nothing_foreign_is_run(exported, 
 
 def test_images_are_prepared_as_in_training(tmp_path):
     from nas.export.folder import Folder
-    from nas.export.prediction import prepared
+    from nas.export.image_reading import read_image
 
     images = written_images(tmp_path / "pngs")
     about = {
         "task": {"channels": 1, "height": 8, "width": 8, "classes": 10},
         "preprocessing": {"mean": images.mean, "std": images.std},
     }
-    found = torch.stack([prepared(Folder(tmp_path, about), tmp_path / "pngs" / f"{i:03}.png") for i in range(6)])
+    found = torch.stack([read_image(Folder(tmp_path, about), tmp_path / "pngs" / f"{i:03}.png") for i in range(6)])
     assert torch.equal(found, plain_batch(images, 0, 6).contiguous())

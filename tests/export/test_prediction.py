@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from nas.config.overrides import list_items
 from nas.errors import UsageError
 from nas.export import prediction as nas_prediction
 from nas.export.folder import Folder
-from nas.export.prediction import colour, images_of, left_out, prepared
+from nas.export.image_files import find_images, skipped_text
+from nas.export.image_reading import parse_colour, read_image
 
 FIGURE = np.array([[10, 20, 30, 40], [50, 60, 70, 80], [90, 100, 110, 120], [130, 140, 150, 255]], dtype=np.uint8)
 """Pixels without any symmetry."""
@@ -40,7 +42,7 @@ def folder(path, channels=1, size=4):
 
 def values(model, path, **more):
     """Pixels from 0 to 255, (H, W) of one channel or (C, H, W)."""
-    found = (prepared(model, path, **more) * 255).round().to(torch.uint8).numpy()
+    found = (read_image(model, path, **more) * 255).round().to(torch.uint8).numpy()
     return found[0] if len(found) == 1 else found
 
 
@@ -126,11 +128,11 @@ def test_transparent_pixels_show_the_background(tmp_path, name, channels):
     path = TRANSPARENT[name](tmp_path / name)
     model = folder(tmp_path / "model", channels)
     for background, below in (("white", 255), ("black", 0), ("#646464", 100)):
-        found = values(model, path, background=colour(background))
+        found = values(model, path, background=parse_colour(background))
         assert found[..., :2, :].tolist() == np.zeros_like(found[..., :2, :]).tolist()
         assert set(found[..., 2:, :].ravel().tolist()) == {below}
     if channels == 3:
-        assert values(model, path, background=colour("#ff8000"))[:, 3, 0].tolist() == [255, 128, 0]
+        assert values(model, path, background=parse_colour("#ff8000"))[:, 3, 0].tolist() == [255, 128, 0]
 
 
 def test_half_transparent_pixels_are_mixed_and_opaque_ones_stay(tmp_path):
@@ -170,7 +172,7 @@ def test_hidden_files_and_those_of_archives_are_no_images(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
     (tmp_path / ".photos" / "gone.png").symlink_to("nowhere")
-    found = [str(path.relative_to(tmp_path / ".photos")) for path in images_of(tmp_path / ".photos").images]
+    found = [str(path.relative_to(tmp_path / ".photos")) for path in find_images(tmp_path / ".photos").images]
     assert found == ["b.png", "c/a.JPG"]  # a folder that was named counts, though it is hidden itself
 
 
@@ -184,28 +186,27 @@ def test_what_lies_beside_the_images_is_counted(tmp_path):
     (photos / "gone.png").symlink_to("nowhere")
     (photos / "loop.png").symlink_to("loop.png")
     os.mkfifo(photos / "pipe.png")
-    found = images_of(photos)
+    found = find_images(photos)
     assert [path.name for path in found.images] == ["a.jfif", "b.AVIF", "c.jp2", "d.ico"]
-    assert left_out([found]) == (
-        "left out: 6 files without the suffix of an image (.eps, .h5, .json, .pdf, .txt, no suffix), "
+    assert skipped_text([found]) == (
+        "skipped: 6 files without an image suffix (.eps, .h5, .json, .pdf, .txt, no suffix), "
         "1 linked folder, 2 dead links, 1 pipe or device"
     )
     with pytest.raises(UsageError) as error:
-        images_of(photos / "x")
+        find_images(photos / "x")
     assert str(error.value) == (
-        f"images={photos}/x holds no image that can be read (left out: 2 files without the suffix of an image "
-        "(.json, no suffix))"
+        f"images={photos}/x has no image that can be read (skipped: 2 files without an image suffix (.json, no suffix))"
     )
     for name, reason in (
         ("pipe.png", " is a pipe; expected an image"),
         ("loop.png", " is a link that leads back to itself; expected an image"),
-        ("gone.png", " is a link to nowhere, which is not there"),
-        ("a.jfif/b.png", " is not there; expected an image"),
+        ("gone.png", " is a link to nowhere, which does not exist"),
+        ("a.jfif/b.png", " does not exist; expected an image"),
     ):
         with pytest.raises(UsageError, match=f"{name}{reason}"):
-            images_of(photos / name)
+            find_images(photos / name)
     with pytest.raises(UsageError, match="images=/dev/null is a device"):
-        images_of(nas_prediction.Path("/dev/null"))
+        find_images(Path("/dev/null"))
 
 
 @pytest.fixture
@@ -216,7 +217,7 @@ def predicting(nas, tmp_path, monkeypatch):
     def brightness(*_):
         return lambda images: torch.stack((1 - images.mean((1, 2, 3)), images.mean((1, 2, 3))), 1) * 4
 
-    monkeypatch.setattr(nas_prediction, "runner", brightness)
+    monkeypatch.setattr(nas_prediction, "logits_function", brightness)
     Image.new("L", (4, 4), 255).save(tmp_path / "light.png")
     Image.new("L", (4, 4), 0).save(tmp_path / "dark.png")
     return lambda *more: nas("predict", "model=model", *more)
@@ -226,7 +227,7 @@ def test_what_is_left_out_is_told_and_fails_nothing(predicting, tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     done = predicting("images=.", "format=csv")
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 3)
-    assert done.stderr == "nas: left out: 2 files without the suffix of an image (.json, .txt)\n"
+    assert done.stderr == "nas: skipped: 2 files without an image suffix (.json, .txt)\n"
 
 
 def damaged(tmp_path):
@@ -282,15 +283,15 @@ def test_where_nothing_can_be_read_the_output_is_empty_and_valid(predicting, tmp
 
 
 def test_labels_are_printed_before_the_next_batch_is_read(predicting, monkeypatch, capsys):
-    monkeypatch.setattr(nas_prediction, "BATCH", 1)
+    monkeypatch.setattr(nas_prediction, "BATCH_SIZE", 1)
     seen = []
-    reading = nas_prediction.prepared
+    reading = nas_prediction.read_image
 
     def watched(model, path, background):
         seen.append(capsys.readouterr().out)
         return reading(model, path, background)
 
-    monkeypatch.setattr(nas_prediction, "prepared", watched)
+    monkeypatch.setattr(nas_prediction, "read_image", watched)
     last = predicting("images=[light.png,dark.png,light.png]", "format=csv").stdout
     head, light, dark = (
         "file,label,dark,light\n",
@@ -302,15 +303,15 @@ def test_labels_are_printed_before_the_next_batch_is_read(predicting, monkeypatc
 
 
 def test_an_interruption_leaves_a_whole_document(predicting, monkeypatch):
-    monkeypatch.setattr(nas_prediction, "BATCH", 1)
-    reading = nas_prediction.prepared
+    monkeypatch.setattr(nas_prediction, "BATCH_SIZE", 1)
+    reading = nas_prediction.read_image
 
     def interrupted(model, path, background):
         if path.name == "dark.png":
             raise KeyboardInterrupt
         return reading(model, path, background)
 
-    monkeypatch.setattr(nas_prediction, "prepared", interrupted)
+    monkeypatch.setattr(nas_prediction, "read_image", interrupted)
     done = predicting("images=[light.png,dark.png]", "format=json")
     assert (done.returncode, [one["file"] for one in json.loads(done.stdout)]) == (130, ["light.png"])
 
@@ -380,4 +381,4 @@ def test_lists_are_parted_at_their_own_commas(text, found):
 def test_an_unreadable_file_is_one_sentence(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 40)
     with pytest.raises(UserError, match=r"a.png cannot be read \("):
-        prepared(folder(tmp_path / "model"), tmp_path / "a.png")
+        read_image(folder(tmp_path / "model"), tmp_path / "a.png")

@@ -91,7 +91,7 @@ def test_commands_on_a_run_say_that_it_was_made_with_a_config_dir(own, tmp_path)
     # where the folder lies is no part of the run: it may be moved
     (tmp_path / "conf").rename(tmp_path / "elsewhere")
     again = nas("--config-dir", "elsewhere", *words, "budget.trials=5")
-    assert (again.returncode, "3 of them from before" in again.stdout) == (0, True)
+    assert (again.returncode, "(3 from an earlier session)" in again.stdout) == (0, True)
 
 
 def test_a_run_of_an_earlier_version_gets_a_hint():
