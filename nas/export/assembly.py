@@ -23,9 +23,8 @@ from nas.drawing.stages import stages
 from nas.errors import UserError, located
 from nas.export import card
 from nas.export.check import CheckResult, check, original
-from nas.export.folder import MakeSpace
 from nas.export.genotype import GENOTYPE, NAME, Genotype
-from nas.export.model import Model, loaded, repeats_of, trained, weights_of
+from nas.export.model import MakeSpace, Model, loaded, repeats_of, trained, weights_of
 from nas.files import filling
 from nas.space.base import SearchSpace
 from nas.store.base import Retraining, Store

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from nas.core import Task
 from nas.data.check import is_class_name
@@ -20,8 +20,8 @@ from nas.space.base import SearchSpace, parse
 if TYPE_CHECKING:
     from torch import nn
 
-MakeSpace: TypeAlias = Callable[[str, Mapping[str, Any]], SearchSpace]
-"""Makes a space, an installed one or one of the user's, from its option in `configs/space` and its settings."""
+    from nas.export.model import MakeSpace
+
 NAME, VERSION = "model.json", 1
 LARGEST = 2**24
 """Values of an image, far beyond any that is trained on; a larger one would take the memory of the machine."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,6 @@ from nas.core import Architecture, Task
 from nas.data.images import Images
 from nas.errors import UsageError, UserError
 from nas.export.failure import misnamed, program_failure, quiet, scripted
-from nas.export.folder import MakeSpace
 from nas.export.source import refused_line
 from nas.space.base import SearchSpace
 from nas.store.base import NoStore, Retraining, Store
@@ -27,6 +26,9 @@ from nas.training.augment import plain_batch
 from nas.training.built import built
 from nas.training.memory_format import contiguous
 from nas.training.weights import load_weights
+
+MakeSpace: TypeAlias = Callable[[str, Mapping[str, Any]], SearchSpace]
+"""Makes a space, an installed one or one of the user's, from its option in `configs/space` and its settings."""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import UsageError, UserError
-from nas.export.folder import Folder, MakeSpace
+from nas.export.folder import Folder
 from nas.export.image_reading import parse_colour, read_image
+from nas.export.model import MakeSpace
 
 BATCH_SIZE = 64
 

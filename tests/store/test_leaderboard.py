@@ -167,7 +167,7 @@ def test_a_failed_trial_says_why(store, trial, capsys):
     said = capsys.readouterr().out.splitlines()[-6:]
     assert said[0] == "trials many 0, many 1, many 2, many 3, many 4 and 1 more failed: reason 0"
     assert said[1] == "trial many 6 failed: reason 1"
-    assert said[-1] == "2 more failed for other reasons; format=json has them all."
+    assert said[-1] == "2 more reasons; format=json lists them all."
 
 
 @pytest.mark.parametrize(("epochs", "words"), [(1, "uniform paths, 1 epoch (seed 5)"), (2, "paths, 2 epochs (seed 5)")])

@@ -100,7 +100,7 @@ def _completed(settings: Settings, named: set[str]) -> Settings:
 
 def _context(kind: str, settings: Settings) -> str:
     """The other parts that a part is checked with, ` with space=mine and data=digits`; the defaults among them."""
-    used = {"space": ["data"], "strategy": ["space"], "evaluator": ["space"], "table": ["space"]}.get(kind, [])
+    used = ["space"] if kind in ("strategy", "evaluator", "table") else []
     if kind == "evaluator" and "data" in settings.evaluated():
         used.append("data")
     parts = [f"{part}={settings.choices[part]}" for part in used]
