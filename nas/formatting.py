@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers formatted for people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def amount(value: float | None) -> str:
-    """A count in at most four digits and a unit: 73,306 is 73.3 k."""
+    """A count with three significant digits and a unit: 73,306 is 73.3 k."""
     if value is None:
         return ""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -19,7 +19,7 @@ def amount(value: float | None) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """Three digits, as far as there is nothing before them: 2,480 and 3.21."""
+    """Three significant digits, without decimals from 100 on: 2,480 and 3.21."""
     if value is None:
         return ""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

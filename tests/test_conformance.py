@@ -16,9 +16,9 @@ from nas.testing import (
     check_evaluator,
     check_executor,
     check_gradient_strategy,
-    check_relaxable,
     check_space,
     check_strategy,
+    check_supernet_space,
 )
 
 OPTIONS = group_options()
@@ -28,10 +28,12 @@ def made(group, option):
     return compose("search", [f"{group}={option}"])
 
 
-RELAXABLE = [option for option in OPTIONS["space"] if isinstance(made("space", option).make("space"), SupernetSpace)]
+WITH_SUPERNET = [
+    option for option in OPTIONS["space"] if isinstance(made("space", option).make("space"), SupernetSpace)
+]
 GRADIENT = [option for option in OPTIONS["strategy"] if made("strategy", option).choices["supernet"]]
 TINY = {"darts": {"channels": 4, "cells": 3}, "nasbench201": {"channels": 4, "cells": 1}}
-"""Sizes of each relaxable space at which a test is quick."""
+"""Sizes of each space with a supernet at which a test is quick."""
 
 
 TRIALS = {"lstm_controller": 16}
@@ -50,13 +52,13 @@ def test_the_toy_space_of_the_tests_is_a_space():
 
 
 @pytest.mark.parametrize("task", [Task(3, 16, 16, 10), Task(1, 9, 7, 3), Task(2, 1, 1, 2)], ids=str)
-@pytest.mark.parametrize("option", RELAXABLE)
-def test_relaxable_spaces(option, task):
+@pytest.mark.parametrize("option", WITH_SUPERNET)
+def test_spaces_with_a_supernet(option, task):
     space = made("space", option).make("space")
-    check_relaxable(space, task, TINY[option], samples=2)  # besides those with one option everywhere
+    check_supernet_space(space, task, TINY[option], samples=2)  # besides those with one option everywhere
 
 
-@pytest.mark.parametrize("space", RELAXABLE)
+@pytest.mark.parametrize("space", WITH_SUPERNET)
 @pytest.mark.parametrize("option", GRADIENT)
 def test_gradient_strategies(option, space):
     chosen = made("strategy", option)

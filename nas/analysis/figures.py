@@ -19,7 +19,7 @@ from nas.analysis.curves import Curve
 from nas.analysis.results import Column
 from nas.analysis.statistics import Ranking
 from nas.drawing.style import plain_style
-from nas.files import replacing
+from nas.files import atomic_write
 from nas.formatting import counted
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def save(figure: Figure, path: Path) -> tuple[Path, Path]:
     written = []
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
         written.append(path.with_name(f"{path.name}.{kind}"))
-        with replacing(written[-1]) as temporary, _style():
+        with atomic_write(written[-1]) as temporary, _style():
             figure.savefig(temporary, format=kind, dpi=DPI, metadata=metadata)
     return written[0], written[1]
 

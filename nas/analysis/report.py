@@ -16,7 +16,7 @@ from nas.analysis.figures import anytime, critical_difference, save
 from nas.analysis.results import Column, RunResult
 from nas.analysis.statistics import Comparison, Pair, Summary, by_strategy, compare, value
 from nas.errors import UserError
-from nas.files import replacing
+from nas.files import atomic_write
 from nas.formatting import counted
 
 METRICS = ("mean", "std", "median", "iqm", "ci_low", "ci_high", "regret")
@@ -77,7 +77,7 @@ def write_report(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            with replacing(folder / name) as temporary:
+            with atomic_write(folder / name) as temporary:
                 temporary.write_text(text, encoding="utf-8", newline="")
             files.append(folder / name)
         for name, figure in drawn.items():

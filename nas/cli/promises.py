@@ -23,9 +23,9 @@ from nas.testing.evaluators import evaluator_promises
 from nas.testing.executors import executor_promises
 from nas.testing.networks import export_promises, picture_promises
 from nas.testing.promises import Promise
-from nas.testing.relaxable import gradient_promises, relaxable_promises
 from nas.testing.spaces import space_promises
 from nas.testing.strategies import strategy_promises
+from nas.testing.supernets import gradient_promises, supernet_promises
 from nas.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _space(settings: Settings) -> list[Promise]:
     space: SearchSpace = settings.make("space")
     data, recipe = settings.make("data"), settings.make("trainer")
     task, sizes = data.task, space.known_sizes(recipe.network)
-    relaxable = relaxable_promises(space, task, sizes) if isinstance(space, SupernetSpace) else []
+    of_supernet = supernet_promises(space, task, sizes) if isinstance(space, SupernetSpace) else []
     build = type(space).build
     promises = [
         *space_promises(space, task, network=sizes),
@@ -52,7 +52,7 @@ def _space(settings: Settings) -> list[Promise]:
     def model() -> Model:
         return _model(settings, space, sizes)
 
-    promises += [*relaxable, *picture_promises(model)]
+    promises += [*of_supernet, *picture_promises(model)]
     return promises + (export_promises(model, forms()) if settings.get("export") else [])
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from nas.cli.commands.leaderboard import show
 from nas.cli.rerun import config_dir_arguments
 from nas.core import Objective, Trial
-from nas.engine.loop import SearchResult
+from nas.engine.search import SearchResult
 from nas.errors import NOT_IN_TABLE, UserError
-from nas.evaluators.base import SupportsReporting, SupportsSharedWeights
+from nas.evaluators.base import SupportsReporting, SupportsSharedWeights, reporter_of
 from nas.formatting import counted
 from nas.store.leaderboard import leaderboard
 
@@ -44,9 +44,10 @@ class Outcome:
     def reported(self) -> Mapping[str, float]:
         """The benchmark's results of the best architecture, which the search did not see; empty without any."""
         best = self.result.best
-        if best is None or not isinstance(self.evaluator, SupportsReporting):
+        reporter = reporter_of(self.evaluator)
+        if best is None or reporter is None:
             return {}
-        return dict(self.evaluator.reported(best.proposal.architecture))
+        return dict(reporter.reported(best.proposal.architecture))
 
     def not_in_table(self) -> int:
         """Trials that a table of a sample does not have."""
@@ -54,7 +55,7 @@ class Outcome:
 
     def rank_correlation(self) -> RankCorrelation | None:
         """How well an evaluator with shared weights ranks the architectures of the run."""
-        if not isinstance(self.evaluator, SupportsSharedWeights) or not self.evaluator.at_hand:
+        if not isinstance(self.evaluator, SupportsSharedWeights) or not self.evaluator.is_trained:
             return None
         from nas.studies.rank_correlation import rank_correlation
 
@@ -62,7 +63,7 @@ class Outcome:
         entries = [entry for group in leaderboard(self.store, self.result.run, top=0) for entry in group]
 
         def restore() -> None:
-            evaluator.begin(device, trials, lambda _epochs, _curve: None)
+            evaluator.train_weights(device, trials, lambda _epochs, _curve: None)
 
         try:
             return rank_correlation(evaluator, entries, device, restore)
@@ -90,7 +91,11 @@ def summary(outcome: Outcome) -> dict[str, Any]:
             metric: best.metrics[metric],
             "metrics": dict(best.metrics),
             "notes": notes(best),
-            **({"reported": reported} if isinstance(outcome.evaluator, SupportsReporting) else {}),
+            **(
+                {"reported": reported}
+                if isinstance(outcome.evaluator, SupportsReporting | SupportsSharedWeights)
+                else {}
+            ),
         }
     correlation = outcome.rank_correlation()
     return facts | ({"rank_correlation": asdict(correlation)} if correlation else {})

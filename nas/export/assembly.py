@@ -25,11 +25,11 @@ from nas.export import card
 from nas.export.check import CheckResult, check, original
 from nas.export.genotype import GENOTYPE, NAME, Genotype
 from nas.export.model import MakeSpace, Model, loaded, repeats_of, trained, weights_of
-from nas.files import filling
+from nas.files import atomic_folder
 from nas.space.base import SearchSpace
 from nas.store.base import Retraining, Store
 from nas.studies.retraining import CHECKPOINT, warn_of_other_images
-from nas.training.built import built
+from nas.training.lazy import materialized
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,7 +106,7 @@ def assemble(job: ExportJob, retraining: Retraining | None, images: int, command
     split = data.split()
     warn_of_other_images(data, split.hash, job.searched_split)
     torch.manual_seed(0)
-    network = built(job.space.build(job.architecture, data.task, job.space.known_sizes(sizes)), data.task)
+    network = materialized(job.space.build(job.architecture, data.task, job.space.known_sizes(sizes)), data.task)
     network.eval()
     if retraining is not None:
         network = loaded(network, Path(retraining.folder) / CHECKPOINT, job.text)
@@ -157,7 +157,7 @@ def export(
         expected, plain = original(model)
     except UserError as error:
         raise UserError(f"{error}; format=[{GENOTYPE}] works") from None
-    with filling(target) as folder:
+    with atomic_folder(target) as folder:
         card.write(folder, card.about(model, plain, {}, repeats), [])  # `state` is read with it
         if GENOTYPE in formats:
             (folder / NAME).write_text(genotype.to_json())

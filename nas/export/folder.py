@@ -63,10 +63,12 @@ class Folder:
             UsageError: The weights are missing, damaged or of another network.
         """
         from nas.export.model import loaded
-        from nas.training.built import built
+        from nas.training.lazy import materialized
 
         architecture = parse(space, self.about["arch"])
-        network = built(space.build(architecture, self.task, space.known_sizes(self.about["network"])), self.task)
+        network = materialized(
+            space.build(architecture, self.task, space.known_sizes(self.about["network"])), self.task
+        )
         return loaded(network, self.path / "model.safetensors", self.about["arch"])
 
 

@@ -4,7 +4,7 @@
 
 Needs the table below NAS_DATA (nasbench201/nb201_table.csv.gz), and PyPI for the peers' first installation, each into
 an environment of its own below `.bench/`. Ours and each peer are timed in turn, medians are compared. Ours is
-`nas.engine.loop.search` with the table evaluator and the in-memory store; each peer's driver says how it is driven.
+`nas.engine.search.search` with the table evaluator and the in-memory store; each peer's driver says how it is driven.
 """
 
 from __future__ import annotations

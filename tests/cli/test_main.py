@@ -71,7 +71,7 @@ class Calling(nn.Module):
     [
         ("in build", r"the network cannot be built for an image of 3x32x32, which is assumed where data= is not set: "
                      r"KeyError: 'missing' \(test_main.py:\d+, in build\)"),
-        ("counted", r"the network fails on an image of 3x32x32, which .*cannot be multiplied.* \(test_main.py:\d+, in "),
+        ("counted", r"the network fails on an image of 3x32x32, .*cannot be multiplied.* \(test_main.py:\d+, in "),
         ("in a library", r"the network fails on an image of 3x32x32, .* \(test_main.py:LINE, in forward\)"),
         ("no network", "build returned a NoneType; expected a torch.nn.Module"),
     ],

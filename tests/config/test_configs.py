@@ -1,22 +1,41 @@
 """The YAML files: every option composes, is made, and says what it is for."""
 
 import inspect
+from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
 
 import pytest
 import yaml
 from conftest import ROOT
+from omegaconf import OmegaConf
 
 from nas import UsageError
 from nas.config.composition import group_options
 from nas.config.settings import compose
 
 OPTIONS = group_options()
+ARGMAX = "nas.discretization.argmax.Argmax"
 PARTS = [(group, option) for group, options in OPTIONS.items() for option in options if group != "experiment"]
+TABLE = {"reported", "labels", "cost"}
+TRAINER = {"network"}  # in Python the sizes of the space
+PRESETS = {
+    ("data", "cifar10_8x8"): {"pool"},
+    ("supernet", "nasbench201"): {"nesterov", "weight_decay"},
+    ("table", "cifar10_8x8"): {*TABLE, "rows"},
+    ("table", "nasbench201"): {*TABLE, "architecture", "scale", "cost_scale"},
+    ("trainer", "nasbench201"): TRAINER,
+    ("trainer", "darts"): {*TRAINER, "batch_size", "lr", "nesterov", "weight_decay", "grad_clip", "cutout", "drop_path",
+                           "auxiliary_weight"},
+    ("trainer", "deit"): {*TRAINER, "lr", "lr_min", "optimizer", "warmup_epochs", "weight_decay", "label_smoothing",
+                          "mixup", "cutmix"},
+    ("trainer", "proxy"): {*TRAINER, "batch_size", "train_images", "valid_images"},
+    ("trainer", "tiny"): {*TRAINER, "lr", "crop", "flip", "train_images", "valid_images", "validate_every", "threads"},
+}  # fmt: skip
+"""Options of one class, of which only one can have its defaults -> settings in which they differ from it."""
 
 
-@pytest.mark.parametrize(("group", "option"), PARTS)
-def test_every_setting_is_an_argument_and_every_argument_with_a_default_a_setting(group, option):
+def written(group, option):
+    """The class of an option, and its settings with their values."""
     chosen = {
         "evaluator=table": ["table=nasbench201"],
         "table": ["evaluator=table"],
@@ -26,10 +45,31 @@ def test_every_setting_is_an_argument_and_every_argument_with_a_default_a_settin
     more = chosen.get(f"{group}={option}") or chosen.get(group) or []
     node = compose("search", [f"{group}={option}", *more]).config[group]
     module, _, name = node["_target_"].rpartition(".")
-    arguments = inspect.signature(getattr(import_module(module), name)).parameters
-    written = {key for key in node if not key.startswith("_")}
+    values = OmegaConf.to_container(node, resolve=True)
+    return getattr(import_module(module), name), {k: v for k, v in values.items() if not k.startswith("_")}
+
+
+@pytest.mark.parametrize(("group", "option"), PARTS)
+def test_every_setting_is_an_argument_and_every_argument_with_a_default_a_setting(group, option):
+    part, values = written(group, option)
     given = {"space", "objective"} if group in ("strategy", "evaluator") else set()
-    assert written == set(arguments) - given
+    assert set(values) == set(inspect.signature(part).parameters) - given
+
+
+@pytest.mark.parametrize(("group", "option"), PARTS)
+def test_the_value_of_a_setting_is_the_default_of_its_argument(group, option):
+    part, values = written(group, option)
+    factories = {field.name: field.default_factory for field in fields(part)} if is_dataclass(part) else {}
+    defaults = {
+        name: argument.default if factories.get(name, MISSING) is MISSING else factories[name]()
+        for name, argument in inspect.signature(part).parameters.items()
+        if argument.default is not inspect.Parameter.empty
+    }
+    defaults = {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
+    if "discretization" in defaults:  # None is the space's own rule, which the option `argmax` stands for
+        assert (values.pop("discretization")["_target_"], defaults["discretization"]) == (ARGMAX, None)
+    different = {name for name, value in values.items() if name in defaults and defaults[name] != value}
+    assert different == PRESETS.get((group, option), set())
 
 
 @pytest.mark.parametrize("option", OPTIONS["experiment"])

@@ -14,7 +14,7 @@ from nas.data.lock import TestSetLocked, locked_test_set
 from nas.errors import NOT_IN_TABLE
 from nas.evaluators.table import TableEvaluator
 from nas.executors.inline import Inline
-from nas.provenance import describe
+from nas.provenance import config_snapshot
 from nas.store.base import Run, check_same_run
 from nas.strategies.evolution import RegularizedEvolution
 from nas.strategies.local_search import LocalSearch
@@ -186,6 +186,6 @@ def test_a_run_from_before_samples_is_continued(evaluator):
     table = {"cost": "time", "complete": True}
     new = {"table": table, "evaluator": {"table": table}}
     check_same_run(Run("r", 0, old), Run("r", 0, new))
-    assert describe(evaluator)["table"]["complete"] is True
+    assert config_snapshot(evaluator)["table"]["complete"] is True
     with pytest.raises(UsageError, match=r"table.complete=unset, now it is False"):
         check_same_run(Run("r", 0, old), Run("r", 0, new | {"table": {"cost": "time", "complete": False}}))

@@ -204,7 +204,7 @@ def told(result, code, words):
 def test_mistakes_of_an_export_are_told_in_a_sentence(exported, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     for words, said in (
-        ([f"arch={ARCH}", "out=won"], "won holds something else, which was left as it is"),
+        ([f"arch={ARCH}", "out=won"], "won is not an empty folder and was left unchanged"),
         ([f"arch={ARCH}", "format=[state,tflite]"], "tflite"),
         ([f"arch={ARCH}", "format=[]"], "format must be a list of genotype, onnx, python, state, torch_export"),
         ([f"arch={ARCH}", "weights=empty"], "empty is no folder of nas retrain"),

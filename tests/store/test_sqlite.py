@@ -266,7 +266,7 @@ def test_a_relative_path_is_resolved_once(toy_space, tmp_path, monkeypatch):
 
     search(toy_space, RandomSearch, moving, budget=Budget(trials=2), store=store, run="moving")
     assert len(store.trials("moving")) == 2
-    with pytest.warns(UserWarning, match="which keeps values"):
+    with pytest.warns(UserWarning, match="which holds values"):
         result = search(toy_space, RandomSearch, moving, budget=Budget(trials=3), store=store, run="moving")
     assert len(result.trials) == 3
     assert list((tmp_path / "elsewhere").iterdir()) == []

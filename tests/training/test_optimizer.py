@@ -131,9 +131,9 @@ def test_the_average_follows_adamw(digits):
     expected = ModelEMA(linear(), 0.9)
     plain = linear()
     fit(plain, part, None, Recipe(**{**vars(recipe), "ema": 0.0}), seed=0, report=lambda _: None)
-    expected.update(plain)
+    expected.update_parameters(plain)
     fit(network, part, None, recipe, seed=0, report=lambda _: None)
-    assert torch.equal(network[1].weight, expected.network[1].weight)
+    assert torch.equal(network[1].weight, expected.module[1].weight)
 
 
 @pytest.mark.parametrize(

@@ -80,9 +80,9 @@ def main(settings: Settings) -> int:
     }
     out = comparison_folder(settings, options, about)
     if isinstance(evaluator, SupportsSharedWeights):
-        evaluator.keep_in(out / CHECKPOINTS)
+        evaluator.checkpoint_dir = out / CHECKPOINTS
     # what is looked up costs nothing to look up again; of what is trained every trial is stored
-    looked_up = isinstance(evaluator, SupportsReporting) and not isinstance(evaluator, SupportsSharedWeights)
+    looked_up = isinstance(evaluator, SupportsReporting)
     store = None if looked_up else SQLiteStore(f"sqlite:///{out.absolute()}/runs.db")
     setup = ComparisonSetup(space, evaluator, budget, objective, options.duplicates, device, store)
     started = time.perf_counter()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from nas.cli.options import Options as BaseOptions
 from nas.cli.selection import folder_of, selected
-from nas.files import filling
+from nas.files import atomic_folder
 
 if TYPE_CHECKING:
     from nas.config.settings import Settings
@@ -32,7 +32,7 @@ class Options(BaseOptions):
 def main(settings: Settings) -> int:
     from nas.drawing.picture import cell_figure, network_figure, save
     from nas.drawing.stages import stages
-    from nas.training.built import built
+    from nas.training.lazy import materialized
     from nas.training.summary import DEFAULT_TASK
 
     options = Options.of(settings)
@@ -40,9 +40,9 @@ def main(settings: Settings) -> int:
     settings, space = selection.settings, selection.space
     has_data = settings.choices.get("data") is not None
     task = settings.make("data").task if has_data else DEFAULT_TASK
-    network = built(space.build(selection.architecture, task), task)
+    network = materialized(space.build(selection.architecture, task), task)
     target = Path(options.out or folder_of(selection, "pictures")).expanduser().absolute()
-    with filling(target) as folder:
+    with atomic_folder(target) as folder:
         graphs = space.graphs(selection.architecture)
         pictures = [save(cell_figure(graph), folder, name) for name, graph in graphs.items()]
         pictures.append(save(network_figure(stages(network, task)), folder, "network"))

@@ -21,7 +21,7 @@ from nas.cli.rerun import config_dir_arguments
 from nas.cli.search_report import Outcome, print_report, summary
 from nas.core import Objective
 from nas.engine.budget import Budget
-from nas.engine.loop import search
+from nas.engine.search import search
 from nas.engine.trial import last_error
 from nas.errors import UsageError
 from nas.evaluators.base import SupportsSharedWeights
@@ -31,7 +31,7 @@ from nas.validation import one_of
 
 if TYPE_CHECKING:
     from nas.config.settings import Settings
-    from nas.engine.loop import SearchResult
+    from nas.engine.search import SearchResult
     from nas.space.base import SearchSpace
     from nas.store.base import Store
     from nas.supernets.base import SupernetSearcher
@@ -74,7 +74,7 @@ def main(settings: Settings) -> int:
     evaluator = settings.make("evaluator", space=space)
     folder = run_folder(options.dir, run).absolute()  # once: an evaluator may change the current folder
     if isinstance(evaluator, SupportsSharedWeights):
-        evaluator.keep_in(folder / "checkpoints")
+        evaluator.checkpoint_dir = folder / "checkpoints"
     try:
         result = search(
             space,
