@@ -14,7 +14,7 @@ from operator import index
 from typing import Any, Literal, TypeAlias
 
 from nas.errors import UsageError
-from nas.validation import one_of, shown
+from nas.validation import as_written, one_of
 
 Architecture: TypeAlias = tuple[int, ...]
 """One option index per decision of the space, in the order of its `choices`; hashable and JSON-safe."""
@@ -125,7 +125,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         if not isinstance(self.metric, str) or not self.metric:
-            raise UsageError(f"objective.metric must be the name of a metric, got {shown(self.metric)}")
+            raise UsageError(f"objective.metric must be the name of a metric, got {as_written(self.metric)}")
         one_of("objective.direction", self.direction, ("maximize", "minimize"))
 
     def score(self, trial: Trial) -> float:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 
-def counted(number: int, noun: str) -> str:
+def plural(number: int, noun: str) -> str:
     """`1 epoch`, `2 epochs`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def amount(value: float | None) -> str:
+def short_number(value: float | None) -> str:
     """A count with three significant digits and a unit: 73,306 is 73.3 k."""
     if value is None:
         return ""

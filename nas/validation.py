@@ -8,7 +8,7 @@ from math import isfinite
 from nas.errors import UsageError
 
 
-def shown(value: object) -> str:
+def as_written(value: object) -> str:
     """A value as a user writes it."""
     return "null" if value is None else repr(value)
 
@@ -17,7 +17,7 @@ def whole_number(key: str, value: object, least: int = 1, most: int = 2**63 - 1)
     """Raise `UsageError` with the key unless `value` is an int from `least` to `most`."""
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         limit = "" if most == 2**63 - 1 and not (isinstance(value, int) and value > most) else f" and at most {most}"
-        raise UsageError(f"{key} must be a whole number of at least {least}{limit}, got {shown(value)}")
+        raise UsageError(f"{key} must be a whole number of at least {least}{limit}, got {as_written(value)}")
 
 
 def number_in(key: str, value: object, low: float, high: float, *, above: bool = False, null: bool = False) -> None:
@@ -33,10 +33,10 @@ def number_in(key: str, value: object, low: float, high: float, *, above: bool =
     if not good or not low <= value <= high or (above and value == low):  # type: ignore[operator]
         span = f"above {low:g}" if above else f"at least {low:g}"
         span += f" and at most {high:g}" if isfinite(high) else ""
-        raise UsageError(f"{key} must be a number {span}{' or null' if null else ''}, got {shown(value)}")
+        raise UsageError(f"{key} must be a number {span}{' or null' if null else ''}, got {as_written(value)}")
 
 
 def one_of(key: str, value: object, options: Sequence[str]) -> None:
     """Raise `UsageError` with the key and the options unless `value` is one of them."""
     if value not in options:
-        raise UsageError(f"{key} must be one of {', '.join(options)}, got {shown(value)}")
+        raise UsageError(f"{key} must be one of {', '.join(options)}, got {as_written(value)}")

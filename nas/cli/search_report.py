@@ -15,7 +15,7 @@ from nas.core import Objective, Trial
 from nas.engine.search import SearchResult
 from nas.errors import NOT_IN_TABLE, UserError
 from nas.evaluators.base import SupportsReporting, SupportsSharedWeights, reporter_of
-from nas.formatting import counted
+from nas.formatting import plural
 from nas.store.leaderboard import leaderboard
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def print_report(outcome: Outcome, settings: Settings, folder: Path) -> None:
     result = outcome.result
     earlier = f" ({result.resumed} from an earlier session)" if result.resumed else ""
     missing = f" ({count} of them not in the table)" if (count := outcome.not_in_table()) else ""
-    print(f"run {result.run!r}: {counted(len(result.trials), 'trial')}{earlier}, {_failed(result)} failed{missing}")
+    print(f"run {result.run!r}: {plural(len(result.trials), 'trial')}{earlier}, {_failed(result)} failed{missing}")
     for entries in leaderboard(outcome.store, result.run, top=5):
         show(entries, several=False)
     if result.best is not None:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nas.config.composition import choices_of, composed
 from nas.errors import UsageError
-from nas.validation import shown
+from nas.validation import as_written
 
 EVALUATED = ("data", "trainer", "table")
 """Parts that matter to a search only through its evaluator."""
@@ -65,8 +65,8 @@ def refuse_overruled(config: DictConfig, values: Sequence[tuple[str, str]]) -> N
         part, _, size = key.partition(".")
         if part == "space" and size in network and not any(other.startswith("trainer.network") for other, _ in values):
             raise UsageError(
-                f"{key}={value} has no effect, since the trainer sets trainer.network.{size}={shown(network[size])}; "
-                "set that instead"
+                f"{key}={value} has no effect, since the trainer sets "
+                f"trainer.network.{size}={as_written(network[size])}; set that instead"
             )
 
 

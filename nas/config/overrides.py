@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from nas.errors import UsageError
-from nas.validation import shown
+from nas.validation import as_written
 
 RAW_KEYS = ("run", "comparison", "arch", "weights", "model", "out", "dir", "store.url", "data.root", "table.root")
 """Keys whose value is used as it stands: names, paths and architectures may look like numbers, lists or mappings."""
@@ -82,7 +82,7 @@ def literal(value: Any, origin: str) -> Any:
     """
     if isinstance(value, str):
         if "${" in value:
-            raise UsageError(f"{origin} holds {shown(value)}, which refers to something else; it was not used")
+            raise UsageError(f"{origin} holds {as_written(value)}, which refers to something else; it was not used")
         return value
     if isinstance(value, Mapping):
         for key in value:
@@ -170,7 +170,7 @@ def _of_kind(key: str, default: Any, value: Any) -> Any:
         good, kind = isinstance(value, list), "a list"
     if not good:
         inner = f"; it has {', '.join(f'{key}.{name}' for name in default)}" if OmegaConf.is_dict(default) else ""
-        raise UsageError(f"{key} must be {kind}, got {shown(value)}{inner if default else ''}")
+        raise UsageError(f"{key} must be {kind}, got {as_written(value)}{inner if default else ''}")
     return value
 
 

@@ -167,11 +167,8 @@ class Loop:
 
     def _is_within_budget(self) -> bool:
         """Whether another trial may be asked for."""
-        budget = self.budget
-        return self.ended is None and (
-            (budget.trials is None or self.asked < budget.trials)
-            and (budget.hours is None or self._elapsed() < budget.hours * 3600)
-            and (budget.simulated_seconds is None or self.simulated < budget.simulated_seconds)
+        return self.ended is None and self.budget.allows(
+            asked=self.asked, seconds=self._elapsed(), simulated_seconds=self.simulated
         )
 
     def _elapsed(self) -> float:
@@ -227,7 +224,7 @@ class Loop:
             )
         self.failures_in_a_row = 0 if trial.completed else self.failures_in_a_row + (not missing)
         self.free_in_a_row = 0 if trial.reused_from is None and not missing else self.free_in_a_row + 1
-        if self.failures_in_a_row == self.budget.failures:
+        if self.budget.gives_up(self.failures_in_a_row):
             if is_new:
                 self.ended = "failures"
             self.failures_in_a_row = 0  # a search that gave up and was resumed

@@ -16,7 +16,7 @@ from nas.cli.options import Options as BaseOptions
 from nas.cli.output import print_json
 from nas.config.settings import compose
 from nas.errors import UsageError, UserError, located
-from nas.formatting import counted
+from nas.formatting import plural
 from nas.validation import one_of, whole_number
 
 if TYPE_CHECKING:
@@ -149,4 +149,4 @@ def _line(verdict: Verdict, printed: set[str]) -> str:
 def _summary(verdicts: Sequence[Verdict]) -> str:
     kept, broken, unchecked = (sum(v.kept is state for v in verdicts) for state in (True, False, None))
     rest = f", {unchecked} not checked" if unchecked else ""
-    return f"{counted(kept, 'promise')} kept, {broken} broken{rest}"
+    return f"{plural(kept, 'promise')} kept, {broken} broken{rest}"

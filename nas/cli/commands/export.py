@@ -22,7 +22,7 @@ from nas.config.settings import make_space, recorded_parts
 from nas.errors import UsageError
 from nas.export.genotype import GENOTYPE, Genotype, write_genotype
 from nas.files import check_folder
-from nas.formatting import counted, milliseconds
+from nas.formatting import milliseconds, plural
 from nas.store.leaderboard import find_trial
 from nas.validation import one_of, whole_number
 
@@ -182,7 +182,7 @@ def _report(model: Model, plain: CheckResult, checked: Mapping[str, CheckResult]
     rows = [["(the network)", "", "", f"{plain.accuracy:.4f}", *_latencies(plain)]]
     for name, form in checked.items():
         rows.append([name, " ".join(form.files), f"{form.difference:.1e}", f"{form.accuracy:.4f}", *_latencies(form)])
-    title = f"{model.text}\nchecked in fresh processes on {counted(len(model.images), 'validation image')}"
+    title = f"{model.text}\nchecked in fresh processes on {plural(len(model.images), 'validation image')}"
     print_table(title, head, rows, text=("format", "files"))
     if model.retraining is not None:
         tested = model.retraining.metrics["test_accuracy"]

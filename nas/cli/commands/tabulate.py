@@ -18,7 +18,7 @@ from nas.cli.options import Options as BaseOptions
 from nas.cli.output import Bar
 from nas.cli.rerun import config_dir_arguments
 from nas.errors import UsageError
-from nas.formatting import counted
+from nas.formatting import plural
 from nas.validation import whole_number
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def main(settings: Settings) -> int:
     data = {key: value for key, value in settings.node("data").items() if key != "root"}  # a folder of this machine
     yaml = write_table(results, out, str(settings.choices["data"]), data)
     classes, trainings = len({training["canonical"] for training in results["trainings"]}), len(results["trainings"])
-    print(f"{out}: {classes:,} {'class' if classes == 1 else 'classes'}, {counted(trainings, 'training')}")
+    print(f"{out}: {classes:,} {'class' if classes == 1 else 'classes'}, {plural(trainings, 'training')}")
     config_dir = settings.config_dir or Path("conf")  # of the space too
     print(f"{yaml} describes it; copy it to {config_dir / 'table'}/ and use it with")
     arguments = ["search", "evaluator=table", f"table={yaml.stem}", f"table.root={out.parent}"]
