@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nas.cli.options import Options
 from nas.cli.output import run_folder
 from nas.config.composition import group_options
 from nas.config.settings import Settings, compose, recorded_parts
@@ -22,6 +23,16 @@ from nas.space.base import SearchSpace, parse
 from nas.store.base import Run
 from nas.store.leaderboard import find_trial
 from nas.studies.winner import Winner, winner
+
+
+@dataclass(frozen=True)
+class ArchitectureOptions(Options):
+    """The settings by which a user names an architecture."""
+
+    run: str | None
+    trial: str | int
+    comparison: str | None
+    arch: str | None
 
 
 @dataclass(frozen=True)
@@ -111,7 +122,8 @@ def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
     Raises:
         UsageError: None or too many are given, or what they name does not exist or is not of the space.
     """
-    name, arch, comparison = settings.get("run"), settings.get("arch"), settings.get("comparison")
+    options = ArchitectureOptions.of(settings)
+    name, arch, comparison = options.run, options.arch, options.comparison
     if (name is None and comparison is None) == (arch is None):
         values = {"run": name, "comparison": comparison, "arch": arch}
         given = [f"{key}={value}" for key, value in values.items() if value is not None] or ["run=null", "arch=null"]
@@ -120,15 +132,15 @@ def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
     origin: Mapping[str, Any] = {}
     recorded: Mapping[str, tuple[str, Mapping[str, Any]]] = {}
     if comparison is not None:
-        if settings.get("trial") != "best":
-            raise UsageError(f"trial={settings.get('trial')}: a run of a comparison has only its winner; leave it out")
+        if options.trial != "best":
+            raise UsageError(f"trial={options.trial}: a run of a comparison has only its winner; leave it out")
         best = winner(Path(comparison).expanduser(), name)
         recorded = best.parts
         parts = {part: recorded[part] for part in inherits if part in recorded}
         settings = settings.inheriting(parts, best.head.get("config_dir"))
         text = best.text
     elif name is not None:
-        run, trial = find_trial(settings.make("store"), name, settings.get("trial"))
+        run, trial = find_trial(settings.make("store"), name, options.trial)
         recorded = recorded_parts(run.config)
         if "space" not in recorded:
             raise UsageError(f"run {name!r} was made in Python and names no space of configs/; give arch= and space=")
@@ -136,6 +148,7 @@ def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
         settings = settings.inheriting(parts, run.config.get("config_dir"))
         text = trial.text
     else:
+        assert arch is not None
         settings, text, origin = named_architecture(settings, arch, inherits)
     space = settings.make("space")
     architecture = parse(space, text)

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.cli.options import RESULT_FORMATS
-from nas.cli.options import Options as BaseOptions
 from nas.cli.output import print_json, print_table
-from nas.cli.selection import named_architecture, selected
+from nas.cli.selection import ArchitectureOptions, named_architecture, selected
 from nas.errors import UsageError
 from nas.space.base import recorded_choices
 from nas.validation import one_of
@@ -29,12 +28,9 @@ ASSUMED = " (assumed, since data= is not set)"
 
 
 @dataclass(frozen=True)
-class Options(BaseOptions):
+class Options(ArchitectureOptions):
     """Settings of `nas describe`; `configs/describe.yaml` describes them."""
 
-    run: str | None
-    comparison: str | None
-    arch: str | None
     device: str
     format: str
 
@@ -46,7 +42,8 @@ def main(settings: Settings) -> int:
     options = Options.of(settings)
     if options.run is not None or options.comparison is not None:
         selection = selected(settings, INHERITS)
-        _print(_described(selection.settings, selection.space, selection.text), selection.settings, options)
+        facts = _described(selection.settings, selection.space, selection.text, options.device)
+        _print(facts, selection.settings, options)
     elif options.arch is None:
         settings = settings.inheriting({})
         _print(_space_facts(settings, settings.make("space")), settings, options)
@@ -54,7 +51,7 @@ def main(settings: Settings) -> int:
         _describe_many(settings.inheriting({}), options, lines)
     else:
         settings, text, _ = named_architecture(settings, options.arch, INHERITS)
-        _print(_described(settings, settings.make("space"), text), settings, options)
+        _print(_described(settings, settings.make("space"), text, options.device), settings, options)
     return 0
 
 
@@ -101,7 +98,7 @@ def _describe_many(settings: Settings, options: Options, lines: list[str]) -> No
     descriptions = []
     for number, line in enumerate(lines, 1):
         try:
-            descriptions.append(_described(settings, space, line))
+            descriptions.append(_described(settings, space, line, options.device))
         except UsageError as error:
             raise UsageError(f"arch={options.arch}, architecture {number}: {error}") from None
     if options.format == "json":
@@ -118,11 +115,11 @@ def _describe_many(settings: Settings, options: Options, lines: list[str]) -> No
     print_table(title, head[:columns], [row[:columns] for row in rows], text=("arch", "uncounted"))
 
 
-def _described(settings: Settings, space: SearchSpace, text: str) -> dict[str, Any]:
+def _described(settings: Settings, space: SearchSpace, text: str, device: str) -> dict[str, Any]:
     from nas.training.summary import DEFAULT_TASK, describe
 
     task = settings.make("data").task if settings.choices.get("data") else DEFAULT_TASK
-    return describe(space, text, task, device=settings.get("device"))
+    return describe(space, text, task, device=device)
 
 
 def _space_facts(settings: Settings, space: SearchSpace) -> dict[str, Any]:

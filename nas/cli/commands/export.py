@@ -14,10 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nas.cli.options import Options as BaseOptions
 from nas.cli.output import print_table, run_folder
 from nas.cli.rerun import card_commands
-from nas.cli.selection import Selection, facts_of, folder_of, selected
+from nas.cli.selection import ArchitectureOptions, Selection, facts_of, folder_of, selected
 from nas.config.settings import make_space, recorded_parts
 from nas.errors import UsageError
 from nas.export.genotype import GENOTYPE, Genotype, write_genotype
@@ -40,13 +39,9 @@ INHERITS = ("space", "data")
 
 
 @dataclass(frozen=True)
-class Options(BaseOptions):
+class Options(ArchitectureOptions):
     """Settings of `nas export`; `configs/export.yaml` describes them."""
 
-    run: str | None
-    trial: str | int
-    comparison: str | None
-    arch: str | None
     weights: str | None
     format: list[str]
     images: int
