@@ -187,9 +187,9 @@ def _help(module: ModuleType, command: str, settings: Settings) -> str:
     ]
     if values:
         lines += ["", "Settings of the chosen parts, changed by PART.SETTING=VALUE:", *values]
-    own = text.split("  - _self_", 1)[1].strip("\n").splitlines()
-    lines += ["", "Settings of the command:"]
-    lines += [f"  {line}" for line in own if not line.startswith("  - ")]  # a part that comes after the settings
+    own = text.split("  - _self_", 1)[1].splitlines()
+    own = [line for line in own if line and not line.startswith("  - ")]  # without parts that come after the settings
+    lines += ["", "Settings of the command:", *(f"  {line}" for line in own)]
     return "\n".join(lines)
 
 

@@ -157,11 +157,10 @@ def _next_commands(outcome: Outcome, settings: Settings, folder: Path) -> list[t
     ]
     if outcome.result.best is not None:
         # the full recipe takes about a day on two CPU cores
-        on_cpu = outcome.device.type == "cpu"
-        trainer = f"trainer={settings.choices['trainer'] if on_cpu else FULL_RECIPE}"
-        recipe = "the recipe of the search" if on_cpu else "the full recipe"
+        trainer = settings.choices["trainer"] if outcome.device.type == "cpu" else FULL_RECIPE
+        retrain = [*nas, "retrain", run, "trial=best", *store, f"trainer={trainer}"]
         commands += [
-            ([*nas, "retrain", run, "trial=best", *store, trainer], f"train the winner with {recipe}, and test it"),
+            (retrain, "train the winner from scratch, and test it"),
             ([*nas, "export", run, "trial=best", *store], "export the winner"),
         ]
     return commands
