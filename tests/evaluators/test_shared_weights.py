@@ -318,7 +318,7 @@ def test_strategies_are_compared_on_one_supernet(nas, refused, tmp_path):
 
 def test_scores_are_held_against_a_table(nas, table):
     done = nas("search", "experiment=rsps", *SMALL, "table=nasbench201", "budget.trials=12", "run=one", "format=json")
-    found = json.loads(done.stdout)["agreement"]
+    found = json.loads(done.stdout)["rank_correlation"]
     assert found["against"] == "c10_test_acc_200"
     assert found["n"] == found["of"] == 12
     assert -1 <= found["tau"] <= 1

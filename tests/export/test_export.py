@@ -260,7 +260,7 @@ def test_mistakes_of_a_prediction_are_told_and_nothing_foreign_is_run(exported, 
         (["model=won", "images=text.png"], "text.png cannot be read (not an image)"),
         (["model=won", "images=none.png"], "images=none.png does not exist"),
         (["model=won", "images=foreign"], "images=foreign has no image"),
-        (["model=foreign", "images=a.png"], "model=foreign is no folder of nas export"),
+        (["model=foreign", "images=a.png"], "model=foreign is not an exported model"),
         (["images=a.png"], "model=null; expected a folder of nas export"),
         (["model=won"], "images=[]; expected an image, a folder of images, or a list of them"),
     ):
