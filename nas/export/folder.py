@@ -73,9 +73,9 @@ def read(path: Path) -> Folder:
     try:
         about = json.loads(file.read_text())
     except OSError as error:
-        raise UsageError(f"model={path} is no folder of nas export: {NAME} cannot be read ({error.strerror})") from None
+        raise UsageError(f"model={path} is not an exported model: {NAME} cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError):
-        raise UsageError(f"model={path} is no folder of nas export: {NAME} is no JSON") from None
+        raise UsageError(f"model={path} is not an exported model: {NAME} is not JSON") from None
     version = about.get("cellnas_model") if isinstance(about, dict) else None
     if version != VERSION:
         raise UsageError(f"model={path}: {NAME} has cellnas_model={version}; this cellnas reads {VERSION}")
