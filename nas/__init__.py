@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from nas.core import Architecture, Context, Metrics, Objective, Proposal, Task, Trial
 from nas.engine.budget import Budget
-from nas.engine.loop import SearchResult, search
+from nas.engine.search import SearchResult, search
 from nas.errors import TrialFailed, UsageError, UserError
 from nas.space.base import SearchSpace
 from nas.training.summary import describe

@@ -14,7 +14,7 @@ from operator import index
 from typing import Any, Literal, TypeAlias
 
 from nas.errors import UsageError
-from nas.validation import one_of, shown
+from nas.validation import as_written, one_of
 
 Architecture: TypeAlias = tuple[int, ...]
 """One option index per decision of the space, in the order of its `choices`; hashable and JSON-safe."""
@@ -23,11 +23,11 @@ Metrics: TypeAlias = Mapping[str, float]
 """Metric name -> value. Accuracies are fractions 0-1, times seconds, parameters and FLOPs (MACs) counts."""
 
 UNCOUNTED = "uncounted:"
-"""Prefix of a metric that names an operator whose work is missing in `flops`; its value is the number of calls."""
+"""Prefix of a metric that names an operator whose work is missing from `flops`; its value is the number of calls."""
 
 
 def uncounted(metrics: Iterable[str]) -> list[str]:
-    """Names of the operators whose work is missing in the `flops` of these metrics."""
+    """Names of the operators whose work is missing from the `flops` of these metrics."""
     return sorted(name.removeprefix(UNCOUNTED) for name in metrics if name.startswith(UNCOUNTED))
 
 
@@ -36,10 +36,11 @@ class Task:
     """The shape of an image classification problem; every data set states its own.
 
     Args:
-        channels, height, width: of one image, pixels.
-        classes: number of labels.
+        channels: Channels of an image.
+        height, width: Size of an image in pixels.
+        classes: Number of labels.
 
-    NumPy's and torch's whole numbers become Python's.
+    Integers of NumPy and torch are converted to Python's.
     """
 
     channels: int
@@ -60,9 +61,9 @@ class Proposal:
     """What a strategy asks to have evaluated.
 
     Args:
-        architecture: the point of the space.
-        fidelity: epochs to train, or None for the evaluator's own full length.
-        info: JSON-safe remarks of the strategy (bracket, rung, neighbour of …), stored with the trial.
+        architecture: Point of the space.
+        fidelity: Epochs to train; None: the evaluator's full length.
+        info: JSON-safe notes of the strategy (bracket, rung, parent …), stored with the trial.
     """
 
     architecture: Architecture
@@ -72,22 +73,22 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One evaluated proposal; what a strategy is told and what the store keeps.
+    """One evaluated proposal: what the strategy receives by `tell`, and what the store keeps.
 
     Args:
-        number: 0, 1, 2 … in the order of asking; names the trial within its run.
-        proposal: what was evaluated.
-        text: the architecture in the field's notation.
-        canonical: key of the function class; equal only for architectures that compute the same function.
-        seed: training seed, a function of the run's seed, `canonical` and the repeat.
+        number: 0, 1, 2 … in the order of `ask`; identifies the trial within its run.
+        proposal: What was evaluated.
+        text: Architecture in the field's notation.
+        canonical: Key of the function class; equal only for architectures that compute the same function.
+        seed: Training seed, a function of the run's seed, `canonical` and the repeat.
         status: `completed` or `failed`.
-        metrics: final values; empty where the trial failed before any.
-        seconds: wall time of the evaluation, 0 where it was reused.
-        cost: what else the machine measured (`peak_memory_mb` …). Unlike `metrics`, it differs from run to run.
-        reused_from: number of the equal trial whose result this one carries, or None.
-        error_kind, error: kind and sentence of the failure, or None.
-        curve: metrics after each epoch, first epoch first; empty for evaluators without epochs.
-        asked_after: how many trials the strategy had been told when it proposed this one.
+        metrics: Final values; empty where the trial failed before it had any.
+        seconds: Wall time of the evaluation; 0 where its result was reused.
+        cost: Other measurements of the machine (`peak_memory_mb` …). Unlike `metrics`, they differ from run to run.
+        reused_from: Number of the equal trial whose result was reused, or None.
+        error_kind, error: Kind of the failure and its message, or None.
+        curve: Metrics after each epoch, first epoch first; empty for evaluators without epochs.
+        told_before: Number of trials that the strategy had been told when it proposed this one.
     """
 
     number: int
@@ -115,7 +116,7 @@ class Objective:
     """What the search optimises.
 
     Args:
-        metric: name of the metric that counts.
+        metric: Name of the metric to optimise.
         direction: `maximize` or `minimize`.
     """
 
@@ -124,42 +125,42 @@ class Objective:
 
     def __post_init__(self) -> None:
         if not isinstance(self.metric, str) or not self.metric:
-            raise UsageError(f"objective.metric must be the name of a metric, got {shown(self.metric)}")
+            raise UsageError(f"objective.metric must be the name of a metric, got {as_written(self.metric)}")
         one_of("objective.direction", self.direction, ("maximize", "minimize"))
 
     def score(self, trial: Trial) -> float:
-        """The objective of a completed trial as a number of which higher is better.
+        """The objective of a completed trial, higher is better.
 
         Raises:
-            UsageError: the trial failed and has no such metric; strategies ask `trial.completed` first.
+            UsageError: The trial has no such metric, for example since it failed; check `trial.completed` first.
         """
         if self.metric not in trial.metrics:
             reason = (
                 f"it failed: {trial.error}" if trial.error else f"it has {', '.join(sorted(trial.metrics)) or 'none'}"
             )
             raise UsageError(
-                f"trial {trial.number} has no metric {self.metric!r} ({reason}); a strategy is told failed trials too "
-                "and must ask trial.completed before objective.score(trial)"
+                f"trial {trial.number} has no metric {self.metric!r} ({reason}); a strategy receives failed trials too "
+                "and must check trial.completed before objective.score(trial)"
             )
         value = trial.metrics[self.metric]
         return value if self.direction == "maximize" else -value
 
     def best(self, trials: Sequence[Trial]) -> Trial | None:
-        """The incumbent: the completed trial of highest score, the earliest among equals; None without one."""
-        done = [trial for trial in trials if trial.completed]
-        return max(done, key=self.score, default=None)
+        """The incumbent: the completed trial with the highest score, the earliest of equals; None without one."""
+        completed = [trial for trial in trials if trial.completed]
+        return max(completed, key=self.score, default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What an evaluation is given besides the proposal.
+    """What an evaluator receives besides the proposal.
 
     Args:
-        seed: the training seed; the same seed and proposal give the same metrics on the same device.
+        seed: Training seed; the same seed and proposal give the same metrics on the same device.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        report: call it after each epoch with that epoch's metrics; they become the trial's curve.
-        measured: call it with a name and a value that differs from run to run (memory, latency); it becomes part of
-            the trial's `cost`, since its metrics must repeat.
+        report: Call it after each epoch with that epoch's metrics; they become the trial's curve.
+        measured: Call it with the name and value of something that differs from run to run (memory, latency). It
+            becomes part of the trial's `cost`, since `metrics` must repeat.
     """
 
     seed: int

@@ -6,27 +6,27 @@ import traceback
 from pathlib import Path
 
 NOT_IN_TABLE = "not_in_table"
-"""Kind of failure of a proposal that a table of a sample lacks; it costs nothing."""
+"""Kind of failure of a proposal that a table of a sample does not contain; it costs nothing."""
 LIBRARIES = ("site-packages", "dist-packages", str(Path(traceback.__file__).parent))
 """Folders of installed packages and of Python's own library."""
 HOOKS = ("__torch_dispatch__", "__torch_function__")
-"""Methods that torch calls for each operator of a network: below them nothing is the network's own."""
+"""Methods that torch calls for each operator of a network: no frame below them belongs to the network."""
 
 
 class UserError(Exception):
-    """Something the user can mend, told in one sentence: the value, what was expected, the key to change."""
+    """An error the user can fix, in one sentence: the offending value, what was expected, the setting to change."""
 
 
 class UsageError(UserError, ValueError):
-    """The command or the arguments are wrong in themselves (exit code 2); nothing was started."""
+    """The command or its arguments are wrong (exit code 2); nothing was started."""
 
 
 class TrialFailed(Exception):
     """Ends one trial, not the search.
 
     Args:
-        kind: stored with the trial: `not_finite`, `out_of_memory`, `time_limit`, `not_in_table`, or an own word.
-        message: one sentence for a person, with what to try.
+        kind: Stored with the trial: `not_finite`, `out_of_memory`, `time_limit`, `not_in_table`, or one of your own.
+        message: One sentence for a person, with what to try.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -36,10 +36,10 @@ class TrialFailed(Exception):
 
 
 def text_of(error: BaseException) -> str:
-    """The text of an exception in one line; its own `__str__` may fail."""
+    """The text of an exception on one line; its `__str__` may fail."""
     try:
         text = str(error)
-    except Exception as failure:  # noqa: BLE001 (whatever it is, it must not hide what went wrong)
+    except Exception as failure:  # noqa: BLE001 (it must not hide the original error)
         text = f"its __str__ raises {type(failure).__name__}"
     return " ".join(text.split()).encode(errors="replace").decode() or "no message"
 
@@ -47,13 +47,13 @@ def text_of(error: BaseException) -> str:
 def outside_libraries(error: BaseException) -> list[traceback.FrameSummary]:
     """The frames of an exception that are the user's or our own, outermost first."""
     frames = [*traceback.extract_tb(error.__traceback__)]
-    hook = next((place for place, frame in enumerate(frames) if frame.name in HOOKS), None)
+    hook = next((index for index, frame in enumerate(frames) if frame.name in HOOKS), None)
     return [frame for frame in frames[:hook] if not any(name in frame.filename for name in LIBRARIES)]
 
 
 def located(error: BaseException) -> str:
-    """An unexpected exception in one line, with the place that raised it."""
-    # The last frame of the user's or our own code tells more than one inside a library
+    """An unexpected exception on one line, with the file and line that raised it."""
+    # The last frame of the user's code or ours says more than one inside a library
     frames = outside_libraries(error) or [*traceback.extract_tb(error.__traceback__)]
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno}, in {frames[-1].name})" if frames else ""
-    return f"{type(error).__name__}: {text_of(error)}{place}"
+    position = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno}, in {frames[-1].name})" if frames else ""
+    return f"{type(error).__name__}: {text_of(error)}{position}"

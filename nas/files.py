@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all."""
+"""Atomic file and directory writes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from nas.errors import UsageError, UserError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name beside a file to write to; at the end it takes the file's place, after an error it is removed."""
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A temporary path beside a file. At the end it replaces the file; after an error it is removed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary
@@ -27,69 +27,69 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def check_folder(target: Path) -> None:
-    """Refuse a folder that could not be filled, before work is done for it.
+    """Check, before long work, that a folder can be created.
 
     Raises:
-        UsageError: it holds something.
-        UserError: nothing can be written there.
+        UsageError: The folder is not empty.
+        UserError: Nothing can be written there.
     """
     _check_empty(target)
     try:
-        made = [folder for folder in target.parents if not folder.exists()]
+        created = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
-        for folder in (_beside(target), *made):
+        for folder in (_beside(target), *created):
             folder.rmdir()
     except OSError as error:
         raise _unwritable(target, error) from None
 
 
 @contextmanager
-def filling(target: Path) -> Iterator[Path]:
-    """A folder beside the target to write files into; it becomes the target at the end, after an error it is removed.
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside the target. At the end it becomes the target; after an error it is removed.
 
-    A target that holds the very same files is left as it is.
+    A target that already holds the same files is left unchanged.
 
     Raises:
-        UsageError: the target holds something else.
-        UserError: it cannot be written.
+        UsageError: The target holds other files.
+        UserError: The target cannot be written.
     """
-    workplace = None
+    temporary = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        workplace = _beside(target)
-        yield workplace
-        if not _same(workplace, target):
+        temporary = _beside(target)
+        yield temporary
+        if not _holds_same_files(temporary, target):
             _check_empty(target)
             if target.exists():
                 target.rmdir()
-            for path in (workplace, *workplace.iterdir()):  # what is made as temporary is its owner's alone
+            for path in (temporary, *temporary.iterdir()):  # only the owner can read what tempfile creates
                 path.chmod(0o755 if path.is_dir() else 0o644)
-            workplace.rename(target)
+            temporary.rename(target)
     except OSError as error:
         raise _unwritable(target, error) from None
     finally:
-        if workplace is not None:
-            shutil.rmtree(workplace, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _same(made: Path, there: Path) -> bool:
-    names = sorted(path.name for path in made.iterdir())
-    if not there.is_dir() or names != sorted(path.name for path in there.iterdir()):
+def _holds_same_files(new: Path, existing: Path) -> bool:
+    names = sorted(path.name for path in new.iterdir())
+    if not existing.is_dir() or names != sorted(path.name for path in existing.iterdir()):
         return False
-    return filecmp.cmpfiles(made, there, names, shallow=False)[0] == names
+    return filecmp.cmpfiles(new, existing, names, shallow=False)[0] == names
 
 
 def _beside(target: Path) -> Path:
-    """A new folder; those of processes of this machine that were killed are removed."""
-    mine = f".{target.name}.{platform.node()}-"
-    for left in target.parent.glob(f"{glob.escape(mine)}*"):
-        owner = left.name.removeprefix(mine).partition(".")[0]
-        if owner.isdigit() and not _runs(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{mine}{os.getpid()}.", dir=target.parent))
+    """A new folder. Folders that killed processes of this machine left are removed."""
+    prefix = f".{target.name}.{platform.node()}-"
+    for leftover in target.parent.glob(f"{glob.escape(prefix)}*"):
+        owner = leftover.name.removeprefix(prefix).partition(".")[0]
+        if owner.isdigit() and not _is_running(int(owner)):
+            shutil.rmtree(leftover, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}.", dir=target.parent))
 
 
-def _runs(process: int) -> bool:
+def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -105,7 +105,7 @@ def _check_empty(target: Path) -> None:
     except OSError as error:
         raise _unwritable(target, error) from None
     if not free:
-        raise UsageError(f"{target} holds something else, which was left as it is; give an empty folder with out=")
+        raise UsageError(f"{target} is not an empty folder and was left unchanged; set out= to a new or an empty one")
 
 
 def _unwritable(target: Path, error: OSError) -> UserError:

@@ -1,15 +1,15 @@
-"""Numbers as people read them."""
+"""Numbers formatted for people."""
 
 from __future__ import annotations
 
 
-def counted(number: int, noun: str) -> str:
+def plural(number: int, noun: str) -> str:
     """`1 epoch`, `2 epochs`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def amount(value: float | None) -> str:
-    """A count in at most four digits and a unit: 73,306 is 73.3 k."""
+def short_number(value: float | None) -> str:
+    """A count with three significant digits and a unit: 73,306 is 73.3 k."""
     if value is None:
         return ""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -19,7 +19,7 @@ def amount(value: float | None) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """Three digits, as far as there is nothing before them: 2,480 and 3.21."""
+    """Three significant digits, without decimals from 100 on: 2,480 and 3.21."""
     if value is None:
         return ""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -9,11 +9,13 @@ are left out, and of the `type` of a part that was made in Python only the name 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 ADDED_SETTINGS: Mapping[str, Any] = {
     "budget.trial_seconds": None,
+    "strategy.crossover": 0.0,
     "table.complete": True,
     **{
         f"{part}.{key}": value
@@ -69,10 +71,64 @@ def _is_neutral(path: str, value: object) -> bool:
     return end in ADDED_SETTINGS and ADDED_SETTINGS[end] == value
 
 
-def changed_decisions(stored: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
+def differences(
+    stored: Mapping[str, Any], present: Mapping[str, Any], may_differ: Callable[[str], bool] = lambda _key: False
+) -> list[str]:
+    """What keeps `present` from resuming `stored`, a sentence part each: `trainer.lr=0.1, now it is 0.3`.
+
+    Of a part that was replaced (`choices.strategy=…`) only the name is listed, and of the protocol nothing where
+    settings differ too, since these are why it does.
+
+    Args:
+        stored: Identity as it was recorded; nested and JSON-safe.
+        present: Identity of what is asked for now.
+        may_differ: Whether a dotted key may have another value without any effect on the results.
+
+    Returns:
+        Nothing where they are the same job; the space, the strategy and the architecture come first.
+    """
+    old, new = (_flat(identifying(tree)) for tree in (stored, present))
+    replaced = [key.partition(".")[2] for key in old if key.startswith("choices.") and old[key] != new.get(key)]
+    keys = [key for key in {**old, **new} if not may_differ(key) and not _equal(old.get(key), new.get(key))]
+    keys = [key for key in keys if key != DECISIONS and key.partition(".")[0] not in replaced]
+    keys.sort(key=lambda key: (_name(key).partition(".")[0] not in ("space", "strategy", "arch"), key))
+    found = {key: f"{_name(key)}={_shown(old, key)}, now it is {_shown(new, key)}" for key in keys}
+    if not any(
+        _name(key).partition(".")[0] == "space" for key in keys
+    ):  # another space has other decisions all through
+        found |= {f"{DECISIONS}.{text}": text for text in _changed_decisions(stored, present)}
+    settings = [text for key, text in found.items() if not key.startswith("protocol.")]
+    if list(found) == ["protocol.split"]:
+        return [f"{found['protocol.split']} (the images have changed, or read_train does not always return the same)"]
+    return settings or list(found.values())
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _equal(old: object, new: object) -> bool:
+    return old == new or json.dumps(old) == json.dumps(new)  # NaN equals itself, and a tuple its list
+
+
+def _name(key: str) -> str:
+    """A key as a user sets it."""
+    return key.removeprefix("choices.").removeprefix("scheduling.")
+
+
+def _shown(flat: Mapping[str, Any], key: str) -> str:
+    """A value in at most 100 characters of one line."""
+    text = "unset" if key not in flat else "null" if flat[key] is None else " ".join(str(flat[key]).split())
+    return text if len(text) <= 100 else f"{text[:99]}…"
+
+
+def _changed_decisions(stored: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
     """What differs between the decisions of two identities: `choices['op']=('a', 'b'), now it is ('b', 'a')`.
 
-    Stored architectures hold the options' positions, so that after any such change they would mean others.
+    Stored architectures hold the options' positions, so that they would mean others after any such change.
     """
     if not stored.get(DECISIONS) or not present.get(DECISIONS):
         return []

@@ -1,4 +1,4 @@
-"""Checks of single values: each raises an error that names the key, the value and what was expected."""
+"""Checks of single values: each raises an error with the key, the value and what was expected."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from math import isfinite
 from nas.errors import UsageError
 
 
-def shown(value: object) -> str:
+def as_written(value: object) -> str:
     """A value as a user writes it."""
     return "null" if value is None else repr(value)
 
 
 def whole_number(key: str, value: object, least: int = 1, most: int = 2**63 - 1) -> None:
-    """Raise `UsageError` naming `key` unless `value` is an int from `least` to `most`."""
+    """Raise `UsageError` with the key unless `value` is an int from `least` to `most`."""
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         limit = "" if most == 2**63 - 1 and not (isinstance(value, int) and value > most) else f" and at most {most}"
-        raise UsageError(f"{key} must be a whole number of at least {least}{limit}, got {shown(value)}")
+        raise UsageError(f"{key} must be a whole number of at least {least}{limit}, got {as_written(value)}")
 
 
 def number_in(key: str, value: object, low: float, high: float, *, above: bool = False, null: bool = False) -> None:
-    """Raise `UsageError` naming `key` unless `value` is a finite number from `low` to `high`.
+    """Raise `UsageError` with the key unless `value` is a finite number from `low` to `high`.
 
     Args:
-        above: the low end itself is excluded.
-        null: None passes.
+        above: Exclude `low` itself.
+        null: Accept None.
     """
     if value is None and null:
         return
@@ -33,10 +33,10 @@ def number_in(key: str, value: object, low: float, high: float, *, above: bool =
     if not good or not low <= value <= high or (above and value == low):  # type: ignore[operator]
         span = f"above {low:g}" if above else f"at least {low:g}"
         span += f" and at most {high:g}" if isfinite(high) else ""
-        raise UsageError(f"{key} must be a number {span}{' or null' if null else ''}, got {shown(value)}")
+        raise UsageError(f"{key} must be a number {span}{' or null' if null else ''}, got {as_written(value)}")
 
 
 def one_of(key: str, value: object, options: Sequence[str]) -> None:
-    """Raise `UsageError` naming `key` and the options unless `value` is among them."""
+    """Raise `UsageError` with the key and the options unless `value` is one of them."""
     if value not in options:
-        raise UsageError(f"{key} must be one of {', '.join(options)}, got {shown(value)}")
+        raise UsageError(f"{key} must be one of {', '.join(options)}, got {as_written(value)}")

@@ -116,7 +116,7 @@ class Cell(nn.Module):
         outcome: Tensor = operation(x)
         if drop_path > 0.0 and self.training and not isinstance(operation, nn.Identity):
             # whole images of an edge; the others make up for them (Larsson et al., ICLR 2017)
-            kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= drop_path
+            kept = torch.rand(x.shape[0], 1, 1, 1, device=x.device) >= drop_path
             outcome = outcome * (kept / (1.0 - drop_path))
         return outcome
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from nas.core import Architecture, Task
 from nas.errors import UsageError
-from nas.space.base import SearchSpace
 from nas.space.graph import Graph
+from nas.supernets.base import SupernetSpace
 from search_spaces.cells import SIZES, SMALL, Network, Operations, check_sizes
 from search_spaces.darts_topology import CELLS, EDGES, NODES, OPERATIONS, PAIRS, RELAXED
 from search_spaces.genotype import (
@@ -44,7 +44,7 @@ def _choices() -> dict[str, tuple[str, ...]]:
     return choices
 
 
-class DARTS(SearchSpace):
+class DARTS(SupernetSpace):
     """Two cells x 4 nodes x (a pair of inputs, two of 7 operations).
 
     Args:
@@ -58,9 +58,10 @@ class DARTS(SearchSpace):
     small_network = SMALL
     search_network = MappingProxyType({"channels": 16, "cells": 8})
     published = MappingProxyType({"DARTS_V1": str(DARTS_V1), "DARTS_V2": str(DARTS_V2)})
-    alphas = MappingProxyType({cell: (len(EDGES), len(RELAXED)) for cell in CELLS})
+    alpha_shapes = MappingProxyType({cell: (len(EDGES), len(RELAXED)) for cell in CELLS})
     operations = MappingProxyType(dict.fromkeys(CELLS, RELAXED))
     targets = MappingProxyType(dict.fromkeys(CELLS, tuple(target for _, target in EDGES)))
+    supports_partial_channels = True
 
     def __init__(self, channels: int = 36, cells: int = 20, auxiliary: bool = False) -> None:
         self.channels, self.cells, self.auxiliary = channels, cells, auxiliary
@@ -120,14 +121,10 @@ class DARTS(SearchSpace):
         """Invariant to the numbering of nodes; see `canonical_cell`."""
         return _canonical(tuple(architecture))
 
-    # --- relaxation ----------------------------------------------------------------------------------------------
+    # --- supernet ------------------------------------------------------------------------------------------------
 
     def supernet(self, task: Task, network: Mapping[str, Any] | None = None, partial_channels: int = 1) -> nn.Module:
-        """The network of all operations on all edges; `forward(images, probs)`.
-
-        Args:
-            partial_channels: only 1 of so many channels goes through the operations (PC-DARTS); divides `channels`.
-        """
+        """See `SupernetSpace.supernet`; `partial_channels` divides `channels`."""
         from search_spaces.darts_supernet import Supernet
 
         sizes = self._sizes(network or {}, "supernet.network")
@@ -142,7 +139,7 @@ class DARTS(SearchSpace):
         self.validate(architecture)
         probs = {}
         for cell in CELLS:
-            probs[cell] = torch.zeros(self.alphas[cell])
+            probs[cell] = torch.zeros(self.alpha_shapes[cell])
             chosen = {
                 (source, 2 + place // 2): operation
                 for place, (operation, source) in enumerate(edges_of(genotype(architecture), cell))

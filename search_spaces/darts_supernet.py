@@ -210,8 +210,8 @@ class Supernet(nn.Module):
             before, last, after_reduction = last, NODES * channels, reduction
         self.classifier = nn.Linear(last, task.classes)
 
-    def forward(self, images: Tensor, probs: Mapping[str, Tensor], every: bool = False) -> Tensor:
-        run = runs(probs, every=every)
+    def forward(self, images: Tensor, probs: Mapping[str, Tensor], run_all_operations: bool = False) -> Tensor:
+        run = runs(probs, run_all_operations=run_all_operations)
         mixed = {name: weighted_edges(probs, name) for name in ("normal", "reduce")}
         before = last = F.relu(self.stem(images))
         nodes: list[Tensor] = []

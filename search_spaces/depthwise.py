@@ -45,13 +45,17 @@ class DepthwiseConv2d(nn.Conv2d):
 
 
 def handled(x: Tensor) -> bool:
-    """Whether the ways of this module are the faster ones."""
+    """Whether the ways of this module are the faster ones; not while torch.fx traces, which knows nothing of `x`."""
+    if isinstance(x, torch.fx.Proxy):
+        return False
     plain = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
     return plain and not torch.compiler.is_compiling() and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def even(x: Tensor) -> bool:
-    """Whether an image can be parted into four phases of one size."""
+    """Whether an image can be parted into four phases of one size; not known while torch.fx traces."""
+    if isinstance(x, torch.fx.Proxy):
+        return False
     return x.shape[2] % 2 == 0 and x.shape[3] % 2 == 0
 
 

@@ -43,13 +43,13 @@ def accumulate_weighted(total: Tensor | None, term: Tensor, weight: Tensor) -> T
     return term * weight if total is None else total.addcmul_(term, weight)
 
 
-def runs(probs: Mapping[str, Tensor], *, every: bool) -> dict[str, list[list[bool]]]:
+def runs(probs: Mapping[str, Tensor], *, run_all_operations: bool) -> dict[str, list[list[bool]]]:
     """Which operations are run, by rows of probabilities: those above zero.
 
     Args:
-        every: all of them, without a look at the probabilities. On CUDA that look waits for the device.
+        run_all_operations: all of them, without a look at the probabilities. On CUDA that look waits for the device.
     """
-    if every:
+    if run_all_operations:
         return {name: [[True] * rows.shape[1]] * len(rows) for name, rows in probs.items() if rows.dim() == 2}
     return {name: (rows.detach() != 0).tolist() for name, rows in probs.items() if rows.dim() == 2}
 

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from nas.core import Architecture, Task
 from nas.errors import UsageError
-from nas.space.base import SearchSpace
 from nas.space.graph import Edge, Graph
+from nas.supernets.base import SupernetSpace
 from nas.validation import whole_number
 from search_spaces.cells import Operations
 from search_spaces.genotype import looks_like
@@ -39,7 +39,7 @@ WAYS = tuple(
 """The ways from a cell's input to its output, as places of their edges."""
 
 
-class NASBench201(SearchSpace):
+class NASBench201(SupernetSpace):
     """6 edges x 5 operations.
 
     Args:
@@ -51,9 +51,10 @@ class NASBench201(SearchSpace):
     network_sizes = ("channels", "cells")
     small_network = MappingProxyType({"channels": 8, "cells": 1})
     search_network = MappingProxyType({"channels": 16, "cells": 5})
-    alphas = MappingProxyType({CELL: (len(EDGES), len(OPERATIONS))})
+    alpha_shapes = MappingProxyType({CELL: (len(EDGES), len(OPERATIONS))})
     operations = MappingProxyType({CELL: OPERATIONS})
     targets = MappingProxyType({CELL: tuple(target for _, target in EDGES)})
+    supports_partial_channels = True
 
     def __init__(self, channels: int = 16, cells: int = 5) -> None:
         whole_number("space.channels", channels)
@@ -116,14 +117,10 @@ class NASBench201(SearchSpace):
         """Key of the function class; 5,875 over the 15,625 cells. See `canonical_form`."""
         return canonical_form(architecture)[0]
 
-    # --- relaxation ----------------------------------------------------------------------------------------------
+    # --- supernet ------------------------------------------------------------------------------------------------
 
     def supernet(self, task: Task, network: Mapping[str, Any] | None = None, partial_channels: int = 1) -> nn.Module:
-        """The network of all operations on all edges; `forward(images, probs)`.
-
-        Args:
-            partial_channels: only 1 of so many channels goes through the operations (PC-DARTS); divides `channels`.
-        """
+        """See `SupernetSpace.supernet`; `partial_channels` divides `channels`."""
         from search_spaces.nasbench201_supernet import Supernet
 
         return Supernet(task, **self._sizes(network or {}, "supernet.network"), partial_channels=partial_channels)

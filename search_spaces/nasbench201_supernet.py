@@ -130,8 +130,8 @@ class Supernet(Skeleton):
         check_parted(channels, partial_channels)
         super().__init__(task, channels, cells, partial(MixedCell, partial=partial_channels), "search")
 
-    def forward(self, images: Tensor, probs: Mapping[str, Tensor], every: bool = False) -> Tensor:
-        run = runs(probs, every=every)[CELL]
+    def forward(self, images: Tensor, probs: Mapping[str, Tensor], run_all_operations: bool = False) -> Tensor:
+        run = runs(probs, run_all_operations=run_all_operations)[CELL]
         mixed, edges = weighted_edges(probs, CELL), probs.get(f"{CELL}_edges")
         x: Tensor = self.stem(images)
         for block in self.body:

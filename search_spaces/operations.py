@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from search_spaces.depthwise import DepthwiseConv2d
+from search_spaces.depthwise import DepthwiseConv2d, even
 
 Norm: TypeAlias = Callable[[int], nn.Module]
 
@@ -87,7 +87,7 @@ class FactorizedReduce(nn.Module):
     def rectified(self, x: Tensor) -> Tensor:
         """From the rectified input to what is normalised."""
         height, width = x.shape[2:]
-        shifted = F.pad(x, (0, width % 2, 0, height % 2)) if height % 2 or width % 2 else x  # both halves have one size
+        shifted = x if even(x) else F.pad(x, (0, width % 2, 0, height % 2))  # both halves have one size
         return torch.cat((self.first(x[:, :, ::2, ::2]), self.second(shifted[:, :, 1::2, 1::2])), 1)
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from nas.core import Task
 from nas.data.base import DataSet
 from nas.data.images import Images
-from nas.space.base import SearchSpace
+from nas.supernets.base import SupernetSpace
 
 EDGES, OPERATIONS = 2, ("zero", "keep", "flip", "blur")
 
@@ -32,22 +32,23 @@ class Operation(nn.Module):
         return x.mean((2, 3), keepdim=True).expand_as(x) if self.name == "blur" else x
 
 
-class Planted(SearchSpace):
+class Planted(SupernetSpace):
     """Two edges in a row; the class is the sign of a difference of pixels, which `keep` alone lets through.
 
     Args:
         place: of the best operation, for each edge; the planted architecture.
     """
 
+    supports_partial_channels = True
+
     def __init__(self, place: tuple[int, ...] = (1, 1)) -> None:
         self.place = place
         others = [name for name in OPERATIONS if name != "keep"]
         self.names = tuple((*others[:p], "keep", *others[p:]) for p in place)
         self.choices = {f"e{edge}": names for edge, names in enumerate(self.names)}
-        self.alphas = {f"e{edge}": (1, len(OPERATIONS)) for edge in range(EDGES)}
+        self.alpha_shapes = {f"e{edge}": (1, len(OPERATIONS)) for edge in range(EDGES)}
         self.operations = {f"e{edge}": names for edge, names in enumerate(self.names)}
         self.targets = {f"e{edge}": (edge + 1,) for edge in range(EDGES)}
-        self.search_network = {}
 
     def build(self, architecture, task, network=None, operations="final"):
         probs = self.relax(architecture)
@@ -69,7 +70,7 @@ class Supernet(nn.Module):
         self.edges = nn.ModuleList(nn.ModuleList(map(Operation, row)) for row in names)
         self.classifier = nn.Linear(task.channels * task.height * task.width, task.classes)
 
-    def forward(self, x, probs, every=False):
+    def forward(self, x, probs, run_all_operations=False):
         for edge, operations in enumerate(self.edges):
             weights = probs[f"e{edge}"][0]
             share = probs[f"e{edge}_edges"][0] if f"e{edge}_edges" in probs else 1.0

@@ -9,7 +9,7 @@ import pytest
 from nas import Budget, Objective
 from nas.analysis.results import RunResult, Step
 from nas.analysis.statistics import compare
-from nas.config.settings import settings
+from nas.config.settings import compose
 from nas.executors.base import each
 from nas.executors.inline import Inline
 from nas.studies.comparison import ComparisonSetup, StrategyEntry, columns
@@ -22,13 +22,13 @@ PUBLISHED = {"random": 93.70, "regularized_evolution": 93.92, "reinforce": 93.85
 def results():
     if not (Path(os.environ.get("NAS_DATA", "/nowhere")) / "nasbench201").is_dir():
         pytest.skip("needs the NAS-Bench-201 table below NAS_DATA")
-    made = settings("search", ["evaluator=table", "table=nasbench201"])
+    made = compose("search", ["evaluator=table", "table=nasbench201"])
     space = made.make("space")
     evaluator = made.make("evaluator", space=space)
     match = ComparisonSetup(space, evaluator, Budget(simulated_seconds=12000), Objective())
     runs = []
     for name in PUBLISHED:
-        contender = StrategyEntry(name, settings("search", [f"strategy={name}"]).partial("strategy"), {})
+        contender = StrategyEntry(name, compose("search", [f"strategy={name}"]).partial("strategy"), {})
         tasks = deque((contender, n) for n in range(100))
         for (_, seed), found in (pair for batch in each(Inline(), match.ready, tasks) for pair in batch):
             steps = tuple(Step(**step) for step in found["steps"])

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import ToySpace
 
-from nas.config.settings import group_options, settings
+from nas.config.composition import group_options
+from nas.config.settings import compose
 from nas.core import Objective, Task
 from nas.errors import UsageError
 from nas.supernets.base import SupernetSpace
@@ -15,22 +16,24 @@ from nas.testing import (
     check_evaluator,
     check_executor,
     check_gradient_strategy,
-    check_relaxable,
     check_space,
     check_strategy,
+    check_supernet_space,
 )
 
 OPTIONS = group_options()
 
 
 def made(group, option):
-    return settings("search", [f"{group}={option}"])
+    return compose("search", [f"{group}={option}"])
 
 
-RELAXABLE = [option for option in OPTIONS["space"] if isinstance(made("space", option).make("space"), SupernetSpace)]
+WITH_SUPERNET = [
+    option for option in OPTIONS["space"] if isinstance(made("space", option).make("space"), SupernetSpace)
+]
 GRADIENT = [option for option in OPTIONS["strategy"] if made("strategy", option).choices["supernet"]]
 TINY = {"darts": {"channels": 4, "cells": 3}, "nasbench201": {"channels": 4, "cells": 1}}
-"""Sizes of each relaxable space at which a test is quick."""
+"""Sizes of each space with a supernet at which a test is quick."""
 
 
 TRIALS = {"lstm_controller": 16}
@@ -49,13 +52,13 @@ def test_the_toy_space_of_the_tests_is_a_space():
 
 
 @pytest.mark.parametrize("task", [Task(3, 16, 16, 10), Task(1, 9, 7, 3), Task(2, 1, 1, 2)], ids=str)
-@pytest.mark.parametrize("option", RELAXABLE)
-def test_relaxable_spaces(option, task):
+@pytest.mark.parametrize("option", WITH_SUPERNET)
+def test_spaces_with_a_supernet(option, task):
     space = made("space", option).make("space")
-    check_relaxable(space, task, TINY[option], samples=2)  # besides those with one option everywhere
+    check_supernet_space(space, task, TINY[option], samples=2)  # besides those with one option everywhere
 
 
-@pytest.mark.parametrize("space", RELAXABLE)
+@pytest.mark.parametrize("space", WITH_SUPERNET)
 @pytest.mark.parametrize("option", GRADIENT)
 def test_gradient_strategies(option, space):
     chosen = made("strategy", option)
@@ -92,7 +95,7 @@ def test_data_sets(option):
 def test_evaluators(option):
     recipe = "supernet" if option == "shared_weights" else "trainer"
     quick = [f"{recipe}.{word}" for word in ("epochs=1", "train_images=200", "network={channels: 4, cells: 1}")]
-    chosen = settings("search", [f"evaluator={option}", *quick])
+    chosen = compose("search", [f"evaluator={option}", *quick])
     check_evaluator(chosen.factory("evaluator"), chosen.make("space"))
 
 
@@ -100,7 +103,7 @@ def test_evaluators(option):
 def test_tables(option):
     if option == "nasbench201" and not (Path(os.environ.get("NAS_DATA", "/nowhere")) / "nasbench201").is_dir():
         pytest.skip("needs the NAS-Bench-201 table below NAS_DATA")
-    chosen = settings("search", ["evaluator=table", f"table={option}"])
+    chosen = compose("search", ["evaluator=table", f"table={option}"])
     space = chosen.make("space")
     check_evaluator(chosen.factory("evaluator"), space)
     evaluator = chosen.make("evaluator", space=space)
@@ -109,5 +112,5 @@ def test_tables(option):
 
 @pytest.mark.parametrize("option", OPTIONS["executor"])
 def test_executors(option):
-    chosen = settings("search", [f"executor={option}", *(["workers=2"] if option != "inline" else [])])
+    chosen = compose("search", [f"executor={option}", *(["workers=2"] if option != "inline" else [])])
     check_executor(chosen.make("executor"))

@@ -8,11 +8,11 @@ import sys
 import pytest
 
 from nas import UserError
-from nas.files import check_folder, filling
+from nas.files import atomic_folder, check_folder
 
 
 def fill(target, then):
-    with filling(target) as folder:
+    with atomic_folder(target) as folder:
         (folder / "file").write_text("ours")
         then()
 
@@ -40,7 +40,7 @@ def test_what_comes_into_the_folder_meanwhile_is_left_as_it_is(tmp_path):
         target.mkdir()
         (target / "theirs").write_text("theirs")
 
-    with pytest.raises(UserError, match="out holds something else"):
+    with pytest.raises(UserError, match="out is not an empty folder"):
         fill(target, meanwhile)
     assert [path.name for path in target.iterdir()] == ["theirs"]
     assert list(tmp_path.iterdir()) == [target]
@@ -51,7 +51,7 @@ def test_a_folder_is_checked_without_a_trace(tmp_path):
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
     for name in ("file", "."):
-        with pytest.raises(UserError, match="holds something else"):
+        with pytest.raises(UserError, match="is not an empty folder"):
             check_folder(tmp_path / name)
     with pytest.raises(UserError, match="cannot be written"):
         check_folder(tmp_path / "file" / "below")
@@ -64,6 +64,6 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     alive = tmp_path / f".model.{platform.node()}-{os.getpid()}.abc"
     for folder in (left, alive):
         folder.mkdir()
-    with filling(tmp_path / "model") as folder:
+    with atomic_folder(tmp_path / "model") as folder:
         (folder / "a").write_text("a")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([alive.name, "model"])

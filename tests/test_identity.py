@@ -58,7 +58,7 @@ def test_journals_and_checkpoints_resume_across_versions(tmp_path, stored, wante
             assert opened.lines == []
     assert json.loads((tmp_path / "runs.journal").read_text()) == stored
     with (
-        pytest.raises(UsageError, match=r"trainer.optimizer=.*, now it is 'adamw'"),
+        pytest.raises(UsageError, match=r"trainer.optimizer=.*, now it is adamw"),
         journal(tmp_path / "runs.journal", OTHER, {}, ()),
     ):
         pass
@@ -110,7 +110,7 @@ def test_journals_and_checkpoints_of_edited_choices_are_refused(tmp_path, edited
     for identity in (old, old):
         with journal(tmp_path / "new.journal", identity, {}, ()):
             pass
-    with pytest.raises(UsageError, match=f"begun with {words}"), journal(tmp_path / "new.journal", new, {}, ()):
+    with pytest.raises(UsageError, match=f"started with {words}"), journal(tmp_path / "new.journal", new, {}, ()):
         pass
     for identity in ({}, new):  # one of version 0.1.0 does not say
         with journal(tmp_path / "old.journal", identity, {}, ()):

@@ -1,8 +1,8 @@
 """What released versions wrote still opens, and their runs resume.
 
-`tests/released/VERSION.tar.xz` holds a folder as that version left it: a store with finished runs and their parts, two
-killed gradient searches, a supernet's checkpoint, a retraining and a killed one, a comparison, a tabulation that was
-killed, and an exported model.
+`tests/released/VERSION.tar.xz` holds a folder as that version left it: a store with finished runs and their parts, a
+killed gradient search, a supernet's checkpoint, a retraining and a killed one, a comparison, a killed tabulation, and
+an exported model.
 """
 
 import re
@@ -24,16 +24,32 @@ SUPERNET = ["data=digits", "supernet.train_images=64", "supernet.valid_images=64
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory):
+    """The folder that holds a folder for each released version."""
     folder = tmp_path_factory.mktemp("released")
-    with tarfile.open(ROOT / "tests" / "released" / "0.1.0.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder / "0.1.0"
+    for path in (ROOT / "tests" / "released").glob("*.tar.xz"):
+        with tarfile.open(path) as archive:
+            archive.extractall(folder, filter="data")
+    return folder
 
 
 @pytest.fixture
 def released(nas, unpacked, tmp_path):
-    """A copy of the folder as the current one."""
-    shutil.copytree(unpacked, tmp_path, dirs_exist_ok=True)
+    """What version 0.1.0 left, as the current folder."""
+    shutil.copytree(unpacked / "0.1.0", tmp_path, dirs_exist_ok=True)
+    return nas
+
+
+@pytest.fixture
+def moved(nas, unpacked, tmp_path):
+    """What version 0.2.0 left, after the user has renamed the module of an own space and its class."""
+    shutil.copytree(unpacked / "0.2.0", tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / "spaces"
+    folder.mkdir()
+    source = (tmp_path / "my_space.py").read_text()
+    (folder / "perceptrons.py").write_text(source.replace("class MySpace", "class Perceptrons"))
+    (tmp_path / "my_space.py").unlink()
+    yaml = tmp_path / "conf" / "space" / "mine.yaml"
+    yaml.write_text(yaml.read_text().replace("my_space.MySpace", "spaces.perceptrons.Perceptrons"))
     return nas
 
 
@@ -217,3 +233,80 @@ def test_a_run_whose_space_was_edited_is_told(released, monkeypatch, choices, wo
     assert words in result.stderr
     assert result.returncode == (0 if "course" in words else 2)
     assert len(rows(released, "run=mine")) == (8 if "course" in words else 6)
+
+
+# --- version 0.2.0 identified everything by the paths of classes too ---------------------------------------------
+
+
+def test_every_run_of_0_2_0_is_on_the_leaderboard(moved):
+    assert {row["run"] for row in rows(moved)} == {
+        "trained", "nasbench201-random-digits-236940", "looked-up", "workers", "shared", "mine", "relaxed",
+    }  # fmt: skip
+
+
+def test_a_run_of_a_class_that_has_moved_resumes(moved):
+    done(moved("--config-dir", "conf", "search", "space=mine", *QUICK, "budget.trials=7", "run=mine"))
+    assert [row["status"] for row in rows(moved, "run=mine")] == ["completed"] * 7
+
+
+def test_a_comparison_of_a_class_that_has_moved_takes_more_seeds(moved):
+    before = Path("mine-comparison/runs.journal").read_text()
+    words = ["strategies=[random,regularized_evolution]", "evaluator=training", "space=mine", "out=mine-comparison"]
+    done(moved("--config-dir", "conf", "compare", *words, *QUICK, "budget.trials=3", "seeds=3"))
+    after = Path("mine-comparison/runs.journal").read_text()
+    assert after.startswith(before)
+    assert after.count("\n") == before.count("\n") + 2
+
+
+def test_a_command_without_a_run_name_finds_its_run_of_0_2_0(moved):
+    name = "nasbench201-random-digits-236940"
+    found = moved("search", "strategy=random", *QUICK, SMALL, "budget.trials=2")
+    assert f"run {name!r}: 2 trials" in done(found).stdout
+
+
+def test_a_killed_gradient_search_of_0_2_0_resumes_from_its_checkpoint(moved):
+    from nas.supernets import gradient
+
+    words = ["strategy=darts", "strategy.epochs=400", *SUPERNET, *LOOKED_UP, "run=killed"]
+    before = len(torch.load("runs/killed/checkpoints/search-0000.pt", weights_only=True)["curve"])
+    epochs = []
+    whole = gradient._Run._epoch
+
+    def interrupted(run, epoch, graph):
+        epochs.append(epoch)
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+        whole(run, epoch, graph)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gradient._Run, "_epoch", interrupted)
+        assert moved("search", *words).returncode == 130
+    assert (before > 5, epochs) == (True, [before + 1, before + 2])
+
+
+def test_a_tabulation_of_0_2_0_resumes(moved, monkeypatch):
+    from nas.cli.commands import tabulate
+
+    seen = []
+
+    def report(_bar, finished, _total, _line):
+        seen.append(finished)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tabulate, "report", report)
+    before = Path("table.csv.gz.journal").read_text()
+    words = ["space=nasbench201", "data=digits", "trainer.epochs=1", "trainer.train_images=100", SMALL]
+    result = moved("tabulate", *words, "executor=inline", "out=table.csv.gz", "progress=false")
+    assert result.returncode == 130, result.stderr
+    assert Path("table.csv.gz.journal").read_text() == before
+    assert seen == [before.count("\n") - 1]
+
+
+def test_retrainings_and_models_of_0_2_0_are_read(moved, tmp_path):
+    from PIL import Image
+
+    words = ["run=trained", "trial=1", "trainer=proxy", *QUICK[1:], SMALL]
+    assert "this training was done before" in done(moved("retrain", *words)).stdout
+    Image.new("L", (8, 8), 128).save(tmp_path / "grey.png")
+    result = done(moved("--config-dir", "conf", "predict", "model=exports/mine", "images=grey.png", "format=csv"))
+    assert result.stdout.count("\n") == 2

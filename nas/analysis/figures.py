@@ -19,8 +19,8 @@ from nas.analysis.curves import Curve
 from nas.analysis.results import Column
 from nas.analysis.statistics import Ranking
 from nas.drawing.style import plain_style
-from nas.files import replacing
-from nas.formatting import counted
+from nas.files import atomic_write
+from nas.formatting import plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,7 +121,7 @@ def critical_difference(ranking: Ranking, column: Column) -> Figure:
         wide = max(3.6, 0.45 * count)
         bars = 0.2 + 0.13 * len(ranking.cliques)
         above, below = 1.25, bars + step * half + 0.15
-        title = f"Mean ranks by {column.label or column.name}, {counted(ranking.n, 'seed')}"
+        title = f"Mean ranks by {column.label or column.name}, {plural(ranking.n, 'seed')}"
         said = "1 is best. A bar joins strategies that the Nemenyi test at 0.05 does not tell apart."
         total = max(sum(sides) + wide, _width(title, figure, SIZE + 1) + 0.3, _width(said, figure, SIZE - 1) + 0.3)
         figure.set_size_inches(total, above + below)
@@ -172,7 +172,7 @@ def save(figure: Figure, path: Path) -> tuple[Path, Path]:
     written = []
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
         written.append(path.with_name(f"{path.name}.{kind}"))
-        with replacing(written[-1]) as temporary, _style():
+        with atomic_write(written[-1]) as temporary, _style():
             figure.savefig(temporary, format=kind, dpi=DPI, metadata=metadata)
     return written[0], written[1]
 

@@ -16,8 +16,8 @@ from nas.analysis.figures import anytime, critical_difference, save
 from nas.analysis.results import Column, RunResult
 from nas.analysis.statistics import Comparison, Pair, Summary, by_strategy, compare, value
 from nas.errors import UserError
-from nas.files import replacing
-from nas.formatting import counted
+from nas.files import atomic_write
+from nas.formatting import plural
 
 METRICS = ("mean", "std", "median", "iqm", "ci_low", "ci_high", "regret")
 DIGITS = 10
@@ -77,7 +77,7 @@ def write_report(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            with replacing(folder / name) as temporary:
+            with atomic_write(folder / name) as temporary:
                 temporary.write_text(text, encoding="utf-8", newline="")
             files.append(folder / name)
         for name, figure in drawn.items():
@@ -288,7 +288,7 @@ def _ranks(comparison: Comparison) -> str:
         p = p_text(ranking.friedman_p)
         p = p if p.startswith("<") else f"= {p}"
         test = f"Friedman's chi-squared is {ranking.friedman:.1f} with {len(rows) - 1} degrees of freedom, p {p}."
-    text = f"Ranks are means over {counted(ranking.n, 'seed')}, 1 is best. {test}"
+    text = f"Ranks are means over {plural(ranking.n, 'seed')}, 1 is best. {test}"
     return (
         f"{_table(['strategy', 'mean rank'], rows)}\n\n{text}"
         f" Nemenyi's critical difference at 0.05 is {ranking.critical_difference:.3g} ranks."

@@ -18,7 +18,7 @@ import scipy
 from nas.analysis.bootstrap import Array, bootstrap_interval
 from nas.analysis.results import Column, RunResult
 from nas.errors import UsageError
-from nas.formatting import counted
+from nas.formatting import plural
 
 LEVEL = 0.05
 """Significance level of the tests."""
@@ -335,20 +335,20 @@ def _warnings(
             least = min(1.0, 2.0 ** (1 - most) * len(pairs))
             holding = f" after Holm's correction over {len(pairs)} pairs" if len(pairs) > 1 else ""
             said.append(
-                f"With {counted(most, 'shared seed')} no pair can reach p < {LEVEL}: the smallest Wilcoxon p-value"
+                f"With {plural(most, 'shared seed')} no pair can reach p < {LEVEL}: the smallest Wilcoxon p-value"
                 f" is {least:.2g}{holding}. It takes {needed} seeds."
             )
     for pair in pairs:
         if pair.ties == pair.n and pair.n > 1:
             said.append(f"{pair.first} and {pair.second} are equal in {column.name} on all {pair.n} seeds.")
         elif pair.ties > pair.n / 2:
-            left = counted(pair.n - pair.ties, "seed")
+            left = plural(pair.n - pair.ties, "seed")
             said.append(
                 f"{pair.first} and {pair.second} tie in {column.name} on {pair.ties} of {pair.n} seeds: their p-value"
                 f" and effect size speak of the other {left} alone."
             )
     if ranking and ranking.n <= 10:
-        said.append(f"The mean ranks are of {counted(ranking.n, 'seed')}; their tests are approximations for above 10.")
+        said.append(f"The mean ranks are of {plural(ranking.n, 'seed')}; their tests are approximations for above 10.")
     for strategy, summary in summaries.items():
         if summary.regret is not None and summary.regret < 0:
             said.append(

@@ -88,10 +88,10 @@ def _main(words: Sequence[str]) -> int:
         return DONE
     module = importlib.import_module(commands()[arguments.command])
     interrupt.check()
-    from nas.config.settings import settings
+    from nas.config.settings import compose
 
     deferred = getattr(module, "INHERITS", ())
-    made = settings(arguments.command, arguments.assignments, arguments.config_dir, deferred=deferred)
+    made = compose(arguments.command, arguments.assignments, arguments.config_dir, deferred=deferred)
     if arguments.help:
         print(_help(module, arguments.command, made))
         return DONE
@@ -148,7 +148,7 @@ def _overview() -> str:
 
 def _help(module: ModuleType, command: str, made: Settings) -> str:
     import nas.configs
-    from nas.config.settings import group_options
+    from nas.config.composition import group_options
 
     text = Path(nas.configs.__file__).with_name(f"{command}.yaml").read_text()
     lines = [f"usage: nas {command} [key=value …] [--config-dir FOLDER] [--cfg] [--help]", ""]

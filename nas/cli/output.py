@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from tqdm import tqdm
 
-from nas.formatting import counted
+from nas.formatting import plural
 from nas.runtime.streams import is_terminal, results, say
 
 LINE_SECONDS = 60
@@ -105,12 +105,12 @@ class Bar:
         terminal = is_terminal(sys.stderr)
         if self._bar is None:
             if done:
-                self.say(f"{done:,} of {counted(total, self.unit)} are kept from before")
+                self.say(f"{done:,} of {plural(total, self.unit)} are kept from before")
             self._bar = tqdm(total=total, initial=done, unit=self.unit, disable=not terminal)
         self._bar.update(done - self._bar.n)
         if not terminal and time.monotonic() - self._last >= LINE_SECONDS:
             self._last = time.monotonic()
-            self.say(f"{time.strftime('%H:%M:%S')} {done:,} of {counted(total, self.unit)}")
+            self.say(f"{time.strftime('%H:%M:%S')} {done:,} of {plural(total, self.unit)}")
 
     def say(self, text: str) -> None:
         if self.shown:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nas.config.settings import settings
+from nas.config.settings import compose
 from nas.store.base import Retraining, Run
 
 RECIPE = "nasbench201"
@@ -42,7 +42,7 @@ def search_command(run: Run, trial: int, config_dir: Path | None, more: Sequence
         return None
     parts = {group: option for group, option in choices.items() if option is not None}
     words = _choosing(parts, config_dir)
-    usual = settings("search", words, config_dir).tree()
+    usual = compose("search", words, config_dir).tree()
     mine = {key: value for key, value in run.config.items() if key not in NOT_TOLD}
     budget = dict(mine["budget"])
     limits = [budget[key] for key in ("hours", "simulated_seconds") if budget.get(key) is not None]
@@ -58,7 +58,7 @@ def _choosing(parts: Mapping[str, str], config_dir: Path | None) -> list[str]:
     """
     words: list[str] = []
     for groups in (["experiment"], [group for group in parts if group not in BROUGHT], BROUGHT):
-        there = settings("search", words, config_dir).choices
+        there = compose("search", words, config_dir).choices
         words += [f"{group}={parts[group]}" for group in groups if group in parts and there.get(group) != parts[group]]
     return words
 
@@ -80,7 +80,7 @@ def retrain_command(
     """
     its_space, recipe = retraining.protocol["space"], retraining.protocol["recipe"]
     parts = [f"space={its_space['name']}", f"data={data[0]}", f"trainer={RECIPE}"]
-    base = settings("retrain", parts, config_dir)
+    base = compose("retrain", parts, config_dir)
     trained = {"trainer": {key: recipe[key] for key in recipe if key in base.node("trainer")}}
     protocol = retraining.protocol
     if "validate_every" in protocol:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from nas.cli.output import run_folder
-from nas.config.settings import Settings, group_options, recorded_parts
-from nas.config.settings import settings as composed
+from nas.config.composition import group_options
+from nas.config.settings import Settings, compose, recorded_parts
 from nas.core import Architecture, Trial
 from nas.errors import UsageError
 from nas.export.genotype import read_genotype
@@ -190,7 +190,7 @@ def _of_published_name(settings: Settings, arch: str) -> Settings:
         return settings.inheriting({})
     names: dict[str, str] = {}
     for option in group_options(settings.config_dir)["space"]:
-        space = composed(settings.command, [f"space={option}"], settings.config_dir).make("space")
+        space = compose(settings.command, [f"space={option}"], settings.config_dir).make("space")
         names |= dict.fromkeys(space.published, option)
     if name in names:
         found = settings.inheriting({"space": (names[name], {})})

@@ -1,1 +1,1 @@
-"""Settings of a command: all that knows Hydra."""
+"""Settings of a command. No other package knows Hydra."""

@@ -1,7 +1,7 @@
-"""`key=value` on the command line: read, checked against the YAML, and put in its place.
+"""`key=value` of the command line: parsed, checked against the YAML, and assigned.
 
-Hydra's grammar reads lists, mappings, numbers and quotes; what it refuses is text. A value must be of the kind of the
-one in the YAML, and a misspelt key is answered with the closest right one.
+Hydra's grammar reads lists, mappings, numbers and quotes; what it refuses is text. A value must be of the same kind as
+the one in the YAML, and a misspelt key is answered with the closest right one.
 """
 
 from __future__ import annotations
@@ -14,45 +14,42 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from nas.errors import UsageError, located
-from nas.validation import shown
+from nas.errors import UsageError
+from nas.validation import as_written
 
 RAW_KEYS = ("run", "comparison", "arch", "weights", "model", "out", "dir", "store.url", "data.root", "table.root")
-"""Keys whose value is taken as it stands: names, paths and architectures may look like numbers, lists or mappings."""
+"""Keys whose value is used as it stands: names, paths and architectures may look like numbers, lists or mappings."""
 NULLABLE = ("table.cost",)
 """Keys of text that may be null though their default is not."""
 LISTS_OF_TEXT = ("strategies",)
-"""Keys whose value is a list of words that may have brackets and commas of their own, `[random,reinforce(lr=0.5)]`."""
-
-UNEXPECTED = re.compile(r"(?P<made>\w+)(\.__init__)?\(\) got an unexpected keyword argument '(?P<name>\w+)'")
+"""Keys whose value is a list of texts that may have brackets and commas of their own, `[random,reinforce(lr=0.5)]`."""
 
 
 def assign(config: DictConfig, base: DictConfig, key: str, value: str, groups: Mapping[str, str | None]) -> None:
-    """Put one value of the command line in its place.
+    """Assign one value of the command line.
 
     Args:
-        config: changed in place.
-        base: the configuration before any value was put in; says which keys there are, and of what kind.
-        key: dotted; `+` before it adds a setting to a part.
-        value: as typed.
-        groups: every group of the command, with its chosen option.
+        config: Changed in place.
+        base: Configuration before any assignment; says which keys exist, and of what kind they are.
+        key: Dotted; `+` before it adds a setting to a part.
+        value: As typed.
+        groups: Every group of the command, with its chosen option.
 
     Raises:
-        UsageError: there is no such key, or the value is not of its kind.
+        UsageError: There is no such key, or the value is not of its kind.
     """
     name = key.lstrip("+")
     if name.startswith("~"):
-        raise UsageError(f"{name}={value}: settings cannot be taken away; expected key=value")
-    there = keys(base)
+        raise UsageError(f"{name}={value}: settings cannot be removed; expected key=value")
+    existing = keys(base)
     if name in groups:
         raise UsageError(f"{name} is a group; expected one of its options or {name}.SETTING=value")
     part, _, setting = name.partition(".")
     addable = key.startswith("+") and setting and groups.get(part) and not setting.rpartition(".")[2].startswith("_")
-    if name not in there and not addable:
-        raise UsageError(f"unknown key {name!r}{closest(name, [*there, *groups])}")
-    default = OmegaConf.select(base, name) if name in there else None
+    if name not in existing and not addable:
+        raise UsageError(f"unknown key {name!r}{closest(name, [*existing, *groups])}")
+    default = OmegaConf.select(base, name) if name in existing else None
     if value == "???":
         raise UsageError(f"{name}=??? is not a value")
     parsed = _parse(name, value, default)
@@ -63,25 +60,29 @@ def assign(config: DictConfig, base: DictConfig, key: str, value: str, groups: M
 
 
 def _assign_each(config: DictConfig, base: DictConfig, name: str, values: Mapping[str, Any]) -> None:
-    """Put each value of a mapping of the command, such as `budget={hours: 1}`, in its place; the others stay."""
-    there = keys(base)
+    """Assign each value of a mapping of the command, such as `budget={hours: 1}`; the others stay."""
+    existing = keys(base)
     for inner, value in values.items():
         key = f"{name}.{inner}"
-        if key not in there:
-            raise UsageError(f"unknown key {key!r}{closest(key, there)}")
+        if key not in existing:
+            raise UsageError(f"unknown key {key!r}{closest(key, existing)}")
         OmegaConf.update(config, key, _of_kind(key, OmegaConf.select(base, key), value), merge=False)
 
 
 def literal(value: Any, origin: str) -> Any:
     """A value of a file or a store as plain data: no text is an interpolation, and no mapping names a target.
 
+    Args:
+        value: As the file or the store has it.
+        origin: Where it comes from, for the message.
+
     Raises:
-        UsageError: a text has `${`, which would read this machine's environment, or a mapping has a key such as
+        UsageError: A text has `${`, which would read this machine's environment, or a mapping has a key such as
             `_target_`, which would run code of the file's choosing.
     """
     if isinstance(value, str):
         if "${" in value:
-            raise UsageError(f"{origin} holds {shown(value)}, which refers to something else; it was not used")
+            raise UsageError(f"{origin} holds {as_written(value)}, which refers to something else; it was not used")
         return value
     if isinstance(value, Mapping):
         for key in value:
@@ -92,11 +93,11 @@ def literal(value: Any, origin: str) -> Any:
 
 
 def _parse(key: str, value: str, default: Any) -> Any:
-    """A value as Hydra reads it; text that is not of its grammar as it stands."""
+    """A value as Hydra reads it; what Hydra's grammar refuses is text."""
     if key in RAW_KEYS:
         return None if value == "null" else _text(value)
     if key in LISTS_OF_TEXT or OmegaConf.is_list(default):
-        return [_raw(word) for word in words(value)]
+        return [_raw(item) for item in list_items(value)]
     try:
         parsed = OverridesParser.create().parse_override(f"{key}={value}")
     except HydraException:
@@ -109,11 +110,11 @@ def _parse(key: str, value: str, default: Any) -> Any:
 
 
 QUOTED = re.compile(r"""\s*(["'])(.*?)\1\s*(?:,|$)""", re.DOTALL)
-"""A word of a list in quotes, with the comma after it; quotes within a word (`it's.png`) are part of it."""
+"""An item of a list in quotes, with the comma after it; quotes within an item (`it's.png`) are part of it."""
 
 
-def words(text: str) -> list[str]:
-    """The words of a list, parted by the commas that stand in no brackets and no quotes.
+def list_items(text: str) -> list[str]:
+    """The items of a list, separated by the commas that stand in no brackets and no quotes.
 
     The list's own brackets may be left out, and so may those of a list whose quotes a shell has left.
     """
@@ -121,35 +122,35 @@ def words(text: str) -> list[str]:
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
     elif (whole := QUOTED.fullmatch(text)) and whole[2].startswith("[") and whole[2].endswith("]"):
-        return words(whole[2])
-    found, start = [], 0
+        return list_items(whole[2])
+    items, start = [], 0
     while start < len(text):
         quoted = QUOTED.match(text, start)
         if quoted:
-            found.append(quoted[2])
+            items.append(quoted[2])
             start = quoted.end()
             continue
-        end = _word_end(text, start)
-        found.append(text[start:end].strip())
+        end = _item_end(text, start)
+        items.append(text[start:end].strip())
         start = end + 1
-    return [word for word in found if word]
+    return [item for item in items if item]
 
 
-def _word_end(text: str, start: int) -> int:
-    """Where the comma after a word is, or the end; a bracket that nothing closes is a sign like any other."""
+def _item_end(text: str, start: int) -> int:
+    """Index of the comma after an item, or the text's end; a bracket that nothing closes is a character like any."""
     depth = 0
-    for place in range(start, len(text)):
-        sign = text[place]
-        depth = max(0, depth + (sign in "([{") - (sign in ")]}"))
-        if sign == "," and depth == 0:
-            return place
+    for index in range(start, len(text)):
+        character = text[index]
+        depth = max(0, depth + (character in "([{") - (character in ")]}"))
+        if character == "," and depth == 0:
+            return index
     if depth > 0 and "," in text[start:]:
         return text.index(",", start)
     return len(text)
 
 
 def _of_kind(key: str, default: Any, value: Any) -> Any:
-    """The value, if it is of the kind of the default; a null default takes anything, and a number may become null."""
+    """The value, if it is of the kind of the default; a null default accepts anything, and a number may become null."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if default is None:
         return value
@@ -168,7 +169,8 @@ def _of_kind(key: str, default: Any, value: Any) -> Any:
     else:
         good, kind = isinstance(value, list), "a list"
     if not good:
-        raise UsageError(f"{key} must be {kind}, got {'null' if value is None else repr(value)}")
+        inner = f"; it has {', '.join(f'{key}.{name}' for name in default)}" if OmegaConf.is_dict(default) else ""
+        raise UsageError(f"{key} must be {kind}, got {as_written(value)}{inner if default else ''}")
     return value
 
 
@@ -176,57 +178,48 @@ def keys(config: DictConfig) -> list[str]:
     """Every dotted key, inner ones included; what an interpolation refers to is not repeated."""
 
     def walk(tree: Mapping[Any, Any], prefix: str) -> list[str]:
-        found = []
+        names = []
         for key, value in tree.items():
             if not str(key).startswith("_") and not (prefix == "" and key == "hydra"):
-                found.append(f"{prefix}{key}")
+                names.append(f"{prefix}{key}")
                 if isinstance(value, Mapping):
-                    found += walk(value, f"{prefix}{key}.")
-        return found
+                    names += walk(value, f"{prefix}{key}.")
+        return names
 
     tree = OmegaConf.to_container(config, resolve=False)
     assert isinstance(tree, dict)
     return walk(tree, "")
 
 
-def closest(word: str, there: Sequence[str]) -> str:
-    """Text to append to an error, ` (did you mean …?)`, or nothing where no word is close.
+def closest(name: str, existing: Sequence[str]) -> str:
+    """Text to append to an error, ` (did you mean …?)`, or nothing where no name is close.
 
-    A key without its group finds the whole one.
+    A key without its group finds the whole one, and `learning_rate` the abbreviation `lr`.
     """
-    there = [key for key in there if key != word]
-    whole = [key for key in there if key.rpartition(".")[2] == word]
-    close = whole or difflib.get_close_matches(word, there, n=1, cutoff=0.5)
-    if not close:
-        tails = {key.rpartition(".")[2]: key for key in there}
-        close = [
-            tails[tail] for tail in difflib.get_close_matches(word.rpartition(".")[2], list(tails), n=1, cutoff=0.6)
-        ]
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    found = closest_name(name, [key for key in existing if key != name])
+    return f" (did you mean {found!r}?)" if found else ""
 
 
-def underlying(error: BaseException) -> BaseException:
-    """What a part raised as it was made, without what Hydra has put around it."""
-    while isinstance(error, HydraException) and error.__cause__ is not None:
-        error = error.__cause__
-    return error
+def closest_name(name: str, existing: Sequence[str]) -> str | None:
+    """The name that was probably meant, or None."""
+    last_part = name.rpartition(".")[2]
+    for exact in (name, _initials(last_part)):
+        group = name.rpartition(".")[0] if exact != name else ""
+        for key in existing:
+            key_group, _, key_name = key.rpartition(".")
+            if exact and key_name == exact and (not group or group == key_group):
+                return key
+    if close := difflib.get_close_matches(name, existing, n=1, cutoff=0.5):
+        return close[0]
+    by_last_part = {key.rpartition(".")[2]: key for key in existing}
+    close = difflib.get_close_matches(last_part, list(by_last_part), n=1, cutoff=0.6)
+    return by_last_part[close[0]] if close else None
 
 
-def not_made(config: DictConfig, key: str, error: BaseException) -> str:
-    """Why a part at `key` cannot be made, in words; a setting that its class does not take is named by its key."""
-    cause = underlying(error)
-    if not isinstance(cause, HydraException | OmegaConfBaseException | ImportError | TypeError):
-        return located(cause)
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    refused = UNEXPECTED.fullmatch(lines[0]) if lines else None
-    if refused:
-        inner = re.search(r"full_key: ([\w.]+)", str(error)) if error is not cause else None
-        place = inner[1] if inner else key
-        if place.rpartition(".")[2] in config:  # a part of its own, which this one refers to
-            place = place.rpartition(".")[2]
-        if refused["name"] in (OmegaConf.select(config, place) or {}):
-            return f"{place}.{refused['name']} is not a setting of {refused['made']}; leave it out"
-    return " ".join(lines[:2]).replace(":;", ":")
+def _initials(name: str) -> str:
+    """`lr` of `learning_rate`; empty for a single word."""
+    parts = name.split("_")
+    return "".join(part[:1] for part in parts) if len(parts) > 1 else ""
 
 
 def unquoted(value: str) -> str:

@@ -22,7 +22,7 @@ from nas.data.base import DataSet
 from nas.data.download import Archive, download, reachable
 from nas.data.images import Images
 from nas.errors import UsageError, UserError
-from nas.validation import shown
+from nas.validation import as_written
 
 FOLDER = "cifar-10-batches-py"
 ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
@@ -60,7 +60,7 @@ class Cifar10(DataSet):
     ) -> None:
         super().__init__(valid_fraction, split_seed)
         if pool not in POOLS or isinstance(pool, bool):
-            raise UsageError(f"data.pool must be one of {', '.join(map(str, POOLS))}, got {shown(pool)}")
+            raise UsageError(f"data.pool must be one of {', '.join(map(str, POOLS))}, got {as_written(pool)}")
         self.root = root
         self.pool = pool
         if pool > 1:

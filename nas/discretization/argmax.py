@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nas.core import Architecture
-from nas.supernets.base import SupernetSpace, TrainedSupernet
 
 if TYPE_CHECKING:
     from numpy.random import Generator
     from torch import Tensor
 
-    from nas.space.base import SearchSpace
+    from nas.supernets.base import SupernetSpace, TrainedSupernet
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,6 @@ class Argmax:
     """`space.derive` of the probabilities as they are."""
 
     def __call__(
-        self, space: SearchSpace, probs: Mapping[str, Tensor], trained: TrainedSupernet, rng: Generator
+        self, space: SupernetSpace, probs: Mapping[str, Tensor], trained: TrainedSupernet, rng: Generator
     ) -> Architecture:
-        assert isinstance(space, SupernetSpace)
         return space.derive(probs)

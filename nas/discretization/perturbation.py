@@ -30,14 +30,13 @@ from typing import TYPE_CHECKING
 
 from nas.core import Architecture
 from nas.space.graph import NOTHING
-from nas.supernets.base import SupernetSpace, TrainedSupernet
 from nas.validation import whole_number
 
 if TYPE_CHECKING:
     from numpy.random import Generator
     from torch import Tensor
 
-    from nas.space.base import SearchSpace
+    from nas.supernets.base import SupernetSpace, TrainedSupernet
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,10 @@ class Perturbation:
         whole_number("discretization.tune_epochs", self.tune_epochs, least=0)
 
     def __call__(
-        self, space: SearchSpace, probs: Mapping[str, Tensor], trained: TrainedSupernet, rng: Generator
+        self, space: SupernetSpace, probs: Mapping[str, Tensor], trained: TrainedSupernet, rng: Generator
     ) -> Architecture:
-        assert isinstance(space, SupernetSpace)
         relaxed = {name: rows.clone() for name, rows in probs.items()}
-        places = [(name, row) for name, shape in space.alphas.items() for row in range(shape[0])]
+        places = [(name, row) for name, shape in space.alpha_shapes.items() for row in range(shape[0])]
         for place in rng.permutation(len(places)).tolist():
             name, row = places[place]
             (kept,) = trained.decide(partial(_operation, space, relaxed, name, row, trained))
@@ -74,11 +72,11 @@ class Perturbation:
             for row in set(rows).difference(kept_rows):
                 _drop(relaxed, name, row)
             trained.tune(relaxed, self.tune_epochs)
-        return space.derive({name: rows for name, rows in relaxed.items() if name in space.alphas})
+        return space.derive({name: rows for name, rows in relaxed.items() if name in space.alpha_shapes})
 
 
 def _operation(
-    space: SearchSpace, relaxed: Mapping[str, Tensor], name: str, row: int, trained: TrainedSupernet
+    space: SupernetSpace, relaxed: Mapping[str, Tensor], name: str, row: int, trained: TrainedSupernet
 ) -> list[int]:  # fmt: skip
     """The operation of an edge that is missed most, the first of equals."""
     candidates = _candidates(space, name)
@@ -109,9 +107,8 @@ def _stop_bypass(probs: Mapping[str, Tensor], name: str, row: int) -> None:
         probs[f"{name}_edges"][row] = 0.0
 
 
-def _candidates(space: SearchSpace, name: str) -> list[int]:
+def _candidates(space: SupernetSpace, name: str) -> list[int]:
     """Columns of the operations that an architecture can have; `none` only where a decision offers it."""
-    assert isinstance(space, SupernetSpace)
     offered = {option for options in space.choices.values() for option in options}
     return [column for column, operation in enumerate(space.operations[name]) if operation in offered]
 
@@ -122,10 +119,9 @@ def _without(probs: Mapping[str, Tensor], name: str, row: int, columns: Sequence
     return changed
 
 
-def _crowded(space: SearchSpace, relaxed: Mapping[str, Tensor]) -> Iterator[tuple[str, list[int], int]]:
+def _crowded(space: SupernetSpace, relaxed: Mapping[str, Tensor]) -> Iterator[tuple[str, list[int], int]]:
     """Nodes that more edges lead to than an architecture has: the edges, and how many it has."""
-    assert isinstance(space, SupernetSpace)
-    final = space.relax(space.derive({name: relaxed[name] for name in space.alphas}))
+    final = space.relax(space.derive({name: relaxed[name] for name in space.alpha_shapes}))
     for name, targets in space.targets.items():
         for node in sorted(set(targets)):
             rows = [row for row, end in enumerate(targets) if end == node]

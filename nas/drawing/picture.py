@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from nas.drawing.layout import Layout, Vertex, arrange
 from nas.drawing.style import plain_style
-from nas.files import replacing
+from nas.files import atomic_write
 from nas.space.graph import Graph
 
 if TYPE_CHECKING:  # the stages of a network need torch, which pictures of cells do not
@@ -116,7 +116,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     with _style():
         for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
             path = folder / f"{name}.{kind}"
-            with replacing(path) as temporary:
+            with atomic_write(path) as temporary:
                 figure.savefig(temporary, format=kind, metadata=metadata, facecolor="white")
             paths.append(path)
     return paths

@@ -1,4 +1,4 @@
-"""When a search ends."""
+"""The budget of a search."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from nas.validation import number_in, whole_number
 
 @dataclass(frozen=True)
 class Budget:
-    """When a search ends; whichever comes first.
+    """When a search ends: at the first of these limits. None means no limit.
 
     Args:
-        trials: number of trials of the run, those of earlier sessions included; None: unbounded.
-        hours: wall time of the run, summed over its sessions, after which no new trial starts; what trains shared
-            weights before the first trial does not count. None: unbounded.
-        simulated_seconds: sum of the trials' `simulated_seconds`, what a benchmark says that its evaluations took,
-            after which no new trial starts; those in flight still count. None: unbounded.
-        trial_seconds: wall time of one evaluation, after which its worker is ended and the trial has failed
-            (`time_limit`); starting the worker and loading the data do not count. Needs worker processes. None:
-            unbounded.
-        failures: trials that may fail in a row within one session before the search gives up; None: unbounded.
+        trials: Trials of the run, those of earlier sessions included.
+        hours: Wall time of the run, summed over its sessions, after which no new trial starts. The training of shared
+            weights before the first trial does not count.
+        simulated_seconds: Sum of the trials' `simulated_seconds` (the time that a benchmark states for an evaluation),
+            after which no new trial starts; those in flight still count.
+        failures: Failed trials in a row, within one session, after which the search gives up.
+        trial_seconds: Wall time of one evaluation, after which its worker is killed and the trial fails
+            (`time_limit`). Starting the worker and loading the data do not count. Needs worker processes.
     """
 
     trials: int | None = None
@@ -47,13 +46,14 @@ class Budget:
             )
 
     @property
-    def simulated_alone(self) -> bool:
-        """Whether simulated seconds are the only limit, which evaluations without such a cost never reach."""
+    def only_simulated(self) -> bool:
+        """Whether simulated seconds are the only limit, which evaluations without that cost never reach."""
         return self.simulated_seconds is not None and self.trials is None and self.hours is None
 
 
 def plain_number(value: Any) -> Any:
-    """NumPy's numbers and the like as Python's own, which every store and JSON can keep; all else as it is."""
+    """A number of NumPy or another library as a Python number, which stores and JSON can hold; other values as they
+    are."""
     if isinstance(value, bool | int | float):
         return value
     if isinstance(value, Integral):

@@ -1,4 +1,4 @@
-"""Checks before a stored run is continued: whether its trials still mean what they meant."""
+"""Checks before a search: whether its parts fit together, and whether stored trials still mean what they meant."""
 
 from __future__ import annotations
 
@@ -7,62 +7,65 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nas.core import Architecture, Metrics, Proposal, Trial
+from nas.core import Architecture, Metrics, Objective, Proposal, Trial
 from nas.engine.evaluation import architecture_metrics
 from nas.errors import UsageError
-from nas.evaluators.base import Evaluator, SupportsArchitectureMetrics
+from nas.evaluators.base import Evaluator, SupportsArchitectureMetrics, SupportsSharedWeights
+from nas.executors.base import Executor
+from nas.executors.inline import Inline
 from nas.identity import DECISIONS
+from nas.strategies.base import Strategy
+from nas.supernets.base import GradientStrategy, SupernetSearcher
 
 if TYPE_CHECKING:
     from nas.space.base import SearchSpace
     from nas.store.base import RunRecord
 
-ASKED_AGAIN = 10
-"""First trials of a run of version 0.1.0 that its strategy is asked for again, since such a run does not say which
-options its space had: an option that no trial has shows only in what is proposed."""
+TRIALS_ASKED_AGAIN = 10
+"""First trials of a run of version 0.1.0 for which the strategy is asked again. Such a run does not store the options
+of its space, and a change of an option that no trial has shows only in the proposals."""
 MAX_RECOUNTED = 32
-"""Most architectures that are built when a run is resumed."""
+"""Architectures that are built at most when a run is resumed."""
 
 
-def warn_of_changes(record: RunRecord, now: Mapping[str, Any]) -> None:
-    """Warn where a run was begun with other versions or on another machine."""
+def warn_of_other_versions(record: RunRecord, now: Mapping[str, Any]) -> None:
+    """Warn if a run was started with other versions or on another machine."""
     then = record.run.environment
     changed = [f"{key} {then[key]}, now {now[key]}" for key in then if key in now and then[key] != now[key]]
     if record.trials and changed:
         warnings.warn(
-            f"run {record.run.name!r} was begun with {'; '.join(changed)}: new trials may differ in the last digits",
-            stacklevel=3,
+            f"run {record.run.name!r} was started with {'; '.join(changed)}: new trials may differ in the last digits",
+            stacklevel=4,
         )
 
 
-def check_look_alikes(alike: Sequence[str], record: RunRecord, *, unnamed: bool) -> None:
-    """Warn where the settings of a part cannot be told, so that another one of its kind would go on with the run.
+def check_indistinguishable(alike: Sequence[str], record: RunRecord, *, unnamed: bool) -> None:
+    """Warn if the settings of a part cannot be recorded, so that a different part could resume the run unnoticed.
 
     Args:
         alike: `nas.provenance.indistinguishable_parts` of the parts of a search.
-        record: Of a run that has trials.
-        unnamed: Whether no name was asked for, so that nobody said that it is the same run.
+        record: A run that has trials.
+        unnamed: Whether the caller gave no name, and so never said that it is the same run.
 
     Raises:
-        UsageError: the run was not named.
+        UsageError: The run was not named.
     """
     what = f"the settings of {'; of '.join(alike)} cannot be recorded"
     if unnamed:
         raise UsageError(
-            f"{what}, so that the {len(record.trials)} stored trials of run {record.run.name!r} may be of another one; "
-            f"give search() a name, such as run={record.run.name!r} to go on with it"
+            f"{what}, so the {len(record.trials)} stored trials of run {record.run.name!r} may belong to another one; "
+            f"give search() a name, such as run={record.run.name!r} to resume it"
         )
     warnings.warn(
-        f"{what}: nothing but its name says that run {record.run.name!r} with its {len(record.trials)} trials is of "
-        "them",
-        stacklevel=3,
+        f"{what}: only its name says that run {record.run.name!r} with its {len(record.trials)} trials belongs to them",
+        stacklevel=4,
     )
 
 
 def check_stored_texts(space: SearchSpace, record: RunRecord) -> None:
-    """Raise `UsageError` where a run that does not say its decisions (version 0.1.0) was made with other `choices`.
+    """Raise `UsageError` if a run that stores no decisions (version 0.1.0) was made with other `choices`.
 
-    Its trials hold positions of options, and beside them the text that these meant then.
+    Its trials store the positions of options, and the text that these meant at the time.
     """
     if DECISIONS in record.run.config:
         return
@@ -73,29 +76,29 @@ def check_stored_texts(space: SearchSpace, record: RunRecord) -> None:
             now = None
         if now != trial.text:
             name = f"choices{_changed_decision(space, trial.text, now)}"
-            means = "do not fit the space any more" if now is None else f"now mean {now!r}"
+            means = "no longer fit the space" if now is None else f"now mean {now!r}"
             raise UsageError(
                 f"run {record.run.name!r} was started with another {name}: trial {trial.number} is {trial.text!r}, and "
                 f"its options {means}. Choose another run= or restore the old value; nothing was changed."
             )
 
 
-def warn_of_another_course(space: SearchSpace, run: str, trial: Trial, again: Proposal | None) -> bool:
-    """Warn where a strategy would now propose something else than a stored trial; returns whether it would."""
+def warn_of_other_proposal(space: SearchSpace, run: str, trial: Trial, again: Proposal | None) -> bool:
+    """Warn if a strategy would propose something other than a stored trial today; returns whether it would."""
     if again is not None and tuple(again.architecture) == trial.proposal.architecture:
         return False
     now = "nothing" if again is None else repr(space.to_text(again.architecture))
     warnings.warn(
-        f"run {run!r} would now take another course: its trial {trial.number} is {trial.text!r}, and the strategy "
-        f"proposes {now}; the choices of {type(space).__name__} or the strategy were changed since. To search anew, "
-        "choose another run=",
+        f"run {run!r} would take another course today: its trial {trial.number} is {trial.text!r}, but the strategy "
+        f"now proposes {now}; the choices of {type(space).__name__} or the strategy have changed. To start a new "
+        "search, choose another run=",
         stacklevel=2,
     )
     return True
 
 
 def _changed_decision(space: SearchSpace, then: str, now: str | None) -> str:
-    """`['op']` for the first decision that differs between two texts of the form `op=a;…`; else nothing."""
+    """`['op']` for the first decision that differs between two texts of the form `op=a;…`; empty for other texts."""
     old = dict(part.partition("=")[::2] for part in then.split(";"))
     new = dict.fromkeys(space.choices) if now is None else dict(part.partition("=")[::2] for part in now.split(";"))
     if not old.keys() & new.keys() or list(old) == list(new) == [then]:
@@ -110,10 +113,10 @@ def _changed_decision(space: SearchSpace, then: str, now: str | None) -> str:
 
 
 def check_counts(record: RunRecord, evaluator: Evaluator) -> None:
-    """Count stored architectures again where the evaluator can do so without training.
+    """Count the FLOPs of stored architectures again, if the evaluator can do so without training.
 
     Raises:
-        UsageError: a stored number differs.
+        UsageError: A stored number differs.
     """
     if isinstance(evaluator, SupportsArchitectureMetrics):
         stored = [
@@ -131,18 +134,18 @@ def check_flops(
     recount: Callable[[Architecture], Metrics],
     remedy: str,
 ) -> None:
-    """Count stored architectures again, as few as have every option of every decision that occurs among them.
+    """Count stored architectures again, as few as cover every option of every decision that occurs among them.
 
     Versions up to 0.1.0 missed most of the work of attention and recurrent layers.
 
     Args:
-        what: Name of what holds the results, for the message.
-        stored: Name, architecture and metrics of each result; those without `flops` pass.
-        recount: Gives the `flops` of an architecture as they are counted now.
-        remedy: The setting to change.
+        what: Name of the run or the file with the results, for the message.
+        stored: Name, architecture and metrics of each result; those without `flops` are skipped.
+        recount: Returns the `flops` of an architecture as they are counted today.
+        remedy: Setting to change, for the message.
 
     Raises:
-        UsageError: a stored number differs.
+        UsageError: A stored number differs.
     """
     seen: set[tuple[int, int]] = set()
     recounted = 0
@@ -161,3 +164,49 @@ def check_flops(
         recounted += 1
         if recounted == MAX_RECOUNTED:
             return
+
+
+def check_shared_weights(
+    evaluator: SupportsSharedWeights, strategy: Strategy, executor: Executor, objective: Objective, *, costless: bool
+) -> None:
+    """Raise `UsageError`, before any training, if a search cannot be scored by shared weights.
+
+    Args:
+        costless: Whether simulated seconds are the only limit of the search.
+    """
+    name = type(evaluator).__name__
+    if isinstance(strategy, GradientStrategy):
+        raise UsageError(
+            f"strategy {type(strategy).__name__} trains its own supernet, and {name} would score its cell by another "
+            "one; set evaluator=training, or evaluator=table"
+        )
+    if evaluator.sequential and not isinstance(executor, Inline):
+        raise UsageError(
+            f"{name} learns from one proposal after another, which workers cannot share; set executor=inline, or "
+            "evaluator.train=before"
+        )
+    if objective.metric not in evaluator.metric_names:
+        raise UsageError(
+            f"objective.metric must be one of the evaluator's metrics ({', '.join(sorted(evaluator.metric_names))}), "
+            f"got {objective.metric!r}"
+        )
+    if costless:
+        raise UsageError(
+            f"budget.simulated_seconds is the only limit and would never be reached, since {name} has no such cost; "
+            "set budget.trials or budget.hours"
+        )
+
+
+def check_supernets(strategy: Strategy, supernets: SupernetSearcher | None, executor: Executor) -> None:
+    """Raise `UsageError` if a strategy needs a supernet and has none, or has one and does not need it."""
+    name = type(strategy).__name__
+    if not isinstance(strategy, GradientStrategy):
+        if supernets is not None:
+            raise UsageError(
+                f"a supernet has no effect, since strategy {name} does not learn on one; leave out supernet="
+            )
+        return
+    if supernets is None:
+        raise UsageError(f"strategy {name} learns on a supernet; give search() supernets=GradientSearch(…)")
+    if executor.workers > 1:
+        raise UsageError(f"workers={executor.workers}: strategy {name} runs one search at a time; leave out workers=")

@@ -1,6 +1,6 @@
-"""One evaluation, wherever it runs: the evaluator called with its context, the clock and the lock on the test set.
+"""One evaluation, in whatever process it runs: calls the evaluator, takes the time, and locks the test set.
 
-What comes back can be sent from one process to another.
+The outcome can be sent between processes.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from nas.runtime import interrupt
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an evaluation came to.
+    """The outcome of an evaluation.
 
     Args:
-        metrics: final values; empty where it failed.
-        seconds: wall time.
-        cost: what else the machine measured.
-        curve: metrics after each epoch.
-        error_kind, error: kind and sentence of the failure, or None.
+        metrics: Final values; empty if it failed.
+        seconds: Wall time.
+        cost: Other measurements of the machine.
+        curve: Metrics after each epoch.
+        error_kind, error: Kind of the failure and its message, or None.
     """
 
     metrics: Metrics
@@ -40,11 +40,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Evaluates proposals; prepares its evaluator when it is first made in a process.
+    """Evaluates proposals; its evaluator is prepared once in each process.
 
     Args:
-        evaluator: scores.
-        objective: its metric must come back as a finite number.
+        evaluator: Evaluator to call.
+        objective: Objective whose metric must be a finite number.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
     """
 
@@ -53,14 +53,14 @@ class Evaluation:
     device: str
 
     def prepared(self) -> Evaluation:
-        """Itself, after the evaluator has done what it does once (loading data)."""
+        """Itself, after the evaluator has done its one-time work (loading data)."""
         with locked_test_set():
             if isinstance(self.evaluator, SupportsPrepare):
                 try:
                     self.evaluator.prepare(self.device)
                 except (Exception, KeyboardInterrupt):
                     raise
-                except BaseException as error:  # noqa: BLE001 (such as SystemExit, which ends without a word)
+                except BaseException as error:  # noqa: BLE001 (such as SystemExit, which ends without a message)
                     raise UserError(f"{type(self.evaluator).__name__}.prepare ended with {located(error)}") from None
         return self
 
@@ -68,7 +68,7 @@ class Evaluation:
         """Evaluate a proposal with a training seed.
 
         Raises:
-            UserError: something that every trial would meet.
+            UserError: An error that every trial would meet.
         """
         proposal, seed = task
         curve: list[Metrics] = []
@@ -92,16 +92,16 @@ class Evaluation:
             kind, message = failure.kind, failure.message
         except (UserError, KeyboardInterrupt):
             raise
-        except BaseException as error:  # noqa: BLE001 (what breaks its evaluator ends its trial, not the search)
+        except BaseException as error:  # noqa: BLE001 (an evaluator that breaks ends its trial, not the search)
             kind, message = "error", located(error)
         else:
             return Outcome(metrics, time.perf_counter() - started, cost, tuple(curve))
         return Outcome({}, time.perf_counter() - started, cost, tuple(curve), kind, message)
 
     def _metrics(self, proposal: Proposal, context: Context) -> dict[str, float]:
-        """What the evaluator says.
+        """The evaluator's metrics.
 
-        A process that it has forked ends here: it would continue as a second search.
+        A process that it has forked ends here; otherwise it would continue as a second search.
         """
         own, code = os.getpid(), 0
         try:
@@ -138,7 +138,7 @@ def _cost(name: str, value: float) -> float:
     """The cost itself.
 
     Raises:
-        TrialFailed: it is negative or not finite, which no budget could count.
+        TrialFailed: It is negative or not finite, so no budget can count it.
     """
     if not math.isfinite(value) or value < 0:
         raise TrialFailed("not_finite", f"the cost {name} is {value}; expected a finite number of at least 0")
@@ -146,11 +146,11 @@ def _cost(name: str, value: float) -> float:
 
 
 def plain(metrics: Metrics) -> dict[str, float]:
-    """Metrics as Python numbers, which every store can keep; an evaluator may give NumPy's or torch's.
+    """Metrics as Python numbers, which every store can hold; an evaluator may return those of NumPy or torch.
 
     Raises:
-        UsageError: they are not a mapping, which no trial would come through.
-        TrialFailed: one of them is not a number.
+        UsageError: They are not a mapping, so every trial would fail.
+        TrialFailed: One of them is not a number.
     """
     if not isinstance(metrics, Mapping):
         raise UsageError(
@@ -161,19 +161,19 @@ def plain(metrics: Metrics) -> dict[str, float]:
 
 
 def number(name: object, value: object) -> float:
-    """A Python number, or one of NumPy's or torch's with a single element, as a Python number.
+    """A number of Python, or of NumPy or torch with a single element, as a Python number.
 
     Raises:
-        TrialFailed: it is something else.
+        TrialFailed: It is not a number.
     """
     try:
         if type(value) is int:
-            float(value)  # a store keeps it as it is, but everything else must be able to take it
+            float(value)  # a store holds it as it is, but everything else needs it as a float
         if type(value) in (int, float):
             return value  # type: ignore[return-value]
         single = getattr(value, "item", None)
         single = single() if callable(single) else value
-        if isinstance(single, str | bytes):  # float() would read a number off them
+        if isinstance(single, str | bytes):  # float() would parse them
             raise TypeError
         return float(single)  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError, OverflowError):
@@ -181,10 +181,10 @@ def number(name: object, value: object) -> float:
 
 
 def architecture_metrics(evaluator: SupportsArchitectureMetrics, architecture: Architecture) -> dict[str, float]:
-    """What an evaluator says of an architecture itself, as `plain` metrics.
+    """Metrics that an evaluator gives an architecture without evaluating it, as Python numbers.
 
     Raises:
-        UsageError: it is not a mapping to numbers.
+        UsageError: They are not a mapping to numbers.
     """
     try:
         return plain(evaluator.architecture_metrics(architecture))
@@ -192,11 +192,11 @@ def architecture_metrics(evaluator: SupportsArchitectureMetrics, architecture: A
         raise UsageError(failure.message) from None
 
 
-def redescribed(earlier: Trial, evaluator: Evaluator, architecture: Architecture) -> dict[str, float]:
-    """Metrics of an architecture of the class of an earlier trial, with its own in place of those that are not shared.
+def metrics_of_equal(earlier: Trial, evaluator: Evaluator, architecture: Architecture) -> dict[str, float]:
+    """Metrics of an architecture that is equal in function to an earlier trial's, with its own parameters and FLOPs.
 
     Raises:
-        UsageError: as `architecture_metrics`.
+        UsageError: See `architecture_metrics`.
     """
     metrics = dict(earlier.metrics)
     if architecture == earlier.proposal.architecture or not isinstance(evaluator, SupportsArchitectureMetrics):
@@ -206,10 +206,10 @@ def redescribed(earlier: Trial, evaluator: Evaluator, architecture: Architecture
 
 
 def _brief(value: object) -> str:
-    """A value for a sentence: on one line, with its type where that says more."""
+    """A value on one line for a message, with its type where that helps."""
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # noqa: BLE001 (a number of very many digits, or whatever an object of the user's raises)
+    except Exception:  # noqa: BLE001 (a number with too many digits, or an object of the user's whose repr fails)
         return f"a value of type {type(value).__name__}"
     text = text if len(text) <= 60 else f"{text[:60]}…"
     return text if value is None else f"{text} ({type(value).__name__})"

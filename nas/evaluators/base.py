@@ -67,17 +67,18 @@ class SupportsSharedWeights(Protocol):
     Attributes:
         sequential: whether a score depends on the proposals before it, so that this process evaluates them in order.
         metric_names: of its metrics, so that another objective is refused before the training.
-        at_hand: whether the weights are trained, or kept in a checkpoint.
+        is_trained: Whether trained weights are in memory or in a checkpoint.
+        checkpoint_dir: Folder for its checkpoint, set by the caller; None: nothing is saved.
     """
 
     sequential: bool
     metric_names: Sequence[str]
-    at_hand: bool
+    is_trained: bool
+    checkpoint_dir: Path | None
 
-    def keep_in(self, folder: Path) -> None:
-        """Keep checkpoints in a folder from now on."""
-
-    def begin(self, device: str, trials: Sequence[Trial], report: Callable[[int, Sequence[Metrics]], None]) -> None:
+    def train_weights(
+        self, device: str, trials: Sequence[Trial], report: Callable[[int, Sequence[Metrics]], None]
+    ) -> None:
         """Train as far as is due before the next trial, or go on from a checkpoint; called before any evaluation.
 
         Args:
@@ -95,10 +96,10 @@ class SupportsSharedWeights(Protocol):
 
 @runtime_checkable
 class SupportsReporting(Protocol):
-    """An evaluator that knows columns which no search may see, joined after the run."""
+    """An evaluator, or a reporter beside one, that knows columns which no search may see; read after the run."""
 
     def reported(self, architecture: Architecture) -> Metrics:
-        """Column -> value of an architecture, in the units of its table.
+        """Column -> value of an architecture, in the units of its table; empty where the table lacks it.
 
         Raises:
             TestSetLocked: a search is running.
@@ -116,3 +117,9 @@ class SupportsReporting(Protocol):
 
     def label(self, column: str) -> str:
         """The column in words, with its unit, for the axis of a figure."""
+
+
+def reporter_of(evaluator: object) -> SupportsReporting | None:
+    """What reports on the architectures that an evaluator has scored: the evaluator itself, or its `reporter`."""
+    reporter = evaluator if isinstance(evaluator, SupportsReporting) else getattr(evaluator, "reporter", None)
+    return reporter if isinstance(reporter, SupportsReporting) else None

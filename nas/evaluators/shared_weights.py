@@ -29,12 +29,13 @@ from nas.data.images import Split
 from nas.errors import UsageError, UserError, located
 from nas.evaluators.table import TableEvaluator
 from nas.identity import DECISIONS
-from nas.provenance import describe
+from nas.provenance import config_snapshot
 from nas.space.base import SearchSpace, recorded_choices
+from nas.supernets.base import SupernetSpace
 from nas.supernets.paths import SAMPLERS
 from nas.supernets.recipe import check_recipe
 from nas.supernets.shared import TrainedBefore, TrainedOnProposals
-from nas.supernets.weights import Weights, relaxable, sizes
+from nas.supernets.weights import Weights, sizes
 from nas.tables.table import Table
 from nas.training.device import configured, resolve_device
 from nas.training.fit import EVALUATION_BATCH, TrainingFailed, memory_guard
@@ -78,7 +79,8 @@ class SharedWeights:
     ) -> None:
         if supernet is None:
             raise UsageError("evaluator=shared_weights needs a supernet; set supernet= to one of the options of --help")
-        relaxable(space)
+        if not isinstance(space, SupernetSpace):
+            raise UsageError(f"space {type(space).__name__} has no supernet; choose another space= or evaluator=")
         one_of("evaluator.train", train, ("before", "on_proposal"))
         for key, value, use in (("sampling", sampling, "before"), ("steps", steps, "on_proposal")):
             if value is not None and train != use:
@@ -102,10 +104,11 @@ class SharedWeights:
         self.steps = steps
         self.seed = seed
         self.table = table
-        self.folder: Path | None = None
+        self.checkpoint_dir: Path | None = None
         self._split: Split | None = None
         self._shared: TrainedBefore | TrainedOnProposals | None = None
-        self._truth = None if table is None else TableEvaluator(space, table)
+        self.reporter = None if table is None else TableEvaluator(space, table)
+        """Columns of the table, for after a search; None without a table."""
 
     @property
     def sequential(self) -> bool:
@@ -116,8 +119,8 @@ class SharedWeights:
         return ("valid_accuracy", "valid_loss", *(("train_loss",) if self.sequential else ()))
 
     @property
-    def at_hand(self) -> bool:
-        return self._shared is not None or (self.folder is not None and (self.folder / FILE).exists())
+    def is_trained(self) -> bool:
+        return self._shared is not None or (self.checkpoint_dir is not None and (self.checkpoint_dir / FILE).exists())
 
     def protocol(self) -> Mapping[str, Any]:
         """Data split, recipe, and all that decides the weights: scores of two supernets are never ranked together."""
@@ -135,17 +138,16 @@ class SharedWeights:
             self._split = self.data.split()
         return len(self._split.valid.first(self.supernet.valid_images))
 
-    def keep_in(self, folder: Path) -> None:
-        self.folder = folder
-
-    def begin(self, device: str, trials: Sequence[Trial], report: Callable[[int, Sequence[Metrics]], None]) -> None:
-        place = resolve_device(device)
-        known = self._shared if self._shared is not None and self._shared.weights.place == place else None
+    def train_weights(
+        self, device: str, trials: Sequence[Trial], report: Callable[[int, Sequence[Metrics]], None]
+    ) -> None:
+        resolved = resolve_device(device)
+        known = self._shared if self._shared is not None and self._shared.weights.device == resolved else None
         proposals = [trial.proposal.architecture for trial in trials]
         if isinstance(known, TrainedBefore) or (known is not None and known.learnt == proposals):
             return  # the same weights for every search, or what they would come to
-        if self._truth is not None:
-            self._truth.prepare(device)  # what is wrong with the table is told before the hours of training
+        if self.reporter is not None:
+            self.reporter.prepare(device)  # what is wrong with the table is told before the hours of training
         protocol = self.protocol()
         assert self._split is not None
         if self._valid_images() < 2:
@@ -153,19 +155,18 @@ class SharedWeights:
                 f"supernet.valid_images={self.supernet.valid_images}: proposals are scored on {self._valid_images()} "
                 "validation image, which has no variance to normalise by; expected 2 or more"
             )
-        path = None if self.folder is None else self.folder / FILE
+        path = None if self.checkpoint_dir is None else self.checkpoint_dir / FILE
         decisions = recorded_choices(self.space)
-        identity = {"space": describe(self.space), DECISIONS: decisions, **protocol, "device": place.type}
-        with self._working(place):
+        identity = {"space": config_snapshot(self.space), DECISIONS: decisions, **protocol, "device": resolved.type}
+        with self._working(resolved):
             weights = Weights(
                 self.space,
                 self._split,
                 self.data.task,
                 self.supernet,
                 seed=self.seed,
-                place=place,
-                options={},
-                every=False,
+                device=resolved,
+                run_all_operations=False,
             )
             if self.sequential:
                 along = TrainedOnProposals(self.space, weights, path, identity, steps=self.steps or 1)
@@ -181,10 +182,10 @@ class SharedWeights:
         """Train, or load what a checkpoint has, where no search has begun it.
 
         Raises:
-            UserError: as `begin`.
+            UserError: as `train_weights`.
         """
         if self._shared is None:
-            self.begin(device, (), lambda _epochs, _curve: None)
+            self.train_weights(device, (), lambda _epochs, _curve: None)
 
     def __call__(self, proposal: Proposal, context: Context) -> Metrics:
         if proposal.fidelity is not None:
@@ -195,7 +196,7 @@ class SharedWeights:
         self.prepare(context.device)
         shared, metrics = self._shared, {}
         assert shared is not None
-        with self._working(shared.weights.place):
+        with self._working(shared.weights.device):
             if isinstance(shared, TrainedOnProposals):
                 metrics["train_loss"] = shared.learn(proposal.architecture)
             metrics["valid_accuracy"], metrics["valid_loss"] = shared.score(proposal.architecture)
@@ -207,7 +208,7 @@ class SharedWeights:
         self.prepare(device)
         shared = self._shared
         assert shared is not None
-        with self._working(shared.weights.place):
+        with self._working(shared.weights.device):
             return [shared.score(architecture)[0] for architecture in architectures]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -215,13 +216,17 @@ class SharedWeights:
         return self.__dict__ | {"_split": None, "_shared": None}
 
     @contextmanager
-    def _working(self, place: torch.device) -> Iterator[None]:
+    def _working(self, device: torch.device) -> Iterator[None]:
         """With the recipe's threads and precision; what fails ends the search, since all scores hang on the weights."""
         try:
-            with configured(place, self.supernet), memory_guard("supernet"), generators.kept():
+            with configured(device, self.supernet), memory_guard("supernet"), generators.kept():
                 yield
         except TrainingFailed as failure:
-            kept = self.folder is not None and (self.folder / FILE).exists() and failure.kind != "not_finite"
+            kept = (
+                self.checkpoint_dir is not None
+                and (self.checkpoint_dir / FILE).exists()
+                and failure.kind != "not_finite"
+            )
             more = "; the same command goes on from what is kept" if kept else ""
             raise UserError(f"the training of the shared weights failed: {failure.message}{more}") from None
         except UserError:
@@ -231,27 +236,3 @@ class SharedWeights:
                 raise
             # a step that broke off has left weights that no other session would come to
             raise UserError(f"the shared weights could not learn from a proposal: {located(error)}") from error
-
-    # --- the benchmark, for after a search ------------------------------------------------------------------------
-
-    def reported(self, architecture: Architecture) -> Metrics:
-        """The table's columns of an architecture; nothing where it has none.
-
-        Raises:
-            TestSetLocked: a search is running.
-        """
-        if self._truth is None or not self._truth.rows.has(architecture):
-            return {}  # the space may be larger than its table
-        return self._truth.reported(architecture)
-
-    def optimum(self, column: str) -> float | None:
-        """See `TableEvaluator.optimum`."""
-        return None if self._truth is None else self._truth.optimum(column)
-
-    def direction(self, column: str) -> Literal["maximize", "minimize"]:
-        """See `TableEvaluator.direction`."""
-        return "maximize" if self._truth is None else self._truth.direction(column)
-
-    def label(self, column: str) -> str:
-        """See `TableEvaluator.label`."""
-        return column if self._truth is None else self._truth.label(column)

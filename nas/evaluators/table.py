@@ -74,13 +74,15 @@ class TableEvaluator:
         return metrics
 
     def reported(self, architecture: Architecture) -> Metrics:
-        """The reported columns of an architecture that the table has, in its units; for after a search.
+        """The reported columns of an architecture, in the table's units, for after a search; empty where it has no row.
 
         Raises:
             TestSetLocked: a search is running.
         """
         check_unlocked(f"the reported columns of {self.table.file}")
         rows = self.rows
+        if not rows.has(architecture):
+            return {}
         position = rows.position(architecture)
         return {name: float(values[position]) for name, values in rows.reported.items()}
 

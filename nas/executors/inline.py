@@ -1,4 +1,4 @@
-"""One task after another, in this process."""
+"""Tasks one after another, in this process."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from nas.executors.base import Function, Jobs
 
 
 class Inline:
-    """The executor of a search without workers."""
+    """Runs tasks in this process."""
 
     workers = 1
     order: Literal["ordered", "async"] = "ordered"
 
     @contextmanager
     def open(self, make: Callable[[], Function], seconds: float | None = None) -> Iterator[Jobs]:
-        check_endless(seconds)
+        check_time_limit(seconds)
         yield _Jobs(make)
 
 
-def check_endless(seconds: float | None) -> None:
-    """Raise `UsageError` unless tasks may take as long as they like: this process cannot end itself."""
+def check_time_limit(seconds: float | None) -> None:
+    """Raise `UsageError` if tasks have a time limit: this process cannot end itself."""
     if seconds is not None:
         raise UsageError(
-            f"budget.trial_seconds={seconds:g} needs a worker process that can be ended; set executor=processes "
-            "(workers=1 will do)"
+            f"budget.trial_seconds={seconds:g} needs a worker process that can be killed; set executor=processes "
+            "(workers=1 is enough)"
         )
 
 
@@ -49,5 +49,5 @@ class _Jobs:
             return [(key, self._function(task))]
         except (Exception, KeyboardInterrupt):
             raise
-        except BaseException as error:  # noqa: BLE001 (such as SystemExit, which ends without a word)
-            raise UserError(f"the work was ended by {located(error)}") from None
+        except BaseException as error:  # noqa: BLE001 (such as SystemExit, which ends without a message)
+            raise UserError(f"the work ended with {located(error)}") from None

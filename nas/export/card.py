@@ -16,7 +16,7 @@ from nas.core import uncounted
 from nas.export import folder as exported
 from nas.export.check import CheckResult
 from nas.export.model import Model
-from nas.formatting import amount, counted, milliseconds
+from nas.formatting import milliseconds, plural, short_number
 from nas.provenance import environment, processor
 from nas.store.base import Retraining
 from nas.training import count
@@ -112,8 +112,8 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
         "| | |",
         "|---|---|",
         f"| search space | {': '.join(filter(None, (facts['space']['name'], _listed(sizes))))} |",
-        f"| parameters | {amount(facts['parameters'])} ({facts['parameters']:,}) |",
-        f"| FLOPs (multiply-accumulates) | {amount(facts['flops'])}{_missing(facts)} |",
+        f"| parameters | {short_number(facts['parameters'])} ({facts['parameters']:,}) |",
+        f"| FLOPs (multiply-accumulates) | {short_number(facts['flops'])}{_missing(facts)} |",
         f"| images | {size}; pixel values 0-255 are divided by 255, less the mean ({_numbers(given['mean'])}), divided "
         f"by the standard deviation ({_numbers(given['std'])}); `nas predict` turns photos by their EXIF "
         "orientation, shows transparent pixels on `background=white`, averages files that are a whole number of times "
@@ -127,7 +127,7 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
         "",
         f"Each was loaded in a fresh process and compared with the network on {facts['images']} validation images, in "
         f"batches of 1, 2, 16 and 64. {_caveat(facts)}"
-        f"Milliseconds on {facts['processor']} with {counted(facts['threads'], 'thread')}, median.",
+        f"Milliseconds on {facts['processor']} with {plural(facts['threads'], 'thread')}, median.",
         "",
         "| format | files | largest difference of a logit | allowed | accuracy on these | 1 image | 64 images |",
         "|---|---|---|---|---|---|---|",

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from nas.config.settings import Settings, settings
+from nas.config.settings import Settings, compose
 from nas.core import Task
 from nas.data.check import is_class_name
 from nas.errors import UsageError
@@ -53,13 +53,15 @@ class Folder:
             UsageError: the space is not there, or the weights are missing, damaged or of another network.
         """
         from nas.export.model import loaded
-        from nas.training.built import built
+        from nas.training.lazy import materialized
 
         name, own = self.about["space"]["name"], self.about["space"]["settings"]
-        made: Settings = settings("describe", [], config_dir, {"space": (name, own)})
+        made: Settings = compose("describe", [], config_dir, {"space": (name, own)})
         space = made.make("space")
         architecture = parse(space, self.about["arch"])
-        network = built(space.build(architecture, self.task, space.known_sizes(self.about["network"])), self.task)
+        network = materialized(
+            space.build(architecture, self.task, space.known_sizes(self.about["network"])), self.task
+        )
         return loaded(network, self.path / "model.safetensors", self.about["arch"])
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import UsageError
-from nas.files import filling
+from nas.files import atomic_folder
 
 VERSION = 1
 NAME = "genotype.json"
@@ -95,6 +95,6 @@ def write_genotype(genotype: Genotype, folder: Path) -> Path:
         UsageError: the folder holds something else, which is left as it is.
         UserError: it cannot be written.
     """
-    with filling(folder) as workplace:
+    with atomic_folder(folder) as workplace:
         (workplace / NAME).write_text(genotype.to_json())
     return folder / NAME

@@ -23,7 +23,7 @@ from nas.space.base import SearchSpace
 from nas.store.base import NoStore, Retraining, Store
 from nas.studies.retraining import CHECKPOINT, read_result
 from nas.training.augment import plain_batch
-from nas.training.built import built
+from nas.training.lazy import materialized
 from nas.training.memory_format import contiguous
 from nas.training.weights import load_weights
 
@@ -77,7 +77,7 @@ class Model:
         """The network before any training, in evaluation mode."""
         torch.manual_seed(0)
         sizes = self.space.known_sizes(self.sizes)
-        network = built(self.space.build(self.architecture, self.task, sizes), self.task)
+        network = materialized(self.space.build(self.architecture, self.task, sizes), self.task)
         network.eval()
         return network
 

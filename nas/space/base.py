@@ -22,7 +22,7 @@ import numpy as np
 from nas.core import Architecture, Task
 from nas.errors import UsageError, UserError, located
 from nas.space.graph import Graph
-from nas.validation import shown
+from nas.validation import as_written
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -238,7 +238,7 @@ def check_choices(space: SearchSpace) -> None:
     if not isinstance(choices, Mapping) or not choices:
         raise UsageError(
             f"{name}.choices must be a mapping from each decision to its options, such as "
-            f"{{'activation': ('relu', 'gelu')}}, got {shown(choices)}"
+            f"{{'activation': ('relu', 'gelu')}}, got {as_written(choices)}"
         )
     plain = type(space).to_text is SearchSpace.to_text  # a notation of its own may do without these signs
     for decision, options in choices.items():
@@ -250,12 +250,12 @@ def check_choices(space: SearchSpace) -> None:
             )
         if isinstance(options, str | bytes | Set | Mapping) or not isinstance(options, Sequence | np.ndarray):
             hint = f"; write ({options!r},) for a single option" if isinstance(options, str) else ""
-            raise UsageError(f"{where} must be a list or tuple of options, in order, got {shown(options)}{hint}")
+            raise UsageError(f"{where} must be a list or tuple of options, in order, got {as_written(options)}{hint}")
         if len(options) == 0:
             raise UsageError(f"{where} has no options; expected at least one")
         for option in options:
             if not isinstance(option, str | int | float | np.number):  # numbers are written as text
-                raise UsageError(f"{where} has the option {shown(option)}; expected text")
+                raise UsageError(f"{where} has the option {as_written(option)}; expected text")
             if plain and not _fits_text(str(option), ";"):
                 raise UsageError(
                     f"{where} has the option {option!r}; expected printable text without ';' and outer blanks"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from typing import Any, Protocol
 
 from nas.core import Metrics, Trial
 from nas.errors import UsageError
-from nas.identity import DECISIONS, changed_decisions, identifying
+from nas.identity import differences
 
 FREE_KEYS = ("budget", "store", "dir", "run", "progress", "format", "data.root", "table.root", "executor", "workers",
              "supernet.graphs", "choices.experiment", "scheduling.in_flight", "config_dir", "minimized")  # fmt: skip
@@ -127,31 +126,12 @@ class Store(Protocol):
 
 def check_same_run(stored: Run, wanted: Run) -> None:
     """Raise `UsageError`, with the keys that differ, unless `wanted` may continue `stored`."""
-    old, new = (
-        _flat(identifying({**run.config, "seed": run.seed, "protocol": run.protocol})) for run in (stored, wanted)
-    )
-    for tree in (old, new):
-        tree.pop(DECISIONS, None)
-    # Another part has other settings all through; naming the part is enough
-    parts = [key.partition(".")[2] for key in old if key.startswith("choices.") and old[key] != new.get(key)]
-    for tree in (old, new):
-        for key in [key for key in tree if key.split(".")[0] in parts]:
-            del tree[key]
-    differing = [
-        f"{key.removeprefix('choices.').removeprefix('scheduling.')}={_show(old, key)}, now it is {_show(new, key)}"
-        for key in sorted(old.keys() | new.keys())
-        if json.dumps(old.get(key)) != json.dumps(new.get(key)) and not is_free(key)
-    ]
-    if not any(line.startswith("space") for line in differing):  # another space has other decisions all through
-        differing += changed_decisions(stored.config, wanted.config)
-    # A changed setting shows up in the protocol as well; that line helps only where nothing else differs (other images)
-    settings = [line for line in differing if not line.startswith("protocol.")] or differing
-    if settings:
-        other_images = all(line.startswith("protocol.split=") for line in settings)
-        hint = " (the images have changed, or read_train does not always return the same)" if other_images else ""
+    old, new = ({**run.config, "seed": run.seed, "protocol": run.protocol} for run in (stored, wanted))
+    differing = differences(old, new, is_free)
+    if differing:
         raise UsageError(
-            f"run {wanted.name!r} was started with {'; with '.join(settings)}{hint}. "
-            "Choose another run= or restore the old value; nothing was changed."
+            f"run {wanted.name!r} was started with {'; with '.join(differing)}. Choose another run= or restore the old "
+            "value; nothing was changed."
         )
 
 
@@ -164,19 +144,3 @@ def check_run_name(name: object) -> None:
     """Raise `UsageError` unless a run can have this name."""
     if not isinstance(name, str) or not name.strip() or len(name) > 100 or not name.isprintable():
         raise UsageError(f"run must be a name of 1 to 100 printable characters, got {name!r}")
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
-    return flat
-
-
-def _show(flat: Mapping[str, Any], key: str) -> str:
-    """A value in at most 100 characters of one line, whatever a part from Python was made with."""
-    text = "unset" if key not in flat else "null" if flat[key] is None else " ".join(str(flat[key]).split())
-    return text if len(text) <= 100 else f"{text[:99]}…"

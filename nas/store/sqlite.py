@@ -334,7 +334,7 @@ def _trials(connection: sa.Connection, run: str, order: sa.Column[Any] = schema.
     # readers may meet a store of an earlier version, which only a writer upgrades
     present = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
     earlier = schema.NAMES_OF_VERSION_2
-    wanted = [column for column in table.c if column.name in present]
+    wanted: list[sa.ColumnElement[Any]] = [column for column in table.c if column.name in present]
     wanted += [sa.literal_column(old).label(new) for new, old in earlier.items() if old in present]
     rows = connection.execute(sa.select(*wanted).select_from(table).where(table.c.run == run).order_by(order))
     return [

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nas.core import Objective, Proposal, Trial
 
 if TYPE_CHECKING:
     from numpy.random import Generator
-
-    from nas.space.base import SearchSpace
 
 
 class Strategy(Protocol):
@@ -40,4 +38,5 @@ class Strategy(Protocol):
 class StrategyFactory(Protocol):
     """Makes a strategy: the class itself, or `functools.partial` of it with settings."""
 
-    def __call__(self, *, space: SearchSpace, objective: Objective) -> Strategy: ...
+    # `Any`, since a gradient strategy takes only a SupernetSpace
+    def __call__(self, *, space: Any, objective: Objective) -> Strategy: ...

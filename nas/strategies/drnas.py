@@ -44,14 +44,12 @@ class DrNAS(Relaxation):
     anchor_weight: float = 1e-3
     partial_channels: int = 1
 
-    draws = True
+    stochastic = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         number_in("strategy.anchor_weight", self.anchor_weight, 0.0, math.inf)
         whole_number("strategy.partial_channels", self.partial_channels)
-        options = {"partial_channels": self.partial_channels} if self.partial_channels > 1 else {}
-        self.supernet_options = options
 
     def concentrations(self) -> dict[str, Tensor]:
         """β of each edge's Dirichlet distribution, above 0."""

@@ -28,13 +28,15 @@ class GDAS(Relaxation):
     """Gumbel-softmax with hard samples.
 
     Args:
+        epochs: Length of a search (paper: 250).
         tau_max, tau_min: temperature of the first and of the last epoch, linear in between (paper: 10 and 0.1).
     """
 
+    epochs: int = 250
     tau_max: float = 10.0
     tau_min: float = 0.1
 
-    sampling = draws = True
+    single_path = stochastic = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -21,7 +21,6 @@ from numpy.random import Generator
 from torch import Tensor
 
 from nas.strategies.relaxation import Relaxation
-from nas.supernets.base import SupernetSpace
 from nas.validation import whole_number
 
 
@@ -40,17 +39,14 @@ class PCDARTS(Relaxation):
     def __post_init__(self) -> None:
         super().__post_init__()
         whole_number("strategy.partial_channels", self.partial_channels)
-        options = {"partial_channels": self.partial_channels} if self.partial_channels > 1 else {}
-        self.supernet_options = options
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         shapes = super().shapes()
         return shapes | {f"{name}_edges": shape[:1] for name, shape in shapes.items()}
 
-    def begin(self, rng: Generator, device: torch.device) -> None:
+    def init(self, rng: Generator, device: torch.device) -> None:
         """Beside alpha, the edges into each node, as indices on the device: a step that is replayed copies none."""
-        super().begin(rng, device)
-        assert isinstance(self.space, SupernetSpace)
+        super().init(rng, device)
         self._groups: dict[str, tuple[list[Tensor], Tensor]] = {}
         for name, targets in self.space.targets.items():
             groups = [[row for row, end in enumerate(targets) if end == node] for node in sorted(set(targets))]
@@ -59,7 +55,6 @@ class PCDARTS(Relaxation):
 
     def probs(self, rng: torch.Generator) -> Mapping[str, Tensor]:
         """Softmax over operations, and over the edges into each node."""
-        assert isinstance(self.space, SupernetSpace)
         probs = {}
         for name in self.space.targets:
             probs[name] = self.parameters[name].softmax(-1)

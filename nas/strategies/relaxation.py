@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from nas.core import Objective, Proposal, Trial
 from nas.errors import UsageError
-from nas.space.base import SearchSpace
 from nas.strategies.weights import frozen, gradients
 from nas.supernets.base import Discretization, SupernetSpace
 from nas.validation import number_in, whole_number
@@ -40,7 +39,7 @@ class Relaxation:
         discretization: how the probabilities become an architecture; None: by the space's own rule.
     """
 
-    space: SearchSpace
+    space: SupernetSpace
     objective: Objective
     epochs: int = 50
     alpha_lr: float = 3e-4
@@ -51,8 +50,8 @@ class Relaxation:
     discretization: Discretization | None = None
     parameters: dict[str, nn.Parameter] = field(default_factory=dict, init=False, repr=False)
 
-    sampling = draws = False
-    supernet_options: Mapping[str, Any] = field(default_factory=dict, init=False, repr=False)
+    single_path = stochastic = False
+    partial_channels = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.space, SupernetSpace):
@@ -80,10 +79,9 @@ class Relaxation:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of each parameter; a method with more than one an operation adds its own."""
-        assert isinstance(self.space, SupernetSpace)
-        return dict(self.space.alphas)
+        return dict(self.space.alpha_shapes)
 
-    def begin(self, rng: Generator, device: torch.device) -> None:
+    def init(self, rng: Generator, device: torch.device) -> None:
         self.parameters = {
             name: nn.Parameter(torch.from_numpy(1e-3 * rng.standard_normal(shape)).float().to(device))
             for name, shape in self.shapes().items()
@@ -125,7 +123,7 @@ class Relaxation:
     def loss(self, supernet: nn.Module, batch: tuple[Tensor, Tensor], rng: torch.Generator) -> Tensor:
         """Mean cross-entropy (nats) of the supernet at the present alpha."""
         images, labels = batch
-        logits = supernet(images, self.probs(rng), every=not self.sampling)
+        logits = supernet(images, self.probs(rng), run_all_operations=not self.single_path)
         return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
 
     def penalty(self) -> Tensor | float:

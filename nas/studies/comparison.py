@@ -17,10 +17,11 @@ from nas.analysis.results import Column, RunResult, Step
 from nas.core import Metrics, Objective, Trial
 from nas.data.lock import locked_test_set
 from nas.engine.budget import Budget
-from nas.engine.loop import search
-from nas.engine.trial import check_learner, last_error, simulated_seconds
+from nas.engine.checks import check_shared_weights
+from nas.engine.search import search
+from nas.engine.trial import last_error, simulated_seconds
 from nas.errors import NOT_IN_TABLE, UsageError, UserError
-from nas.evaluators.base import Evaluator, SupportsProtocol, SupportsReporting, SupportsSharedWeights
+from nas.evaluators.base import Evaluator, SupportsProtocol, SupportsSharedWeights, reporter_of
 from nas.executors.base import Died, Executor, each
 from nas.executors.inline import Inline
 from nas.identity import DECISIONS, identifying
@@ -57,7 +58,7 @@ class ComparisonSetup:
     """What all runs of a comparison have in common; sent to every worker.
 
     Args:
-        space, evaluator, budget, objective, duplicates, device: as of `nas.engine.loop.search`.
+        space, evaluator, budget, objective, duplicates, device: as of `nas.engine.search.search`.
         store: keeps the trials of every run, so that an interrupted run goes on; None: in memory, for evaluations that
             cost nothing to repeat.
     """
@@ -109,15 +110,13 @@ class ComparisonSetup:
 
     def _steps(self, trials: Sequence[Trial]) -> Iterator[Step]:
         """Every change of the incumbent, with what the evaluator reports of it."""
-        evaluator, best, simulated = self.evaluator, None, 0.0
+        reporter, best, simulated = reporter_of(self.evaluator), None, 0.0
         for query, trial in enumerate(trials, start=1):
             simulated += simulated_seconds(trial)
             if not trial.completed or (best is not None and self.objective.score(trial) <= best):
                 continue
             best = self.objective.score(trial)
-            reported = (
-                evaluator.reported(trial.proposal.architecture) if isinstance(evaluator, SupportsReporting) else {}
-            )
+            reported = {} if reporter is None else reporter.reported(trial.proposal.architecture)
             # what reports nothing is compared by the objective
             metrics = reported or {self.objective.metric: trial.metrics[self.objective.metric]}
             yield Step(query, simulated if "simulated_seconds" in trial.metrics else None, metrics)
@@ -125,10 +124,10 @@ class ComparisonSetup:
 
 def columns(evaluator: Evaluator, objective: Objective, results: Sequence[RunResult]) -> list[Column]:
     """What a comparison reports: the evaluator's own columns, or the objective where it has none."""
-    names = list(results[0].metrics)
-    if not isinstance(evaluator, SupportsReporting) or names == [objective.metric]:
+    names, reporter = list(results[0].metrics), reporter_of(evaluator)
+    if reporter is None or names == [objective.metric]:
         return [Column(objective.metric, direction=objective.direction)]
-    return [Column(n, evaluator.optimum(n), evaluator.direction(n), evaluator.label(n)) for n in names]
+    return [Column(n, reporter.optimum(n), reporter.direction(n), reporter.label(n)) for n in names]
 
 
 def compare(
@@ -175,7 +174,7 @@ def compare(
     }
     for contender in contenders:
         _check_contender(contender, match)
-    if match.budget.simulated_alone and "table" in protocol and protocol["cost"] is None:
+    if match.budget.only_simulated and "table" in protocol and protocol["cost"] is None:
         raise UsageError(
             "budget.simulated_seconds is the only limit and would never be reached, since table.cost=null; set "
             "budget.trials or budget.hours"
@@ -192,7 +191,7 @@ def compare(
         finished = len(plan) - len(todo)
         if todo and isinstance(match.evaluator, SupportsSharedWeights):
             with locked_test_set():  # once, before any of the workers would
-                match.evaluator.begin(match.device, (), trained)
+                match.evaluator.train_weights(match.device, (), trained)
         report(finished, len(plan))
         for batch in each(executor, match.ready, todo):
             lost = None
@@ -225,7 +224,7 @@ def _check_contender(contender: StrategyEntry, match: ComparisonSetup) -> None:
                 "evaluator.train=on_proposal: each run would go on with the weights of the run before; compare with "
                 "evaluator.train=before, or run nas search once a seed"
             )
-        check_learner(match.evaluator, agent, Inline(), match.objective, costless=match.budget.simulated_alone)
+        check_shared_weights(match.evaluator, agent, Inline(), match.objective, costless=match.budget.only_simulated)
 
 
 def _check_settings(contender: StrategyEntry, lines: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -17,8 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from nas.errors import UsageError, UserError
-from nas.identity import DECISIONS, changed_decisions, identifying
-from nas.validation import shown
+from nas.identity import differences
 
 
 @dataclass(frozen=True)
@@ -75,30 +74,15 @@ def journal(
             _append(path, {**identity, **remarks})
             lines = _mended(path, needed)
         head, *rest = lines
-        differing = [
-            f"{key}={shown(there)}, now it is {shown(value)}"
-            for key, there, value in _differences(identifying(head), identifying({**head, **identity}))
-            if key != DECISIONS
-        ]
-        if not any(line.startswith("space") for line in differing):
-            differing += changed_decisions(head, identity)
+        differing = differences(head, {**head, **identity})
         if differing:
             raise UsageError(
-                f"{path} was begun with {'; with '.join(differing)}. Choose another out= or restore the old value; "
+                f"{path} was started with {'; with '.join(differing)}. Choose another out= or restore the old value; "
                 "nothing was changed."
             )
         yield Journal(path, head, rest)
     finally:
         lock.release()
-
-
-def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Dotted keys whose values differ, with both."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for name in {**old, **new}:
-            yield from _differences(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
-    elif old != new:
-        yield key, old, new
 
 
 def read(path: Path, needed: Sequence[str], advice: str = "restore it") -> list[dict[str, Any]]:

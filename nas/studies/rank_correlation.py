@@ -19,7 +19,7 @@ import numpy as np
 import scipy
 
 from nas.core import Architecture
-from nas.evaluators.base import SupportsReporting, SupportsSharedWeights
+from nas.evaluators.base import SupportsReporting, SupportsSharedWeights, reporter_of
 from nas.store.leaderboard import Entry, recipe_key
 
 LEAST = 3
@@ -62,7 +62,7 @@ def rank_correlation(
         None where too little is known.
     """
     done = [entry for entry in entries if entry.trial.completed]
-    against, truth = _tabulated(evaluator, done)
+    against, truth = _tabulated(reporter_of(evaluator), done)
     if not truth:
         against, truth = "test accuracy after retraining", _retrained(done)
     chosen = spread(list(truth), MOST) if evaluator.sequential else list(truth)
@@ -88,16 +88,18 @@ def spread(ranked: Sequence[Architecture], most: int) -> list[Architecture]:
     return [ranked[round(place)] for place in np.linspace(0, len(ranked) - 1, most)]
 
 
-def _tabulated(evaluator: SupportsSharedWeights, entries: Sequence[Entry]) -> tuple[str, Mapping[Architecture, float]]:
-    """The headline column of the evaluator's table, as numbers of which higher is better."""
+def _tabulated(
+    reporter: SupportsReporting | None, entries: Sequence[Entry]
+) -> tuple[str, Mapping[Architecture, float]]:
+    """The first column that is reported, as numbers of which higher is better."""
     name, truth = "", dict[Architecture, float]()
-    if not isinstance(evaluator, SupportsReporting):
+    if reporter is None:
         return name, truth
     for entry in entries:
-        reported = evaluator.reported(entry.trial.proposal.architecture)
+        reported = reporter.reported(entry.trial.proposal.architecture)
         if reported:
             name = next(iter(reported))
-            sign = 1 if evaluator.direction(name) == "maximize" else -1
+            sign = 1 if reporter.direction(name) == "maximize" else -1
             truth[entry.trial.proposal.architecture] = sign * reported[name]
     return name, truth
 

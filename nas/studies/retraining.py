@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -20,20 +19,24 @@ import torch
 from torch import nn
 
 from nas.core import Architecture
-from nas.data import generators
 from nas.data.base import DataSet
 from nas.data.images import Images, Split
 from nas.errors import UsageError, UserError
-from nas.files import check_folder, filling
+from nas.files import atomic_folder, check_folder
 from nas.space.base import SearchSpace
 from nas.store.base import Retraining, Store
-from nas.training import count
-from nas.training.built import built_from
+from nas.training.architecture import (
+    TrainedArchitecture,
+    TrainingImages,
+    built_from,
+    count_architecture,
+    train_architecture,
+)
 from nas.training.check import BadNetwork, check_network
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
 from nas.training.device import configured, resolve_device
 from nas.training.findings import Teller, listed
-from nas.training.fit import EVALUATION_BATCH, Best, TrainingFailed, evaluate, fit, logits_of, memory_guard
+from nas.training.fit import EVALUATION_BATCH, TrainingFailed, logits_of, memory_guard
 from nas.training.memory_format import settle
 from nas.training.rebuild import check_rebuilt
 from nas.training.recipe import Recipe
@@ -137,7 +140,7 @@ def retrain(
     keeper.begin()
     try:
         channels_last = order.rehearse()
-        network, states, metrics = order.train(test, keeper, report, channels_last=channels_last)
+        trained = order.train(test, keeper, report, channels_last=channels_last)
     except BadNetwork as failure:
         raise UserError(f"this network cannot be retrained: {failure.message}") from None
     except TrainingFailed as failure:
@@ -146,9 +149,6 @@ def retrain(
         kept = ". The same command goes on from the last epoch that was kept" if keeper.path.exists() else ""
         raise UserError(f"retraining failed: {failure.message}{kept}") from None
     seconds = keeper.seconds()
-    if not math.isfinite(metrics["test_loss"]):
-        keeper.path.unlink(missing_ok=True)
-        raise UserError(f"retraining failed: test loss is {metrics['test_loss']}. Try trainer.lr={recipe.lr / 10:g}")
     retraining = Retraining(
         run=subject.run,
         trial=subject.trial,
@@ -157,14 +157,14 @@ def retrain(
         canonical=subject.space.canonical(subject.architecture),
         seed=seed,
         protocol=protocol,
-        metrics=metrics,
+        metrics={**trained.metrics, **trained.test, **trained.counts},
         seconds=seconds,
         folder=str(target),
     )
-    with filling(target) as workplace:
+    with atomic_folder(target) as workplace:
         try:
-            _write(states, tested, retraining, asdict(data.task), workplace)
-            order.check_written(network, workplace / CHECKPOINT)
+            _write(trained.weights, tested, retraining, asdict(data.task), workplace)
+            order.check_written(trained.network, workplace / CHECKPOINT)
         except (TrainingFailed, NotStorable) as failure:
             raise UserError(f"nothing was stored, since the checkpoint is not the network: {failure}") from None
     store.add_retraining(retraining)
@@ -214,14 +214,13 @@ class _Order:
 
     def recounted(self, earlier: Retraining) -> Retraining:
         """A stored retraining with parameters and FLOPs as they are counted now; earlier versions missed some work."""
-        with random_numbers_kept(torch.device("cpu")):
-            network = self.subject.space.build(self.subject.architecture, self.data.task, self.sizes)
-            return replace(earlier, metrics={**earlier.metrics, **count.architecture(network, self.data.task)})
+        counts = count_architecture(self.subject.space, self.subject.architecture, self.data.task, self.recipe)
+        return replace(earlier, metrics={**earlier.metrics, **counts})
 
     def train(
         self, test: Images, keeper: _Keeper, report: Callable[[Mapping[str, float]], None], *, channels_last: bool
-    ) -> tuple[nn.Module, dict[str, dict[str, Any]], dict[str, float]]:
-        """The tested network; weights by `last` and, with validation, `best`; and metrics, also on the test images.
+    ) -> TrainedArchitecture:
+        """The tested network, its weights and its metrics.
 
         Args:
             channels_last: Whether the rehearsal ran in that format; what fails in it may be the backward pass alone.
@@ -229,24 +228,23 @@ class _Order:
         Raises:
             TrainingFailed: it came to nothing.
         """
-        recipe = replace(self.recipe, channels_last=channels_last)
-        split, task, device = self.split, self.data.task, self.device
-        with configured(device, recipe), memory_guard(), generators.kept():
-            network = built_from(self.seed, self.build)
-            counts = count.architecture(network, task)
-            train = (split.train if self.validate else split.whole()).first(recipe.train_images).to(device)
-            valid = split.valid.first(recipe.valid_images).to(device) if self.validate else None
-            best = Best() if self.validate else None
-            network = network.to(device)
-            metrics = dict(fit(network, train, valid, recipe, seed=self.seed, report=report, keeper=keeper, best=best))
-            states = {"last": copied(network)}
-            if best is not None:
-                states["best"] = dict(best.state)
-            if best is not None and self.tested == "best":
-                network.load_state_dict(best.state)
-                metrics = dict(best.metrics) | {"best_epoch": best.epoch}
-            metrics["test_accuracy"], metrics["test_loss"] = evaluate(network, test.to(device), recipe)
-        return network, states, metrics | counts
+        recipe, task = self.recipe, self.data.task
+        if self.validate:
+            images = TrainingImages.of_split(task, self.split, recipe, test)
+        else:
+            images = TrainingImages(task, self.split.whole().first(recipe.train_images), None, test)
+        return train_architecture(
+            self.subject.space,
+            self.subject.architecture,
+            images,
+            replace(recipe, channels_last=channels_last),
+            seed=self.seed,
+            device=self.device,
+            report=report,
+            keeper=keeper,
+            keep_weights=True,
+            tested=self.tested,
+        )
 
     def build(self) -> nn.Module:
         """The network, initialised from torch's global generator."""
@@ -375,7 +373,7 @@ def _linked(store: Store, earlier: Retraining, subject: TrainingJob) -> Retraini
 
 
 def _write(
-    states: Mapping[str, dict[str, Any]], tested: str, retraining: Retraining, task: Mapping[str, int], folder: Path
+    states: Mapping[str, Mapping[str, Any]], tested: str, retraining: Retraining, task: Mapping[str, int], folder: Path
 ) -> None:
     about = {
         "arch": retraining.text,

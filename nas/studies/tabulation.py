@@ -11,7 +11,6 @@ was. Classes come in an order drawn from a hash: what is done at any moment is a
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -19,12 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from nas.core import Architecture, Metrics
-from nas.data import generators
+from nas.core import Architecture
 from nas.data.base import DataSet
-from nas.data.images import Images
 from nas.engine.checks import check_flops
 from nas.engine.randomness import training_seed
 from nas.errors import UsageError, UserError
@@ -33,14 +28,12 @@ from nas.identity import DECISIONS
 from nas.provenance import environment
 from nas.space.base import SearchSpace, parse, recorded_choices
 from nas.studies.journal import journal
-from nas.training import count
-from nas.training.built import built_from
-from nas.training.check import BadNetwork, check_network
-from nas.training.device import configured, resolve_device
+from nas.training.architecture import TrainingImages, count_architecture, train_architecture
+from nas.training.check import BadNetwork
+from nas.training.device import resolve_device
 from nas.training.findings import Teller
-from nas.training.fit import TrainingFailed, evaluate, fit, memory_guard
+from nas.training.fit import TrainingFailed
 from nas.training.recipe import Recipe
-from nas.training.seeding import random_numbers_kept
 
 MOST = 1_000_000
 """Architectures of a space that could ever be tabulated."""
@@ -72,8 +65,8 @@ class Trainer:
     device: str
 
     def __post_init__(self) -> None:
-        self._parts: tuple[Images, Images, Images] | None = None
-        self._teller = Teller()
+        self._images: TrainingImages | None = None
+        self._findings = Teller()
 
     def ready(self) -> Trainer:
         """Itself; images are loaded by the first training, in the process that needs them."""
@@ -85,42 +78,25 @@ class Trainer:
         Raises:
             UserError: its network cannot be trained, which no other training mends.
         """
-        place, recipe = resolve_device(self.device), self.recipe
-        if self._parts is None:
-            split = self.data.split()
-            parts = (
-                split.train.first(recipe.train_images),
-                split.valid.first(recipe.valid_images),
-                self.data.read_test(),
-            )
-            self._parts = parts[0].to(place), parts[1].to(place), parts[2].to(place)
-        train, valid, test = self._parts
-        sizes = self.space.known_sizes(recipe.network)
+        device = resolve_device(self.device)
+        if self._images is None:
+            split, test = self.data.split(), self.data.read_test()
+            self._images = TrainingImages.of_split(self.data.task, split, self.recipe, test).to(device)
         try:
-            with configured(place, recipe), memory_guard(), generators.kept():
-                network = built_from(
-                    training.seed, lambda: self.space.build(training.architecture, self.data.task, sizes)
-                )
-                self._teller.take(check_network(network, train, self.data.task, recipe))
-                found: dict[str, Any] = dict(count.architecture(network, self.data.task))
-                clock = _clock(place)
-                started = clock()
-                found |= fit(network.to(place), train, valid, recipe, seed=training.seed, report=_silent)
-                found["seconds"] = clock() - started
-                found["test_accuracy"], found["test_loss"] = evaluate(network, test, recipe)
+            trained = train_architecture(
+                self.space,
+                training.architecture,
+                self._images,
+                self.recipe,
+                seed=training.seed,
+                device=device,
+                findings=self._findings,
+            )
         except BadNetwork as failure:
             raise UserError(f"arch={training.text}: {failure.message}") from None
         except TrainingFailed as failure:
             return {"failed": failure.message}
-        if not math.isfinite(found["test_loss"]):
-            return {"failed": f"test loss is {found['test_loss']}"}
-        return found
-
-
-def _counted(space: SearchSpace, architecture: Architecture, data: DataSet, recipe: Recipe) -> Metrics:
-    with random_numbers_kept(torch.device("cpu")):
-        network = space.build(architecture, data.task, space.known_sizes(recipe.network))
-        return count.architecture(network, data.task)
+        return {**trained.counts, **trained.metrics, "seconds": trained.seconds, **trained.test}
 
 
 def tabulate(
@@ -178,7 +154,7 @@ def tabulate(
         check_flops(
             f"the journal {path}",
             [(line["arch"], space.from_text(line["arch"]), line) for line in done.values()],
-            lambda architecture: _counted(space, architecture, data, recipe),
+            lambda architecture: count_architecture(space, architecture, data.task, recipe),
             "choose another out=",
         )
         todo = deque(training for training in plan if (training.canonical, training.repeat) not in done)
@@ -230,12 +206,3 @@ def _plan(space: SearchSpace, seeds: int, repeated: int | None) -> list[Training
         for place, key in enumerate(order)
         for repeat in range(seeds if repeated is None or place < repeated else 1)
     ]
-
-
-def _clock(place: torch.device) -> Callable[[], float]:
-    """Processor seconds on a CPU, which other work on the machine does not stretch; wall time on a GPU."""
-    return time.process_time if place.type == "cpu" else time.perf_counter
-
-
-def _silent(_metrics: Mapping[str, float]) -> None:
-    return

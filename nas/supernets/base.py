@@ -6,47 +6,76 @@ rows are single paths. What comes out is an architecture like any other.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from nas.core import Architecture, Metrics, Task
+from nas.space.base import SearchSpace
 
 if TYPE_CHECKING:
     import torch
     from numpy.random import Generator
     from torch import Tensor, nn
 
-    from nas.space.base import SearchSpace
 
+class SupernetSpace(SearchSpace):
+    """A space with a supernet: the network of all operations on all edges, weighted by probabilities."""
 
-@runtime_checkable
-class SupernetSpace(Protocol):
-    """A space that has a supernet: the network of all operations on all edges, weighted by probabilities.
+    alpha_shapes: Mapping[str, tuple[int, int]]
+    """Set of probabilities -> its shape (edges, operations); one set per kind of cell."""
 
-    Attributes:
-        alphas: set of probabilities -> (edges, operations), the shape of each; one set a kind of cell.
-        operations: set -> names of the operations, in the order of the columns.
-        targets: set -> the node that each edge (row) leads to.
-        search_network: published sizes of the supernet, which nulls of `supernet.network` stand for.
-    """
-
-    alphas: Mapping[str, tuple[int, int]]
     operations: Mapping[str, Sequence[str]]
+    """Set -> names of the operations, in the order of the columns."""
+
     targets: Mapping[str, Sequence[int]]
-    search_network: Mapping[str, Any]
+    """Set -> the node that each edge (row) leads to."""
 
-    def supernet(self, task: Task, network: Mapping[str, Any] | None = None) -> nn.Module:
-        """A module with `forward(images, probs, every=False) -> logits`, which knows no alpha.
+    search_network: Mapping[str, Any] = MappingProxyType({})
+    """Published sizes of the supernet, which nulls of `supernet.network` stand for."""
 
-        `probs` has a tensor of non-negative numbers for each set, and may have weights of its edges under `SET_edges`.
-        Operations of probability 0 are not run, unless `every` is set. Parameters have the names they have in
-        `build(architecture, task, network, operations="search")`, the network of one architecture alone.
+    supports_partial_channels: bool = False
+    """Whether `supernet` takes a `partial_channels` above 1 (PC-DARTS)."""
+
+    @abstractmethod
+    def supernet(self, task: Task, network: Mapping[str, Any] | None = None, partial_channels: int = 1) -> nn.Module:
+        """The supernet, freshly initialised from torch's global generator.
+
+        Args:
+            task: Shape of the images and number of classes.
+            network: Sizes in place of the space's own, from `supernet.network`; only keys of `network_sizes`.
+            partial_channels: K of PC-DARTS: one in K channels passes through the operations; above 1 only where
+                `supports_partial_channels` is set.
+
+        Returns:
+            A module with `forward(images, probs, run_all_operations=False) -> logits`, which does not know alpha.
+            `probs` has a tensor of non-negative numbers for each set, and may have weights of its edges under
+            `SET_edges`. Operations of probability 0 are not run unless `run_all_operations` is set. Parameters have
+            the names they have in `build(architecture, task, network, operations="search")`.
         """
 
+    @abstractmethod
+    def build(
+        self,
+        architecture: Architecture,
+        task: Task,
+        network: Mapping[str, Any] | None = None,
+        operations: Literal["final", "search"] = "final",
+    ) -> nn.Module:
+        """As `SearchSpace.build`.
+
+        Args:
+            operations: `final` for the network that is trained by itself; `search` for the one that computes what the
+                supernet does at the probabilities of this architecture, with parameters of the same names.
+        """
+
+    @abstractmethod
     def relax(self, architecture: Architecture) -> Mapping[str, Tensor]:
         """The probabilities, 0 and 1, at which the supernet computes an architecture."""
 
+    @abstractmethod
     def derive(self, probs: Mapping[str, Tensor]) -> Architecture:
         """The architecture of given probabilities, and of weights of edges where there are any, by the paper's rule."""
 
@@ -57,22 +86,22 @@ class GradientStrategy(Protocol):
 
     Attributes:
         epochs: length of one search.
-        supernet_options: what its supernet is made with, such as `partial_channels`.
-        sampling: whether most probabilities are 0, so that a look at them pays.
-        draws: whether a step draws random numbers, so that no two are the same computation.
+        partial_channels: K of PC-DARTS: one in K channels of its supernet passes through the operations; 1: all.
+        single_path: Whether most probabilities are 0, so that it pays to look at them before running an operation.
+        stochastic: Whether a step draws random numbers, so that no two steps are the same computation.
         early_stopping, eigenvalue: see `nas.strategies.relaxation`.
         discretization: how the probabilities become an architecture; None: by the space's own rule.
     """
 
     epochs: int
-    supernet_options: Mapping[str, Any]
-    sampling: bool
-    draws: bool
+    partial_channels: int
+    single_path: bool
+    stochastic: bool
     early_stopping: bool
     eigenvalue: bool
     discretization: Discretization | None
 
-    def begin(self, rng: Generator, device: torch.device) -> None:
+    def init(self, rng: Generator, device: torch.device) -> None:
         """Start a search: the only random initialisation of alpha."""
 
     def start_epoch(self, epoch: int) -> None:
@@ -127,7 +156,7 @@ class Discretization(Protocol):
     """How probabilities become an architecture."""
 
     def __call__(
-        self, space: SearchSpace, probs: Mapping[str, Tensor], trained: TrainedSupernet, rng: Generator
+        self, space: SupernetSpace, probs: Mapping[str, Tensor], trained: TrainedSupernet, rng: Generator
     ) -> Architecture: ...
 
 

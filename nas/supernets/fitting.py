@@ -11,7 +11,7 @@ from nas.training.recipe import Recipe
 def check_fit(strategy: GradientStrategy, recipe: Recipe, valid_images: int) -> None:
     """Raise `UsageError` where a strategy and a recipe ask for what means nothing together."""
     for key in ("eigenvalue", "early_stopping"):
-        if getattr(strategy, key) and strategy.draws:
+        if getattr(strategy, key) and strategy.stochastic:
             raise UsageError(
                 f"strategy.{key}=true: {type(strategy).__name__} draws its probabilities anew at each step, so there "
                 "is no one loss to take the curvature of; leave it out"

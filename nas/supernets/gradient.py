@@ -10,7 +10,6 @@ the way it would have gone.
 
 from __future__ import annotations
 
-import inspect
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +27,7 @@ from nas.data.base import DataSet
 from nas.errors import UsageError, UserError
 from nas.identity import DECISIONS
 from nas.space.base import SearchSpace, recorded_choices
-from nas.supernets.base import GradientStrategy, SupernetSearch
+from nas.supernets.base import GradientStrategy, SupernetSearch, SupernetSpace
 from nas.supernets.fitting import check_fit, warmup
 from nas.supernets.graphs import Replayed, Step
 from nas.supernets.health import (
@@ -42,7 +41,7 @@ from nas.supernets.health import (
 )
 from nas.supernets.recipe import SupernetRecipe, check_recipe
 from nas.supernets.steps import autocast, generator
-from nas.supernets.weights import Batch, Weights, relaxable
+from nas.supernets.weights import Batch, Weights
 from nas.training.checkpoint import UNFIT, load_checkpoint, misfit, save_checkpoint
 from nas.training.device import PeakMemory, configured, resolve_device
 from nas.training.fit import TrainingFailed, memory_guard
@@ -58,7 +57,7 @@ class GradientSearch:
     """Runs the searches of a gradient strategy.
 
     Args:
-        space: with a supernet.
+        space: Space to search; it must have a supernet.
         data: alpha is learnt on the validation part.
         recipe: how the weights are trained; its epochs are the strategy's.
         folder: for checkpoints, one a search; None: none are kept.
@@ -92,11 +91,11 @@ class GradientSearch:
         Raises:
             UserError: the batch does not fit, numbers ran out, or a checkpoint cannot be used.
         """
-        place = resolve_device(device)
-        memory = PeakMemory(place)
+        resolved = resolve_device(device)
+        memory = PeakMemory(resolved)
         try:
-            with configured(place, self.recipe), memory_guard("supernet"), generators.kept():
-                run = _Run(self, strategy, seed, place, self._path(number))
+            with configured(resolved, self.recipe), memory_guard("supernet"), generators.kept():
+                run = _Run(self, strategy, seed, resolved, self._path(number))
                 found = run.search(report)
         except TrainingFailed as failure:
             # nothing is derived yet, so there is no trial to keep; a checkpoint of the last sound epoch is
@@ -127,29 +126,31 @@ class _Run:
     """One search, from its first epoch or from its checkpoint."""
 
     def __init__(
-        self, search: GradientSearch, strategy: GradientStrategy, seed: int, place: torch.device, path: Path | None
+        self, search: GradientSearch, strategy: GradientStrategy, seed: int, device: torch.device, path: Path | None
     ) -> None:
-        self.space = relaxable(search.space)
+        if not isinstance(search.space, SupernetSpace):
+            raise UsageError(f"space {type(search.space).__name__} has no supernet; choose another space= or strategy=")
+        self.space = search.space
         self.strategy = strategy
         self.recipe = recipe = replace(search.recipe, epochs=strategy.epochs)
         self.seed = seed
         self.path = path
-        self.place = place
+        self.device = device
         split = search.data.split()
-        self.identity = search.identity(strategy, seed, split.hash, place.type)
+        self.identity = search.identity(strategy, seed, split.hash, device.type)
         self.task = search.data.task
         self.weights = Weights(
-            search.space,
+            self.space,
             split,
             self.task,
             recipe,
             seed=seed,
-            place=place,
-            options=self._options(),
-            every=not strategy.sampling,
+            device=device,
+            partial_channels=self._partial_channels(),
+            run_all_operations=not strategy.single_path,
         )
         check_fit(strategy, recipe, len(self.weights.held_out))
-        strategy.begin(np.random.default_rng(seed), place)
+        strategy.init(np.random.default_rng(seed), device)
         self.curve: list[Metrics] = []
         self.history: list[Mapping[str, Tensor]] = []  # probabilities after each epoch, for an early stop
         self.seconds = 0.0
@@ -158,16 +159,14 @@ class _Run:
         self.asked = self.tuned = 0
         self.decided: list[list[int]] = []
 
-    def _options(self) -> dict[str, Any]:
-        options = dict(self.strategy.supernet_options)
-        taken = inspect.signature(self.space.supernet).parameters
-        for name, value in options.items():
-            if name not in taken:
-                raise UsageError(
-                    f"strategy.{name}={value}: the supernet of {type(self.space).__name__} knows no {name}; choose "
-                    "another strategy= or space="
-                )
-        return options
+    def _partial_channels(self) -> int:
+        shares = self.strategy.partial_channels
+        if shares > 1 and not self.space.supports_partial_channels:
+            raise UsageError(
+                f"strategy.partial_channels={shares}: the supernet of {type(self.space).__name__} does not support "
+                "partial channels; choose another strategy= or space="
+            )
+        return shares
 
     def search(self, report: Callable[[int, Sequence[Metrics]], None]) -> SupernetSearch:
         self._load()
@@ -175,11 +174,11 @@ class _Run:
             probs = self.strategy.probs(generator(self.seed, 0, 0))
         asked_by = next((key for key in ("eigenvalue", "early_stopping") if getattr(self.strategy, key)), None)
         self.weights.check_fits(
-            probs if not self.strategy.sampling else self._measured(), asked_by and f"strategy.{asked_by}"
+            probs if not self.strategy.single_path else self._measured(), asked_by and f"strategy.{asked_by}"
         )
         report(self.strategy.epochs, tuple(self.curve))
         # Not an attribute: a step holds this run, and the memory of what refer to each other is not freed at the end.
-        replayed = replays(self.place, self.recipe) and not self.strategy.draws
+        replayed = replays(self.device, self.recipe) and not self.strategy.stochastic
         graph = Replayed(self._step, self.recipe.batch_size) if replayed else None
         ended = self._ended()
         while ended is None:
@@ -196,29 +195,25 @@ class _Run:
             info |= {"stopped_early_at": ended, "stopping_rule": STOPPING_RULE}
         if self.asked and self._partial():
             info["removal_rule"] = REMOVAL_RULE
-        warning = collapse(self._whole(), architecture)
+        warning = collapse(self.space, architecture)
         if warning is not None:
             info["collapse"] = warning
         return SupernetSearch(architecture, tuple(self.curve), self.seconds, info=info)
 
     def _partial(self) -> bool:
         """Whether some channels pass the operations by."""
-        return bool(self.strategy.supernet_options.get("partial_channels", 1) > 1)
-
-    def _whole(self) -> SearchSpace:
-        assert isinstance(self.space, SearchSpace)
-        return self.space
+        return self.strategy.partial_channels > 1
 
     def _derived(self, probs: Mapping[str, Tensor]) -> Architecture:
         if self.strategy.discretization is None:
             return self.space.derive(probs)
         rng = np.random.default_rng((self.seed, 1))
-        on_device = {name: rows.to(self.place) for name, rows in probs.items()}
+        on_device = {name: rows.to(self.device) for name, rows in probs.items()}
         if self._partial():
             # the share of channels that passes the operations by is the edge's, and goes with it: its weight is told
-            for name, (edges, _) in self.space.alphas.items():
-                on_device.setdefault(f"{name}_edges", torch.ones(edges, device=self.place))
-        return self.strategy.discretization(self._whole(), on_device, self, rng)
+            for name, (edges, _) in self.space.alpha_shapes.items():
+                on_device.setdefault(f"{name}_edges", torch.ones(edges, device=self.device))
+        return self.strategy.discretization(self.space, on_device, self, rng)
 
     def _ended(self) -> int | None:
         """The epoch, from 1, whose probabilities are the outcome; None to go on."""
@@ -247,7 +242,7 @@ class _Run:
     def _step(self, train: Batch, valid: Batch) -> Tensor:
         """One step of alpha and one of the weights."""
         strategy, weights = self.strategy, self.weights
-        with autocast(self.place, self.recipe):
+        with autocast(self.device, self.recipe):
             strategy.alpha_step(weights.supernet, train, valid, weights.optimizer, self.rng)
         with torch.no_grad():
             probs = strategy.probs(self.rng)
@@ -262,7 +257,7 @@ class _Run:
             metrics |= {"supernet_valid_loss": loss, "supernet_valid_accuracy": accuracy}
         check_alpha(self.strategy, metrics, f"in epoch {epoch} of {self.strategy.epochs}")
         self.weights.check_finite(metrics, f"in epoch {epoch} of {self.strategy.epochs}")
-        metrics["skip_share"] = skip_share(self._whole(), self.space.derive(probs))
+        metrics["skip_share"] = skip_share(self.space, self.space.derive(probs))
         metrics["alpha_entropy"] = entropy(probs)
         if self.strategy.eigenvalue or self.strategy.early_stopping:
             metrics["alpha_eigenvalue"] = self._eigenvalue(epoch)
@@ -271,7 +266,7 @@ class _Run:
 
     def _measured(self) -> Mapping[str, Tensor]:
         """Probabilities that the supernet is validated at: of the likeliest cell for a method that samples cells."""
-        if not self.strategy.sampling:
+        if not self.strategy.single_path:
             return self.strategy.expected()
         return self.space.relax(self.space.derive(self.strategy.expected()))
 
@@ -293,7 +288,7 @@ class _Run:
                 reason = failure.message
             # only here is the failure gone, and with it what its traceback held
             self.curvature_batch //= 2
-            if self.place.type == "cuda":
+            if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             warnings.warn(
                 f"the eigenvalue after epoch {epoch} is measured on {self.curvature_batch} images: {reason}",
@@ -305,7 +300,7 @@ class _Run:
         images, labels = next(self.weights.batches(self.weights.valid, epoch, 3))
         images, labels = images[: self.curvature_batch], labels[: self.curvature_batch]
         probs = self.strategy.probs(generator(self.seed, epoch, 4))
-        logits = self.weights.supernet(images, probs, every=self.weights.every)
+        logits = self.weights.supernet(images, probs, run_all_operations=self.weights.run_all_operations)
         loss = nn.functional.cross_entropy(logits, labels)
         return dominant_eigenvalue(loss, self.strategy.alphas(), generator(self.seed, epoch, 5))
 
@@ -381,6 +376,6 @@ class _Run:
             raise misfit(self.path, error) from None
 
 
-def replays(place: torch.device, recipe: Recipe) -> bool:
+def replays(device: torch.device, recipe: Recipe) -> bool:
     """Whether steps are replayed as CUDA graphs."""
-    return place.type == "cuda" and isinstance(recipe, SupernetRecipe) and recipe.graphs
+    return device.type == "cuda" and isinstance(recipe, SupernetRecipe) and recipe.graphs

@@ -1,8 +1,13 @@
-"""How the weights of a supernet are trained: a recipe without what a supernet has not."""
+"""How the weights of a supernet are trained: a recipe without what a supernet does not have.
+
+By default as Liu, Simonyan & Yang, "DARTS: Differentiable Architecture Search", ICLR 2019,
+https://arxiv.org/abs/1806.09055, section 3.1, train theirs.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from nas.errors import UsageError
@@ -11,14 +16,24 @@ from nas.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class SupernetRecipe(Recipe):
-    """A recipe whose messages name the key `supernet`.
+    """A recipe with the defaults of DARTS, whose messages name the key `supernet`.
 
     Args:
-        graphs: on CUDA, replay the step of a gradient search as one graph where it is the same each time.
+        epochs: Passes over the training images; a gradient search takes the number of its strategy.
+        network: Sizes of the supernet; None stands for a published size (`SupernetSpace.search_network`).
+        graphs: On CUDA, replay the step of a gradient search as one graph where it is the same each time.
     """
 
     part: ClassVar[str] = "supernet"
 
+    epochs: int = 50
+    batch_size: int = 64
+    lr: float = 0.025
+    lr_min: float = 0.001
+    nesterov: bool = False
+    weight_decay: float = 3e-4
+    grad_clip: float | None = 5.0
+    network: Mapping[str, Any] = field(default_factory=lambda: {"channels": None, "cells": None})
     graphs: bool = True
 
     def __post_init__(self) -> None:

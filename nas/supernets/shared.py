@@ -13,9 +13,9 @@ from torch import Tensor
 
 from nas.core import Architecture, Metrics
 from nas.errors import UsageError
-from nas.space.base import SearchSpace
+from nas.supernets.base import SupernetSpace
 from nas.supernets.paths import Sampler
-from nas.supernets.weights import Batch, Weights, relaxable
+from nas.supernets.weights import Batch, Weights
 from nas.training.checkpoint import UNFIT, load_checkpoint, misfit, save_checkpoint
 
 SAVED_EVERY = 10.0
@@ -27,13 +27,13 @@ class Shared:
     """Weights with what is known of their training.
 
     Args:
-        space: with a supernet.
+        space: Space whose supernet it is.
         weights: fresh ones.
         path: of the checkpoint; None: none is kept.
         identity: JSON-safe: all that decides the course of the training.
     """
 
-    space: SearchSpace
+    space: SupernetSpace
     weights: Weights
     path: Path | None
     identity: Mapping[str, Any]
@@ -45,8 +45,8 @@ class Shared:
 
     def relaxed(self, architecture: Architecture) -> dict[str, Tensor]:
         """Its probabilities on the device of the weights."""
-        probs = relaxable(self.space).relax(architecture)
-        return {name: rows.to(self.weights.place) for name, rows in probs.items()}
+        probs = self.space.relax(architecture)
+        return {name: rows.to(self.weights.device) for name, rows in probs.items()}
 
     def save(self, state: Mapping[str, Any]) -> None:
         if self.path is not None:
@@ -178,9 +178,9 @@ class TrainedOnProposals(Shared):
         self.save({"learnt": [list(architecture) for architecture in self.learnt]})
         self.saved = time.monotonic()
 
-    def _batch(self, epoch: int, place: int) -> Batch:
-        """A batch by its place in its epoch, counted from 0."""
-        if getattr(self, "_at", None) != (epoch, place):
-            self._stream = self.weights.training_batches(epoch + 1, skip=place)
-        self._at = epoch, place + 1
+    def _batch(self, epoch: int, position: int) -> Batch:
+        """A batch by its position in its epoch, counted from 0."""
+        if getattr(self, "_at", None) != (epoch, position):
+            self._stream = self.weights.training_batches(epoch + 1, skip=position)
+        self._at = epoch, position + 1
         return next(self._stream)

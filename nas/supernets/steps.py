@@ -23,15 +23,16 @@ def generator(*keys: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
 
 
-def weight_optimizer(supernet: nn.Module, recipe: Recipe, *, every: bool) -> torch.optim.SGD:
+def weight_optimizer(supernet: nn.Module, recipe: Recipe, *, run_all_operations: bool) -> torch.optim.SGD:
     """SGD as the recipe says; its learning rate is set by the caller.
 
     Args:
-        every: whether every step reaches all weights. Those that a step does not reach keep still, decay included.
+        run_all_operations: Whether every step reaches all weights. Weights that a step does not reach stay unchanged,
+            weight decay included.
     """
     parameters = list(supernet.parameters())
     # fused sums round otherwise than those that sampled paths have been trained with since the first version
-    return sgd(parameters, recipe, fused=every and fusible(parameters))
+    return sgd(parameters, recipe, fused=run_all_operations and fusible(parameters))
 
 
 def weight_step(
@@ -41,13 +42,13 @@ def weight_step(
     optimizer: torch.optim.Optimizer,
     recipe: Recipe,
     *,
-    every: bool,
+    run_all_operations: bool,
 ) -> Tensor:
     """One step of the weights with the gradients at all given probabilities added up.
 
     Args:
         paths: probabilities; those of a gradient strategy, or of one or several sampled architectures.
-        every: run operations of probability 0 too, which saves a look at the probabilities.
+        run_all_operations: run operations of probability 0 too, which saves a look at the probabilities.
 
     Returns:
         The mean training loss before the step (nats, without a gradient).
@@ -57,7 +58,7 @@ def weight_step(
     losses = []
     for probs in paths:
         with autocast(images.device, recipe):
-            logits = supernet(images, probs, every=every)
+            logits = supernet(images, probs, run_all_operations=run_all_operations)
         loss = F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())

@@ -21,13 +21,12 @@ from torch.nn.parameter import is_lazy
 from nas.core import Task
 from nas.data.images import Images, Split
 from nas.errors import UsageError
-from nas.space.base import SearchSpace
 from nas.supernets.base import SupernetSpace
 from nas.supernets.memory import check_fits, free_memory, need
 from nas.supernets.recipe import check_recipe
 from nas.supernets.steps import generator, measure, weight_optimizer, weight_step
+from nas.training.architecture import built_from
 from nas.training.augment import Augmenter
-from nas.training.built import built_from
 from nas.training.check import check_supernet
 from nas.training.findings import Teller, listed
 from nas.training.fit import TrainingFailed, batches
@@ -51,47 +50,49 @@ class Weights:
         task: what the images are.
         recipe: how; its epochs are the length of the schedule.
         seed: of initialisation, order and augmentation.
-        place: where.
-        options: what the supernet is made with, such as `partial_channels`.
-        every: whether each step reaches all weights, not those of sampled paths alone.
+        device: Device to train on.
+        partial_channels: K of PC-DARTS; 1: all channels.
+        run_all_operations: whether each step reaches all weights, not those of sampled paths alone.
 
     Raises:
-        UsageError: the space has no supernet, or the recipe asks for what a supernet has not.
+        UsageError: the recipe asks for what a supernet has not.
     """
 
     def __init__(
         self,
-        space: SearchSpace,
+        space: SupernetSpace,
         split: Split,
         task: Task,
         recipe: Recipe,
         *,
         seed: int,
-        place: torch.device,
-        options: Mapping[str, Any],
-        every: bool,
+        device: torch.device,
+        partial_channels: int = 1,
+        run_all_operations: bool,
     ) -> None:
         check_recipe(recipe)
         self.recipe = recipe
         self.task = task
         self.seed = seed
-        self.place = place
-        self.every = every
+        self.device = device
+        self.run_all_operations = run_all_operations
         self.begun = time.monotonic()
-        self.train = self._augmenter(split.train.first(recipe.train_images).to(place))
-        self.held_out = split.valid.first(recipe.valid_images).to(place)
+        self.train = self._augmenter(split.train.first(recipe.train_images).to(device))
+        self.held_out = split.valid.first(recipe.valid_images).to(device)
         self.valid = self._augmenter(self.held_out)
-        made = built_from(seed, lambda: relaxable(space).supernet(task, sizes(space, recipe), **options), "supernet")
+        made = built_from(
+            seed, lambda: space.supernet(task, sizes(space, recipe), partial_channels=partial_channels), "supernet"
+        )
         lazy = [name for name, value in (*made.named_parameters(), *made.named_buffers()) if is_lazy(value)]
         if lazy:
             raise UsageError(
                 f"the supernet of {type(space).__name__} has lazy modules ({listed(lazy)}), whose sizes are unknown "
                 "before its weights are optimised; give them their sizes"
             )
-        self.supernet: nn.Module = made.to(place)
+        self.supernet: nn.Module = made.to(device)
         if recipe.channels_last:
-            to_channels_last(self.supernet, place)
-        self.optimizer = weight_optimizer(self.supernet, recipe, every=every)
+            to_channels_last(self.supernet, device)
+        self.optimizer = weight_optimizer(self.supernet, recipe, run_all_operations=run_all_operations)
 
     def _augmenter(self, images: Images) -> Augmenter:
         return Augmenter(images, self.recipe.crop, self.recipe.flip, self.recipe.cutout)
@@ -146,7 +147,7 @@ class Weights:
         """
         self.set_lr(self.recipe.learning_rate((epoch - 1) / epochs))
         self.start(epoch)
-        total, images = torch.zeros((), device=self.place), 0
+        total, images = torch.zeros((), device=self.device), 0
         for batch in self.training_batches(epoch):
             total += step(batch) * len(batch[1])
             images += len(batch[1])
@@ -155,11 +156,13 @@ class Weights:
 
     def step(self, batch: Batch, paths: Sequence[Mapping[str, Tensor]]) -> Tensor:
         """See `steps.weight_step`."""
-        return weight_step(self.supernet, paths, batch, self.optimizer, self.recipe, every=self.every)
+        return weight_step(
+            self.supernet, paths, batch, self.optimizer, self.recipe, run_all_operations=self.run_all_operations
+        )
 
     def measure(self, probs: Mapping[str, Tensor]) -> tuple[float, float]:
         """Accuracy (fraction 0-1) and mean cross-entropy (nats) on the validation images."""
-        return measure(self.supernet, self._placed(probs), self.held_out, self.recipe)
+        return measure(self.supernet, self._on_device(probs), self.held_out, self.recipe)
 
     def check_fits(self, probs: Mapping[str, Tensor], curvature: str | None = None) -> None:
         """Raise `UserError`, with the largest batch that fits, where a step at these probabilities would not.
@@ -173,8 +176,8 @@ class Weights:
         Raises:
             TrainingFailed: It cannot be trained.
         """
-        placed = self._placed(probs)
-        findings, reason = check_supernet(self.supernet, placed, self.held_out, self.task, self.recipe)
+        on_device = self._on_device(probs)
+        findings, reason = check_supernet(self.supernet, on_device, self.held_out, self.task, self.recipe)
         Teller(trainings=1).take(findings)
         if reason:
             warnings.warn(
@@ -184,14 +187,14 @@ class Weights:
             )
             self.recipe = replace(self.recipe, channels_last=False)
             to_contiguous(self.supernet)
-        free = free_memory(self.place)
+        free = free_memory(self.device)
         parts: list[tuple[Augmenter, str | None]] = [(self.train, None)]
         if curvature is not None:
             parts.append((self.valid, curvature))
         for images, asked_by in parts:
             fixed, each = need(
                 self.supernet,
-                placed,
+                on_device,
                 self.task,
                 channels_last=self.recipe.channels_last,
                 curvature=asked_by is not None,
@@ -199,9 +202,9 @@ class Weights:
             batch = min(self.recipe.batch_size, len(images))
             check_fits(fixed, each, batch, "supernet.batch_size", free, curvature=asked_by)
 
-    def _placed(self, probs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _on_device(self, probs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Probabilities on the device of the weights; those of one architecture come from the CPU."""
-        return {name: rows.to(self.place) for name, rows in probs.items()}
+        return {name: rows.to(self.device) for name, rows in probs.items()}
 
     def check_time(self, when: str) -> None:
         limit = self.recipe.time_limit
@@ -226,17 +229,6 @@ class Weights:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def relaxable(space: SearchSpace) -> SupernetSpace:
-    """The space as one with a supernet.
-
-    Raises:
-        UsageError: it has none.
-    """
-    if not isinstance(space, SupernetSpace):
-        raise UsageError(f"space {type(space).__name__} has no supernet; choose another space= or evaluator=")
-    return space
-
-
-def sizes(space: SearchSpace, recipe: Recipe) -> dict[str, Any]:
+def sizes(space: SupernetSpace, recipe: Recipe) -> dict[str, Any]:
     """Sizes of the supernet: the published ones where the recipe has null."""
-    return space.known_sizes(recipe.network, relaxable(space).search_network, "supernet.network")
+    return space.known_sizes(recipe.network, space.search_network, "supernet.network")

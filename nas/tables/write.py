@@ -13,7 +13,7 @@ from typing import Any
 
 from nas.core import uncounted
 from nas.errors import UserError
-from nas.files import replacing
+from nas.files import atomic_write
 
 AVERAGED = {
     "valid_accuracy": 6,
@@ -151,7 +151,7 @@ def _number(value: float, digits: int) -> str:
 def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror or error}); set out= to another place") from None

@@ -18,13 +18,14 @@ from nas.evaluators.base import Evaluator
 from nas.executors.base import Executor
 from nas.space.base import SearchSpace
 from nas.strategies.base import StrategyFactory
+from nas.supernets.base import SupernetSpace
 from nas.testing.data import data_promises
 from nas.testing.evaluators import evaluator_promises
 from nas.testing.executors import executor_promises
 from nas.testing.promises import Promise, hold
-from nas.testing.relaxable import gradient_promises, relaxable_promises
 from nas.testing.spaces import SAMPLES, space_promises
 from nas.testing.strategies import TRIALS, strategy_promises
+from nas.testing.supernets import gradient_promises, supernet_promises
 
 
 def check_space(
@@ -38,16 +39,18 @@ def check_space(
     hold(space_promises(space, task, samples, network))
 
 
-def check_relaxable(space: SearchSpace, task: Task, network: Mapping[str, Any], samples: int = 6) -> None:
+def check_supernet_space(space: SupernetSpace, task: Task, network: Mapping[str, Any], samples: int = 6) -> None:
     """The supernet at the probabilities of an architecture is the network of that architecture with the same weights.
 
     Args:
         network: sizes to build with.
     """
-    hold(relaxable_promises(space, task, network, samples))
+    hold(supernet_promises(space, task, network, samples))
 
 
-def check_gradient_strategy(make: StrategyFactory, space: SearchSpace, task: Task, network: Mapping[str, Any]) -> None:
+def check_gradient_strategy(
+    make: StrategyFactory, space: SupernetSpace, task: Task, network: Mapping[str, Any]
+) -> None:
     """A gradient strategy is a function of its random numbers, moves only its alphas, and its state is all of it."""
     hold(gradient_promises(make, space, task, network))
 
@@ -78,8 +81,8 @@ __all__: Sequence[str] = (
     "check_evaluator",
     "check_executor",
     "check_gradient_strategy",
-    "check_relaxable",
     "check_space",
     "check_strategy",
+    "check_supernet_space",
     "hold",
 )

@@ -16,10 +16,11 @@ from nas.data.images import Images
 from nas.errors import UserError
 from nas.space.base import SearchSpace
 from nas.testing.promises import Promise
-from nas.training.built import built, built_from
+from nas.training.architecture import built_from
 from nas.training.check import check_network
 from nas.training.findings import Findings, Teller
 from nas.training.fit import TrainingFailed
+from nas.training.lazy import materialized
 from nas.training.recipe import Recipe
 from nas.training.seeding import seed_all
 from nas.training.weights import copied
@@ -226,7 +227,7 @@ def _check_repeats(space: SearchSpace, architecture: Architecture, task: Task, s
     images = torch.randn(4, task.channels, task.height, task.width, generator=torch.Generator().manual_seed(0))
     for seed in (1, 2, 1):
         try:
-            network = built(built_from(seed, lambda: space.build(architecture, task, sizes)), task)
+            network = materialized(built_from(seed, lambda: space.build(architecture, task, sizes)), task)
         except TrainingFailed as failure:
             raise AssertionError(f"{space.to_text(architecture)}: {failure.message}") from failure
         initial = copied(network)

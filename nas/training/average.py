@@ -6,51 +6,50 @@ first steps, as image classifiers are trained since Szegedy et al., CVPR 2016.
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
 from nas.training.weights import copy_extra_state
 
 
-class ModelEMA:
-    """The average of a network over its steps.
+class ModelEMA(AveragedModel):
+    """The exponential moving average of a network, as `module`; parameters and running statistics are averaged.
+
+    Step n = 1, 2, … has m <- d m + (1 - d) w with d = min(decay, (1 + n) / (10 + n)).
+
+    Differs from torch's own: the weights before the first step count too, integers are copied, since an average of
+    counters is none, and extra state is copied.
 
     Args:
-        network: as it is before the first step.
-        decay: 0 to below 1, reached as (1 + step) / (10 + step) rises.
+        network: As it is before the first step; copied.
+        decay: 0 to below 1.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.steps = 0
-        self.network = copy.deepcopy(network).requires_grad_(False)
+        def average(averages: PARAM_LIST, currents: PARAM_LIST, step: Tensor | int) -> None:
+            if averages[0].is_floating_point() or averages[0].is_complex():
+                weight = 1.0 - min(decay, (1 + int(step)) / (10 + int(step)))
+                torch._foreach_lerp_(averages, currents, weight)
+            else:
+                torch._foreach_copy_(averages, currents)
 
-    @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Take in the network after a step; running statistics are averaged too, counters and extra state copied."""
-        self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        mine, theirs = _tensors(self.network), _tensors(network)
-        floats = [(a, b) for a, b in zip(mine, theirs, strict=True) if _averaged(a)]
-        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1.0 - decay)
-        for a, b in zip(mine, theirs, strict=True):
-            if not _averaged(a):
-                a.copy_(b)
-        copy_extra_state(network, self.network)
+        super().__init__(network, multi_avg_fn=average, use_buffers=True)
+        self.requires_grad_(False)
+        self.n_averaged.fill_(1)  # with 0 the first update would replace the weights
 
-    def state_dict(self) -> dict[str, object]:
-        return {"steps": self.steps, "network": self.network.state_dict()}
+    def update_parameters(self, model: nn.Module) -> None:
+        super().update_parameters(model)
+        copy_extra_state(model, self.module)
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        self.steps = int(state["steps"])  # type: ignore[call-overload]
-        self.network.load_state_dict(state["network"])  # type: ignore[arg-type]
+    def saved(self) -> dict[str, Any]:
+        """State for a checkpoint: number of steps, and state_dict of the average."""
+        return {"steps": int(self.n_averaged) - 1, "network": self.module.state_dict()}
 
-
-def _averaged(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() or tensor.is_complex()
-
-
-def _tensors(network: nn.Module) -> list[Tensor]:
-    return [tensor.detach() for tensor in (*network.parameters(), *network.buffers())]
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `saved` returned."""
+        self.module.load_state_dict(state["network"])
+        self.n_averaged.fill_(int(state["steps"]) + 1)

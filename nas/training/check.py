@@ -103,7 +103,7 @@ def check_supernet(
     _check_gradients("supernet")
 
     def forward(batch: Tensor) -> Any:
-        return supernet(batch, probs, every=supernet.training)
+        return supernet(batch, probs, run_all_operations=supernet.training)
 
     passes = Passes(supernet, forward, images, task, recipe, name="supernet", channels_last=recipe.channels_last)
     held = Held(supernet)

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from nas.errors import UsageError, UserError
-from nas.files import replacing
-from nas.identity import DECISIONS, identifying
+from nas.files import atomic_write
+from nas.identity import differences
 
 FORMAT = 1
 UNFIT = (KeyError, IndexError, AttributeError, ValueError, RuntimeError, TypeError)
@@ -36,7 +36,7 @@ def save_checkpoint(path: Path, identity: Mapping[str, Any], state: Mapping[str,
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             torch.save({"format": FORMAT, "identity": json.dumps(identity, sort_keys=True), **state}, temporary)
     except (OSError, RuntimeError) as error:
         full = shutil.disk_usage(path.parent).free < LITTLE if path.parent.is_dir() else False
@@ -82,20 +82,7 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] |
         raise UsageError(f"the checkpoint {path} is damaged; {advice}") from None
     if version != FORMAT:
         raise UsageError(f"the checkpoint {path} is of format {version}, this cellnas reads {FORMAT}; {advice}")
-    old, new = (_flat(identifying(tree)) for tree in (written, json.loads(json.dumps(identity))))
-    if DECISIONS not in old:  # version 0.1.0 did not record them
-        new.pop(DECISIONS, None)
-    # what a person would call it by comes first
-    order = sorted({*old, *new}, key=lambda key: (key not in ("space", "strategy", "arch"), key))
-    differing = [key for key in order if old.get(key) != new.get(key)]
+    differing = differences(written, json.loads(json.dumps(identity)))
     if differing:
-        shown = "; ".join(f"{key} is {old.get(key)}, here it is {new.get(key)}" for key in differing[:3])
-        raise UsageError(f"the checkpoint {path} is of another training ({shown}); {advice}")
+        raise UsageError(f"the checkpoint {path} is of another training ({'; '.join(differing[:3])}); {advice}")
     return dict(found)
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat

@@ -100,7 +100,7 @@ def fit(
     _check_parts(network, recipe)
     average = ModelEMA(network, recipe.ema) if recipe.ema else None
     progress = _Progress(network, optimizer, generator, augmenter.device, average, best)
-    final = network if average is None else average.network
+    final = network if average is None else average.module
     with memory_guard():
         kept = None if keeper is None else keeper.load()
         for metrics in progress.restored(kept):
@@ -141,7 +141,7 @@ def fit(
                 keeper.save(progress.state)
             report(metrics)
         if average is not None:
-            network.load_state_dict(average.network.state_dict())
+            network.load_state_dict(average.module.state_dict())
     return metrics
 
 
@@ -201,7 +201,7 @@ class _Progress:
         if self.device.type == "cuda":
             found["random_cuda"] = torch.cuda.get_rng_state(self.device)
         if self.average is not None:
-            found["average"] = self.average.state_dict()
+            found["average"] = self.average.saved()
         if self.best is not None:
             found["best"] = vars(self.best)
         return found
@@ -224,7 +224,7 @@ class _Progress:
             if self.device.type == "cuda":
                 torch.cuda.set_rng_state(state["random_cuda"], self.device)
             if self.average is not None:
-                self.average.load_state_dict(state["average"])
+                self.average.restore(state["average"])
             if self.best is not None:
                 vars(self.best).update(state["best"])
             self.curve = list(state["curve"])
@@ -262,7 +262,7 @@ def _train_epoch(
             nn.utils.clip_grad_norm_(network.parameters(), recipe.grad_clip)
         take_step(optimizer)
         if average is not None:
-            average.update(network)
+            average.update_parameters(network)
         total += loss.detach() * (stop - start)
         check_time(epoch)
     return total.item() / bounds[-1][1]  # read once an epoch: reading it every step would hold the device up

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from nas.core import Task
+
 
 def materialize(network: nn.Module, image: Sequence[int]) -> None:
     """Initialise the lazy modules of a network, if any, by running it on blank images.
@@ -37,6 +39,23 @@ def materialize(network: nn.Module, image: Sequence[int]) -> None:
     for module in lazy:
         if isinstance(module, nn.modules.batchnorm._NormBase):
             module.reset_running_stats()  # blank images are no statistics
+
+
+def materialized(network: nn.Module, task: Task) -> nn.Module:
+    """What `SearchSpace.build` returned, with its lazy modules, if any, initialised by a forward of blank images.
+
+    Their initial values are drawn from torch's global generator, after those of the other modules.
+
+    Args:
+        network: Fresh; other buffers than those of its lazy modules, such as running statistics, stay as they are.
+    """
+    if isinstance(network, nn.Module) and any(map(is_lazy, (*network.parameters(), *network.buffers()))):
+        kept = [(buffer, buffer.clone()) for buffer in network.buffers() if not is_lazy(buffer)]
+        materialize(network, (task.channels, task.height, task.width))
+        with torch.no_grad():
+            for buffer, values in kept:
+                buffer.copy_(values)
+    return network
 
 
 def _uninitialized(module: nn.Module) -> bool:

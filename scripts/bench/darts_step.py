@@ -52,7 +52,7 @@ class Ours:
     def __init__(self, plain: Any, order: str, dtype: torch.dtype, device: torch.device) -> None:
         space = Space()
         self.strategy = DARTS(space=space, objective=Objective(), order=order)
-        self.strategy.begin(np.random.default_rng(0), device)
+        self.strategy.init(np.random.default_rng(0), device)
         self.strategy.start_epoch(1)
         channels = plain.stem[0].out_channels // 3
         sizes = {"channels": channels, "cells": len(plain.cells)}
@@ -63,14 +63,14 @@ class Ours:
             for name, theirs in zip(("normal", "reduce"), plain.alphas(), strict=True):
                 self.strategy.parameters[name].data = theirs.detach().clone()
         self.supernet.to(memory_format=torch.channels_last)
-        self.optimizer = weight_optimizer(self.supernet, RECIPE, every=True)
+        self.optimizer = weight_optimizer(self.supernet, RECIPE, run_all_operations=True)
         self.rng = torch.Generator()
 
     def step(self, train: Batch, valid: Batch) -> torch.Tensor:
         self.strategy.alpha_step(self.supernet, train, valid, self.optimizer, self.rng)
         with torch.no_grad():
             probs = self.strategy.probs(self.rng)
-        return weight_step(self.supernet, [probs], train, self.optimizer, RECIPE, every=True)
+        return weight_step(self.supernet, [probs], train, self.optimizer, RECIPE, run_all_operations=True)
 
 
 def batches(size: int, dtype: torch.dtype, device: torch.device) -> tuple[Batch, Batch]:

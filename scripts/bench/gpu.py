@@ -167,10 +167,10 @@ class Step:
         space = DARTSSpace()
         self.supernet = space.supernet(CIFAR, sizes).to(device).to(memory_format=torch.channels_last)
         self.strategy = DARTS(space=space, objective=Objective(), order=order)
-        self.strategy.begin(np.random.default_rng(0), device)
+        self.strategy.init(np.random.default_rng(0), device)
         self.strategy.start_epoch(1)
         self.recipe = Recipe(epochs=50, lr=0.025, nesterov=False, weight_decay=3e-4, grad_clip=5.0)
-        self.optimizer = weight_optimizer(self.supernet, self.recipe, every=True)
+        self.optimizer = weight_optimizer(self.supernet, self.recipe, run_all_operations=True)
         self.rng = torch.Generator()
         images = torch.randn(2, size, 3, 32, 32, device=device)
         labels = torch.randint(10, (2, size), device=device)
@@ -180,11 +180,11 @@ class Step:
         self.strategy.alpha_step(self.supernet, train, valid, self.optimizer, self.rng)
         with torch.no_grad():
             probs = self.strategy.probs(self.rng)
-        return weight_step(self.supernet, [probs], train, self.optimizer, self.recipe, every=True)
+        return weight_step(self.supernet, [probs], train, self.optimizer, self.recipe, run_all_operations=True)
 
     def curvature(self) -> None:
         images, labels = self.batches[1]
-        loss = F.cross_entropy(self.supernet(images, self.strategy.probs(self.rng), every=True), labels)
+        loss = F.cross_entropy(self.supernet(images, self.strategy.probs(self.rng), run_all_operations=True), labels)
         dominant_eigenvalue(loss, self.strategy.alphas(), torch.Generator().manual_seed(0), iterations=2)
 
 

@@ -4,7 +4,7 @@
 
 Needs the table below NAS_DATA (nasbench201/nb201_table.csv.gz), and PyPI for the peers' first installation, each into
 an environment of its own below `.bench/`. Ours and each peer are timed in turn, medians are compared. Ours is
-`nas.engine.loop.search` with the table evaluator and the in-memory store; each peer's driver says how it is driven.
+`nas.engine.search.search` with the table evaluator and the in-memory store; each peer's driver says how it is driven.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from peers.environment import replay
 from rows import Row
 
 from nas import Budget, Objective, Trial, search
-from nas.config.settings import settings
+from nas.config.settings import compose
 from nas.evaluators.table import TableEvaluator
 from nas.strategies.base import StrategyFactory
 from nas.strategies.evolution import RegularizedEvolution
@@ -130,7 +130,7 @@ def main() -> int:
     if not table.is_file():
         print("replay.py needs NAS_DATA with nasbench201/nb201_table.csv.gz below it", file=sys.stderr)
         return 1
-    made = settings("search", ["evaluator=table", "table=nasbench201"])
+    made = compose("search", ["evaluator=table", "table=nasbench201"])
     space = made.make("space")
     evaluator = made.make("evaluator", space=space)
     for architecture in space.architectures():  # warm the caches of keys and texts, as any longer study has them

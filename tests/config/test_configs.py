@@ -1,21 +1,41 @@
 """The YAML files: every option composes, is made, and says what it is for."""
 
 import inspect
+from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
 
 import pytest
 import yaml
 from conftest import ROOT
+from omegaconf import OmegaConf
 
 from nas import UsageError
-from nas.config.settings import group_options, settings
+from nas.config.composition import group_options
+from nas.config.settings import compose
 
 OPTIONS = group_options()
+ARGMAX = "nas.discretization.argmax.Argmax"
 PARTS = [(group, option) for group, options in OPTIONS.items() for option in options if group != "experiment"]
+TABLE = {"reported", "labels", "cost"}
+TRAINER = {"network"}  # in Python the sizes of the space
+PRESETS = {
+    ("data", "cifar10_8x8"): {"pool"},
+    ("supernet", "nasbench201"): {"nesterov", "weight_decay"},
+    ("table", "cifar10_8x8"): {*TABLE, "rows"},
+    ("table", "nasbench201"): {*TABLE, "architecture", "scale", "cost_scale"},
+    ("trainer", "nasbench201"): TRAINER,
+    ("trainer", "darts"): {*TRAINER, "batch_size", "lr", "nesterov", "weight_decay", "grad_clip", "cutout", "drop_path",
+                           "auxiliary_weight"},
+    ("trainer", "deit"): {*TRAINER, "lr", "lr_min", "optimizer", "warmup_epochs", "weight_decay", "label_smoothing",
+                          "mixup", "cutmix"},
+    ("trainer", "proxy"): {*TRAINER, "batch_size", "train_images", "valid_images"},
+    ("trainer", "tiny"): {*TRAINER, "lr", "crop", "flip", "train_images", "valid_images", "validate_every", "threads"},
+}  # fmt: skip
+"""Options of one class, of which only one can have its defaults -> settings in which they differ from it."""
 
 
-@pytest.mark.parametrize(("group", "option"), PARTS)
-def test_every_setting_is_an_argument_and_every_argument_with_a_default_a_setting(group, option):
+def written(group, option):
+    """The class of an option, and its settings with their values."""
     chosen = {
         "evaluator=table": ["table=nasbench201"],
         "table": ["evaluator=table"],
@@ -23,20 +43,41 @@ def test_every_setting_is_an_argument_and_every_argument_with_a_default_a_settin
         "supernet": ["strategy=darts"],
     }
     more = chosen.get(f"{group}={option}") or chosen.get(group) or []
-    node = settings("search", [f"{group}={option}", *more]).config[group]
+    node = compose("search", [f"{group}={option}", *more]).config[group]
     module, _, name = node["_target_"].rpartition(".")
-    arguments = inspect.signature(getattr(import_module(module), name)).parameters
-    written = {key for key in node if not key.startswith("_")}
+    values = OmegaConf.to_container(node, resolve=True)
+    return getattr(import_module(module), name), {k: v for k, v in values.items() if not k.startswith("_")}
+
+
+@pytest.mark.parametrize(("group", "option"), PARTS)
+def test_every_setting_is_an_argument_and_every_argument_with_a_default_a_setting(group, option):
+    part, values = written(group, option)
     given = {"space", "objective"} if group in ("strategy", "evaluator") else set()
-    assert written == set(arguments) - given
+    assert set(values) == set(inspect.signature(part).parameters) - given
+
+
+@pytest.mark.parametrize(("group", "option"), PARTS)
+def test_the_value_of_a_setting_is_the_default_of_its_argument(group, option):
+    part, values = written(group, option)
+    factories = {field.name: field.default_factory for field in fields(part)} if is_dataclass(part) else {}
+    defaults = {
+        name: argument.default if factories.get(name, MISSING) is MISSING else factories[name]()
+        for name, argument in inspect.signature(part).parameters.items()
+        if argument.default is not inspect.Parameter.empty
+    }
+    defaults = {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
+    if "discretization" in defaults:  # None is the space's own rule, which the option `argmax` stands for
+        assert (values.pop("discretization")["_target_"], defaults["discretization"]) == (ARGMAX, None)
+    different = {name for name, value in values.items() if name in defaults and defaults[name] != value}
+    assert different == PRESETS.get((group, option), set())
 
 
 @pytest.mark.parametrize("option", OPTIONS["experiment"])
 def test_every_experiment_composes_and_yields_to_the_command_line(option):
-    made = settings("search", [f"experiment={option}"])
+    made = compose("search", [f"experiment={option}"])
     assert made.get("budget.trials") is not None
-    own = settings("search", [f"experiment={option}", "strategy=local_search", "budget.trials=7"])
-    assert own.node("strategy") == settings("search", ["strategy=local_search"]).node("strategy")
+    own = compose("search", [f"experiment={option}", "strategy=local_search", "budget.trials=7"])
+    assert own.node("strategy") == compose("search", ["strategy=local_search"]).node("strategy")
     assert own.get("budget.trials") == 7
 
 
@@ -48,7 +89,7 @@ def test_every_yaml_begins_by_saying_what_it_is(path):
 
 
 def test_the_benchmarks_recipe_is_the_published_one():
-    recipe = settings("retrain", []).make("trainer")
+    recipe = compose("retrain", []).make("trainer")
     published = {"epochs": 200, "batch_size": 256, "lr": 0.1, "lr_min": 0.0, "momentum": 0.9, "nesterov": True}
     published |= {"weight_decay": 5e-4, "crop": 4 / 32, "flip": True, "cutout": 0.0}
     assert {key: getattr(recipe, key) for key in published} == published
@@ -57,7 +98,7 @@ def test_the_benchmarks_recipe_is_the_published_one():
 
 def test_the_benchmarks_recipe_of_supernets_is_the_published_one():
     """configs/nas-benchmark/algos/DARTS.config of AutoDL-Projects, and the code's default for the norm of gradients."""
-    recipe = settings("search", ["strategy=darts", "supernet=nasbench201"]).make("supernet")
+    recipe = compose("search", ["strategy=darts", "supernet=nasbench201"]).make("supernet")
     published = {"epochs": 50, "batch_size": 64, "lr": 0.025, "lr_min": 0.001, "momentum": 0.9, "nesterov": True}
     published |= {"weight_decay": 5e-4, "grad_clip": 5.0}
     assert {key: getattr(recipe, key) for key in published} == published
@@ -87,7 +128,7 @@ def test_the_benchmarks_recipe_of_supernets_is_the_published_one():
         (["budget=null"], "budget must be a mapping, got null"),
         (["dir=null"], "dir must be text, got null"),
         (["~budget"], "'~budget' is not key=value"),
-        (["~budget="], "~budget=: settings cannot be taken away"),
+        (["~budget="], "~budget=: settings cannot be removed"),
         (["+foo.bar=1"], "unknown key 'foo.bar'"),
         (["+budget.foo=1"], "unknown key 'budget.foo'"),
         (["+strategy._target_=os.system"], "unknown key 'strategy._target_'"),
@@ -97,13 +138,13 @@ def test_the_benchmarks_recipe_of_supernets_is_the_published_one():
 )  # fmt: skip
 def test_misspelt_words_are_answered_with_the_closest_right_one(words, message):
     with pytest.raises(UsageError) as error:
-        settings("search", words)
+        compose("search", words)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
 
 
 def test_values_of_hydras_grammar_and_beyond_it():
-    made = settings(
+    made = compose(
         "search",
         ["run=a,b 'c' |x~0|+|y~1|", "trainer.network={channels: 4}", "+strategy.extra=[1,2]", "seed=7", "run=last"],
     )
@@ -120,11 +161,11 @@ def test_values_of_hydras_grammar_and_beyond_it():
         ("a=b", "a=b"),
         ("", ""),
     ):
-        assert settings("search", [f"run={raw}"]).get("run") == kept
+        assert compose("search", [f"run={raw}"]).get("run") == kept
 
 
 def test_a_setting_that_no_argument_takes_is_told_plainly():
-    made = settings("search", ["+strategy.extra=1"])
+    made = compose("search", ["+strategy.extra=1"])
     with pytest.raises(
         UsageError, match=r"strategy=regularized_evolution .*: strategy.extra is not a setting of R"
     ) as error:
@@ -142,10 +183,10 @@ def test_a_setting_that_no_argument_takes_is_told_plainly():
 )
 def test_what_a_file_or_a_store_names_is_never_run(earlier):
     with pytest.raises(UsageError, match=r"holds the key '_target_', which no setting has; it was not used"):
-        settings("describe", [], None, {"space": ("nasbench201", earlier)})
+        compose("describe", [], None, {"space": ("nasbench201", earlier)})
     for text in ("${oc.env:HOME}", ["${space}"]):
         with pytest.raises(UsageError, match=r"holds '\$\{.*\}', which refers to something else; it was not used"):
-            settings("describe", [], None, {"space": ("nasbench201", {"channels": text})})
+            compose("describe", [], None, {"space": ("nasbench201", {"channels": text})})
 
 
 def test_a_users_yaml_is_told_what_is_wrong_with_it(tmp_path):
@@ -154,35 +195,33 @@ def test_a_users_yaml_is_told_what_is_wrong_with_it(tmp_path):
     for content, words in (
         ("a: [1", "cannot be composed"),
         ("channels: 3", "space=mine names no class; its YAML needs _target_"),
-        ("_target_: conftest.Raising", r"space=mine cannot be made: KeyError: 'no' \(conftest.py:"),
+        ("_target_: conftest.Raising", r"space=mine cannot be constructed: KeyError: 'no' \(conftest.py:"),
     ):
         (folder / "mine.yaml").write_text(content)
         with pytest.raises(UsageError, match=words) as error:
-            settings("search", ["space=mine"], tmp_path / "conf").make("space")
+            compose("search", ["space=mine"], tmp_path / "conf").make("space")
         assert "\n" not in str(error.value)
     (folder / "nasbench201.yaml").write_text("_target_: conftest.ToySpace")
     with pytest.raises(UsageError, match=r"nasbench201.yaml has the name of an installed option of space"):
-        settings("search", [], tmp_path / "conf")
+        compose("search", [], tmp_path / "conf")
 
 
 def test_inherited_parts_hold_unless_the_arguments_name_another():
     inherited = {"space": ("nasbench201", {"channels": 8, "gone": 1}), "data": ("cifar10", {"valid_fraction": 0.25})}
-    made = settings("retrain", ["space.cells=2", "trainer.network={}"], None, inherited)
+    made = compose("retrain", ["space.cells=2", "trainer.network={}"], None, inherited)
     assert (made.get("space.channels"), made.get("space.cells")) == (8, 2)
     assert (made.choices["data"], made.get("data.valid_fraction")) == ("cifar10", 0.25)
-    made = settings("retrain", ["data=digits"], None, inherited)
+    made = compose("retrain", ["data=digits"], None, inherited)
     assert (made.choices["data"], made.get("data.valid_fraction")) == ("digits", 0.25)
     assert made.get("space.channels") == 8
 
 
 def test_a_mapping_of_the_command_changes_only_what_it_names():
-    assert settings("search", ["budget={hours: 1}"]).get("budget") == settings("search", ["budget.hours=1"]).get(
-        "budget"
-    )
-    made = settings("search", ["objective={direction: minimize}", "budget={trials: 3, failures: null}"])
+    assert compose("search", ["budget={hours: 1}"]).get("budget") == compose("search", ["budget.hours=1"]).get("budget")
+    made = compose("search", ["objective={direction: minimize}", "budget={trials: 3, failures: null}"])
     assert made.get("objective") == {"metric": "valid_accuracy", "direction": "minimize"}
     assert (made.get("budget.trials"), made.get("budget.failures")) == (3, None)
     with pytest.raises(UsageError, match=r"unknown key 'budget.hour' \(did you mean 'budget.hours'\?\)"):
-        settings("search", ["budget={hour: 1}"])
+        compose("search", ["budget={hour: 1}"])
     with pytest.raises(UsageError, match=r"budget.failures must be a whole number, got 'many'"):
-        settings("search", ["budget={failures: many}"])
+        compose("search", ["budget={failures: many}"])

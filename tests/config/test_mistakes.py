@@ -23,7 +23,7 @@ from conftest import ARCH, QUICK, rows
         (["search", "strategy.sample_size=99"], "strategy.sample_size must be 1 to population_size (10), got 99"),
         (["search", "trainer.lr=-1"], "trainer.lr must be a number above 0, got -1"),
         (["search", "trainer.network.width=3"], "unknown key 'trainer.network.width'"),
-        (["search", "+trainer.foo=1"], "evaluator=training cannot be made: trainer.foo is not a setting of Recipe"),
+        (["search", "+trainer.foo=1"], "training cannot be constructed: trainer.foo is not a setting of Recipe"),
         (["search", "+strategy.foo=1"], "strategy.foo is not a setting of RegularizedEvolution; leave it out"),
         (["search", "store.url=nas.db"], "store.url must be sqlite:///FILE"),
         (["describe", "arch=|conv~0|+|a~0|b~1|+|c~0|d~1|e~2|"], "'conv~0' is not an edge of NAS-Bench-201"),

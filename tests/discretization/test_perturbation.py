@@ -107,22 +107,22 @@ class Edges(Missing):
 def test_under_partial_channels_an_edge_is_taken_out_with_the_channels_that_pass_its_operations_by():
     """PC-DARTS eq. 1: what passes by is weighted by the edge alone, not by any operation, so the edge's weight goes."""
     space = DARTS()
-    probs = {name: torch.full(shape, 1 / shape[1]) for name, shape in space.alphas.items()}
-    probs |= {f"{name}_edges": torch.full(shape[:1], 0.5) for name, shape in space.alphas.items()}
+    probs = {name: torch.full(shape, 1 / shape[1]) for name, shape in space.alpha_shapes.items()}
+    probs |= {f"{name}_edges": torch.full(shape[:1], 0.5) for name, shape in space.alpha_shapes.items()}
     trained = Edges()
     Perturbation(tune_epochs=0)(space, probs, trained, np.random.default_rng(0))
-    ways = sum(rows * (operations - 1) for rows, operations in space.alphas.values())  # `none` is no candidate
+    ways = sum(rows * (operations - 1) for rows, operations in space.alpha_shapes.values())  # `none` is no candidate
     operations, edges = trained.shown[:ways], trained.shown[ways:]
     # an operation is one of several on its edge, and nothing else of the edge goes with it
     for shown in operations:
         assert all(rows.eq(0.5).all() for name, rows in shown.items() if name.endswith("_edges"))
     assert len(edges) == 2 * (3 + 4 + 5)  # the first node has two edges and keeps them
     for shown in edges:
-        for name in space.alphas:
+        for name in space.alpha_shapes:
             gone = shown[name].sum(1) == 0
             assert torch.equal(gone, shown[f"{name}_edges"] == 0)
     final = trained.trained[-1]
-    for name in space.alphas:
+    for name in space.alpha_shapes:
         assert int((final[f"{name}_edges"] == 0).sum()) == 14 - 8
         assert torch.equal(final[name].sum(1) == 0, final[f"{name}_edges"] == 0)
 
@@ -152,8 +152,8 @@ def test_a_node_that_all_edges_are_taken_from_is_zero_in_the_supernet(space, nam
     torch.manual_seed(0)
     cells = 1 if name == "cell" else 3
     network = space.supernet(Task(3, 8, 8, 4), {"channels": 4, "cells": cells}, partial_channels=2)
-    probs = {key: torch.full(shape, 1 / shape[1]) for key, shape in space.alphas.items()}
-    probs |= {f"{key}_edges": torch.ones(shape[0]) for key, shape in space.alphas.items()}
+    probs = {key: torch.full(shape, 1 / shape[1]) for key, shape in space.alpha_shapes.items()}
+    probs |= {f"{key}_edges": torch.ones(shape[0]) for key, shape in space.alpha_shapes.items()}
     images = torch.randn(4, 3, 8, 8).contiguous(memory_format=torch.channels_last)
     probs[name][list(rows)] = 0.0
 
@@ -163,7 +163,7 @@ def test_a_node_that_all_edges_are_taken_from_is_zero_in_the_supernet(space, nam
         hook = cell.register_forward_hook(
             lambda _module, _arguments, outcome: nodes.append(outcome if name == "cell" else outcome[0][-1])
         )
-        network(images, probs, every=True)
+        network(images, probs, run_all_operations=True)
         hook.remove()
         return nodes[0]
 

@@ -31,7 +31,7 @@ def test_a_text_a_published_name_and_a_trial_are_drawn(nas, tmp_path):
     [
         (["arch=nonsense"], 2, "is not a NAS-Bench-201 string"),
         ([], 2, "run=null and arch=null; expected a run, a comparison or an architecture"),
-        ([f"arch={ARCH}", "out=full"], 2, "full holds something else, which was left as it is"),
+        ([f"arch={ARCH}", "out=full"], 2, "full is not an empty folder and was left unchanged"),
         (["arch=DARTS_V2", "space.cells=1"], 2, "space.cells must be a whole number of at least 3"),
     ],
 )

@@ -18,7 +18,7 @@ from conftest import steep
 from nas import Budget, Objective, Proposal, TrialFailed, UsageError, UserError, search
 from nas.core import Context, Trial
 from nas.engine.trial import last_error
-from nas.provenance import describe, indistinguishable_parts
+from nas.provenance import config_snapshot, indistinguishable_parts
 from nas.space.base import SearchSpace
 from nas.store.memory import MemoryStore
 from nas.store.sqlite import SQLiteStore
@@ -92,8 +92,8 @@ def test_other_settings_under_the_same_name_are_refused_with_the_keys_that_diffe
 def test_another_environment_is_told_when_a_run_goes_on(toy_space, monkeypatch):
     store = MemoryStore()
     search(toy_space, EVOLUTION, steep, budget=Budget(trials=5), store=store)
-    monkeypatch.setattr(sys.modules["nas.engine.loop"], "environment", lambda: {"python": "3.99"})
-    with pytest.warns(UserWarning, match=r"run 'search' was begun with python 3\.\d+\.\d+, now 3.99: new trials may"):
+    monkeypatch.setattr(sys.modules["nas.engine.search"], "environment", lambda: {"python": "3.99"})
+    with pytest.warns(UserWarning, match=r"run 'search' was started with python 3\.\d+\.\d+, now 3.99: new trials may"):
         search(toy_space, EVOLUTION, steep, budget=Budget(trials=6), store=store)
 
 
@@ -261,13 +261,13 @@ def test_listeners_see_every_new_trial_and_are_closed_after_an_error(toy_space):
 
 
 def test_parts_are_described_by_their_class_and_settings(toy_space):
-    assert describe(EVOLUTION) == {
+    assert config_snapshot(EVOLUTION) == {
         "type": "nas.strategies.evolution.RegularizedEvolution",
         "population_size": 10,
         "sample_size": 3,
     }
-    assert describe(steep) == "conftest.steep"
-    assert describe(Objective("loss", "minimize")) == {
+    assert config_snapshot(steep) == "conftest.steep"
+    assert config_snapshot(Objective("loss", "minimize")) == {
         "type": "nas.core.Objective",
         "metric": "loss",
         "direction": "minimize",
@@ -355,7 +355,7 @@ def test_a_strategy_that_scores_a_failed_trial_is_told_what_to_ask(toy_space):
     def fragile(proposal, context):
         raise TrialFailed("small", "too small")
 
-    words = r"trial 0 has no metric 'valid_accuracy' \(it failed: too small\); .* ask trial.completed before"
+    words = r"trial 0 has no metric 'valid_accuracy' \(it failed: too small\); .* check trial.completed before"
     with pytest.raises(UsageError, match=words):
         search(toy_space, Careless, fragile, budget=Budget(trials=2))
 
@@ -496,7 +496,7 @@ class Keeping:
 
 
 def test_positional_arguments_of_a_partial_are_settings_of_a_run(toy_space):
-    assert describe(partial(scaled, 0.1)) == {"type": "test_loop.scaled", "args": [0.1]}
+    assert config_snapshot(partial(scaled, 0.1)) == {"type": "test_loop.scaled", "args": [0.1]}
     store = MemoryStore()
     search(toy_space, RandomSearch, partial(scaled, 0.1), budget=Budget(trials=3), store=store)
     with pytest.raises(UsageError, match=r"evaluator.args=\[0.1\], now it is \[0.9\]"):
@@ -507,18 +507,18 @@ def test_positional_arguments_of_a_partial_are_settings_of_a_run(toy_space):
     ("make", "words"),
     [
         (lambda scale: lambda proposal, context: {"valid_accuracy": scale}, "a lambda of test_loop"),
-        (closure, "the function closure.<locals>.evaluator, which keeps values"),
+        (closure, "the function closure.<locals>.evaluator, which holds values"),
         (Keeping, "Keeping, which has no attribute 'scale' for its argument"),
         (lambda scale: Keeping(scale).method, "the method Keeping.method"),
         (lambda scale: partial(closure(scale)), "the function closure"),
-        (lambda scale: partial(scaled, np.r_[np.zeros(1000), scale, np.zeros(1000)]), "numpy.ndarray of many values"),
+        (lambda scale: partial(scaled, np.r_[np.zeros(1000), scale, np.zeros(1000)]), "numpy.ndarray with many values"),
         (lambda scale: partial(scaled, datetime.date(2020, 1, int(10 * scale))), "date, which takes its arguments in"),
     ],
 )
 def test_evaluators_that_look_alike_do_not_continue_one_anothers_run(toy_space, recwarn, make, words):
     store = MemoryStore()
     search(toy_space, RandomSearch, make(0.1), budget=Budget(trials=3), store=store)
-    with pytest.raises(UsageError, match=f"the settings of {words}.* cannot be recorded, so that the 3 stored trials"):
+    with pytest.raises(UsageError, match=f"the settings of {words}.* cannot be recorded, so the 3 stored trials"):
         search(toy_space, RandomSearch, make(0.9), budget=Budget(trials=6), store=store)
     assert not recwarn
     assert len(store.trials("search")) == 3
@@ -541,7 +541,7 @@ class Wide(SearchSpace):
 def test_spaces_that_look_alike_do_not_continue_one_anothers_run(recwarn):
     store = MemoryStore()
     search(Wide(1), RandomSearch, scored, budget=Budget(trials=3), store=store)
-    words = "the settings of Wide, which has no attribute 'width' for its argument cannot be recorded, so that the 3 st"
+    words = "the settings of Wide, which has no attribute 'width' for its argument cannot be recorded, so the 3 st"
     with pytest.raises(UsageError, match=words):
         search(Wide(100), RandomSearch, scored, budget=Budget(trials=6), store=store)
     assert not recwarn
@@ -549,7 +549,7 @@ def test_spaces_that_look_alike_do_not_continue_one_anothers_run(recwarn):
 
 
 def test_objects_whose_arguments_python_cannot_tell_are_described_by_what_they_show():
-    assert describe(partial(scaled, asyncio.CancelledError(1)))["args"] == ["CancelledError(1)"]
+    assert config_snapshot(partial(scaled, asyncio.CancelledError(1)))["args"] == ["CancelledError(1)"]
     assert indistinguishable_parts(partial(scaled, asyncio.CancelledError(1))) == []
 
 

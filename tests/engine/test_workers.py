@@ -224,7 +224,7 @@ def test_an_evaluation_that_hangs_is_a_failed_trial_and_the_search_goes_on():
 
 
 def test_a_limit_for_a_trial_needs_a_worker():
-    words = "budget.trial_seconds=5 needs a worker process that can be ended; set executor=processes"
+    words = "budget.trial_seconds=5 needs a worker process that can be killed; set executor=processes"
     with pytest.raises(UsageError, match=words):
         search(LightSpace(), RandomSearch, steep, budget=Budget(trials=2, trial_seconds=5))
     with pytest.raises(UsageError, match=r"budget.trial_seconds must be a number above 0 or null, got -1"):

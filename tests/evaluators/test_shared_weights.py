@@ -22,7 +22,7 @@ from nas.strategies.darts import DARTS
 from nas.strategies.evolution import RegularizedEvolution
 from nas.strategies.random import RandomSearch
 from nas.strategies.reinforce import Reinforce
-from nas.studies.rank_correlation import agreement
+from nas.studies.rank_correlation import rank_correlation
 from nas.supernets import shared
 from nas.supernets.gradient import GradientSearch
 from nas.supernets.paths import fair, uniform
@@ -63,7 +63,7 @@ class Killer:
 def evaluator(folder=None, place=(1, 1), **more):
     made = SharedWeights(Planted(place), Signs(), RECIPE, **more)
     if folder is not None:
-        made.keep_in(folder)
+        made.checkpoint_dir = folder
     return made
 
 
@@ -102,7 +102,7 @@ def test_a_killed_training_goes_on_to_the_same_scores(tmp_path):
         run(evaluator(tmp_path / "parts"), 5, listeners=[Killer(epochs=3)])
     made = evaluator(tmp_path / "parts")
     seen = []
-    made.begin("cpu", (), lambda _epochs, curve: seen.append(len(curve)))
+    made.train_weights("cpu", (), lambda _epochs, curve: seen.append(len(curve)))
     assert seen == [3, 4, 5, 6]
     assert outcomes(run(made, 5)) == outcomes(whole)
 
@@ -224,7 +224,7 @@ def test_the_time_limit_holds_for_weights_that_learn_from_proposals():
 
 def test_a_step_that_breaks_off_ends_the_search_where_others_would_build_on_it(monkeypatch):
     made = evaluator(train="on_proposal")
-    made.begin("cpu", (), lambda _epochs, _curve: None)
+    made.train_weights("cpu", (), lambda _epochs, _curve: None)
 
     def breaks(*_):
         raise RuntimeError("CUDNN_STATUS_EXECUTION_FAILED")
@@ -240,7 +240,7 @@ def test_a_finished_run_without_its_checkpoint_is_not_trained_again(tmp_path):
     (tmp_path / FILE).unlink()
     made = evaluator(tmp_path)
     assert len(run(made, 3, store=store)) == 3
-    assert not made.at_hand
+    assert not made.is_trained
 
 
 @pytest.mark.parametrize(
@@ -325,30 +325,40 @@ def test_scores_are_held_against_a_table(nas, table):
     assert -1 <= found["tau"] <= 1
 
 
-class Reporting(SharedWeights):
-    """Knows of each cell of `Planted` how many of its operations are the planted ones."""
+class Matches:
+    """Reports of each cell of `Planted` how many of its operations are the planted ones."""
+
+    def __init__(self, space):
+        self.space = space
 
     def reported(self, architecture):
         return {"right": sum(a == b for a, b in zip(architecture, self.space.place, strict=True))}
 
+    def optimum(self, column):
+        return 2.0
+
     def direction(self, column):
         return "maximize"
+
+    def label(self, column):
+        return column
 
 
 @pytest.mark.parametrize("train", ["before", "on_proposal"])
 def test_the_rank_correlation_is_of_all_trials_or_of_a_stated_sample_of_the_whole_ranking(monkeypatch, train):
     monkeypatch.setattr("nas.studies.rank_correlation.MOST", 5)
-    made, store, scored = Reporting(Planted(), Signs(), RECIPE, train=train), MemoryStore(), []
+    made, store, scored = evaluator(train=train), MemoryStore(), []
     trials = run(made, 40, store=store)
+    made.reporter = Matches(made.space)
     (entries,) = leaderboard(store, top=0)
     real = SharedWeights.scores
     monkeypatch.setattr(
-        Reporting, "scores", lambda made, archs, device: scored.extend(archs) or real(made, archs, device)
+        SharedWeights, "scores", lambda made, archs, device: scored.extend(archs) or real(made, archs, device)
     )
-    found = agreement(made, entries, "cpu", lambda: None)
+    found = rank_correlation(made, entries, "cpu", lambda: None)
     ranked = list(dict.fromkeys(entry.trial.proposal.architecture for entry in entries))
     assert found.of == len(ranked) > 10
-    truth = [made.reported(architecture)["right"] for architecture in ranked]
+    truth = [made.reporter.reported(architecture)["right"] for architecture in ranked]
     if train == "before":
         assert found.n == found.of
         assert scored == []  # every trial was scored by these very weights
@@ -367,8 +377,8 @@ def test_a_table_may_be_smaller_than_its_space(monkeypatch, tmp_path):
     (tmp_path / "few.csv").write_text("arch,seen,told\n" + "".join(f"{Planted().to_text(a)},1,{n}\n" for n, a in
                                                                   enumerate([(0, 0), (1, 1)])))  # fmt: skip
     made = evaluator(table=Table(str(tmp_path / "few.csv"), "planted", "seen", reported=["told"]))
-    assert made.reported((1, 1)) == {"told": 1.0}
-    assert made.reported((2, 3)) == {}
+    assert made.reporter.reported((1, 1)) == {"told": 1.0}
+    assert made.reporter.reported((2, 3)) == {}
 
 
 def test_scores_are_held_against_retrainings(nas):

@@ -9,12 +9,12 @@ from light import LightSpace, steep
 
 from nas import Budget, Objective, Proposal, UsageError, search
 from nas.analysis.curves import by_simulated_seconds
-from nas.config.settings import settings
+from nas.config.settings import compose
 from nas.data.lock import TestSetLocked, locked_test_set
 from nas.errors import NOT_IN_TABLE
 from nas.evaluators.table import TableEvaluator
 from nas.executors.inline import Inline
-from nas.provenance import describe
+from nas.provenance import config_snapshot
 from nas.store.base import Run, check_same_run
 from nas.strategies.evolution import RegularizedEvolution
 from nas.strategies.local_search import LocalSearch
@@ -146,7 +146,7 @@ def test_a_comparison_on_a_sample_counts_what_is_missing_and_has_the_samples_opt
 
 def test_a_table_without_costs_is_compared_by_evaluations(tmp_path):
     """`table.cost=null` where no budget counts the cost."""
-    made = settings("compare", ["table.cost=null"])
+    made = compose("compare", ["table.cost=null"])
     space = made.make("space")
     match = ComparisonSetup(space, made.make("evaluator", space=space), Budget(trials=5), Objective())
     found = compare(
@@ -160,11 +160,11 @@ def test_a_table_without_costs_is_compared_by_evaluations(tmp_path):
     with pytest.raises(UsageError, match=r"set budget.trials, or table.cost"):
         search(space, RandomSearch, match.evaluator, budget=Budget(simulated_seconds=9))
     with pytest.raises(UsageError, match=r"table.metric must be text, got null"):
-        settings("compare", ["table.metric=null"])
+        compose("compare", ["table.metric=null"])
 
 
 def test_the_benchmarks_rows_and_costs_are_the_published_ones(table):
-    made = settings("search", ["evaluator=table", "table=nasbench201"])
+    made = compose("search", ["evaluator=table", "table=nasbench201"])
     space = made.make("space")
     evaluator = made.make("evaluator", space=space)
     result = search(space, RegularizedEvolution, evaluator, budget=Budget(trials=40))
@@ -186,6 +186,6 @@ def test_a_run_from_before_samples_is_continued(evaluator):
     table = {"cost": "time", "complete": True}
     new = {"table": table, "evaluator": {"table": table}}
     check_same_run(Run("r", 0, old), Run("r", 0, new))
-    assert describe(evaluator)["table"]["complete"] is True
+    assert config_snapshot(evaluator)["table"]["complete"] is True
     with pytest.raises(UsageError, match=r"table.complete=unset, now it is False"):
         check_same_run(Run("r", 0, old), Run("r", 0, new | {"table": {"cost": "time", "complete": False}}))

@@ -256,7 +256,7 @@ def test_weights_of_another_cell_and_damaged_weights_are_refused(nas, refused, t
 def test_mistakes_of_an_export_are_reported_in_a_sentence(untrained_copy, refused, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     for arguments, message in (
-        ([f"arch={ARCH}", "out=won"], "won holds something else, which was left as it is"),
+        ([f"arch={ARCH}", "out=won"], "won is not an empty folder and was left unchanged"),
         ([f"arch={ARCH}", "format=[state,tflite]"], "tflite"),
         ([f"arch={ARCH}", "format=[]"], "format must be a list of genotype, onnx, python, state, torch_export"),
         ([f"arch={ARCH}", "weights=empty"], "empty is not a folder of nas retrain"),

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from nas import UserError
-from nas.config.overrides import words
+from nas.config.overrides import list_items
 from nas.errors import UsageError
 from nas.export import prediction as nas_prediction
 from nas.export.folder import Folder
@@ -381,7 +381,7 @@ def test_a_colour_that_is_none_is_refused(predicting):
     ],
 )
 def test_lists_are_parted_at_their_own_commas(text, found):
-    assert words(text) == found
+    assert list_items(text) == found
 
 
 def test_an_unreadable_file_is_one_sentence(tmp_path):

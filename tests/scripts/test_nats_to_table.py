@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from nas.config.settings import settings
+from nas.config.settings import compose
 from search_spaces.nasbench201 import NASBench201
 
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -35,7 +35,7 @@ def test_the_table_is_read_back_by_the_evaluator(tmp_path, monkeypatch):
     out.parent.mkdir()
     assert nats_to_table.write(StandIn(), out) == 15625
     monkeypatch.setenv("NAS_DATA", str(tmp_path))
-    made = settings("search", ["evaluator=table", "table=nasbench201"])
+    made = compose("search", ["evaluator=table", "table=nasbench201"])
     space = made.make("space")
     rows = made.make("table").of(space)
     place = rows.position(space.from_text(StandIn.texts[77]))
@@ -55,7 +55,7 @@ def test_a_value_that_the_release_lacks_is_not_made_up(tmp_path):
 
 
 def test_the_columns_are_those_that_the_yaml_names(tmp_path):
-    table = settings("search", ["evaluator=table", "table=nasbench201"]).make("table")
+    table = compose("search", ["evaluator=table", "table=nasbench201"]).make("table")
     assert {table.column, table.cost, *table.reported} <= set(nats_to_table.COLUMNS)
 
 

@@ -25,7 +25,7 @@ def shuffled(x):
 def decided(space):
     """Probabilities and weights of edges that are far from equal."""
     strategy = PCDARTS(space=space, objective=Objective(), partial_channels=K)
-    strategy.begin(np.random.default_rng(0), torch.device("cpu"))
+    strategy.init(np.random.default_rng(0), torch.device("cpu"))
     with torch.no_grad():
         for parameter in strategy.parameters.values():
             parameter.mul_(1000)
@@ -113,9 +113,9 @@ def test_edges_are_derived_by_the_product_of_both(seed):
     space = DARTS()
     rng = np.random.default_rng(seed)
     planted = space.sample(rng)
-    flat = {name: torch.full(shape, 1 / shape[1]) for name, shape in space.alphas.items()}
+    flat = {name: torch.full(shape, 1 / shape[1]) for name, shape in space.alpha_shapes.items()}
     probs = {name: rows + 0.01 * space.relax(planted)[name] for name, rows in flat.items()}
     # weights of the edges alone say which two of a node are kept
-    for name in space.alphas:
+    for name in space.alpha_shapes:
         probs[f"{name}_edges"] = (space.relax(planted)[name][:, 1:].sum(1) > 0).float() + 0.1
     assert space.derive(probs) == planted

@@ -8,7 +8,7 @@ from users_space import write
 
 from nas import UsageError
 from nas.cli.commands.search import automatic_name
-from nas.config.settings import settings
+from nas.config.settings import compose
 
 
 def test_it_is_searched_retrained_and_exported_like_our_own(shell, tmp_path):
@@ -38,7 +38,7 @@ def test_what_is_missing_is_said_in_one_sentence(nas, tmp_path):
     write(tmp_path, target="my_spaec.MySpace")
     wrong = nas("search", "--config-dir", "conf", "space=mine", "budget.trials=1")
     assert wrong.returncode == 2
-    assert "space=mine cannot be made" in wrong.stderr
+    assert "space=mine cannot be constructed" in wrong.stderr
     assert "my_spaec" in wrong.stderr
     assert wrong.stderr.count("\n") == 1
     unknown = nas("search", "space=mine")
@@ -98,7 +98,7 @@ def test_a_run_of_an_earlier_version_gets_a_hint():
     with pytest.raises(
         UsageError, match=r"there are darts, nasbench201, nasnet; an option of your own needs --config-"
     ):
-        settings("describe", []).inheriting({"space": ("mine", {})})
+        compose("describe", []).inheriting({"space": ("mine", {})})
 
 
 def test_the_folder_is_no_part_of_a_runs_automatic_name():

@@ -250,7 +250,7 @@ def test_a_store_that_is_removed_during_a_search_is_noticed_at_the_next_trial(to
                 path.write_bytes(b"")
         return steep(proposal, context)
 
-    words = "was removed or replaced while run 'search' was written, so that trial 1 cannot be kept and the 1 before it"
+    words = "was removed or replaced while run 'search' was written: trial 1 cannot be stored, and the 1 before it"
     with pytest.raises(UserError, match=words):
         search(toy_space, RandomSearch, removing, budget=Budget(trials=5), store=SQLiteStore(f"sqlite:///{path}"))
 
@@ -266,7 +266,7 @@ def test_a_relative_path_is_resolved_once(toy_space, tmp_path, monkeypatch):
 
     search(toy_space, RandomSearch, moving, budget=Budget(trials=2), store=store, run="moving")
     assert len(store.trials("moving")) == 2
-    with pytest.warns(UserWarning, match="which keeps values"):
+    with pytest.warns(UserWarning, match="which holds values"):
         result = search(toy_space, RandomSearch, moving, budget=Budget(trials=3), store=store, run="moving")
     assert len(result.trials) == 3
     assert list((tmp_path / "elsewhere").iterdir()) == []

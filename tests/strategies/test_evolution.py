@@ -43,6 +43,22 @@ def test_a_failed_trial_is_never_preferred_but_takes_its_place(toy_space, trial)
     assert [score for score, _ in evolution.population] == [0.1, -np.inf]
 
 
+def test_half_of_the_children_have_two_parents(toy_space, trial, rng):
+    """Tournaments of one draw either of two parents, which differ in all six decisions.
+
+    A mutant (1/2) has an option of neither parent with probability 2/3. A child of two parents (1/2) equals one of
+    them where both are the same (1/2) or where all decisions come from one (1/2 * 2 / 2^6).
+    """
+    evolution = RegularizedEvolution(toy_space, MAXIMIZE, population_size=2, sample_size=1, crossover=0.5)
+    for number, option in enumerate((0, 3)):
+        evolution.tell(trial(number, 0.5, (option,) * 6))
+    children = [evolution.ask(rng, pending=[]).architecture for _ in range(4000)]
+    foreign = sum(not {0, 3}.issuperset(child) for child in children) / len(children)
+    equal = sum(len(set(child)) == 1 for child in children) / len(children)
+    assert foreign == pytest.approx(1 / 2 * 2 / 3, abs=0.03)  # four standard deviations
+    assert equal == pytest.approx(1 / 2 * (1 / 2 + 1 / 2 * 2 / 2**6), abs=0.03)
+
+
 def test_it_beats_random_search_over_paired_seeds():
     """On a slope to 1.0, 100 trials of random search reach about 0.83 and those of evolution about 0.92."""
 
@@ -59,6 +75,7 @@ def test_it_beats_random_search_over_paired_seeds():
     [
         ({"population_size": 3, "sample_size": 4}, r"strategy.sample_size must be 1 to population_size \(3\), got 4"),
         ({"population_size": 0}, "strategy.population_size must be a whole number of at least 1, got 0"),
+        ({"crossover": 1.5}, "strategy.crossover must be a number at least 0 and at most 1, got 1.5"),
         ({"sample_size": 2.5}, "strategy.sample_size must be a whole number of at least 1, got 2.5"),
     ],
 )

@@ -55,7 +55,7 @@ def test_with_alpha_frozen_it_does_not(name):
 
 def begun(strategy, space):
     made = strategy(space=space, objective=Objective())
-    made.begin(np.random.default_rng(0), CPU)
+    made.init(np.random.default_rng(0), CPU)
     made.start_epoch(made.epochs)
     return made
 

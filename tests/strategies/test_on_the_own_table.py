@@ -12,14 +12,14 @@ import pytest
 import scipy
 
 from nas import Budget, search
-from nas.config.settings import settings
+from nas.config.settings import compose
 
 SEEDS = 60
 
 
 @cache
 def parts():
-    made = settings("search", ["evaluator=table", "table=cifar10_8x8"])
+    made = compose("search", ["evaluator=table", "table=cifar10_8x8"])
     space = made.make("space")
     evaluator = made.make("evaluator", space=space)
     evaluator.prepare("cpu")
@@ -30,7 +30,7 @@ def parts():
 def incumbents(strategy, words=(), seeds=SEEDS, queries=300):
     """Best search metric so far (%), and test accuracy (%) of its cell: each (seeds, queries)."""
     space, evaluator = parts()
-    make = settings("search", [f"strategy={strategy}", *words]).partial("strategy")
+    make = compose("search", [f"strategy={strategy}", *words]).partial("strategy")
     best, tested = np.empty((seeds, queries)), np.empty((seeds, queries))
     for seed in range(seeds):
         trials = search(space, make, evaluator, budget=Budget(trials=queries), seed=seed).trials

@@ -7,7 +7,7 @@ import pytest
 from light import SmallSpace
 
 from nas.cli.commands.compare import entries
-from nas.config.overrides import words
+from nas.config.overrides import list_items
 
 SEEDS, TRIALS = 6, 40
 STRATEGIES = "strategies=[regularized_evolution,reinforce(lr=0.5,optimizer=sgd)]"
@@ -107,11 +107,14 @@ def test_seeds_and_strategies_are_added_to_a_comparison(nas, folder):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["budget.trials=41"], "was begun with budget.trials=40, now it is 41"),
-        (["space=nasbench201", "table=nasbench201"], "was begun with space.name='light', now it is 'nasbench201'"),
-        (["table.column=time"], "was begun with table.column='valid', now it is 'time'"),
-        (["table.reported=[test]", "table.minimized=[]"], "was begun with table.reported=['test', 'loss'], now"),
-        (["objective.direction=minimize"], "was begun with objective.direction='maximize'"),
+        (["budget.trials=41"], "was started with budget.trials=40, now it is 41"),
+        (["space=nasbench201", "table=nasbench201"], "was started with space.name=light, now it is nasbench201"),
+        (["table.column=time"], "was started with table.column=valid, now it is time"),
+        (
+            ["table.reported=[test]", "table.minimized=[]"],
+            "table.reported=['test', 'loss'], now it is ['test']. Choose another out=",
+        ),
+        (["objective.direction=minimize"], "was started with objective.direction=maximize"),
     ],
 )
 def test_runs_of_another_protocol_are_refused(nas, folder, more, message):
@@ -130,7 +133,7 @@ def test_a_changed_table_is_refused(nas, folder):
     table.write_text(table.read_text().replace(",100,", ",101,", 1))
     refused = nas(*command(seeds=1))
     assert refused.returncode == 2
-    assert "was begun with protocol.table=" in refused.stderr
+    assert "was started with protocol.table=" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -169,10 +172,10 @@ def test_a_table_that_reports_nothing_is_compared_by_the_objective(nas, folder):
 
 
 def test_a_list_of_strategies_is_parted_at_its_own_commas():
-    assert words("[random,reinforce(lr=0.5,optimizer=sgd), 'local_search']") == [
+    assert list_items("[random,reinforce(lr=0.5,optimizer=sgd), 'local_search']") == [
         "random", "reinforce(lr=0.5,optimizer=sgd)", "local_search",
     ]  # fmt: skip
-    assert words("random") == ["random"]
+    assert list_items("random") == ["random"]
     assert entries(["reinforce"]) == ["random", "reinforce"]
     assert entries(["reinforce", "random"]) == ["reinforce", "random"]
 

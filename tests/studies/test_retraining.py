@@ -28,7 +28,7 @@ def test_export_and_retrain_go_round(searched, tmp_path):
         searched("export", "run=one", "trial=best", "format=genotype", "out=won").returncode == 0
     )  # the same again changes nothing
     refused = searched("export", "run=one", "trial=0" if best["number"] else "trial=1", "format=[genotype]", "out=won")
-    assert (refused.returncode, "won holds something else" in refused.stderr) == (2, True)
+    assert (refused.returncode, "won is not an empty folder" in refused.stderr) == (2, True)
 
     quick = ["trainer.epochs=2", "trainer.network={channels: 4, cells: 1}", "format=json"]
     first = json.loads(searched("retrain", "run=one", "trial=best", *quick).stdout)
@@ -88,14 +88,14 @@ def test_retraining_tries_store_and_folder_before_it_trains(nas, tmp_path, monke
     def never(*args, **more):
         raise AssertionError("it trained")
 
-    monkeypatch.setattr("nas.studies.retraining.fit", never)
+    monkeypatch.setattr("nas.studies.retraining.train_architecture", never)
     (tmp_path / "notes.txt").write_text("not a database")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious").write_text("mine")
     for words, said in (
         (["store.url=sqlite:///notes.txt"], "is not an SQLite database"),
-        (["out=notes.txt"], "notes.txt holds something else"),
-        (["out=full"], "full holds something else"),
+        (["out=notes.txt"], "notes.txt is not an empty folder"),
+        (["out=full"], "full is not an empty folder"),
         (["out=/dev/null/x"], "cannot be written"),
     ):
         result = nas("retrain", f"arch={ARCH}", *SMALL, *words)
@@ -180,10 +180,10 @@ def test_validation_keeps_the_best_epoch_and_tests_once(nas, tmp_path):
 def test_images_that_have_changed_since_the_search_are_told(searched, tmp_path):
     from nas.cli.commands.export import INHERITS, modelled
     from nas.cli.selection import selected
-    from nas.config.settings import settings
+    from nas.config.settings import compose
 
     def chosen(*words):
-        made = settings("export", ["run=one", "trial=best", *words], deferred=INHERITS)
+        made = compose("export", ["run=one", "trial=best", *words], deferred=INHERITS)
         return selected(made, INHERITS)
 
     assert searched("retrain", "run=one", "trial=best", *SMALL).stderr == ""

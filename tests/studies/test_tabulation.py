@@ -124,7 +124,7 @@ def test_further_seeds_may_be_for_a_sample_and_added_later(tmp_path):
 
 def test_another_recipe_is_refused(tmp_path):
     tabulated(tmp_path, seeds=1)
-    with pytest.raises(UserError, match=r"was begun with recipe.lr=0.1, now it is 0.2"):
+    with pytest.raises(UserError, match=r"was started with recipe.lr=0.1, now it is 0.2"):
         tabulated(tmp_path, seeds=1, recipe=Recipe(epochs=1, batch_size=64, train_images=300, threads=1, lr=0.2))
 
 

@@ -258,7 +258,7 @@ def test_shared_weights_train_score_and_resume_on_cuda(strategy, train, space, t
 
     def searched(trials=2):
         evaluator = SharedWeights(space, Small(), recipe_of(cells), **train)
-        evaluator.keep_in(tmp_path)
+        evaluator.checkpoint_dir = tmp_path
         return search(space, strategy, evaluator, budget=Budget(trials=trials), device=SECOND, seed=1)
 
     with fake_cuda(count=2, only=1):
@@ -278,7 +278,7 @@ def test_what_torch_holds_of_a_device_without_using_it_is_free():
 def test_weights_of_edges_are_the_softmax_over_the_edges_into_each_node():
     """Hand-made: of NAS-Bench-201's six edges one leads to node 1, two to node 2, three to node 3."""
     strategy = PCDARTS(space=NASBench201(), objective=Objective())
-    strategy.begin(np.random.default_rng(0), torch.device("cpu"))
+    strategy.init(np.random.default_rng(0), torch.device("cpu"))
     with torch.no_grad():
         strategy.parameters["cell_edges"].copy_(torch.tensor([1.0, 2.0, 0.5, 0.1, 0.2, 0.3]))
     found = strategy.expected()["cell_edges"]
@@ -330,11 +330,11 @@ def test_an_epoch_is_not_lost_where_memory_runs_out_in_the_eigenvalue(monkeypatc
     plain = searched()
     forward = space.supernet(Task(1, 2, 2, 2)).__class__.forward
 
-    def seen(network, images, probs, every=False):
+    def seen(network, images, probs, run_all_operations=False):
         if isinstance(images, Counted):
             sizes.append(len(images))
             images = images.as_subclass(torch.Tensor)
-        return forward(network, images, probs, every)
+        return forward(network, images, probs, run_all_operations)
 
     monkeypatch.setattr("relaxed.Supernet.forward", seen)
     monkeypatch.setattr(gradient, "Weights", Tight)

@@ -13,6 +13,7 @@ from nas import Budget, UsageError, UserError, search
 from nas.core import Objective, Proposal, Trial
 from nas.store.sqlite import SQLiteStore
 from nas.strategies.darts import DARTS
+from nas.strategies.pc_darts import PCDARTS
 from nas.supernets.gradient import GradientSearch
 from nas.supernets.memory import check_fits
 from nas.supernets.weights import Weights
@@ -268,6 +269,15 @@ def test_a_discretization_is_told_of_the_channels_that_pass_by(tmp_path):
     assert fault(old, {"strategy": part | {"partial_channels": 1}, **perturbed}) is None
     described = {"type": "nas.strategies.pc_darts.PCDARTS", "discretization": {"type": "….Perturbation"}}
     assert "took out only a part of each edge" in fault(old, {"strategy": described})
+
+
+def test_partial_channels_of_a_space_that_does_not_support_them_are_refused():
+    class Whole(Planted):
+        supports_partial_channels = False
+
+    strategy = PCDARTS(space=Whole(), objective=Objective(), epochs=1, warmup=0)
+    with pytest.raises(UsageError, match=r"^strategy\.partial_channels=4: the supernet of Whole does not support part"):
+        GradientSearch(Whole(), Signs(), RECIPE)(strategy, 0, 5, "cpu", lambda *_: None)
 
 
 def trial(info):

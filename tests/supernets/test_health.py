@@ -68,12 +68,12 @@ def test_the_dominant_eigenvalue_of_a_supernet_is_that_of_its_exact_hessian(spac
     network = space.supernet(Task(3, 8, 8, 4), sizes).double().to(memory_format=torch.channels_last)
     images = torch.randn(6, 3, 8, 8, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(4, (6,))
-    names = list(space.alphas)
-    alphas = [(0.3 * torch.randn(space.alphas[name], dtype=torch.float64)).requires_grad_() for name in names]
+    names = list(space.alpha_shapes)
+    alphas = [(0.3 * torch.randn(space.alpha_shapes[name], dtype=torch.float64)).requires_grad_() for name in names]
 
     def loss(*given):
         probs = {name: alpha.softmax(-1) for name, alpha in zip(names, given, strict=True)}
-        return F.cross_entropy(network(images, probs, every=True), labels)
+        return F.cross_entropy(network(images, probs, run_all_operations=True), labels)
 
     gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss(*alphas), alphas, create_graph=True)])
     lines = [torch.autograd.grad(value, alphas, retain_graph=True) for value in gradient]
@@ -188,7 +188,7 @@ def test_gdas_searches_on_where_a_sample_hands_nothing_to_the_output():
     """All three edges into the output of a cell are `none` with probability 1/125: the loss then knows no alpha."""
     torch.manual_seed(0)
     strategy = GDAS(space=NB201, objective=Objective(), epochs=2)
-    strategy.begin(np.random.default_rng(0), torch.device("cpu"))
+    strategy.init(np.random.default_rng(0), torch.device("cpu"))
     strategy.start_epoch(1)
     network = NB201.supernet(Task(1, 8, 8, 4), {"channels": 2, "cells": 1})
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
@@ -210,7 +210,7 @@ def test_gdas_searches_on_where_a_sample_hands_nothing_to_the_output():
 
 def test_samples_are_exactly_zero_and_one():
     strategy = GDAS(space=NB201, objective=Objective(), epochs=5)
-    strategy.begin(np.random.default_rng(0), torch.device("cpu"))
+    strategy.init(np.random.default_rng(0), torch.device("cpu"))
     strategy.start_epoch(3)
     rng = torch.Generator().manual_seed(0)
     for _ in range(200):
@@ -228,7 +228,7 @@ def test_samples_are_exactly_zero_and_one():
 )
 def test_alpha_that_diverged_is_told_by_its_own_learning_rate(alpha, loss, words):
     strategy = Strategy(space=NB201, objective=Objective(), alpha_lr=1e30)
-    strategy.begin(np.random.default_rng(0), torch.device("cpu"))
+    strategy.init(np.random.default_rng(0), torch.device("cpu"))
     with torch.no_grad():
         strategy.alphas()[0].fill_(alpha)
     if words is None:

@@ -27,14 +27,14 @@ class Viewing(nn.Module):
         self.supernet = supernet
         self.seen = Seen()
 
-    def forward(self, images, probs, every=False):
+    def forward(self, images, probs, run_all_operations=False):
         self.seen.append((len(images), images.stride(), self.stem.weight.stride()))
         x = self.stem(images).view(images.size(0), -1)[:, :4].view(images.shape)
-        return self.supernet(x, probs, every)
+        return self.supernet(x, probs, run_all_operations)
 
 
 class Views(Planted):
-    def supernet(self, task, network=None):
+    def supernet(self, task, network=None, partial_channels=1):
         self.made = Viewing(super().supernet(task, network))
         return self.made
 
@@ -56,7 +56,7 @@ def test_a_supernet_falls_back_in_every_step_and_measure(tmp_path):
 
 
 class Lazy(Planted):
-    def supernet(self, task, network=None):
+    def supernet(self, task, network=None, partial_channels=1):
         made = super().supernet(task, network)
         made.classifier = nn.LazyLinear(task.classes)
         return made

@@ -21,20 +21,63 @@ def digits():
     return Digits().split()
 
 
+class Unusual(nn.Module):
+    """Real and complex parameters, running statistics, a counter, and a tensor of double precision."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1))
+        self.spectrum = nn.Parameter(torch.tensor([1 + 1j, 2 - 3j]))
+        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
+
+
+def moved(network, step):
+    """The network with other weights and statistics, as after a step."""
+    with torch.no_grad():
+        for number, tensor in enumerate(network.state_dict().values()):
+            tensor.fill_(step if not (tensor.is_floating_point() or tensor.is_complex()) else step / (3 + number))
+    return network
+
+
 def test_the_average_is_the_sum_of_its_decays():
-    network = nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1))
+    """w_0 before the first step; from then on m <- d m + (1 - d) w, bit for bit as torch.lerp computes it."""
+    network = Unusual()
     average = ModelEMA(network, 0.9)
-    expected, start = network[0].weight.detach().clone(), network[0].weight.detach().clone()
-    for step in range(1, 200):
-        with torch.no_grad():
-            network[0].weight.copy_(start + step)
-            network[1].num_batches_tracked.fill_(step)
-        average.update(network)
+    expected = copy.deepcopy(network.state_dict())
+    for step in range(1, 120):
+        average.update_parameters(moved(network, step))
         decay = min(0.9, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * network[0].weight.detach()
-    assert torch.allclose(average.network[0].weight, expected)
-    assert average.network[1].num_batches_tracked == 199
-    assert not average.network[0].weight.requires_grad
+        for name, tensor in network.state_dict().items():
+            averaged = tensor.is_floating_point() or tensor.is_complex()
+            expected[name] = torch.lerp(expected[name], tensor, 1 - decay) if averaged else tensor.clone()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in average.module.state_dict().items())
+    assert average.module.layers[1].num_batches_tracked == 119
+    assert not any(parameter.requires_grad for parameter in average.module.parameters())
+
+
+def test_the_first_step_has_its_worked_out_value():
+    """d = (1 + 1) / (10 + 1), so 2/11 of 1 + 1j and 9/11 of 12 + 23j."""
+    network = Unusual()
+    average = ModelEMA(network, 0.9)
+    with torch.no_grad():
+        network.spectrum[0] = 12 + 23j
+    average.update_parameters(network)
+    assert average.module.spectrum[0].item() == pytest.approx(complex(10, 19))
+
+
+def test_an_average_resumes_from_the_checkpoint_of_an_earlier_version():
+    """Versions 0.1.0 and 0.2.0 stored `steps` and `network`; so does this one."""
+    network = Unusual()
+    average, resumed = ModelEMA(network, 0.9), ModelEMA(network, 0.9)
+    for step in (1, 2, 3):
+        average.update_parameters(moved(network, step))
+    state = average.saved()
+    assert list(state) == ["steps", "network"]
+    assert state["steps"] == 3
+    resumed.restore({"steps": 3, "network": copy.deepcopy(state["network"])})
+    for one in (average, resumed):
+        one.update_parameters(moved(network, 4))
+    assert all(map(torch.equal, average.module.state_dict().values(), resumed.module.state_dict().values()))
 
 
 def test_the_average_is_what_is_validated_and_kept(digits):

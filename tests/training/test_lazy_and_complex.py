@@ -18,9 +18,8 @@ from nas.export.model import loaded
 from nas.store.sqlite import SQLiteStore
 from nas.strategies.random import RandomSearch
 from nas.studies.retraining import CHECKPOINT, TrainingJob, retrain
-from nas.training.average import ModelEMA
-from nas.training.built import built
 from nas.training.fit import evaluate, fit
+from nas.training.lazy import materialized
 from nas.training.recipe import Recipe
 from nas.training.weights import load_weights, save_weights
 
@@ -86,7 +85,7 @@ class LazyNet(nn.Module):
 def trained(make, recipe):
     split = Digits().split()
     torch.manual_seed(0)
-    network = built(make(), TASK)
+    network = materialized(make(), TASK)
     metrics = fit(network, split.train.first(96), split.valid.first(64), recipe, seed=0, report=lambda _: None)
     return network, metrics
 
@@ -102,16 +101,6 @@ def test_complex_weights_are_trained_as_pairs_of_real_ones(more):
     (network, metrics), (pairs, expected) = trained(Spectral, recipe), trained(AsReal, recipe)
     assert metrics == {name: pytest.approx(value, rel=1e-4) for name, value in expected.items()}
     torch.testing.assert_close(torch.view_as_real(network.filter), pairs.filter, rtol=1e-4, atol=1e-5)
-
-
-def test_the_average_takes_in_complex_weights():
-    network = nn.Module()
-    network.weight = nn.Parameter(torch.tensor([1 + 1j]))
-    average = ModelEMA(network, 0.9)
-    with torch.no_grad():
-        network.weight.fill_(12 + 23j)
-    average.update(network)  # decay (1 + 1) / (10 + 1)
-    assert average.network.weight.item() == pytest.approx(complex(10, 19))
 
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
@@ -153,7 +142,7 @@ def test_a_retraining_is_its_checkpoint_and_survives_a_kill(make, tmp_path, monk
     assert len(epochs) == 2
     assert result.metrics == whole.metrics
     torch.manual_seed(99)
-    network = loaded(built(make(), TASK), Path(result.folder) / CHECKPOINT, result.text)
+    network = loaded(materialized(make(), TASK), Path(result.folder) / CHECKPOINT, result.text)
     accuracy, loss = evaluate(network, Digits().read_test(), RECIPE)
     assert (accuracy, loss) == (result.metrics["test_accuracy"], pytest.approx(result.metrics["test_loss"], abs=1e-5))
 
@@ -181,7 +170,7 @@ def test_lazy_sizes_are_counted_before_the_training():
 
 def test_blank_images_leave_no_trace_in_a_lazy_network():
     torch.manual_seed(0)
-    network = built(LazyNet(), TASK)
+    network = materialized(LazyNet(), TASK)
     assert network.training
     assert [network.norm.running_mean.item(), network.norm.running_var.item()] == [0.0, 1.0]
     assert network.lazy_norm.num_batches_tracked == 0
@@ -201,7 +190,7 @@ class OnlyInTraining(LazyNet):
 
 
 def test_a_module_that_is_reached_in_training_only_is_initialised_too():
-    network = built(OnlyInTraining(), TASK)
+    network = materialized(OnlyInTraining(), TASK)
     assert network.side.weight.shape == (10, 64)
     assert [network.norm.running_mean.item(), network.norm.num_batches_tracked.item()] == [0.0, 0]
 
@@ -217,6 +206,6 @@ def test_a_network_without_lazy_modules_is_not_run():
     torch.manual_seed(0)
     made = Counting(4, 2)
     before = torch.get_rng_state()
-    assert built(made, TASK) is made
+    assert materialized(made, TASK) is made
     assert made.calls == 0
     assert torch.equal(torch.get_rng_state(), before)

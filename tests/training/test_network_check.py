@@ -409,10 +409,13 @@ def test_a_tabulation_ends_before_it_trains_a_bad_network(tmp_path):
 
 
 class Relaxed(Planted):
-    def supernet(self, task, network=None):
+    def supernet(self, task, network=None, partial_channels=1):
         made = super().supernet(task, network)
         forward = made.forward
-        made.forward = lambda images, probs, every=False: (images, forward(images, probs, every))
+        made.forward = lambda images, probs, run_all_operations=False: (
+            images,
+            forward(images, probs, run_all_operations),
+        )
         return made
 
 

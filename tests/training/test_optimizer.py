@@ -5,7 +5,7 @@ import torch
 from test_fit import linear
 from torch import nn
 
-from nas.config.settings import settings
+from nas.config.settings import compose
 from nas.data.digits import Digits
 from nas.errors import UsageError
 from nas.supernets.recipe import SupernetRecipe
@@ -131,9 +131,9 @@ def test_the_average_follows_adamw(digits):
     expected = ModelEMA(linear(), 0.9)
     plain = linear()
     fit(plain, part, None, Recipe(**{**vars(recipe), "ema": 0.0}), seed=0, report=lambda _: None)
-    expected.update(plain)
+    expected.update_parameters(plain)
     fit(network, part, None, recipe, seed=0, report=lambda _: None)
-    assert torch.equal(network[1].weight, expected.network[1].weight)
+    assert torch.equal(network[1].weight, expected.module[1].weight)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_neutral_values_change_no_protocol_and_adamw_tells_only_what_counts():
 
 def test_the_recipe_of_deit_is_the_published_one():
     """Touvron et al. 2021, table 9: a learning rate of 0.0005 * batch / 512."""
-    recipe = settings("retrain", ["trainer=deit"]).make("trainer")
+    recipe = compose("retrain", ["trainer=deit"]).make("trainer")
     published = {"epochs": 300, "optimizer": "adamw", "weight_decay": 0.05, "warmup_epochs": 5, "label_smoothing": 0.1}
     published |= {"mixup": 0.8, "cutmix": 1.0, "grad_clip": None, "lr": 0.0005 * recipe.batch_size / 512}
     assert {key: getattr(recipe, key) for key in published} == published

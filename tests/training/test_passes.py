@@ -204,9 +204,11 @@ class Changed(Planted):
         made.norm, made.unused = Norm(1, self.how), nn.Linear(3, 3)
         own, where = made.forward, self.where
 
-        def forward(x, probs, every=False):
+        def forward(x, probs, run_all_operations=False):
             normed = made.norm(x)
-            logits = own(normed if where == "both" or (where == "training") == made.training else x, probs, every)
+            logits = own(
+                normed if where == "both" or (where == "training") == made.training else x, probs, run_all_operations
+            )
             return F.dropout(logits, 0.1, made.training) + 0 * random.random()
 
         made.forward = forward

@@ -112,7 +112,7 @@ def no_training(monkeypatch):
     def never(*args, **more):
         raise AssertionError("it trained")
 
-    monkeypatch.setattr("nas.studies.retraining.fit", never)
+    monkeypatch.setattr("nas.studies.retraining.train_architecture", never)
 
 
 @pytest.mark.parametrize("how", ["plain", "number", "transient"])

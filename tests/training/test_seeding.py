@@ -168,9 +168,9 @@ def test_weights_that_are_kept_between_calls_are_told():
 class Dropping(Planted):
     def supernet(self, task, network=None, partial_channels=1):
         class Supernet(Plain):
-            def forward(self, x, probs, every=False):
+            def forward(self, x, probs, run_all_operations=False):
                 x = nn.functional.dropout(x, 0.3, self.training) * (random.uniform(0.5, 1) if self.training else 1)
-                return super().forward(x, probs, every)
+                return super().forward(x, probs, run_all_operations)
 
         return Supernet(self.names, task)
 
@@ -201,7 +201,7 @@ def test_a_killed_gradient_search_with_dropout_goes_on_to_the_same_curve(tmp_pat
 def test_shared_weights_with_dropout_learn_the_same_after_a_kill(tmp_path):
     def learner():
         evaluator = SharedWeights(Dropping(), Signs(), SUPERNET, train="on_proposal")
-        evaluator.keep_in(tmp_path)
+        evaluator.checkpoint_dir = tmp_path
         return evaluator
 
     def score(evaluator):
@@ -214,7 +214,7 @@ def test_shared_weights_with_dropout_learn_the_same_after_a_kill(tmp_path):
     assert score(again) == first
     again._shared.keep()
     resumed = learner()
-    resumed.begin("cpu", [SimpleNamespace(proposal=Proposal((1, 1)))], lambda *_: None)
+    resumed.train_weights("cpu", [SimpleNamespace(proposal=Proposal((1, 1)))], lambda *_: None)
     assert score(resumed) == second
 
 

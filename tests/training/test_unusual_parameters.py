@@ -11,7 +11,6 @@ from nas.core import Task
 from nas.data.digits import Digits
 from nas.supernets.steps import weight_optimizer
 from nas.training import count
-from nas.training.average import ModelEMA
 from nas.training.check import check_network
 from nas.training.fit import evaluate, fit
 from nas.training.recipe import Recipe
@@ -60,20 +59,11 @@ def test_a_step_on_complex_parameters_is_sgds():
     parameter = nn.Parameter(torch.tensor([1.0 + 2.0j]))
     holder = nn.ParameterList([parameter])
     optimizer = weight_optimizer(
-        holder, Recipe(epochs=1, lr=0.5, momentum=0.0, nesterov=False, weight_decay=0.0), every=True
+        holder, Recipe(epochs=1, lr=0.5, momentum=0.0, nesterov=False, weight_decay=0.0), run_all_operations=True
     )
     (parameter.abs() ** 2).sum().backward()  # the gradient is 2 z
     optimizer.step()
     assert torch.equal(parameter.detach(), torch.zeros(1, dtype=torch.complex64))
-
-
-def test_complex_parameters_are_averaged():
-    network = Spectrum()
-    average, start = ModelEMA(network, 0.5), network.filter.detach().clone()
-    with torch.no_grad():
-        network.filter += 2 + 4j
-    average.update(network)
-    assert torch.allclose(average.network.filter - start, torch.full_like(start, (1 - 2 / 11) * (2 + 4j)))
 
 
 def test_lazy_modules_train_to_the_same_network():

@@ -18,26 +18,26 @@ import torch
 
 from nas.cli.commands.export import forms
 from nas.cli.output import print_json
-from nas.config.settings import settings as composed
+from nas.config.settings import compose
 from nas.core import Objective
 from nas.data.lock import locked_test_set
 from nas.errors import UsageError, UserError, located
 from nas.evaluators.base import Evaluator
 from nas.evaluators.training import TrainingEvaluator
 from nas.export.model import Model
-from nas.formatting import counted
+from nas.formatting import plural
 from nas.supernets.base import SupernetSpace
 from nas.testing.data import data_promises
 from nas.testing.evaluators import evaluator_promises
 from nas.testing.executors import executor_promises
 from nas.testing.networks import export_promises, picture_promises
 from nas.testing.promises import Promise
-from nas.testing.relaxable import gradient_promises, relaxable_promises
 from nas.testing.spaces import space_promises
 from nas.testing.strategies import strategy_promises
-from nas.training.built import built
+from nas.testing.supernets import gradient_promises, supernet_promises
+from nas.training.lazy import materialized
 from nas.training.recipe import Recipe
-from nas.validation import one_of, shown, whole_number
+from nas.validation import as_written, one_of, whole_number
 
 if TYPE_CHECKING:
     from nas.config.settings import Settings
@@ -72,7 +72,7 @@ def main(settings: Settings) -> int:
     one_of("format", settings.get("format"), ("table", "json"))
     whole_number("seed", settings.get("seed"), least=0)
     if not isinstance(settings.get("export"), bool):
-        raise UsageError(f"export must be true or false, got {shown(settings.get('export'))}")
+        raise UsageError(f"export must be true or false, got {as_written(settings.get('export'))}")
     named = {word.lstrip("+~").partition("=")[0].partition(".")[0] for word in settings.arguments}
     kinds = [kind for kind in KINDS if kind in named]
     if not kinds:
@@ -105,7 +105,7 @@ def _completed(settings: Settings, named: set[str]) -> Settings:
         more += [
             word for word in QUICK_SUPERNET if not any(a.startswith(word.split("=")[0]) for a in settings.arguments)
         ]
-    return composed(settings.command, [*settings.arguments, *more], settings.config_dir) if more else settings
+    return compose(settings.command, [*settings.arguments, *more], settings.config_dir) if more else settings
 
 
 def _verdicts(part: str, promised: Callable[[Settings], Sequence[Promise]], settings: Settings) -> Iterator[Verdict]:
@@ -149,14 +149,14 @@ def _line(verdict: Verdict, told: set[str]) -> str:
 def _summary(verdicts: Sequence[Verdict]) -> str:
     kept, broken, unchecked = (sum(v.kept is state for v in verdicts) for state in (True, False, None))
     rest = f", {unchecked} not checked" if unchecked else ""
-    return f"{counted(kept, 'promise')} kept, {broken} broken{rest}"
+    return f"{plural(kept, 'promise')} kept, {broken} broken{rest}"
 
 
 def _space(settings: Settings) -> list[Promise]:
     space: SearchSpace = settings.make("space")
     data, recipe = settings.make("data"), settings.make("trainer")
     task, sizes = data.task, space.known_sizes(recipe.network)
-    relaxable = relaxable_promises(space, task, sizes) if isinstance(space, SupernetSpace) else []
+    of_supernet = supernet_promises(space, task, sizes) if isinstance(space, SupernetSpace) else []
     build = type(space).build
     promises = [
         *space_promises(space, task, network=sizes),
@@ -168,7 +168,7 @@ def _space(settings: Settings) -> list[Promise]:
     def model() -> Model:
         return _model(settings, space, sizes)
 
-    promises += [*relaxable, *picture_promises(model)]
+    promises += [*of_supernet, *picture_promises(model)]
     return promises + (export_promises(model, forms()) if settings.get("export") else [])
 
 
@@ -196,7 +196,7 @@ def _model(settings: Settings, space: SearchSpace, sizes: dict[str, Any]) -> Mod
     split = data.split()
     architecture = space.sample(np.random.default_rng(settings.get("seed")))
     torch.manual_seed(0)
-    network = built(space.build(architecture, data.task, sizes), data.task)
+    network = materialized(space.build(architecture, data.task, sizes), data.task)
     network.eval()
     return Model(
         network=network,

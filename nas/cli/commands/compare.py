@@ -19,9 +19,8 @@ from nas.analysis.results import RunResult
 from nas.cli.commands.search import budget_of
 from nas.cli.output import Bar, print_json, print_table
 from nas.cli.rerun import place
-from nas.config.overrides import words
-from nas.config.settings import Settings, recorded_parts
-from nas.config.settings import settings as composed
+from nas.config.overrides import list_items
+from nas.config.settings import Settings, compose, recorded_parts
 from nas.core import Objective
 from nas.errors import UsageError
 from nas.evaluators.base import SupportsReporting, SupportsSharedWeights
@@ -59,7 +58,7 @@ def main(settings: Settings) -> int:
     }
     out = folder(settings, about | {"budget": settings.get("budget"), "objective": settings.get("objective")})
     # what is looked up costs nothing to look up again; what is trained is kept trial by trial
-    looked_up = isinstance(evaluator, SupportsReporting) and not isinstance(evaluator, SupportsSharedWeights)
+    looked_up = isinstance(evaluator, SupportsReporting)
     store = None if looked_up else SQLiteStore(f"sqlite:///{out.absolute()}/runs.db")
     match = ComparisonSetup(space, evaluator, budget, objective, settings.get("duplicates"), str(device), store)
     executor = in_order(settings)
@@ -67,7 +66,7 @@ def main(settings: Settings) -> int:
     bar = Bar(settings.get("progress"), "run")
     epochs = Bar(settings.get("progress"), "supernet epoch")
     if isinstance(evaluator, SupportsSharedWeights):
-        evaluator.keep_in(out / CHECKPOINTS)
+        evaluator.checkpoint_dir = out / CHECKPOINTS
     try:
         results = compare(
             match,
@@ -125,8 +124,8 @@ def contender(entry: str, settings: Settings, space: SearchSpace, objective: Obj
         raise UsageError(
             f"strategies has a name of {len(entry)} characters; expected at most {LONGEST_LABEL}: {entry!r}"
         )
-    assignments = [f"strategy.{word}" for word in words(rest[:-1])] if bracket else []
-    own = composed("search", [f"strategy={name}", *assignments], settings.config_dir)
+    assignments = [f"strategy.{word}" for word in list_items(rest[:-1])] if bracket else []
+    own = compose("search", [f"strategy={name}", *assignments], settings.config_dir)
     own.make("strategy", space=space, objective=objective)  # settings are told wrong here, not in a worker
     return StrategyEntry(entry, own.partial("strategy"), own.node("strategy"))
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from nas.cli.selection import folder_of, selected
 from nas.drawing.picture import cell_figure, network_figure, save
 from nas.drawing.stages import stages
-from nas.files import filling
-from nas.training.built import built
+from nas.files import atomic_folder
+from nas.training.lazy import materialized
 from nas.training.summary import DEFAULT_TASK
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ def main(settings: Settings) -> int:
     chosen = selected(settings, INHERITS)
     settings, space = chosen.settings, chosen.space
     task = settings.make("data").task if settings.choices.get("data") else DEFAULT_TASK
-    network = built(space.build(chosen.architecture, task), task)
+    network = materialized(space.build(chosen.architecture, task), task)
     target = Path(settings.get("out") or folder_of(chosen, "pictures")).expanduser().absolute()
-    with filling(target) as folder:
+    with atomic_folder(target) as folder:
         paths = [save(cell_figure(graph), folder, name) for name, graph in space.graphs(chosen.architecture).items()]
         paths.append(save(network_figure(stages(network, task)), folder, "network"))
     for path in (path for pair in paths for path in pair):

@@ -33,11 +33,11 @@ from nas.export import card
 from nas.export.check import CheckResult, check, original
 from nas.export.genotype import NAME, Genotype, write_genotype
 from nas.export.model import Model, data_sets, loaded, repeats_of, trained, weights_of
-from nas.files import check_folder, filling
-from nas.formatting import counted, milliseconds
+from nas.files import atomic_folder, check_folder
+from nas.formatting import milliseconds, plural
 from nas.store.leaderboard import find_trial
 from nas.studies.retraining import CHECKPOINT, warn_of_other_images
-from nas.training.built import built
+from nas.training.lazy import materialized
 from nas.validation import one_of, whole_number
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def main(settings: Settings) -> int:
         expected, plain = original(model)
     except UserError as error:
         raise UserError(f"{error}; format=[{GENOTYPE}] works") from None
-    with filling(target) as folder:
+    with atomic_folder(target) as folder:
         card.write(folder, card.about(model, plain, {}, repeats), [])  # which `state` is read with
         if GENOTYPE in asked:
             (folder / NAME).write_text(_selected_genotype(chosen).to_json())
@@ -263,7 +263,7 @@ def modelled(chosen: Selection) -> tuple[Model, list[Retraining]]:
     split = data.split()
     warn_of_other_images(data, split.hash, chosen.found_on(data.name))
     torch.manual_seed(0)
-    network = built(space.build(chosen.architecture, data.task, space.known_sizes(sizes)), data.task)
+    network = materialized(space.build(chosen.architecture, data.task, space.known_sizes(sizes)), data.task)
     network.eval()
     if retraining is not None:
         network = loaded(network, Path(retraining.folder) / CHECKPOINT, chosen.text)
@@ -316,7 +316,7 @@ def _report(model: Model, plain: CheckResult, checked: dict[str, CheckResult], t
     rows = [["(the network)", "", "", f"{plain.accuracy:.4f}", *_timed(plain)]]
     for name, form in checked.items():
         rows.append([name, " ".join(form.files), f"{form.difference:.1e}", f"{form.accuracy:.4f}", *_timed(form)])
-    title = f"{model.text}\nchecked in fresh processes on {counted(len(model.images), 'validation image')}"
+    title = f"{model.text}\nchecked in fresh processes on {plural(len(model.images), 'validation image')}"
     print_table(title, head, rows, text=("format", "files"))
     if model.retraining is not None:
         tested = model.retraining.metrics["test_accuracy"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nas.cli.output import print_json, print_table
 from nas.core import uncounted
 from nas.errors import NOT_IN_TABLE, UsageError
-from nas.formatting import amount, counted
+from nas.formatting import plural, short_number
 from nas.store.base import Retraining
 from nas.store.leaderboard import Entry, epochs, leaderboard, protocol_words, recipe_key, retrained_row, without_trial
 from nas.validation import one_of, whole_number
@@ -71,7 +71,7 @@ def show(entries: Sequence[Entry], *, several: bool) -> None:
         length, simulated = epochs(entry.run, trial), trial.metrics.get("simulated_seconds")
         row += ["" if length is None else str(length)]
         partial = "+" if uncounted(trial.metrics) else "?" if entry.has_early_count else ""
-        row += [amount(trial.metrics.get("parameters")), amount(trial.metrics.get("flops")) + partial]
+        row += [short_number(trial.metrics.get("parameters")), short_number(trial.metrics.get("flops")) + partial]
         row += ["" if simulated is None else f"{simulated:.1f}"]
         row += [
             f"reused {trial.reused_from}" if trial.reused_from is not None else f"{trial.seconds:.1f}",
@@ -106,7 +106,7 @@ def _show_failures(entries: Sequence[Entry], *, several: bool) -> None:
     reasons: dict[str, list[str]] = {}
     missing = sum(entry.trial.error_kind == NOT_IN_TABLE for entry in entries)
     if missing:
-        print(f"{NOT_IN_TABLE}: of {counted(missing, 'trial')} here the table has no row; they cost nothing.")
+        print(f"{NOT_IN_TABLE}: of {plural(missing, 'trial')} here the table has no row; they cost nothing.")
     for entry in entries:
         if entry.trial.error is not None and entry.trial.error_kind != NOT_IN_TABLE:
             run = f"{entry.run.name} " if several else ""
@@ -123,7 +123,9 @@ def _show_others(others: Sequence[Sequence[Retraining]]) -> None:
     rows = []
     for rank, group in enumerate(others, start=1):
         first, tests = group[0], [one.metrics["test_accuracy"] for one in group]
-        rows.append([str(rank), _spread(tests), str(len(group)), amount(first.metrics.get("parameters")), first.text])
+        rows.append(
+            [str(rank), _spread(tests), str(len(group)), short_number(first.metrics.get("parameters")), first.text]
+        )
     protocol = others[0][0].protocol
     title = f"of no trial: {protocol['data']} (split {protocol['split']}), retrained on {_recipe_words(others[0][0])}"
     columns = ["rank", "test_accuracy", "seeds", "params", "arch"]
@@ -160,4 +162,4 @@ def _recipe_words(test: Retraining) -> str:
     sizes = [f"{key} {value}" for key, value in recipe["network"].items()]
     part = "training" if test.protocol["part"] == "train" else "training and validation"
     images = f"{part} images, {recipe['train_images'] or 'all'} of them"
-    return ", ".join([images, counted(recipe["epochs"], "epoch"), *sizes])
+    return ", ".join([images, plural(recipe["epochs"], "epoch"), *sizes])

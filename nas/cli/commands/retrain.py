@@ -20,7 +20,7 @@ from nas.cli.output import print_json, run_folder
 from nas.cli.selection import Selection, selected
 from nas.core import uncounted
 from nas.errors import UsageError
-from nas.formatting import amount, counted
+from nas.formatting import plural, short_number
 from nas.listeners.tensorboard import draw_curve
 from nas.runtime import interrupt
 from nas.runtime.streams import is_terminal
@@ -148,15 +148,15 @@ def _report(retraining: Retraining, new: bool, epochs: int, out: str | None) -> 
     when = (
         f"epoch {metrics['best_epoch']:.0f}, the best by validation"
         if "best_epoch" in metrics
-        else counted(epochs, "epoch")
+        else plural(epochs, "epoch")
     )
     print(f"arch           {retraining.text}")
     print(f"test accuracy  {metrics['test_accuracy']:.4f}   (tested once, after {when})")
     if "valid_accuracy" in metrics:
         print(f"valid accuracy {metrics['valid_accuracy']:.4f}")
-    print(f"parameters     {amount(metrics['parameters'])}")
+    print(f"parameters     {short_number(metrics['parameters'])}")
     without = f", without {', '.join(uncounted(metrics))} (no formula)" if uncounted(metrics) else ""
-    print(f"FLOPs          {amount(metrics['flops'])}{without}")
+    print(f"FLOPs          {short_number(metrics['flops'])}{without}")
     print(f"seconds        {retraining.seconds:.1f}")
     print(f"checkpoint     {_near(Path(retraining.folder) / CHECKPOINT)}")
 

@@ -19,11 +19,11 @@ from nas.cli.output import print_json, run_folder
 from nas.cli.rerun import place
 from nas.core import Objective, Trial
 from nas.engine.budget import Budget
-from nas.engine.loop import SearchResult, search
+from nas.engine.search import SearchResult, search
 from nas.engine.trial import last_error
 from nas.errors import NOT_IN_TABLE, UsageError, UserError
-from nas.evaluators.base import SupportsReporting, SupportsSharedWeights
-from nas.formatting import counted
+from nas.evaluators.base import SupportsReporting, SupportsSharedWeights, reporter_of
+from nas.formatting import plural
 from nas.identity import identifying
 from nas.listeners.progress import Progress
 from nas.listeners.tensorboard import TensorBoard
@@ -64,7 +64,7 @@ def main(settings: Settings) -> int:
     evaluator = settings.make("evaluator", space=space)
     folder = run_folder(settings.get("dir"), run).absolute()  # once: an evaluator may change the current folder
     if isinstance(evaluator, SupportsSharedWeights):
-        evaluator.keep_in(folder / "checkpoints")
+        evaluator.checkpoint_dir = folder / "checkpoints"
     listeners: list[Any] = [TensorBoard(folder / "tensorboard")]
     if settings.get("progress"):
         listeners.append(Progress())
@@ -160,8 +160,9 @@ def resume_command(settings: Settings, run: str) -> str:
 def _summary(result: SearchResult, objective: Objective, evaluator: Any) -> dict[str, Any]:
     best = result.best
     reported = {}
-    if best is not None and isinstance(evaluator, SupportsReporting):
-        reported = {"reported": dict(evaluator.reported(best.proposal.architecture))}
+    if best is not None and isinstance(evaluator, SupportsReporting | SupportsSharedWeights):
+        reporter = reporter_of(evaluator)
+        reported = {"reported": {} if reporter is None else dict(reporter.reported(best.proposal.architecture))}
     return {
         "run": result.run,
         "trials": len(result.trials),
@@ -187,13 +188,13 @@ def _missing(result: SearchResult) -> int:
 
 def _agreement(settings: Settings, result: SearchResult, evaluator: Any, store: Store) -> RankCorrelation | None:
     """How an evaluator with weights of its own ranks the architectures of the run."""
-    if not isinstance(evaluator, SupportsSharedWeights) or not evaluator.at_hand:
+    if not isinstance(evaluator, SupportsSharedWeights) or not evaluator.is_trained:
         return None
     device = settings.get("device")
     entries = [entry for group in leaderboard(store, result.run, top=0) for entry in group]
 
     def begin() -> None:
-        evaluator.begin(device, result.trials, lambda _epochs, _curve: None)
+        evaluator.train_weights(device, result.trials, lambda _epochs, _curve: None)
 
     try:
         return rank_correlation(evaluator, entries, device, begin)
@@ -207,7 +208,7 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, evalua
     before = f", {result.resumed} of them from before" if result.resumed else ""
     missing = _missing(result)
     sample = f" ({missing} of them not in the table)" if missing else ""
-    print(f"run {result.run!r}: {counted(len(result.trials), 'trial')}, {failed} failed{sample}{before}")
+    print(f"run {result.run!r}: {plural(len(result.trials), 'trial')}, {failed} failed{sample}{before}")
     for entries in leaderboard(store, result.run, top=5):
         show(entries, several=False)
     if result.best is not None:
@@ -216,9 +217,8 @@ def _report(settings: Settings, result: SearchResult, space: SearchSpace, evalua
         for trial in result.trials:
             for note in notes(trial):
                 print(f"trial {trial.number}: {note}")
-        found = (
-            evaluator.reported(result.best.proposal.architecture) if isinstance(evaluator, SupportsReporting) else {}
-        )
+        reporter = reporter_of(evaluator)
+        found = {} if reporter is None else reporter.reported(result.best.proposal.architecture)
         if found:
             values = "; ".join(f"{name} {value:.6g}" for name, value in found.items())
             print(f"of it the table reports, unseen by the search: {values}")

@@ -16,7 +16,7 @@ from nas.cli.commands.compare import in_order
 from nas.cli.output import Bar
 from nas.cli.rerun import place
 from nas.errors import UsageError
-from nas.formatting import counted
+from nas.formatting import plural
 from nas.studies.tabulation import tabulate
 from nas.tables.write import description, stem, write_table
 from nas.validation import whole_number
@@ -64,9 +64,7 @@ def main(settings: Settings) -> int:
     data = {key: value for key, value in settings.node("data").items() if key != "root"}  # a folder of this machine
     yaml = write_table(found, out, str(settings.choices["data"]), data)
     classes = len({training["canonical"] for training in found["trainings"]})
-    print(
-        f"{out}: {classes:,} {'class' if classes == 1 else 'classes'}, {counted(len(found['trainings']), 'training')}"
-    )
+    print(f"{out}: {classes:,} {'class' if classes == 1 else 'classes'}, {plural(len(found['trainings']), 'training')}")
     own = settings.config_dir or Path("conf")  # of the space too
     print(f"{yaml}: what is in it; copy it to {own / 'table'}/ and use it with")
     words = [

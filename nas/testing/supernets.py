@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from nas.core import Objective, Task
-from nas.space.base import SearchSpace
 from nas.strategies.base import StrategyFactory
 from nas.supernets.base import GradientStrategy, SupernetSpace
 from nas.testing.promises import Promise
@@ -22,7 +21,7 @@ ROUNDING = 1e-9
 """Largest relative difference of logits in double precision."""
 
 
-def relaxable_promises(space: SearchSpace, task: Task, network: Mapping[str, Any], samples: int = 6) -> list[Promise]:
+def supernet_promises(space: SupernetSpace, task: Task, network: Mapping[str, Any], samples: int = 6) -> list[Promise]:
     """The supernet at the probabilities of an architecture is the network of that architecture with the same weights.
 
     Args:
@@ -39,15 +38,15 @@ def relaxable_promises(space: SearchSpace, task: Task, network: Mapping[str, Any
         return [a for a in [*(space.sample(rng) for _ in range(samples)), *extremes] if space.is_valid(a)]
 
     def derive_inverts_relax() -> None:
-        assert isinstance(space, SupernetSpace)
         for architecture in architectures():
             probs = space.relax(architecture)
             shapes = {name: tuple(rows.shape) for name, rows in probs.items()}
-            assert shapes == dict(space.alphas), f"relax gave {shapes}, expected the shapes {dict(space.alphas)}"
+            assert shapes == dict(space.alpha_shapes), (
+                f"relax gave {shapes}, expected the shapes {dict(space.alpha_shapes)}"
+            )
             assert space.derive(probs) == architecture, f"derive is not the inverse of relax at {architecture}"
 
     def computes_its_architectures() -> None:
-        assert isinstance(space, SupernetSpace)
         torch.manual_seed(0)
         supernet = space.supernet(task, network).double()
         weights = supernet.state_dict()
@@ -59,11 +58,13 @@ def relaxable_promises(space: SearchSpace, task: Task, network: Mapping[str, Any
                 supernet.to(memory_format=memory)
             for architecture in architectures():
                 probs = {name: rows.double() for name, rows in space.relax(architecture).items()}
-                own = space.build(architecture, task, network, operations="search")  # type: ignore[call-arg]
+                own = space.build(architecture, task, network, operations="search")
                 own.double().load_state_dict({name: weights[name] for name in own.state_dict()})
                 expected = own(images.contiguous(memory_format=memory))
-                for every in (False, True):
-                    found = supernet(images.contiguous(memory_format=memory), probs, every=every)
+                for run_all_operations in (False, True):
+                    found = supernet(
+                        images.contiguous(memory_format=memory), probs, run_all_operations=run_all_operations
+                    )
                     error = (found - expected).abs().max() / expected.abs().max()
                     assert error < ROUNDING, f"the supernet differs from {space.to_text(architecture)} by {error:.1e}"
 
@@ -76,7 +77,7 @@ def relaxable_promises(space: SearchSpace, task: Task, network: Mapping[str, Any
 
 
 def gradient_promises(
-    make: StrategyFactory, space: SearchSpace, task: Task, network: Mapping[str, Any], source: object = None
+    make: StrategyFactory, space: SupernetSpace, task: Task, network: Mapping[str, Any], source: object = None
 ) -> list[Promise]:
     """A gradient strategy is a function of its random numbers, moves only its alphas, and its state is all of it.
 
@@ -89,15 +90,14 @@ def gradient_promises(
     def begun() -> GradientStrategy:
         strategy = make(space=space, objective=Objective())
         assert isinstance(strategy, GradientStrategy), f"{type(strategy).__name__} lacks a part of GradientStrategy"
-        strategy.begin(np.random.default_rng(0), torch.device("cpu"))
+        strategy.init(np.random.default_rng(0), torch.device("cpu"))
         return strategy
 
     def stepped() -> tuple[GradientStrategy, dict[str, Any], dict[str, Any]]:
         """A strategy after one step, with the supernet's weights before and after."""
         strategy = begun()
-        assert isinstance(space, SupernetSpace)
         torch.manual_seed(0)
-        supernet = space.supernet(task, network, **strategy.supernet_options)
+        supernet = space.supernet(task, network, partial_channels=strategy.partial_channels)
         optimizer = torch.optim.SGD(supernet.parameters(), lr=0.1, momentum=0.9)
         before = copy.deepcopy(supernet.state_dict())
         for epoch in range(1, strategy.epochs + 1):
@@ -137,7 +137,6 @@ def gradient_promises(
         probs = first()[0].expected()
         for name, rows in probs.items():
             assert (rows >= 0).all(), f"a probability of {name} is negative"
-        assert isinstance(space, SupernetSpace)
         space.validate(space.derive(probs))
 
     source = source or getattr(make, "func", make)

@@ -1,0 +1,138 @@
+"""Settings that would have no effect are refused, so that no command runs with others than the user meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from nas.config.composition import choices_of, composed
+from nas.errors import UsageError
+from nas.validation import as_written
+
+EVALUATED = ("data", "trainer", "table")
+"""Parts that matter to a search only through its evaluator."""
+
+
+def refuse_nulls(arguments: Sequence[str], groups: Mapping[str, str | None], final: Mapping[str, str | None]) -> None:
+    """Refuse `supernet=null` and the like where another choice brings one: it would be ignored.
+
+    Args:
+        arguments: `key=value` each, as given.
+        groups: Groups of the command.
+        final: Group -> chosen option once everything is composed.
+
+    Raises:
+        UsageError: An argument is such a null.
+    """
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key in groups and value == "null" and final.get(key) is not None:
+            raise UsageError(f"{key}=null: the other parts need one and chose {key}={final[key]}; leave {key} out")
+
+
+def refuse_unused_supernet(command: str, chosen: Mapping[str, str], config_dir: Path | None) -> None:
+    """Refuse `supernet=` where no part trains one. Parts that train a supernet choose one themselves.
+
+    Raises:
+        UsageError: A supernet was chosen and neither strategy nor evaluator trains one.
+    """
+    if "supernet" not in chosen:
+        return
+    others = [f"{group}={option}" for group, option in chosen.items() if group != "supernet"]
+    if choices_of(composed(command, others, config_dir)).get("supernet") is None:
+        raise UsageError(
+            f"supernet={chosen['supernet']} has no effect, since neither strategy nor evaluator trains one; leave it "
+            "out"
+        )
+
+
+def refuse_overruled(config: DictConfig, values: Sequence[tuple[str, str]]) -> None:
+    """Refuse a size of the space that the trainer sets too: the trainer's would be used.
+
+    Args:
+        config: Composed, before any value of the command line.
+        values: (key, value) of the command line.
+
+    Raises:
+        UsageError: There is one; names the trainer's key.
+    """
+    network = OmegaConf.select(config, "trainer.network") or {}
+    for key, value in values:
+        part, _, size = key.partition(".")
+        if part == "space" and size in network and not any(other.startswith("trainer.network") for other, _ in values):
+            raise UsageError(
+                f"{key}={value} has no effect, since the trainer sets "
+                f"trainer.network.{size}={as_written(network[size])}; set that instead"
+            )
+
+
+def check_evaluated(
+    config: DictConfig,
+    values: Sequence[tuple[str, str]],
+    choices: Mapping[str, str | None],
+    options: Mapping[str, Sequence[str]],
+) -> None:
+    """Check that the evaluator has the parts it refers to, and that no part is set which it does not use.
+
+    Args:
+        config: Composed, before any value of the command line.
+        values: (key, value) of the command line.
+        choices: Group -> chosen option.
+        options: Options of every group.
+
+    Raises:
+        UsageError: A part is missing, or a setting has no effect.
+    """
+    if "executor" not in config:
+        return
+    evaluator = choices.get("evaluator")
+    # a strategy that learns on a supernet trains it on the images whatever scores its architectures
+    used = used_parts(config) | ({"data"} if choices.get("supernet") else set())
+    for part in sorted(_references(config.get("evaluator"), required=True)):
+        if part in choices and part not in config:
+            raise UsageError(
+                f"evaluator={evaluator} needs a {part}; set {part}= to one of {', '.join(options.get(part, []))}"
+            )
+    for key, value in values:
+        part = key.lstrip("+~").partition(".")[0]
+        if key == "workers" and "executor" in config and "workers" not in _references(config.executor):
+            raise UsageError(
+                f"workers={value} has no effect with executor={choices.get('executor')}; add executor=processes"
+            )
+        # a part may be used for one of its settings only, as a table uses the folder of its data set
+        names = {name for name in used if name in (part, key) or (key == part and name.startswith(f"{part}."))}
+        if part == "discretization" and part not in _references(config.get("strategy")):
+            raise UsageError(
+                f"{key}={value} has no effect, since strategy={choices.get('strategy')} does not use it; leave it out"
+            )
+        if "evaluator" in config and part in EVALUATED and not names:
+            raise UsageError(
+                f"{key}={value} has no effect, since evaluator={evaluator} does not use it; leave it out, or choose "
+                "another evaluator="
+            )
+
+
+def used_parts(config: DictConfig) -> set[str]:
+    """What the evaluator refers to, and what that refers to in its turn."""
+    used, seen = _references(config.get("evaluator")), set[str]()
+    while used - seen:
+        part = (used - seen).pop()
+        seen.add(part)
+        if part in config:
+            used |= _references(config[part])
+    return used
+
+
+def _references(node: Any, *, required: bool = False) -> set[str]:
+    """What a part refers to: `data` of `${data}`, `data.root` of `${data.root}` or `${oc.select:data.root,null}`.
+
+    Args:
+        node: Settings of the part.
+        required: Leave out what `oc.select` refers to, which may be missing.
+    """
+    text = OmegaConf.to_yaml(node) if OmegaConf.is_config(node) else ""
+    return set(re.findall(r"\$\{([\w.]+)\}" if required else r"\$\{(?:oc\.select:)?([\w.]+)", text))

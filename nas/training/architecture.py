@@ -1,0 +1,170 @@
+"""Train one architecture: build its network from a seed, check it, count it, fit it, and test it.
+
+Searches, retrainings and tabulations all train here and nowhere else, so that their numbers are comparable.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from nas.core import Architecture, Metrics, Task
+from nas.data import generators
+from nas.data.images import Images, Split
+from nas.space.base import SearchSpace
+from nas.training import count
+from nas.training.check import BadNetwork, check_network
+from nas.training.device import configured
+from nas.training.findings import Teller
+from nas.training.fit import Best, Keeper, TrainingFailed, evaluate, fit, memory_guard
+from nas.training.recipe import Recipe
+from nas.training.seeding import random_numbers_kept, seed_all
+from nas.training.weights import copied
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """The images of one training.
+
+    Args:
+        task: Their shape and the number of classes.
+        train: At least two images.
+        valid: None to train without validation.
+        test: None to leave the network untested, as every search must.
+    """
+
+    task: Task
+    train: Images
+    valid: Images | None = None
+    test: Images | None = None
+
+    @classmethod
+    def of_split(cls, task: Task, split: Split, recipe: Recipe, test: Images | None = None) -> TrainingImages:
+        """Both parts of a split, as many images of each as a recipe asks for."""
+        return cls(task, split.train.first(recipe.train_images), split.valid.first(recipe.valid_images), test)
+
+    def to(self, device: torch.device) -> TrainingImages:
+        parts = (None if part is None else part.to(device) for part in (self.valid, self.test))
+        return TrainingImages(self.task, self.train.to(device), *parts)
+
+
+@dataclass(frozen=True)
+class TrainedArchitecture:
+    """What a training comes to.
+
+    Args:
+        network: As it was tested, on the device of the training.
+        counts: `parameters` and `flops`, as `nas.training.count` gives them.
+        metrics: Of the last epoch (`fit`); with `tested="best"` of the best one, and its number as `best_epoch`.
+        test: `test_accuracy` (fraction 0-1) and `test_loss` (nats); empty for an untested network.
+        weights: With `keep_weights` the state_dict after the `last` epoch and, with validation, after the `best`.
+        seconds: Of fitting alone: processor time on a CPU, which other work on the machine does not stretch, and wall
+            time on a GPU.
+    """
+
+    network: nn.Module
+    counts: Metrics
+    metrics: Metrics
+    test: Metrics
+    weights: Mapping[str, Mapping[str, Any]]
+    seconds: float
+
+
+def train_architecture(
+    space: SearchSpace,
+    architecture: Architecture,
+    images: TrainingImages,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: torch.device,
+    report: Callable[[Mapping[str, float]], None] = lambda _: None,
+    findings: Teller | None = None,
+    keeper: Keeper | None = None,
+    keep_weights: bool = False,
+    tested: Literal["last", "best"] = "last",
+) -> TrainedArchitecture:
+    """Train an architecture from scratch, with the recipe's threads, precision and determinism.
+
+    Python's and NumPy's global random generators are as before afterwards.
+
+    Args:
+        images: On any device.
+        recipe: `train_images` and `valid_images` are left to the caller (`TrainingImages.of_split`).
+        seed: Of the initial weights, and of the order and augmentation of the images.
+        report: Called after each epoch with its metrics, as by `fit`.
+        findings: Reports what the check of the network finds; None: the caller has checked the network.
+        keeper: Saves the state after each epoch, so that a killed training resumes.
+        keep_weights: Whether the result has the weights, of the best epoch too where there is validation.
+        tested: Which of the two is tested; `best` needs `keep_weights` and validation.
+
+    Raises:
+        BadNetwork: The network cannot be trained as it is.
+        TrainingFailed: A loss became infinite or NaN, memory or time ran out.
+    """
+    task, clock = images.task, _clock(device)
+    with configured(device, recipe), memory_guard(), generators.kept():
+        train = images.train.to(device)
+        valid = None if images.valid is None else images.valid.to(device)
+        network = built_from(seed, lambda: space.build(architecture, task, space.known_sizes(recipe.network)))
+        if findings is not None:
+            findings.take(check_network(network, train, task, recipe))
+        counts = count.architecture(network, task)
+        best = Best() if keep_weights and valid is not None else None
+        started = clock()
+        network = network.to(device)
+        metrics = fit(network, train, valid, recipe, seed=seed, report=report, keeper=keeper, best=best)
+        seconds = clock() - started
+        weights: dict[str, Mapping[str, Any]] = {"last": copied(network)} if keep_weights else {}
+        if best is not None:
+            weights["best"] = best.state
+            if tested == "best":
+                network.load_state_dict(best.state)
+                metrics = {**best.metrics, "best_epoch": best.epoch}
+        test = {} if images.test is None else _test(network, images.test.to(device), recipe)
+    return TrainedArchitecture(network, counts, metrics, test, weights, seconds)
+
+
+def count_architecture(space: SearchSpace, architecture: Architecture, task: Task, recipe: Recipe) -> Metrics:
+    """`parameters` and `flops` of the network that would be trained; draws no random numbers."""
+    with random_numbers_kept(torch.device("cpu")):
+        return count.architecture(space.build(architecture, task, space.known_sizes(recipe.network)), task)
+
+
+def built_from(seed: int, build: Callable[[], nn.Module], method: str = "build") -> nn.Module:
+    """What a space builds once the global generators of torch, NumPy and Python are seeded.
+
+    Args:
+        build: Draws initial weights from torch's global generator.
+        method: Of the space, for the message.
+
+    Raises:
+        BadNetwork: It has seeded torch's generator itself, so that all seeds would come to the same training.
+    """
+    seed_all(seed)
+    before = torch.initial_seed()
+    network = build()
+    now = torch.initial_seed()
+    if now != before:
+        raise BadNetwork(
+            f"{method} seeds torch's generator (with {now}), so that the seed of a training decides nothing; draw "
+            "initial weights from torch's generator and leave its seed as it is"
+        )
+    return network
+
+
+def _test(network: nn.Module, images: Images, recipe: Recipe) -> dict[str, float]:
+    accuracy, loss = evaluate(network, images, recipe)
+    if not math.isfinite(loss):
+        raise TrainingFailed("not_finite", f"test loss is {loss}. Try trainer.lr={recipe.lr / 10:g}")
+    return {"test_accuracy": accuracy, "test_loss": loss}
+
+
+def _clock(device: torch.device) -> Callable[[], float]:
+    return time.process_time if device.type == "cpu" else time.perf_counter

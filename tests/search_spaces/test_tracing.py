@@ -1,0 +1,30 @@
+"""Networks of the cell spaces can be traced symbolically, as other tools that work on graphs do."""
+
+import pytest
+import torch
+
+from nas.core import Task
+from search_spaces.darts import DARTS
+from search_spaces.nasbench201 import NASBench201
+from search_spaces.nasnet import NASNet
+
+CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|avg_pool_3x3~2|"
+
+
+@pytest.mark.parametrize(
+    ("space", "text"),
+    [
+        (NASBench201(channels=4, cells=1), CELL),
+        (DARTS(channels=4, cells=3), "DARTS_V2"),
+        (NASNet(channels=4, cells=3), "NASNet-A"),
+    ],
+    ids=["nasbench201", "darts", "nasnet"],
+)
+@pytest.mark.parametrize("side", [8, 7])
+def test_the_graph_that_torch_fx_traces_computes_the_network(space, text, side):
+    """Of an odd side, the two halves of a factorised reduction differ in size unless it is padded."""
+    torch.manual_seed(0)
+    network = space.build(space.from_text(text), Task(3, side, side, 4)).eval()
+    traced = torch.fx.symbolic_trace(network)
+    images = torch.randn(2, 3, side, side)
+    torch.testing.assert_close(traced(images), network(images))
