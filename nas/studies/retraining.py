@@ -278,8 +278,8 @@ def warn_of_other_images(data: DataSet, now: str, searched_split: str | None) ->
     if searched_split not in (None, now):
         warnings.warn(
             f"the images of data set {data.name} have changed since this architecture was found on them (split "
-            f"{searched_split}, now {now}), so that another may be the best of them; restore them, or search again with "
-            "another run=",
+            f"{searched_split}, now {now}), so another one may be the best; restore them, or search again with another "
+            "run=",
             stacklevel=2,
         )
 
