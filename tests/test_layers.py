@@ -44,7 +44,7 @@ ALLOWED = {
         "nas.training",
     },
     "nas.export": {
-        *NOUNS, "nas.config", "nas.data", "nas.files", "nas.formatting", "nas.provenance", "nas.runtime", "nas.space",
+        *NOUNS, "nas.data", "nas.drawing", "nas.files", "nas.formatting", "nas.provenance", "nas.runtime", "nas.space",
         "nas.store", "nas.studies", "nas.training",
     },
     "nas.testing": {

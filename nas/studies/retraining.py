@@ -85,7 +85,7 @@ class TrainingJob:
     space_settings: Mapping[str, Any] = field(default_factory=dict)
     run: str | None = None
     trial: int | None = None
-    found_on: str | None = None
+    searched_split: str | None = None
     seed: int = 0
     device: str = "auto"
     validate: bool = False
@@ -229,7 +229,7 @@ def retrain(
         UserError: Data are missing, training failed, or something cannot be written.
     """
     device = job.target
-    warn_of_other_images(job.data, job.split.hash, job.found_on)
+    warn_of_other_images(job.data, job.split.hash, job.searched_split)
     test = _test_images(job.data)
     text, protocol = job.text, job.protocol()
     store.prepare()
@@ -267,7 +267,7 @@ def retrain(
     return retraining, True
 
 
-def warn_of_other_images(data: DataSet, now: str, found_on: str | None) -> None:
+def warn_of_other_images(data: DataSet, now: str, searched_split: str | None) -> None:
     """Warn where a data set has other images than the search of an architecture had.
 
     Args:
@@ -275,11 +275,11 @@ def warn_of_other_images(data: DataSet, now: str, found_on: str | None) -> None:
         now: Hash of its split.
         found_on: Hash of the search's split; None: unknown.
     """
-    if found_on not in (None, now):
+    if searched_split not in (None, now):
         warnings.warn(
             f"the images of data set {data.name} have changed since this architecture was found on them (split "
-            f"{found_on}, now {now}), so that another may be the best of them; restore them, or search again with "
-            "another run=",
+            f"{searched_split}, now {now}), so another one may be the best; restore them, or search again with another "
+            "run=",
             stacklevel=2,
         )
 

@@ -178,7 +178,7 @@ def test_an_early_stop_is_stored_and_reported(nas, monkeypatch):
                "trainer.network={channels: 2, cells: 1}", "run=early")  # fmt: skip
     assert done.returncode == 0, done.stderr
     # the rise starts at epoch 16; epoch 18 is the first that may stop the search, with the cell of epoch 11
-    assert "the search ended early and took the cell of epoch 11" in done.stdout
+    assert "the search stopped early and used the cell of epoch 11" in done.stdout
     (row,) = rows(nas, "run=early")
     assert row["info"]["stopped_early_at"] == 11
     assert row["fault"] is None
