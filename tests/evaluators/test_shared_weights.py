@@ -393,6 +393,6 @@ def test_scores_are_compared_with_retrainings(nas):
     arguments = ["search", "experiment=rsps", *SMALL, "budget.trials=4", "run=one"]
     assert "Kendall" not in nas(*arguments).stdout
     for number in range(3):
-        quick = ["trainer.epochs=1", "trainer.network={channels: 4, cells: 1}"]
+        quick = ["trainer.epochs=1", "trainer.train_images=200", "trainer.network={channels: 4, cells: 1}"]
         assert nas("retrain", "run=one", f"trial={number}", *quick).returncode == 0
     assert "Kendall's tau of the supernet's scores and test accuracy after retraining" in nas(*arguments).stdout
