@@ -248,9 +248,9 @@ class MemoryCheckpointer:
 def test_a_killed_training_goes_on_to_the_same_network():
     """With random crops, drop-path and an auxiliary head, so that all its random numbers are in it."""
     data = Digits()
-    images = data.split().train.first(60)
+    images = data.split().train.first(30)
     space = DARTS(channels=4, cells=3, auxiliary=True)
-    recipe = Recipe(epochs=4, batch_size=20, lr=0.05, drop_path=0.5, auxiliary_weight=0.4, cutout=0.25)
+    recipe = Recipe(epochs=3, batch_size=15, lr=0.05, drop_path=0.5, auxiliary_weight=0.4, cutout=0.25)
 
     def run(checkpointer, curve):
         torch.manual_seed(0)

@@ -187,7 +187,7 @@ import torch, warnings
 
 warnings.simplefilter("ignore")
 for channels, width, side, kind in (
-    [(3, width, 8, "module") for width in (1, *range(3, 9))]
+    [(3, width, 8, "module") for width in (1, 4, 7, 8)]
     + [(1, 4, 8, "module"), (3, 4, 32, "module"), (3, 4, 8, "functional")]
 ):
     torch.manual_seed(0)
