@@ -66,7 +66,7 @@ class TrainingJob:
         recipe: How it is trained.
         space_settings: Settings of the space, stored with the result.
         run, trial: Where the architecture was found; None for one from elsewhere.
-        found_on: Hash of the split that the search used, of the same data set with the same settings; None: unknown.
+        searched_split: Hash of the split that the search used, of the same data set with the same settings; None: unknown.
         seed: Training seed.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         validate: Train on the training images only and validate on the others after each epoch; the weights of the
@@ -85,7 +85,7 @@ class TrainingJob:
     space_settings: Mapping[str, Any] = field(default_factory=dict)
     run: str | None = None
     trial: int | None = None
-    found_on: str | None = None
+    searched_split: str | None = None
     seed: int = 0
     device: str = "auto"
     validate: bool = False
@@ -229,7 +229,7 @@ def retrain(
         UserError: Data are missing, training failed, or something cannot be written.
     """
     device = job.target
-    warn_of_other_images(job.data, job.split.hash, job.found_on)
+    warn_of_other_images(job.data, job.split.hash, job.searched_split)
     test = _test_images(job.data)
     text, protocol = job.text, job.protocol()
     store.prepare()
@@ -267,19 +267,19 @@ def retrain(
     return retraining, True
 
 
-def warn_of_other_images(data: DataSet, now: str, found_on: str | None) -> None:
+def warn_of_other_images(data: DataSet, now: str, searched_split: str | None) -> None:
     """Warn where a data set has other images than the search of an architecture had.
 
     Args:
         data: Data set.
         now: Hash of its split.
-        found_on: Hash of the search's split; None: unknown.
+        searched_split: Hash of the search's split; None: unknown.
     """
-    if found_on not in (None, now):
+    if searched_split not in (None, now):
         warnings.warn(
             f"the images of data set {data.name} have changed since this architecture was found on them (split "
-            f"{found_on}, now {now}), so that another may be the best of them; restore them, or search again with "
-            "another run=",
+            f"{searched_split}, now {now}), so another one may be the best; restore them, or search again with another "
+            "run=",
             stacklevel=2,
         )
 
