@@ -23,7 +23,7 @@ from nas.errors import UserError
 
 CHUNK_BYTES = 1 << 18
 TIMEOUT_SECONDS = 30
-"""Longest silence of a server, so that a dead connection does not keep this process and those that wait for it."""
+"""Longest silence of a server, so that a dead connection blocks neither this process nor those that wait for it."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def download(archive: Archive, target: Path, advice: str) -> None:
         advice: Sentence that ends an error message.
 
     Raises:
-        UserError: there is no network or no space, or what came is damaged.
+        UserError: There is no network or no space, or what came is damaged.
     """
     partial = target / f".{archive.folder}.partial"
     lock = FileLock(target / f".{archive.folder}.lock")

@@ -26,8 +26,8 @@ class Mix:
 
     Args:
         partner: (B,) for each image, the position in the batch of the one that it is mixed with.
-        share: lambda, the weight of the image's own label, 0 to 1.
-        box: rows and columns that CutMix takes from the partner; None: mixup.
+        share: Lambda, the weight of the image's own label, 0 to 1.
+        box: Rows and columns that CutMix takes from the partner; None: mixup.
     """
 
     partner: Tensor
@@ -58,8 +58,8 @@ class Mixer:
     """Draws how batches are mixed.
 
     Args:
-        mixup, cutmix: alpha of the Beta(alpha, alpha) that lambda is drawn from; 0: not that way.
-        height, width: of an image, pixels.
+        mixup, cutmix: Alpha of the Beta(alpha, alpha) that lambda is drawn from; 0: not that way.
+        height, width: Of an image, pixels.
     """
 
     mixup: float
@@ -71,9 +71,9 @@ class Mixer:
         """How each batch of an epoch is mixed; None: not at all, and the generator is not touched.
 
         Args:
-            sizes: images of each batch.
-            generator: a CPU generator; one number is drawn from it, which seeds the rest.
-            device: of the images.
+            sizes: Images of each batch.
+            generator: A CPU generator; one number is drawn from it, which seeds the rest.
+            device: Of the images.
         """
         if not self.mixup and not self.cutmix:
             return [None] * len(sizes)
@@ -95,8 +95,8 @@ class Mixer:
 
         Args:
             partner: (B,) as in `Mix`.
-            share: lambda as it was drawn, 0 to 1.
-            row, column: centre of the box.
+            share: Lambda as it was drawn, 0 to 1.
+            row, column: Centre of the box.
         """
         rows = _span(row, round(self.height * math.sqrt(1 - share)), self.height)
         columns = _span(column, round(self.width * math.sqrt(1 - share)), self.width)

@@ -39,7 +39,7 @@ def take_step(optimizer: torch.optim.Optimizer) -> None:
     """A step, also where some parameters have a momentum and others get their first gradient, as of skipped layers.
 
     torch's fused SGD does not take such a mixture. A momentum of zero is the same: 0 * momentum + gradient is the
-    gradient, which the first step takes in its place.
+    gradient, which the first step uses instead.
     """
     for group in optimizer.param_groups:
         if not (group.get("fused") and group.get("momentum")):

@@ -231,9 +231,7 @@ def searched(space):
 
 @pytest.mark.parametrize("where", ["both", "training", "evaluation"])
 def test_state_of_a_supernet_that_no_checkpoint_holds_is_refused(where):
-    said = (
-        r"the supernet keeps what it learns outside of its state_dict \(norm.mean\), so a search that is killed would"
-    )
+    said = r"the supernet stores what it learns outside of its state_dict \(norm.mean\), so a killed search would"
     with pytest.raises(UserError, match=said):
         searched(Changed(where=where))
     with pytest.raises(UserError, match=said):

@@ -223,8 +223,8 @@ def sharing(shared=nn.Linear(64, 10)):  # noqa: B008
         (Projected, "computes other logits: directions is not in its state_dict"),
         (by_turns, "2 is a (ReLU|Tanh), and the next time 2 a (ReLU|Tanh); build must give the same modules"),
         (counting, "both hold the same, so build or forward depends on something outside of the network"),
-        (of_random_width, "does not take the weights of this one .*size mismatch.*build must give the same modules"),
-        (sharing, "returned a network that shares parameters with one before"),
+        (of_random_width, "cannot load the weights of this one .*size mismatch.*build must give the same modules"),
+        (sharing, "returned a network that shares parameters with an earlier one"),
     ],
 )
 def test_a_build_that_does_not_give_the_same_network_again_is_refused(make, said, tmp_path, no_training):

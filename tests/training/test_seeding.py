@@ -25,7 +25,7 @@ from nas.supernets.gradient import GradientSearch
 from nas.testing.spaces import space_promises
 from nas.training.fit import fit
 from nas.training.recipe import Recipe
-from nas.training.seeding import random_numbers_kept, seed_all
+from nas.training.seeding import random_state_restored, seed_all
 
 RECIPE = Recipe(epochs=2, batch_size=32, train_images=64, valid_images=40, threads=1, lr=0.05)
 
@@ -81,7 +81,7 @@ def test_random_numbers_are_kept_and_follow_a_seed():
     seed_all(2**40 + 1)
     first = drawn()
     seed_all(2**40 + 1)
-    with random_numbers_kept(torch.device("cpu")):
+    with random_state_restored(torch.device("cpu")):
         seed_all(0)
         drawn()
     assert drawn() == first
@@ -90,7 +90,7 @@ def test_random_numbers_are_kept_and_follow_a_seed():
     random.gauss(0, 1)
     np.random.normal()
     assert generators.state() != before
-    generators.put_back(before)
+    generators.restore(before)
     assert generators.state() == before
 
 
