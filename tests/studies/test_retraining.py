@@ -102,7 +102,7 @@ def test_the_checkpoint_scores_what_was_reported(nas):
     assert accuracy == result["metrics"]["test_accuracy"]
 
 
-def test_retraining_tells_networks_of_unlike_settings_apart(nas):
+def test_retraining_distinguishes_networks_of_other_settings(nas):
     command = ["retrain", f"arch={ARCH}", *SMALL, "trainer.network={}", "space.cells=1"]
     small = result_of(nas(*command, "space.channels=4"))
     large = result_of(nas(*command, "space.channels=8"))
@@ -153,7 +153,7 @@ def test_a_retraining_that_diverges_has_no_result(refused, tmp_path):
 
 
 def test_a_killed_retraining_resumes_to_the_same_test_accuracy(toy_space, tmp_path):
-    """Its process is killed between two epochs, whenever that is; a damaged checkpoint is refused and left alone."""
+    """Its process is killed between two epochs, at any time; a damaged checkpoint is refused and left unchanged."""
     recipe = Recipe(epochs=30, batch_size=16, train_images=64, lr=0.01, threads=1)
     job = TrainingJob(toy_space, "toy", (0,) * 6, Digits(), recipe, device="cpu")
     whole, _ = retrain(job, MemoryStore(), lambda _: tmp_path / "whole")
@@ -195,9 +195,9 @@ def test_several_seeds_are_reported_with_their_spread_and_stand_on_the_leaderboa
 
 
 def test_validation_saves_the_best_epoch_and_tests_once(nas, refused, tmp_path):
-    words = ["retrain", f"arch={ARCH}", "trainer.epochs=3", *SMALL[1:], "trainer.valid_images=100", "validate=true"]
-    last = json.loads(nas(*words, "out=last").stdout)
-    best = json.loads(nas(*words, "tested=best", "out=best").stdout)
+    arguments = ["retrain", f"arch={ARCH}", "trainer.epochs=3", *SMALL[1:], "trainer.valid_images=100", "validate=true"]
+    last = json.loads(nas(*arguments, "out=last").stdout)
+    best = json.loads(nas(*arguments, "tested=best", "out=best").stdout)
     assert last["protocol"]["part"] == best["protocol"]["part"] == "train"
     assert {path.name for path in (tmp_path / "last").iterdir()} == {
         "model.safetensors",
@@ -220,8 +220,8 @@ def test_images_that_have_changed_since_the_search_are_reported(searched, tmp_pa
     from nas.config.settings import compose
     from nas.export.assembly import assemble
 
-    def chosen(*words):
-        made = compose("export", ["run=one", "trial=best", *words], deferred=INHERITS)
+    def chosen(*arguments):
+        made = compose("export", ["run=one", "trial=best", *arguments], deferred=INHERITS)
         return selected(made, INHERITS)
 
     assert searched("retrain", "run=one", "trial=best", *SMALL).stderr == ""
@@ -229,9 +229,9 @@ def test_images_that_have_changed_since_the_search_are_reported(searched, tmp_pa
         (protocol,) = store.execute("SELECT protocol FROM runs").fetchone()
         then = json.loads(protocol)["split"]
         store.execute("UPDATE runs SET protocol = ?", (protocol.replace(then, "0123456789abcdef"),))
-    words = f"found on them (split 0123456789abcdef, now {then})"
-    assert words in searched("retrain", "run=one", "trial=best", *SMALL).stderr
-    with pytest.warns(UserWarning, match=re.escape(words)):
+    arguments = f"found on them (split 0123456789abcdef, now {then})"
+    assert arguments in searched("retrain", "run=one", "trial=best", *SMALL).stderr
+    with pytest.warns(UserWarning, match=re.escape(arguments)):
         assemble(export_job(chosen()), None, 4, {})
     assert chosen("data.split_seed=0").searched_split("digits") == "0123456789abcdef"
     assert chosen("data.split_seed=1").searched_split("digits") is None  # changed on purpose

@@ -168,8 +168,16 @@ def test_a_training_that_fails_leaves_no_table_and_says_which(tmp_path):
 def test_the_command_says_where_the_table_is_and_how_to_use_it(nas, tmp_path):
     (tmp_path / "conf" / "space").mkdir(parents=True)
     (tmp_path / "conf" / "space" / "small.yaml").write_text("# Small.\n_target_: test_tabulation.Small\n")
-    words = ["--config-dir", "conf", "tabulate", "space=small", "data=digits", "trainer.epochs=1", "executor=inline"]
-    done = nas(*words, "trainer.train_images=200", "trainer.threads=1", "seeds=1", "out=tables/small.csv.gz")
+    arguments = [
+        "--config-dir",
+        "conf",
+        "tabulate",
+        "space=small",
+        "data=digits",
+        "trainer.epochs=1",
+        "executor=inline",
+    ]
+    done = nas(*arguments, "trainer.train_images=200", "trainer.threads=1", "seeds=1", "out=tables/small.csv.gz")
     assert done.returncode == 0
     assert "5 classes, 5 trainings" in done.stdout
     (tmp_path / "conf" / "table").mkdir()
@@ -184,7 +192,7 @@ def test_the_command_says_where_the_table_is_and_how_to_use_it(nas, tmp_path):
     assert nas("--config-dir", "conf", "retrain", "run=on-table", "--cfg").returncode == 0
     (tmp_path / "mine.yaml").write_text("mine")
     for out in ("mine.csv", "tables/../mine.csv.gz"):
-        kept = nas(*words, f"out={out}")
+        kept = nas(*arguments, f"out={out}")
         assert (kept.returncode, kept.stderr.count("\n")) == (2, 1)
         assert "mine.yaml exists already and was left as it is; choose another out=" in kept.stderr
     assert (tmp_path / "mine.yaml").read_text() == "mine"

@@ -88,7 +88,7 @@ def test_other_line_ends_names_and_binary_text_are_read(good, tmp_path):
         table(tmp_path / "t.pq").of(SPACE)
 
 
-def test_a_column_is_not_taken_for_another_that_is_meant_too(good):
+def test_a_column_is_not_mistaken_for_another(good):
     with pytest.raises(UsageError, match=r"has no column 'acc9'; it has arch, valid, time, test\. See table.reported"):
         table(good, reported=["acc9"]).of(SPACE)
     with pytest.raises(UsageError, match=r"has no column 'tests' \(did you mean 'test'\?\)"):
@@ -107,7 +107,7 @@ def test_a_table_is_found_in_its_root_or_in_nas_data(good, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"cost": "hours"}, r"has no column 'hours'; it has arch, valid, time, test\. See table.cost"),
         ({"reported": ["tests"]}, r"has no column 'tests' \(did you mean 'test'\?\); it has arch, valid, time, test\."),
@@ -115,8 +115,8 @@ def test_a_table_is_found_in_its_root_or_in_nas_data(good, monkeypatch):
         ({"architecture": "arch_str"}, r"has no column 'arch_str'"),
     ],
 )
-def test_a_missing_column_is_named_with_those_that_are_there(good, settings, words):
-    with pytest.raises(UsageError, match=words):
+def test_a_missing_column_is_named_with_the_existing_ones(good, settings, message):
+    with pytest.raises(UsageError, match=message):
         table(good, **settings).of(SPACE)
 
 
@@ -130,11 +130,11 @@ def test_a_missing_or_doubled_architecture_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("bad", ["nan", "inf", "", "fast", "1_0"])
-def test_values_that_are_no_numbers_are_named(tmp_path, bad):
+def test_values_that_are_not_numbers_are_named(tmp_path, bad):
     rows = rows_of()
     rows[3][1] = rows[9][1] = bad
-    words = rf"has '{bad}' as valid of {SPACE.to_text(ALL[3])}; expected a finite number \(2 such rows\)"
-    with pytest.raises(UserError, match=words):
+    message = rf"has '{bad}' as valid of {SPACE.to_text(ALL[3])}; expected a finite number \(2 such rows\)"
+    with pytest.raises(UserError, match=message):
         table(written(tmp_path, rows)).of(SPACE)
 
 
@@ -150,9 +150,9 @@ def test_a_table_of_another_space_is_refused(good):
         table(good).of(NASBench201())
 
 
-def test_damaged_files_are_told_apart_from_empty_ones(good, tmp_path):
+def test_damaged_files_are_distinguished_from_empty_ones(good, tmp_path):
     raw, text = gzip.compress(good.read_bytes()), good.read_bytes()
-    for content, words in (
+    for content, message in (
         (raw[: len(raw) // 2], "is damaged"),
         (b"\x1f\x8bnot gzip at all", "is damaged"),
         (b"\xff\xfe\x00", "is UTF-16 and not UTF-8 text; save it as UTF-8"),
@@ -170,7 +170,7 @@ def test_damaged_files_are_told_apart_from_empty_ones(good, tmp_path):
     ):
         path = tmp_path / "bad.csv"
         path.write_bytes(content)
-        with pytest.raises(UserError, match=words) as error:
+        with pytest.raises(UserError, match=message) as error:
             table(path).of(SPACE)
         assert "\n" not in str(error.value)
 
@@ -182,7 +182,7 @@ def test_settings_that_contradict_each_other(good):
         table(good, complete="no")
 
 
-def test_words_for_columns_that_are_not_reported_wait(good):
+def test_labels_of_columns_that_are_not_reported_have_no_effect(good):
     found = table(good, reported=[], minimized=["test"], labels={"test": "accuracy", "elsewhere": "another file's"})
     assert found.of(SPACE).reported == {}
 
@@ -192,9 +192,9 @@ def test_all_columns_are_listed_or_counted(tmp_path):
     path = written(tmp_path, [[SPACE.to_text(ALL[0]), *"0" * 40]], ("arch", *many))
     with pytest.raises(
         UsageError, match=r"has no column 'acc99' \(did you mean 'acc9'\?\); it has arch, acc0, .*"
-    ) as told:
+    ) as caught:
         Table(str(path), "light", "acc99").of(SPACE)
-    assert "acc28 and 11 more. See table.column" in str(told.value)
+    assert "acc28 and 11 more. See table.column" in str(caught.value)
 
 
 def test_a_table_of_a_sample_is_read_where_its_yaml_says_so(tmp_path):
@@ -203,9 +203,9 @@ def test_a_table_of_a_sample_is_read_where_its_yaml_says_so(tmp_path):
         table(path).of(SPACE)
     rows = table(path, complete=False).of(SPACE)
     assert (len(rows), rows.has(ALL[99]), rows.has(ALL[100])) == (100, True, False)
-    with pytest.raises(TrialFailed, match=r"d3=a is not in the table, a sample of 100|is not in the table") as told:
+    with pytest.raises(TrialFailed, match=r"d3=a is not in the table, a sample of 100|is not in the table") as caught:
         rows.position(ALL[100])
-    assert told.value.kind == NOT_IN_TABLE
+    assert caught.value.kind == NOT_IN_TABLE
 
 
 def test_a_table_of_classes_answers_for_every_member(tmp_path):

@@ -170,7 +170,7 @@ def test_convolutions(network, expected):
 
 
 @pytest.mark.parametrize(("function", "expected"), PRODUCTS.values(), ids=PRODUCTS)
-def test_products_and_what_is_none(function, expected):
+def test_products_and_what_is_not_one(function, expected):
     assert count.work(Calls(function), Task(16, 8, 8, 10)) == count.Work(expected)
 
 
@@ -197,7 +197,7 @@ UNCOUNTED = {
 
 
 @pytest.mark.parametrize(("function", "names"), UNCOUNTED.values(), ids=UNCOUNTED)
-def test_what_has_no_formula_is_named(function, names):
+def test_what_has_no_formula_is_listed(function, names):
     found = count.architecture(Calls(function), Task(16, 8, 8, 10))
     assert found == {"parameters": 0, "flops": 0, **{f"uncounted:{name}": calls for name, calls in names.items()}}
 
