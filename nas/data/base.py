@@ -1,4 +1,4 @@
-"""What a data set offers: training images split for search, and test images behind a lock."""
+"""What a data set offers: training images split for search, and locked test images."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class DataSet(ABC):
         return _Seen((self.valid_fraction, self.split_seed), split.hash, split.train.mean, split.train.std)
 
     def _split_once(self) -> tuple[Split, bool]:
-        """The split of one reading, and whether a global random generator was used in it."""
+        """The split of one reading, and whether a global random generator was used for it."""
         check_statements(self)
         before = _random_state()
         images = self._checked(self._read(self.read_train), "read_train")

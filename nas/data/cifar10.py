@@ -144,7 +144,7 @@ def _download(target: Path, looked: str) -> None:
     """Download and unpack the official archive.
 
     Raises:
-        UserError: There is no network, or the download failed.
+        UserError: The network is unreachable, or the download failed.
     """
     advice = "Set data.root to a folder that holds cifar-10-batches-py, or try data=digits."
     reason = reachable(ADDRESS)

@@ -53,7 +53,7 @@ class Table:
         cost: Column that a query's simulated cost comes from; None: queries cost nothing.
         cost_scale: Factor from `cost` to seconds.
         reported: Columns joined after the search, the headline first.
-        minimized: Columns of which lower is better.
+        minimized: Columns whose lower values are better.
         labels: Column -> text for the axis of a figure, with the unit; used only for reported columns.
         complete: Whether every architecture (or class) of the space has a row; False: the table is of a sample, and a
             proposal that it lacks is a failed trial.

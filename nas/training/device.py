@@ -72,7 +72,7 @@ def configured(device: torch.device, recipe: Recipe) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before[0])
-        if recipe.deterministic:  # the call alone imports a compiler, which takes a second
+        if recipe.deterministic:  # the mere call imports a compiler, which takes a second
             torch.use_deterministic_algorithms(before[1], warn_only=before[2])
         torch.backends.cudnn.benchmark = before[3]
         _filling.fill_uninitialized_memory = before[4]

@@ -125,7 +125,7 @@ class Checkpointer(Protocol):
 
 
 class _Training:
-    """A training between its epochs: all that decides how it goes on, random numbers included.
+    """A training between its epochs: all that decides its further course, random numbers included.
 
     The arguments are those of `fit`.
     """

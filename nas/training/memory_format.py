@@ -38,14 +38,14 @@ _channels_last: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 def settle(network: nn.Module, image: Sequence[int], device: torch.device, *, channels_last: bool) -> bool:
     """Decide on the format of a network's images, once, and replace the convolutions that channels-last breaks.
 
-    Where that format is wanted, the network is run on two blank images in evaluation and in training mode, with its
-    parameters as a training has them, which changes nothing in it. One that only runs in the other format is given that
-    one, with a warning.
+    Where channels-last is wanted, the network is run on two blank images in evaluation and in training mode, with its
+    parameters in that format, which changes nothing in it. A network that only runs in contiguous memory gets that,
+    with a warning.
 
     Args:
-        network: Its lazy modules are initialised.
+        network: Network without lazy modules.
         image: Shape (C, H, W).
-        device: Of network and images.
+        device: Device of network and images.
         channels_last: Whether that format is wanted.
 
     Returns:
@@ -57,14 +57,14 @@ def settle(network: nn.Module, image: Sequence[int], device: torch.device, *, ch
         replace_strided(network, device)
         reason = _refusal(network, image, device, channels_last=True)
         if reason is None or _refusal(network, image, device, channels_last=False) is not None:
-            _channels_last[network] = True  # one that runs in neither says so where it is trained
+            _channels_last[network] = True  # a network that runs in neither fails where it is trained
         else:
             fall_back(network, reason)
     return _channels_last[network]
 
 
 def fall_back(network: nn.Module, reason: str) -> None:
-    """Give a network contiguous images from now on, and say so once."""
+    """Give a network contiguous images from now on, and warn once."""
     _channels_last[network] = False
     _warn(reason)
 
@@ -97,7 +97,7 @@ def to_contiguous(network: nn.Module) -> None:
 
 
 def channels_last(images: Tensor) -> Tensor:
-    """Images (B, C, H, W) in channels-last memory by their strides, also of one channel, as a training's batches."""
+    """Images (B, C, H, W) with channels-last strides, even with one channel, like the batches of a training."""
     return contiguous(images.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
@@ -110,7 +110,7 @@ def contiguous(images: Tensor) -> Tensor:
 
 
 def is_defective() -> bool:
-    """Whether oneDNN may take its AVX2 kernels on this machine."""
+    """Whether oneDNN may use its AVX2 kernels on this machine."""
     if platform.machine() not in ("x86_64", "AMD64", "i686", "x86"):
         return False
     limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL").upper()
@@ -119,7 +119,7 @@ def is_defective() -> bool:
 
 
 def replace_strided(network: nn.Module, device: torch.device) -> None:
-    """Take the strides of 1x1 convolutions with few input channels by slicing, where oneDNN's kernel is defective."""
+    """Replace strided 1x1 convolutions with few input channels by slicing, where oneDNN's kernel is defective."""
     if device.type != "cpu" or not is_defective():
         return
     for module in network.modules():

@@ -114,7 +114,7 @@ def test_of_two_at_once_the_slower_waits_and_uses_what_the_other_brought(server,
 
 
 def test_a_killed_download_is_resumed(server, tmp_path, recwarn):
-    """The waiting process goes on with its own download, and what the killed one left is removed."""
+    """The waiting process continues with its own download and removes what the killed one left."""
     server.seconds = 30
     call = f"download({server.archive()!r}, Path({str(tmp_path)!r}), '')"
     code = f"from pathlib import Path; from nas.data.download import *; {call}"

@@ -26,7 +26,7 @@ from nas.training.recipe import Recipe
 
 
 class Small(SearchSpace):
-    """3 x 2 networks, of which the two without a hidden layer are equal."""
+    """3 x 2 networks, and the two without a hidden layer are equal."""
 
     choices = MappingProxyType({"width": ("0", "4", "16"), "activation": ("relu", "tanh")})
 

@@ -1,4 +1,4 @@
-"""The check of a network before its training: what it refuses, what it tells, and that it leaves no trace."""
+"""The check of a network before its training: what it refuses, what it reports, and that it leaves no trace."""
 
 import random
 import warnings
