@@ -69,13 +69,17 @@ class Cifar10(DataSet):
             self.task = Task(channels=3, height=side, width=side, classes=10)
 
     def read_train(self) -> Images:
-        return pooled(_read(self._folder(), TRAIN), self.pool)
+        return pooled(_read(self.folder(), TRAIN), self.pool)
 
     def read_test(self) -> Images:
-        return pooled(_read(self._folder(), TEST), self.pool)
+        return pooled(_read(self.folder(), TEST), self.pool)
 
-    def _folder(self) -> Path:
-        """Where the files are; downloads them if they are nowhere."""
+    def folder(self) -> Path:
+        """The folder with the batches, downloaded where it is missing.
+
+        Raises:
+            UserError: The download failed.
+        """
         roots = [Path(p).expanduser() for p in (self.root, os.environ.get("NAS_DATA"), cache_folder()) if p]
         for root in roots:
             for folder in (root / FOLDER, root):

@@ -78,9 +78,9 @@ def test_the_folders_are_searched_in_order(cifar10_root, tmp_path, monkeypatch):
     cached = tmp_path / "cellnas"
     cached.mkdir()
     (cached / FOLDER).symlink_to(cifar10_root)
-    assert Cifar10()._folder() == cached / FOLDER
+    assert Cifar10().folder() == cached / FOLDER
     near = tmp_path / "near"
     shutil.copytree(cached, near, symlinks=True)
     monkeypatch.setenv("NAS_DATA", str(near))
-    assert Cifar10()._folder() == near / FOLDER
-    assert Cifar10(str(cached))._folder() == cached / FOLDER
+    assert Cifar10().folder() == near / FOLDER
+    assert Cifar10(str(cached)).folder() == cached / FOLDER
