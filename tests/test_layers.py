@@ -32,7 +32,7 @@ ALLOWED = {
     },
     "nas.listeners": {*NOUNS, "nas.runtime"},
     "nas.executors": {*NOUNS, "nas.runtime"},
-    "nas.store": {*NOUNS, "nas.identity", "nas.runtime"},
+    "nas.store": {*NOUNS, "nas.formatting", "nas.identity", "nas.runtime"},
     "nas.analysis": {*NOUNS, "nas.drawing", "nas.files", "nas.formatting"},
     "nas.engine": {
         *NOUNS, "nas.data", "nas.evaluators", "nas.executors", "nas.identity", "nas.listeners", "nas.provenance",

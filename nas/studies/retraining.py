@@ -25,6 +25,7 @@ from nas.errors import UsageError, UserError
 from nas.files import atomic_folder, check_folder
 from nas.space.base import SearchSpace
 from nas.store.base import Retraining, Store
+from nas.store.protocol import RetrainingProtocol
 from nas.training.architecture import (
     TrainedArchitecture,
     TrainingImages,
@@ -200,17 +201,17 @@ class _Order:
 
     def protocol(self) -> dict[str, Any]:
         """What two trainings must share to be compared."""
-        return {
-            "space": {"name": self.subject.space_name, "settings": dict(self.subject.space_settings)},
-            "data": self.data.name,
-            "split": self.split.hash,
-            "part": "train" if self.validate else "train+valid",
-            "recipe": self.recipe.protocol() | {"network": self.sizes},
-            # results of version 0.1.0 on such data are other ones
-            **({"test_normalisation": "training"} if self.data.restated else {}),
-            # which epoch is the best depends on which were validated
-            **({"tested": "best", "validate_every": self.recipe.validate_every} if self.tested == "best" else {}),
-        }
+        return RetrainingProtocol(
+            space=self.subject.space_name,
+            space_settings=self.subject.space_settings,
+            data=self.data.name,
+            split=self.split.hash,
+            part="train" if self.validate else "train+valid",
+            recipe=self.recipe.protocol() | {"network": self.sizes},
+            test_normalisation="training" if self.data.restated else None,
+            tested=self.tested,
+            validate_every=self.recipe.validate_every,
+        ).to_json()
 
     def recounted(self, earlier: Retraining) -> Retraining:
         """A stored retraining with parameters and FLOPs as they are counted now; earlier versions missed some work."""
