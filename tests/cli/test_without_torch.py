@@ -24,9 +24,9 @@ COMPARISON = ["compare", "strategies=[random]", "seeds=2", "budget.trials=5", "e
 
 def test_commands_that_compute_nothing_import_no_torch(searched, tmp_path):
     assert searched(*COMPARISON).returncode == 0
-    lines = [["--help"], ["--version"], ["search", *QUICK, "--cfg"], ["leaderboard"], ["leaderboard", "format=json"]]
+    lines = [["--help"], ["--version"], ["search", *QUICK, "--cfg"], ["leaderboard"]]
     lines += [[command, "--help"] for command in commands()]
-    lines += [COMPARISON, [*COMPARISON, "format=json"]]
+    lines += [COMPARISON]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(lines)], cwd=tmp_path, capture_output=True, text=True, check=False
     )

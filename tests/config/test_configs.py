@@ -2,11 +2,12 @@
 
 import inspect
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from importlib import import_module
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, ToySpace
 from omegaconf import OmegaConf
 
 from nas import UsageError
@@ -34,6 +35,7 @@ PRESETS = {
 """Options of one class, of which only one can have its defaults -> settings in which they differ from it."""
 
 
+@cache
 def written(group, option):
     """The class of an option, and its settings with their values."""
     chosen = {
@@ -105,7 +107,7 @@ def test_the_benchmarks_recipe_of_supernets_is_the_published_one():
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["supernet=darts"], "supernet=darts has no effect, since neither strategy nor evaluator trains one"),
         (["strategy=darts", "supernet=null"], "supernet=null: the other parts need one and chose supernet=darts"),
@@ -115,6 +117,8 @@ def test_the_benchmarks_recipe_of_supernets_is_the_published_one():
         (["stratgy=random"], "unknown key 'stratgy' (did you mean 'strategy'?)"),
         (["buget.trials=3"], "unknown key 'buget.trials' (did you mean 'budget.trials'?)"),
         (["trials=3"], "unknown key 'trials' (did you mean 'budget.trials'?)"),
+        (["trainer.learning_rate=1"], "unknown key 'trainer.learning_rate' (did you mean 'trainer.lr'?)"),
+        (["objective=latency"], "objective must be a mapping, got 'latency'; it has objective.metric, objective."),
         (["trainer.epoch=3"], "unknown key 'trainer.epoch' (did you mean 'trainer.epochs'?)"),
         (["strategy.sample_sise=3"], "unknown key 'strategy.sample_sise' (did you mean 'strategy.sample_size'?)"),
         (["strategy=random", "strategy.sample_size=3"], "unknown key 'strategy.sample_size'"),
@@ -136,9 +140,9 @@ def test_the_benchmarks_recipe_of_supernets_is_the_published_one():
         (["run=???"], "run=??? is not a value"),
     ],
 )  # fmt: skip
-def test_misspelt_words_are_answered_with_the_closest_right_one(words, message):
+def test_a_wrong_argument_is_answered_with_the_closest_right_one(arguments, message):
     with pytest.raises(UsageError) as error:
-        compose("search", words)
+        compose("search", arguments)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
 
@@ -151,7 +155,7 @@ def test_values_of_hydras_grammar_and_beyond_it():
     assert made.get("run") == "last"
     assert made.get("trainer.network") == {"channels": 4}
     assert made.get("strategy.extra") == [1, 2]
-    for raw, kept in (
+    for raw, value in (
         ("007", "007"),
         ("null", None),
         ("${seed}", "${seed}"),
@@ -161,10 +165,10 @@ def test_values_of_hydras_grammar_and_beyond_it():
         ("a=b", "a=b"),
         ("", ""),
     ):
-        assert compose("search", [f"run={raw}"]).get("run") == kept
+        assert compose("search", [f"run={raw}"]).get("run") == value
 
 
-def test_a_setting_that_no_argument_takes_is_told_plainly():
+def test_a_setting_that_no_argument_accepts_is_named():
     made = compose("search", ["+strategy.extra=1"])
     with pytest.raises(
         UsageError, match=r"strategy=regularized_evolution .*: strategy.extra is not a setting of R"
@@ -189,14 +193,25 @@ def test_what_a_file_or_a_store_names_is_never_run(earlier):
             compose("describe", [], None, {"space": ("nasbench201", {"channels": text})})
 
 
-def test_a_users_yaml_is_told_what_is_wrong_with_it(tmp_path):
+class Sized(ToySpace):
+    def __init__(self, dropout):
+        self.dropout = dropout
+
+
+def test_a_mistake_in_a_users_yaml_is_named(tmp_path):
     folder = tmp_path / "conf" / "space"
     folder.mkdir(parents=True)
     for content, words in (
         ("a: [1", "cannot be composed"),
         ("channels: 3", "space=mine names no class; its YAML needs _target_"),
+        ("_target_: conftest.ToySpac", r"space._target_=conftest.ToySpac cannot be found: module conftest has no class "
+                                       r"ToySpac \(did you mean 'ToySpace'\?\)"),
+        ("_target_: nowhere.Space", r"space._target_=nowhere.Space cannot be found: there is no module nowhere"),
+        ("_target_: test_configs.Sized\ndropot: 0.1",
+         r"space.dropot is not a setting of Sized \(did you mean space.dropout\?\); leave it out"),
+        ("_target_: test_configs.Sized", r"Sized needs space.dropout; add it to the YAML"),
         ("_target_: conftest.Raising", r"space=mine cannot be constructed: KeyError: 'no' \(conftest.py:"),
-    ):
+    ):  # fmt: skip
         (folder / "mine.yaml").write_text(content)
         with pytest.raises(UsageError, match=words) as error:
             compose("search", ["space=mine"], tmp_path / "conf").make("space")
