@@ -20,6 +20,8 @@ from nas.config.settings import compose
 from nas.core import Task
 from nas.data.digits import Digits
 from nas.space.base import SearchSpace
+from nas.training import count
+from nas.training.summary import DEFAULT_TASK
 from search_spaces.nasbench201 import NASBench201
 
 TABLE = ["evaluator=table", "table=cifar10_8x8", "strategy=random"]
@@ -31,9 +33,8 @@ def test_describe_counts_for_cifar_images_unless_data_is_set(nas):
     assert (facts["text"], facts["params"], facts["flops"]) == (ARCH, 802_426, 113_951_360)
     assert facts["decisions"]["0->1"] == "nor_conv_3x3"
     assert facts["canonical"] == "conv3#0(conv3#1(x))+conv3#2(x)+pool(conv3#1(x))+x"
-    assert (
-        "task:        3x32x32, 10 classes (assumed, since data= is not set)" in nas("describe", f"arch={ARCH}").stdout
-    )
+    table = nas("describe", f"arch={ARCH}", "space.channels=1", "space.cells=1").stdout
+    assert "task:        3x32x32, 10 classes (assumed, since data= is not set)" in table
     small = json.loads(nas("describe", f"arch={ARCH}", "data=digits", "space.channels=8", "format=json").stdout)
     assert small["params"] < facts["params"]
     assert small["task"] == "1x8x8, 10 classes"
@@ -259,14 +260,16 @@ def test_events_of_another_stores_run_are_left_alone(searched, tmp_path, refused
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize(("name", "space"), [("DARTS_V2", "darts"), ("NASNet-A", "nasnet"), ("AmoebaNet-A", "nasnet")])
-def test_a_published_name_finds_its_space(name, space):
+@pytest.mark.parametrize(
+    ("name", "space", "parameters"),
+    [("DARTS_V2", "darts", 3_349_342), ("NASNet-A", "nasnet", 3_830_950), ("AmoebaNet-A", "nasnet", 3_145_078)],
+)
+def test_a_published_name_finds_its_space(name, space, parameters):
     settings = compose("describe", [f"arch={name}"], deferred=("space",))
-    assert named_architecture(settings, name, ("space",))[0].choices["space"] == space
-
-
-def test_a_published_name_is_described_at_its_published_size(nas):
-    assert json.loads(nas("describe", "arch=DARTS_V2", "format=json").stdout)["params"] == 3_349_342
+    settings, text, _ = named_architecture(settings, name, ("space",))
+    assert settings.choices["space"] == space
+    made = settings.make("space")
+    assert count.parameters(made.build(made.from_text(text), DEFAULT_TASK)) == parameters
 
 
 def test_a_published_name_of_another_space_is_refused(refused):
