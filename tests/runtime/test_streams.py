@@ -50,7 +50,8 @@ class Evaluator:
         return {"valid_accuracy": sum(proposal.architecture) / 18}
 """
 NAS = str(Path(sys.executable).with_name("nas"))
-ARGUMENTS = ["--config-dir", "conf", "search", "space=loud", "strategy=loud", "evaluator=loud", "budget.trials=4", "run=r"]
+PARTS = ["space=loud", "strategy=loud", "evaluator=loud"]
+ARGUMENTS = ["--config-dir", "conf", "search", *PARTS, "budget.trials=4", "run=r"]
 
 
 @pytest.fixture
