@@ -48,8 +48,8 @@ ALLOWED = {
         "nas.store", "nas.studies", "nas.training",
     },
     "nas.testing": {
-        *NOUNS, "nas.data", "nas.drawing", "nas.engine", "nas.evaluators", "nas.executors", "nas.export", "nas.space",
-        "nas.strategies", "nas.supernets", "nas.training",
+        *NOUNS, "nas.data", "nas.drawing", "nas.engine", "nas.evaluators", "nas.executors", "nas.export", "nas.runtime",
+        "nas.space", "nas.strategies", "nas.supernets", "nas.training",
     },
     "nas.config": {*NOUNS, "nas.configs"},
 }  # fmt: skip

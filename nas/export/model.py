@@ -180,7 +180,9 @@ def weights_of(folder: Path, space: Mapping[str, Any], text: str, data: str) -> 
     """
     retraining = read_result(folder)
     if retraining is None or not (folder / CHECKPOINT).is_file():
-        raise UsageError(f"weights={folder} is no folder of nas retrain: it has no sound result.json and {CHECKPOINT}")
+        raise UsageError(
+            f"weights={folder} is not a folder of nas retrain: it has no valid result.json with {CHECKPOINT}"
+        )
     if retraining.text != text:
         raise UsageError(f"weights={folder} are of arch={retraining.text}, not of {text}")
     try:

@@ -118,8 +118,9 @@ def recipe_key(retraining: Retraining) -> str:
 def protocol_words(run: Run, trial: Trial) -> str:
     """What a group of comparable trials has in common, for a person."""
     evaluator = (run.config.get("choices") or {}).get("evaluator")
-    description = run.evaluation.description(trial.proposal.fidelity) or (evaluator and f"evaluator={evaluator}")
-    return ", ".join(filter(None, (description, f"protocol {protocol_key(run, trial)}")))
+    own = None if evaluator in (None, "training", "table", "shared_weights") else f"evaluator={evaluator}"
+    description = run.evaluation.description(trial.proposal.fidelity)
+    return ", ".join(filter(None, (own, description, f"protocol {protocol_key(run, trial)}")))
 
 
 def leaderboard(

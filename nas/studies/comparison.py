@@ -203,7 +203,7 @@ def compare(
                     lost = f"{contender.label} with seed {seed} came to nothing: {reason}"
                     continue
                 line = {"strategy": contender.label, "settings": dict(contender.settings), "seed": seed, **found}
-                opened.keep(line)
+                opened.append(line)
                 done[contender.label, seed] = line
                 finished += 1
             if lost:

@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
@@ -72,28 +72,21 @@ def main(settings: Settings) -> int:
         selection.space,
         selection.space_name,
         selection.architecture,
-        selection.space_settings,
-        None if selection.run is None else selection.run.name,
-        None if selection.trial is None else selection.trial.number,
-        selection.searched_split(data.name),
+        data,
+        recipe,
+        space_settings=selection.space_settings,
+        run=None if selection.run is None else selection.run.name,
+        trial=None if selection.trial is None else selection.trial.number,
+        searched_split=selection.searched_split(data.name),
+        device=options.device,
+        validate=options.validate,
+        tested=options.tested,
     )
     done: list[tuple[Retraining, bool]] = []
     try:
         for seed in range(options.seed, options.seed + options.seeds):
             with ProgressView(selection, options, recipe.epochs, seed) as view:
-                retraining = retrain(
-                    job,
-                    data,
-                    recipe,
-                    store,
-                    view.folder,
-                    seed=seed,
-                    device=options.device,
-                    validate=options.validate,
-                    tested=options.tested,
-                    report=view.report,
-                )
-            done.append(retraining)
+                done.append(retrain(replace(job, seed=seed), store, view.folder, view.report))
     except KeyboardInterrupt:
         print("\ninterrupted; the same command resumes after the last epoch with a checkpoint", file=sys.stderr)
         return 130
