@@ -10,15 +10,18 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+import users_space
 from conftest import ARCH, QUICK, rows
 from torch import nn
 
 from nas import UsageError, UserError, describe
 from nas.cli.main import commands
 from nas.cli.selection import named_architecture
-from nas.config.settings import compose
+from nas.config.settings import compose, make_space
 from nas.core import Task
 from nas.data.digits import Digits
+from nas.export.folder import Folder
+from nas.export.prediction import logits_function
 from nas.space.base import SearchSpace
 from nas.training import count
 from nas.training.summary import DEFAULT_TASK
@@ -51,7 +54,7 @@ def test_describe_in_python_gives_what_the_command_gives(nas):
 
 
 class Failing(SearchSpace):
-    """A space of which no network is sound."""
+    """A space whose networks are all broken."""
 
     choices = MappingProxyType({"fails": ("in build", "counted", "in a library", "no network")})
 
@@ -241,8 +244,8 @@ def test_stdout_can_be_closed_early(searched, tmp_path):
 
 def test_the_module_and_the_command_are_the_same(shell):
     command = Path(sys.executable).with_name("nas")
-    found = subprocess.run([str(command), "--version"], capture_output=True, text=True, check=True)
-    assert shell("--version").stdout == found.stdout
+    result = subprocess.run([str(command), "--version"], capture_output=True, text=True, check=True)
+    assert shell("--version").stdout == result.stdout
 
 
 def test_events_of_another_stores_run_are_left_alone(searched, tmp_path, refused):
@@ -268,10 +271,43 @@ def test_a_published_name_finds_its_space(name, space, parameters):
     settings = compose("describe", [f"arch={name}"], deferred=("space",))
     settings, text, _ = named_architecture(settings, name, ("space",))
     assert settings.choices["space"] == space
-    made = settings.make("space")
-    assert count.parameters(made.build(made.from_text(text), DEFAULT_TASK)) == parameters
+    searched_space = settings.make("space")
+    assert count.parameters(searched_space.build(searched_space.from_text(text), DEFAULT_TASK)) == parameters
 
 
 def test_a_published_name_of_another_space_is_refused(refused):
     message = "arch=DARTS_V2 is a cell of space=darts, not of space=nasnet"
     refused("describe", "space=nasnet", "arch=DARTS_V2", match=message)
+
+
+def test_an_earlier_export_is_left_alone(refused, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model.json").write_text("{}")
+    refused(
+        "export", f"arch={ARCH}", "out=mine", match="mine holds an earlier export, .*choose another folder with out="
+    )
+    assert (tmp_path / "mine" / "model.json").read_text() == "{}"
+
+
+def test_an_exported_onnx_file_needs_no_space(tmp_path):
+    """A folder of a user's space is labelled by ONNX Runtime where the space is not at hand."""
+    folder = Folder(tmp_path, {"space": {"name": "theirs", "settings": {}}})
+    for name in ("model.safetensors", "model.onnx"):
+        (tmp_path / name).write_bytes(b"damaged")
+    with pytest.raises(UsageError, match="model.onnx is not a valid ONNX model"):
+        logits_function(folder, make_space)
+    (tmp_path / "model.onnx").unlink()
+    with pytest.raises(UsageError, match="unknown space 'theirs'"):
+        logits_function(folder, make_space)
+
+
+def test_the_commands_after_a_search_fit_a_users_space(nas, tmp_path):
+    users_space.write(tmp_path)
+    run = ["--config-dir", "conf", "search", "space=mine", "trainer.epochs=1", "trainer.train_images=50", "run=one"]
+    printed = nas(*run, "trainer.valid_images=50", "budget.trials=1").stdout.split("Next:\n")[1]
+    commands = [shlex.split(line, comments=True) for line in printed.splitlines()]
+    retrain = ["nas", "--config-dir", "conf", "retrain", "run=one", "trial=best", "trainer=proxy"]
+    assert [command for command in commands if "retrain" in command] == [retrain]
+    shown = nas(*retrain[1:], "trainer.epochs=1", "trainer.train_images=50").stdout
+    assert "data           digits (split " in shown
+    assert "recipe         training and validation images, 50 of them, 1 epoch" in shown

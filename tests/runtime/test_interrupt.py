@@ -46,7 +46,7 @@ def test_ctrl_c_that_an_import_swallows_during_a_search_ends_it(shell, tmp_path)
 
 def test_ctrl_c_that_is_switched_off_stays_so(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(WATCHED.format(module="nas.core", swallows=False))
-    words = ["-c", f"trap '' INT; exec {sys.executable} -m nas --version"]
+    arguments = ["-c", f"trap '' INT; exec {sys.executable} -m nas --version"]
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    result = subprocess.run(["sh", *words], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    result = subprocess.run(["sh", *arguments], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert result.returncode == 0
