@@ -294,7 +294,7 @@ def test_an_exported_onnx_file_needs_no_space(tmp_path):
     folder = Folder(tmp_path, {"space": {"name": "theirs", "settings": {}}})
     for name in ("model.safetensors", "model.onnx"):
         (tmp_path / name).write_bytes(b"damaged")
-    with pytest.raises(UsageError, match="model.onnx is not a valid ONNX model"):
+    with pytest.raises(UsageError, match=r"model\.onnx is not a valid ONNX model"):
         logits_function(folder, make_space)
     (tmp_path / "model.onnx").unlink()
     with pytest.raises(UsageError, match="unknown space 'theirs'"):
