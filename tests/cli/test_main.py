@@ -18,6 +18,7 @@ from torch import nn
 from nas import UsageError, UserError, describe
 from nas.core import Task
 from nas.data.digits import Digits
+from nas.formatting import plural
 from nas.space.base import SearchSpace
 from search_spaces.nasbench201 import NASBench201
 
@@ -209,7 +210,7 @@ def test_ctrl_c_leaves_a_run_that_the_printed_command_continues(nas, tmp_path):
     before = rows(nas, "run=a b")
     again = nas(*printed[1:], f"budget.trials={len(before) + 1}")
     assert again.returncode == 0
-    assert f"{len(before)} trials are stored; going on after them" in again.stderr
+    assert f"{plural(len(before), 'trial')} stored; resuming after them" in again.stderr
     assert rows(nas, "run=a b")[:-1] == before
 
 

@@ -10,6 +10,8 @@ import time
 
 from conftest import stored_trials
 
+from nas.formatting import plural
+
 TRIALS = 10
 WORDS = [
     "search", "strategy=regularized_evolution", "strategy.population_size=3", "data=digits", f"budget.trials={TRIALS}",
@@ -49,7 +51,7 @@ def test_a_killed_search_ends_as_if_it_had_not_been(nas, tmp_path):
     assert len(before) == done
     again = nas(*WORDS, f"store.url={killed}")
     assert again.returncode == 0
-    assert f"{done} trials are stored; going on after them" in again.stderr
+    assert f"{plural(done, 'trial')} stored; resuming after them" in again.stderr
     assert nas(*WORDS, f"store.url={whole}").returncode == 0
     after = trials(nas, killed)
     assert after[:done] == before

@@ -217,7 +217,7 @@ def test_colour_images_in_files_get_the_logits_of_the_framework(in_process, nas,
 def test_an_untrained_network_says_so(in_process, untrained, nas, tmp_path):
     assert "It is untrained" in (untrained / "network.py").read_text()
     card = (untrained / "MODEL_CARD.md").read_text()
-    assert card.startswith("# A cell of nasbench201 for digits: untrained, with random weights")
+    assert card.startswith("# A nasbench201 network for digits: untrained, with random weights")
     assert "nas search strategy=random" in card
     assert "nas retrain" not in card
     done = nas("export", f"arch={ARCH}", "space.channels=4", "space.cells=1", "format=state", "images=4")
