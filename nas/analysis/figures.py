@@ -282,7 +282,7 @@ def _label_ends(
             [(first + last) / 2], [y], color=colour, linestyle="", marker=MARKERS[index % len(MARKERS)], markersize=5,
             markeredgecolor="white", markeredgewidth=0.5, **common,
         )  # fmt: skip
-        axes.text(last + 0.1 * inch, y, name, transform=axes.transAxes, va="center", gid="strategy")
+        axes.text(last + 0.1 * inch, y, name, transform=axes.transAxes, va="center_baseline", gid="strategy")
 
 
 def spread(wanted: Array, apart: float, tall: float) -> Array:

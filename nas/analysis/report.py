@@ -91,7 +91,7 @@ def write_report(
 
 
 def terminal_table(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows for `nas.cli.output.print_table`: a row for each strategy with mean ± std; `strategy` is text."""
+    """Columns and rows for `nas.cli.output.print_table`, a row for each strategy; column `strategy` is text."""
     simulated = any(run.simulated_seconds is not None for runs in report.runs.values() for run in runs)
     columns = ["strategy", "seeds", "queries", *(["simulated s"] if simulated else []), "seconds"]
     columns += [comparison.column.name for comparison in report.comparisons]

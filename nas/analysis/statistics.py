@@ -269,7 +269,7 @@ def critical_difference(strategies: int, seeds: int) -> float:
 
 
 def cliques(average: Mapping[str, float], distance: float) -> tuple[tuple[str, ...], ...]:
-    """The largest groups of strategies whose mean ranks are less than a distance apart, best first; at least two in each.
+    """The largest groups of strategies whose mean ranks are less than a distance apart, best first, of two or more.
 
     Args:
         average: Strategy -> mean rank, best first.

@@ -119,7 +119,7 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
         f"| FLOPs (multiply-accumulates) | {short_number(facts['flops'])}{_missing(facts)} |",
         f"| input | {size}; pixel values 0-255 are divided by 255, then normalised with mean "
         f"({_numbers(preprocessing['mean'])}) and standard deviation ({_numbers(preprocessing['std'])}) |",
-        "| files | `nas predict` rotates an image to its EXIF orientation, puts transparent pixels on "
+        "| image files | `nas predict` rotates an image to its EXIF orientation, puts transparent pixels on "
         "`background=white`, averages an image whose sides are an integer multiple of the input's, and resizes any "
         "other bilinearly |",
         f"| classes | {', '.join(facts['classes'])} |",
