@@ -32,7 +32,7 @@ ALLOWED = {
     },
     "nas.listeners": {*NOUNS, "nas.runtime"},
     "nas.executors": {*NOUNS, "nas.runtime"},
-    "nas.store": {*NOUNS, "nas.identity", "nas.runtime"},
+    "nas.store": {*NOUNS, "nas.formatting", "nas.identity", "nas.runtime"},
     "nas.analysis": {*NOUNS, "nas.drawing", "nas.files", "nas.formatting"},
     "nas.engine": {
         *NOUNS, "nas.data", "nas.evaluators", "nas.executors", "nas.identity", "nas.listeners", "nas.provenance",
@@ -44,12 +44,12 @@ ALLOWED = {
         "nas.training",
     },
     "nas.export": {
-        *NOUNS, "nas.config", "nas.data", "nas.files", "nas.formatting", "nas.provenance", "nas.runtime", "nas.space",
+        *NOUNS, "nas.data", "nas.drawing", "nas.files", "nas.formatting", "nas.provenance", "nas.runtime", "nas.space",
         "nas.store", "nas.studies", "nas.training",
     },
     "nas.testing": {
-        *NOUNS, "nas.data", "nas.drawing", "nas.engine", "nas.evaluators", "nas.executors", "nas.export", "nas.space",
-        "nas.strategies", "nas.supernets", "nas.training",
+        *NOUNS, "nas.data", "nas.drawing", "nas.engine", "nas.evaluators", "nas.executors", "nas.export", "nas.runtime",
+        "nas.space", "nas.strategies", "nas.supernets", "nas.training",
     },
     "nas.config": {*NOUNS, "nas.configs"},
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""A space as a user writes it, in a folder of the user's."""
+"""A space as a user writes it, in the user's folder."""
 
 SPACE = """
 from types import MappingProxyType
@@ -25,6 +25,7 @@ class MySpace(SearchSpace):
 
 
 def write(folder, target="my_space.MySpace"):
+    """Write the module and the YAML of the space to a folder."""
     (folder / "my_space.py").write_text(SPACE)
     (folder / "conf" / "space").mkdir(parents=True)
     (folder / "conf" / "space" / "mine.yaml").write_text(f"# my space\n_target_: {target}\ndropout: 0.0\n")

@@ -272,7 +272,7 @@ def _label_ends(
         zip(names, colours(len(names)), heights, wanted / tall, strict=True)
     ):
         bend, first, last = (1 + inches * inch for inches in SAMPLE_INCHES)
-        common = {"transform": axes.transAxes, "clip_on": False}
+        common: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
         axes.plot([1.0, bend, first - 0.03 * inch], [end, y, y], color="0.7", linewidth=0.7, **common)
         axes.plot(
             [first, last], [y, y], color=colour, linestyle=LINE_STYLES[index % len(LINE_STYLES)], linewidth=1.7,

@@ -69,16 +69,17 @@ def about(
 
 
 def _trained(retraining: Retraining, repeats: Sequence[Retraining]) -> dict[str, Any]:
+    training = retraining.training
     tests = [repeat.metrics["test_accuracy"] for repeat in repeats]
     spread = statistics.stdev(tests) if len(tests) > 1 else None
     return {
         "seed": retraining.seed,
         "test_accuracy": retraining.metrics["test_accuracy"],
         "over_seeds": {"mean": statistics.fmean(tests), "std": spread, "n": len(tests)},
-        "recipe": dict(retraining.protocol["recipe"]),
-        "split": retraining.protocol["split"],
-        "part": retraining.protocol["part"],
-        "tested": retraining.protocol.get("tested", "last"),
+        "recipe": dict(training.recipe),
+        "split": training.split,
+        "part": training.part,
+        "tested": training.tested,
         "seconds": retraining.seconds,
     }
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,9 @@ from nas.training.lazy import materialized
 from nas.training.memory_format import contiguous
 from nas.training.weights import load_weights
 
+MakeSpace: TypeAlias = Callable[[str, Mapping[str, Any]], SearchSpace]
+"""Makes a space, an installed one or one of the user's, from its option in `configs/space` and its settings."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -43,7 +46,7 @@ class Model:
         retraining: where its weights come from; None: it is untrained.
         commands: that find, train and export it again, as far as they are known: `search` or `compare`, `retrain`,
             `export`.
-        config_dir: with the user's own space.
+        make_space: Makes the space in another process, so it must be picklable.
     """
 
     network: nn.Module
@@ -59,7 +62,7 @@ class Model:
     data: tuple[str, Mapping[str, Any]]
     retraining: Retraining | None
     commands: Mapping[str, str]
-    config_dir: Path | None = None
+    make_space: MakeSpace
 
     @property
     def text(self) -> str:
@@ -138,24 +141,17 @@ def trained(
     there = [
         retraining
         for retraining in _retrainings(store)
-        if (retraining.text, retraining.protocol["data"]) == (text, data)
-        and alike(retraining.protocol, space)
+        if (retraining.text, retraining.training.data) == (text, data)
+        and retraining.training.is_of_space(space["name"], space["settings"])
         and (Path(retraining.folder) / CHECKPOINT).is_file()
     ]
     own = [retraining for retraining in there if (retraining.run, retraining.trial) == (run, trial)]
     return next(reversed(own or there), None)
 
 
-def alike(protocol: Mapping[str, Any], space: Mapping[str, Any]) -> bool:
-    """Whether a retraining's space is this one; the network's own size is the recipe's and may differ."""
-    theirs, sizes = protocol["space"], protocol["recipe"]["network"]
-    both = [{k: v for k, v in one["settings"].items() if k not in sizes} for one in (theirs, space)]
-    return bool(theirs["name"] == space["name"] and both[0] == both[1])
-
-
 def data_sets(store: Store, text: str) -> list[str]:
     """Names of the data sets that an architecture was retrained on."""
-    return sorted({retraining.protocol["data"] for retraining in _retrainings(store) if retraining.text == text})
+    return sorted({retraining.training.data for retraining in _retrainings(store) if retraining.text == text})
 
 
 def _retrainings(store: Store) -> Sequence[Retraining]:
@@ -190,14 +186,15 @@ def weights_of(folder: Path, space: Mapping[str, Any], text: str, data: str) -> 
     if retraining.text != text:
         raise UsageError(f"weights={folder} are of arch={retraining.text}, not of {text}")
     try:
-        theirs, same = retraining.protocol["data"], alike(retraining.protocol, space)
+        training = retraining.training
+        same = training.is_of_space(space["name"], space["settings"])
     except (KeyError, TypeError, AttributeError):
         raise UsageError(f"weights={folder}: its result.json is damaged") from None
     if not same:
-        name = retraining.protocol["space"]["name"]
+        name = training.space
         raise UsageError(f"weights={folder} are of space={name} with other settings, or of another space; set space=")
-    if theirs != data:
-        raise UsageError(f"weights={folder} were trained on {theirs}, not on {data}; set data=")
+    if training.data != data:
+        raise UsageError(f"weights={folder} were trained on {training.data}, not on {data}; set data=")
     return retraining
 
 

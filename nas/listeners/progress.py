@@ -10,7 +10,6 @@ from tqdm import tqdm
 
 from nas.core import Metrics, Objective, Trial
 from nas.errors import NOT_IN_TABLE
-from nas.formatting import plural
 from nas.runtime.streams import is_terminal, say
 
 LINE_SECONDS = 10
@@ -30,7 +29,7 @@ class Progress:
         self.bar = tqdm(total=total, initial=self.done, desc=run, unit="trial", disable=not self.terminal)
         if trials:
             state = "the budget is used up" if total and len(trials) >= total else "resuming after them"
-            self._say(f"run {run!r}: {plural(len(trials), 'trial')} stored; {state}")
+            self._say(f"run {run!r}: {len(trials)} trial{'s' if len(trials) > 1 else ''} stored; {state}")
         self._show()
 
     def on_trial_end(self, trial: Trial) -> None:

@@ -1,4 +1,4 @@
-"""The search space: its decisions, and what its networks and graphs may state."""
+"""Search spaces: their base class, the graphs of cells, and abilities of networks."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What a search space declares of its cells for pictures: nodes, and operations on the edges between them."""
+"""The graph of a cell, which a search space declares for pictures: nodes, and operations on the edges between them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 NOTHING = "none"
-"""The operation of an edge that carries nothing, in every published space."""
+"""Operation of an edge whose output is zero, as the published spaces call it."""
 
 
 @dataclass(frozen=True)
 class Edge:
-    """From one node to another.
+    """An edge from one node to another.
 
     Args:
-        source, target: names of nodes.
-        operation: what is done on the way; empty: the value itself is handed on.
+        source, target: Names of the nodes.
+        operation: Operation that is applied; empty if the value passes unchanged.
     """
 
     source: str
@@ -28,12 +28,12 @@ class Graph:
     """A cell as a directed acyclic graph.
 
     Args:
-        nodes: all of them, each behind those that it is computed from.
-        edges: two nodes may have several in common.
-        inputs, outputs: of the nodes.
+        nodes: Names of all nodes, each after those that it is computed from.
+        edges: Edges; there may be several between two nodes.
+        inputs, outputs: Names of the nodes that are inputs and outputs.
 
     Raises:
-        ValueError: an edge leads backwards, or to a node that is not there.
+        ValueError: An edge leads backwards, or to a node that does not exist.
     """
 
     nodes: Sequence[str]
@@ -42,27 +42,28 @@ class Graph:
     outputs: Sequence[str]
 
     def __post_init__(self) -> None:
-        places = {node: place for place, node in enumerate(self.nodes)}
+        positions = {node: position for position, node in enumerate(self.nodes)}
         for edge in self.edges:
-            if not places.get(edge.source, len(places)) < places.get(edge.target, -1):
+            if not positions.get(edge.source, len(positions)) < positions.get(edge.target, -1):
                 raise ValueError(f"{edge} does not lead from a node to a later one")
         for node in (*self.inputs, *self.outputs):
-            if node not in places:
+            if node not in positions:
                 raise ValueError(f"{node!r} is not a node")
 
     def live(self) -> list[bool]:
-        """For each edge whether something of an input reaches an output through it."""
+        """For each edge, whether it lies on a path from an input to an output."""
         carrying = [edge for edge in self.edges if edge.operation != NOTHING]
-        forth = _reached(self.inputs, ((edge.source, edge.target) for edge in carrying))
-        back = _reached(self.outputs, ((edge.target, edge.source) for edge in reversed(carrying)))
-        return [edge.operation != NOTHING and edge.source in forth and edge.target in back for edge in self.edges]
+        forward = _reached(self.inputs, ((edge.source, edge.target) for edge in carrying))
+        backward = _reached(self.outputs, ((edge.target, edge.source) for edge in reversed(carrying)))
+        return [edge.operation != NOTHING and edge.source in forward and edge.target in backward for edge in self.edges]
 
 
 def _reached(starts: Iterable[str], steps: Iterable[tuple[str, str]]) -> set[str]:
-    """Nodes reached from the starts.
+    """The nodes that can be reached from the starts.
 
     Args:
-        steps: in such an order that a step comes behind those that lead to it.
+        starts: Names of nodes.
+        steps: Source and target of each step, in an order in which a step comes after those that lead to it.
     """
     reached = set(starts)
     for source, target in steps:

@@ -1,4 +1,4 @@
-"""What a value inside of a network is called in its exported source."""
+"""Names for values inside a network, used in its exported source."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _listeners: list[Callable[[Any, str], None]] = []
-"""Those who want to know the names: a recorder while it runs a network."""
+"""Called with each value and its name, by `named`; a trace listens while it runs a network."""
 
 
 def named(value: T, name: str) -> T:
-    """The value itself; an exported network calls it `name`, such as `node_3`.
+    """Return the value itself; the exported source of the network calls it `name`, such as `node_3`.
 
-    A network needs none of this to be exported. It makes the source read like the cell.
+    Export works without this. It makes the source read like the cell.
     """
     for listener in _listeners:
         listener(value, name)
@@ -24,7 +24,7 @@ def named(value: T, name: str) -> T:
 
 @contextmanager
 def names_heard(listener: Callable[[Any, str], None]) -> Iterator[None]:
-    """With a listener that receives each value and its name."""
+    """While open, `listener` receives each value and its name."""
     _listeners.append(listener)
     try:
         yield

@@ -1,7 +1,7 @@
-"""What training asks of a network beyond logits. A network states each ability by deriving from its class.
+"""Abilities of a network beyond logits that training uses. A network declares each by deriving from its class.
 
-An attribute of the same name says nothing: users' networks have a `drop_path` module, or an `auxiliary` flag, of their
-own.
+An attribute of the same name is not enough: users' networks may have a `drop_path` module or an `auxiliary` flag of
+their own.
 """
 
 from __future__ import annotations
@@ -34,5 +34,5 @@ class SupportsAuxiliaryHead:
 
 
 def auxiliary_head(network: nn.Module) -> nn.Module | None:
-    """The second classifier of a network; None where it has none."""
+    """The second classifier of a network, or None."""
     return network.auxiliary if isinstance(network, SupportsAuxiliaryHead) else None

@@ -1,4 +1,4 @@
-"""Where runs, trials and retrainings are kept."""
+"""Storage of runs, trials and retrainings."""
 
 from typing import TYPE_CHECKING
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from nas.core import Metrics, Trial
 from nas.errors import UsageError
 from nas.identity import differences
+from nas.store.protocol import EvaluationProtocol, RetrainingProtocol
 
 FREE_KEYS = ("budget", "store", "dir", "run", "progress", "format", "data.root", "table.root", "executor", "workers",
              "supernet.graphs", "choices.experiment", "scheduling.in_flight", "config_dir", "minimized")  # fmt: skip
@@ -39,6 +40,11 @@ class Run:
     protocol: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def evaluation(self) -> EvaluationProtocol:
+        """The protocol, to read."""
+        return EvaluationProtocol(self.protocol)
+
 
 @dataclass(frozen=True)
 class Retraining:
@@ -65,6 +71,11 @@ class Retraining:
     metrics: Metrics
     seconds: float
     folder: str
+
+    @property
+    def training(self) -> RetrainingProtocol:
+        """The protocol, to read."""
+        return RetrainingProtocol.from_json(self.protocol)
 
 
 class RunRecord(Protocol):

@@ -11,6 +11,7 @@ from typing import Any
 
 from nas.core import Trial
 from nas.errors import UsageError
+from nas.store.base import Run
 
 EARLY_COUNTS = ("0.1.0",)
 """Versions that counted too few FLOPs for attention and recurrent layers."""
@@ -37,19 +38,19 @@ def fault(trial: Trial, config: Mapping[str, Any]) -> str | None:
     return None
 
 
-def has_early_count(trial: Trial, protocol: Mapping[str, Any], environment: Mapping[str, Any]) -> bool:
+def has_early_count(trial: Trial, run: Run) -> bool:
     """Whether the `flops` of a trial were counted by a version that missed work of attention and recurrent layers.
 
     Whether its network has such layers is not stored; a run that is resumed is counted again (`nas.engine.checks`).
 
     Args:
         trial: One of any run.
-        protocol, environment: Of its run.
+        run: Its run.
     """
     return (
         "flops" in trial.metrics
-        and environment.get("cellnas") in EARLY_COUNTS
-        and "table" not in protocol  # those are of the benchmark's authors
+        and run.environment.get("cellnas") in EARLY_COUNTS
+        and run.evaluation.table is None  # those are of the benchmark's authors
     )
 
 

@@ -13,12 +13,13 @@ from typing import Any, Literal
 
 from nas.core import Objective, Trial
 from nas.errors import UsageError
-from nas.identity import identifying
 from nas.store.base import Retraining, Run, Store
 from nas.store.faults import fault, has_early_count
 
 ACCURACIES = ("valid_accuracy", "train_accuracy", "test_accuracy")
 """Metrics of the evaluators here of which higher is better; of their others lower is."""
+MAX_NAMED_RUNS = 5
+"""Runs that are named, the last ones, where a store lacks one."""
 COSTS = ("seconds", "simulated_seconds")
 """What an evaluation took, whatever an evaluator declares."""
 
@@ -52,7 +53,7 @@ class Entry:
     @property
     def has_early_count(self) -> bool:
         """Whether its FLOPs may be too few; see `nas.store.faults`."""
-        return has_early_count(self.trial, self.run.protocol, self.run.environment)
+        return has_early_count(self.trial, self.run)
 
     def row(self) -> dict[str, Any]:
         """All that is known of it, JSON-safe."""
@@ -101,22 +102,12 @@ def objective_of(run: Run) -> Objective:
 
 def epochs(run: Run, trial: Trial) -> int | None:
     """Epochs that a trial was trained for; None for evaluators without epochs."""
-    trained = "shared_weights" not in run.protocol  # there the recipe is that of the supernet
-    full = run.protocol.get("recipe", {}).get("epochs") if trained else None
-    return trial.proposal.fidelity or full
+    return run.evaluation.epochs(trial.proposal.fidelity)
 
 
 def protocol_key(run: Run, trial: Trial) -> str:
     """Eight hexadecimal digits, equal only where two results may be ranked together."""
-    # Without a protocol of the evaluator's own, its settings have to do
-    protocol = run.protocol or {"evaluator": run.config.get("evaluator"), "data": run.config.get("data")}
-    whole = {
-        "protocol": protocol,
-        "space": run.config.get("space"),
-        "objective": run.config.get("objective"),
-        "epochs": epochs(run, trial),
-    }
-    return hashlib.blake2b(json.dumps(identifying(whole), sort_keys=True).encode(), digest_size=4).hexdigest()
+    return run.evaluation.key(run.config, trial.proposal.fidelity)
 
 
 def recipe_key(retraining: Retraining) -> str:
@@ -126,28 +117,10 @@ def recipe_key(retraining: Retraining) -> str:
 
 def protocol_words(run: Run, trial: Trial) -> str:
     """What a group of comparable trials has in common, for a person."""
-    protocol = run.protocol
-    recipe = protocol.get("recipe", {})
-    words = []
-    if "data" in protocol:
-        words.append(f"{protocol['data']} (split {protocol.get('split')})")
-    if "table" in protocol:
-        words.append(f"table {protocol['table']}, {protocol.get('column')}")
-    if "shared_weights" in protocol:
-        shared = protocol["shared_weights"]
-        how = f"{shared['sampling']} paths, {_epochs(recipe['epochs'])}" if "sampling" in shared else "the proposals"
-        words.append(f"scored by a supernet trained on {how} (seed {shared['seed']})")
-    length = epochs(run, trial)
-    if length is not None:
-        words.append(_epochs(length))
-    if recipe.get("train_images"):
-        words.append(f"at most {recipe['train_images']} training images")
-    words += [f"{key} {value}" for key, value in (recipe.get("network") or {}).items()]
-    return ", ".join([*words, f"protocol {protocol_key(run, trial)}"])
-
-
-def _epochs(number: int) -> str:
-    return "1 epoch" if number == 1 else f"{number} epochs"
+    evaluator = (run.config.get("choices") or {}).get("evaluator")
+    own = None if evaluator in (None, "training", "table", "shared_weights") else f"evaluator={evaluator}"
+    description = run.evaluation.description(trial.proposal.fidelity)
+    return ", ".join(filter(None, (own, description, f"protocol {protocol_key(run, trial)}")))
 
 
 def leaderboard(
@@ -172,9 +145,9 @@ def leaderboard(
         names = [known.name for known in runs]
         runs = [known for known in runs if known.name == run]
         if not runs:
-            raise UsageError(
-                f"there is no run {run!r} in the store; it has {', '.join(map(repr, names[-5:])) or 'none'}"
-            )
+            earlier = "…, " if len(names) > MAX_NAMED_RUNS else ""
+            listed = earlier + ", ".join(map(repr, names[-MAX_NAMED_RUNS:]))
+            raise UsageError(f"there is no run {run!r} in the store; it has {listed or 'none'}")
     tested: dict[tuple[str | None, int | None], list[Retraining]] = {}
     for retraining in store.retrainings():
         tested.setdefault((retraining.run, retraining.trial), []).append(retraining)
@@ -265,11 +238,11 @@ def _training(entry: Entry) -> Hashable:
     architecture alike each time.
     """
     run, trial = entry.run, entry.trial
-    if "table" in run.protocol:
+    if run.evaluation.table is not None:
         # of a run made in Python the table stands in its evaluator
         table = run.config.get("table") or (run.config.get("evaluator") or {}).get("table") or {}
         return trial.canonical if table.get("rows") == "class" else trial.proposal.architecture
-    if run.protocol.get("shared_weights", {}).get("train") == "before":
+    if run.evaluation.weights_are_fixed:
         return trial.proposal.architecture
     return trial.seed
 

@@ -1,4 +1,4 @@
-"""A store that lives as long as the process; for tests, studies of strategies and first steps in Python."""
+"""A store in memory, which lives as long as the process: for tests, studies of strategies and first steps in Python."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nas.store.base import Retraining, Run, RunRecord, check_same_run
 class _Record:
     run: Run
     trials: list[Trial]
-    kept: list[Trial]
+    stored: list[Trial]
     clock: dict[str, float]
 
     @property
@@ -26,13 +26,13 @@ class _Record:
         self.clock[self.run.name] = seconds
 
     def add(self, trial: Trial, elapsed: float = 0.0) -> None:
-        self.kept.append(trial)
+        self.stored.append(trial)
         self.clock[self.run.name] = elapsed
 
 
 @dataclass
 class MemoryStore:
-    """Keeps everything in lists."""
+    """Stores everything in lists."""
 
     _runs: dict[str, tuple[Run, list[Trial]]] = field(default_factory=dict)
     _retrainings: list[Retraining] = field(default_factory=list)
@@ -41,8 +41,8 @@ class MemoryStore:
 
     @contextmanager
     def open(self, run: Run) -> Iterator[RunRecord]:
-        me = object()
-        if self._writing.setdefault(run.name, me) is not me:  # one step, also where threads meet
+        writer = object()
+        if self._writing.setdefault(run.name, writer) is not writer:  # atomic, so that two threads cannot both pass
             raise UsageError(
                 f"run {run.name!r} is being written by another search of this process; wait until it ends or choose "
                 "another run="
@@ -52,7 +52,7 @@ class MemoryStore:
             if trials:
                 check_same_run(stored, run)
             else:
-                stored = run  # a start that came to nothing does not keep its name
+                stored = run  # a run without trials does not reserve its name
                 self._elapsed.pop(run.name, None)
             self._runs[run.name] = stored, trials
             yield _Record(stored, list(trials), trials, self._elapsed)

@@ -1,4 +1,4 @@
-"""The tables of the SQL store. Change them only together with `VERSION` and a step that brings old stores along."""
+"""The tables of the SQLite store. A change needs a new `VERSION` and a step in `upgrade` for existing stores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 VERSION = 3
 NAMES_OF_VERSION_2 = {"told_before": "asked_after", "finish_order": "place"}
-"""Columns of trials -> their names in version 2. Version 1 had neither."""
+"""Columns of the trials -> their names in version 2. Version 1 had neither."""
 
 metadata = MetaData()
 
@@ -57,8 +57,20 @@ trials = Table(
     Column("error_kind", String),
     Column("error", Text),
     Column("finished", String, nullable=False, comment="UTC, ISO 8601"),
-    Column("told_before", Integer, nullable=False, server_default="0", comment="trials told before it was proposed"),
-    Column("finish_order", Integer, nullable=False, server_default="0", comment="in the order of finishing, from 0"),
+    Column(
+        "told_before",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="trials that the strategy knew when it proposed this one",
+    ),
+    Column(
+        "finish_order",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="position in the order of finishing, from 0",
+    ),
     ForeignKeyConstraint(["run"], ["runs.name"]),
 )
 
@@ -73,7 +85,7 @@ curves = Table(
 )
 
 elapsed = Table(
-    "elapsed",  # came after version 0.1.0, which leaves a table aside that it does not know
+    "elapsed",  # added after version 0.1.0, which ignores tables that it does not know
     metadata,
     Column("run", String, primary_key=True),
     Column("seconds", Float, nullable=False, comment="wall time of the run over all its sessions"),
@@ -99,23 +111,28 @@ retrainings = Table(
 
 
 def upgrade(connection: Connection, version: int) -> None:
-    """Bring the tables of an older version to this one, within the caller's transaction."""
+    """Upgrade the tables of an older version to this one, within the caller's transaction.
+
+    Args:
+        connection: Connection that may write.
+        version: Schema version of the store.
+    """
     if version < 2:
         for column in NAMES_OF_VERSION_2:
             connection.execute(text(f"ALTER TABLE trials ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0"))
-        # there was one worker
+        # version 1 had one worker, so trials finished in the order of their numbers
         connection.execute(trials.update().values(dict.fromkeys(NAMES_OF_VERSION_2, trials.c.number)))
         for row in connection.execute(select(runs.c.name, runs.c.config)).all():
-            connection.execute(runs.update().where(runs.c.name == row.name).values(config=_with_later_keys(row.config)))
+            connection.execute(runs.update().where(runs.c.name == row.name).values(config=_with_newer_keys(row.config)))
     elif version < 3:
         for column, earlier in NAMES_OF_VERSION_2.items():
             connection.execute(text(f"ALTER TABLE trials RENAME COLUMN {earlier} TO {column}"))
     connection.execute(meta.update().where(meta.c.key == "schema").values(value=str(VERSION)))
 
 
-def _with_later_keys(config: dict[str, Any]) -> dict[str, Any]:
-    """Settings of version 1 with those that came later, at the values that change nothing."""
-    for parts in (config, config.get("evaluator")):  # from the command line, and from Python
+def _with_newer_keys(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings of version 1 with the keys that were added later, at their neutral values."""
+    for parts in (config, config.get("evaluator")):  # a run of the command line, and one of Python
         if not isinstance(parts, dict):
             continue
         if isinstance(parts.get("trainer"), dict):

@@ -1,8 +1,8 @@
 """The durable store: one SQLite file in write-ahead mode, written through SQLAlchemy Core.
 
-Every trial is a transaction of its own, synchronised to the disk before `add` returns. Several processes may write
-different runs of one store at a time; two that write the same run exclude each other by a lock that the operating
-system drops when its holder dies.
+Every trial is its own transaction, synchronised to the disk before `add` returns. Several processes may write different
+runs of one store at the same time. A run has one writer at a time, by a lock that the operating system releases when
+the process ends.
 """
 
 from __future__ import annotations
@@ -28,14 +28,17 @@ from nas.store.base import NoStore, Retraining, Run, RunRecord, check_same_run
 
 PREFIX = "sqlite:///"
 BUSY_SECONDS = 60
-"""How long a write waits for another process's transaction."""
+"""Longest time that a write waits for the transaction of another process."""
 
 
 class SQLiteStore:
     """A store in one file.
 
     Args:
-        url: `sqlite:///relative/path.db` or `sqlite:////absolute/path.db`. The file is made by the first write.
+        url: `sqlite:///relative/path.db` or `sqlite:////absolute/path.db`. The first write creates the file.
+
+    Raises:
+        UsageError: Another kind of URL.
     """
 
     def __init__(self, url: str = "sqlite:///nas.db") -> None:
@@ -43,7 +46,7 @@ class SQLiteStore:
             raise UsageError(f"store.url must be sqlite:///FILE (four slashes for an absolute path), got {url!r}")
         self.url = url
         self.shown = Path(url[len(PREFIX) :]).expanduser()
-        self.path = self.shown.absolute()  # once: an evaluator may change the current folder
+        self.path = self.shown.absolute()  # resolved once, since an evaluator may change the current folder
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -51,13 +54,13 @@ class SQLiteStore:
     def open(self, run: Run) -> Iterator[RunRecord]:
         engine = self._writer()
         with self._lock(run.name), engine.connect() as connection:
-            with self._told_plainly():
+            with self._errors_in_one_sentence():
                 named = schema.runs.c.name == run.name
                 stored = connection.execute(sa.select(schema.runs).where(named)).first()
                 trials = _trials(connection, run.name, schema.trials.c.finish_order)
                 query = sa.select(schema.elapsed.c.seconds).where(schema.elapsed.c.run == run.name)
                 elapsed = connection.execute(query).scalar()
-                if stored is None or not trials:  # a start that came to nothing does not keep its name
+                if stored is None or not trials:  # a run without trials does not reserve its name
                     connection.execute(schema.elapsed.delete().where(schema.elapsed.c.run == run.name))
                     elapsed = None
                     connection.execute(schema.runs.delete().where(named))
@@ -73,21 +76,23 @@ class SQLiteStore:
         self._writer()
 
     def add_retraining(self, retraining: Retraining) -> None:
-        with self._told_plainly(), self._writer().begin() as connection:
+        with self._errors_in_one_sentence(), self._writer().begin() as connection:
             row = {key: getattr(retraining, key) for key in retraining.__dataclass_fields__}
             connection.execute(schema.retrainings.insert().values(**row, finished=_now()))
 
     def _writer(self) -> sa.Engine:
-        """An engine that may write; makes the file and its tables where they are missing."""
+        """An engine that may write; creates the file and its tables if they are missing."""
         self._check_file()
         if self.path.exists():
-            with self._read_only() as connection:  # another's database is refused before write-ahead mode changes it
+            with (
+                self._read_only() as connection
+            ):  # refuses the database of another program before write-ahead mode changes it
                 self._check_version(connection)
         if self.path.exists() and not self._is_writable():
             raise UsageError(
                 f"store file {self.shown} is read-only; make it writable (chmod u+w) or set store.url to another file"
             )
-        with self._told_plainly():
+        with self._errors_in_one_sentence():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             engine = self._engine(str(self.path))
             with engine.connect() as connection:
@@ -106,10 +111,10 @@ class SQLiteStore:
     @contextmanager
     def _lock(self, run: str) -> Iterator[None]:
         digest = hashlib.blake2b(run.encode(), digest_size=4).hexdigest()
-        path = self.path.resolve()  # one lock, by whatever link the store is reached
+        path = self.path.resolve()  # the same lock, even if the store is reached by a link
         path = path.with_name(f"{path.name}-{digest}.lock")
         lock = FileLock(path)
-        with self._told_plainly():
+        with self._errors_in_one_sentence():
             try:
                 lock.acquire(timeout=0)
             except Timeout:
@@ -140,7 +145,7 @@ class SQLiteStore:
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
-        """A connection to a store that is there, and that cannot change it, not even by opening it."""
+        """A connection to an existing store that cannot change it, not even by opening it."""
         self._check_file()
         if not self.path.exists():
             raise NoStore(f"there is no store {self.shown}; run nas search first, or set store.url to an existing file")
@@ -151,18 +156,18 @@ class SQLiteStore:
 
     @contextmanager
     def _read_only(self) -> Iterator[sa.Connection]:
-        with self._told_plainly():
-            # Only a connection that may write clears SQLite's log and shared memory away when it is the last to leave;
-            # `query_only` keeps it from changing anything
-            tidy = self._is_writable() and os.access(self.path.parent, os.W_OK)
-            address = f"file:{quote(str(self.path))}?mode={'rw' if tidy else 'ro'}"
+        with self._errors_in_one_sentence():
+            # Only a connection that may write removes SQLite's log and shared memory when it is the last to close;
+            # `query_only` prevents any change
+            removes_log = self._is_writable() and os.access(self.path.parent, os.W_OK)
+            address = f"file:{quote(str(self.path))}?mode={'rw' if removes_log else 'ro'}"
             log = self.path.with_name(f"{self.path.name}-wal")
             try:
                 with self._engine(address).connect() as connection:
                     connection.execute(sa.text("SELECT 1 FROM sqlite_master"))
             except sa.exc.OperationalError:
-                # In a folder that cannot be written, SQLite has no place for its shared memory. Nobody writes there, so
-                # the file may be read as it is, unless trials are still in the log beside it.
+                # SQLite cannot create its shared memory in a read-only folder. No process writes there, so the file may
+                # be read as it is, unless its log still holds trials.
                 if os.access(self.path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
                     raise
                 address += "&immutable=1"
@@ -175,7 +180,7 @@ class SQLiteStore:
         writing = not address.startswith("file:")
 
         def connect() -> sqlite3.Connection:
-            # isolation_level=None: the driver's own transactions leave the making of tables out
+            # isolation_level=None, since the driver's own transactions do not cover the creation of tables
             connection = sqlite3.connect(address, timeout=BUSY_SECONDS, uri=not writing, isolation_level=None)
             if writing:
                 connection.execute("PRAGMA journal_mode=WAL")
@@ -188,17 +193,17 @@ class SQLiteStore:
 
         @sa.event.listens_for(engine, "begin")
         def begin(connection: sa.Connection) -> None:
-            # A writer that begins as a reader could be refused half-way, when another has written meanwhile
+            # A writer that starts as a reader could be refused half-way, if another process has written meanwhile
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
         return engine
 
     def _is_writable(self) -> bool:
-        """Whether the file's owner means it to be written; root may write anything, so the mode counts too."""
+        """Whether the file may be written; its mode counts too, since root may write anything."""
         return bool(self.path.stat().st_mode & 0o222) and os.access(self.path, os.W_OK)
 
     def _check_file(self) -> None:
-        """Raise `UsageError` where the path holds something else than an SQLite file."""
+        """Raise `UsageError` if the path exists and is not an SQLite file."""
         if self.path.is_dir():
             raise UsageError(f"store.url={self.url} is a folder; expected the path of an SQLite file")
         if not self.path.exists():
@@ -215,7 +220,7 @@ class SQLiteStore:
             )
 
     def _check_version(self, connection: sa.Connection) -> bool:
-        """Whether there are tables yet; raises `UsageError` where they are not of this program and version."""
+        """Whether the store has tables; raises `UsageError` if they belong to another program or a newer version."""
         tables = set(connection.execute(sa.text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars())
         if not tables:
             return False
@@ -235,11 +240,11 @@ class SQLiteStore:
         return True
 
     @contextmanager
-    def _told_plainly(self) -> Iterator[None]:
-        """Turn what the database and the disk say into one sentence."""
+    def _errors_in_one_sentence(self) -> Iterator[None]:
+        """Raise errors of the database and the disk as `UserError`, in one sentence."""
         try:
             yield
-        except sa.exc.StatementError as error:  # what the database says, and values that it cannot hold
+        except sa.exc.StatementError as error:  # errors of the database, and values that it cannot store
             reason = str(error.orig)
             hint = next((hint for word, hint in HINTS.items() if word in reason), "see store.url")
             raise UserError(f"store {self.shown}: {reason}; {hint}") from None
@@ -250,9 +255,9 @@ class SQLiteStore:
 
 
 HINTS: Mapping[str, str] = {
-    "full": "free some space and run the same command again to go on; what was stored before is kept",
+    "full": "free some space and run the same command again to resume; trials stored before are safe",
     "readonly": "make the file and its folder writable, or set store.url to another file",
-    "locked": "another process holds it; run the same command again to go on",
+    "locked": "another process is using it; run the same command again to resume",
     "malformed": "the file is damaged; restore a copy, or set store.url to another file",
     "unable to open": "make its folder writable, or set store.url to another file",
 }
@@ -274,12 +279,12 @@ class _Record:
         self._file = self._inode()
 
     def _inode(self) -> tuple[int, int] | None:
-        """What tells the file from another of its name; None where it is gone."""
+        """What distinguishes the file from another one of the same name; None if it does not exist."""
         try:
-            found = self._store.path.stat()
+            status = self._store.path.stat()
         except OSError:
             return None
-        return found.st_dev, found.st_ino
+        return status.st_dev, status.st_ino
 
     def keep_elapsed(self, seconds: float) -> None:
         with suppress(sa.exc.SQLAlchemyError), self._connection.begin():
@@ -288,9 +293,9 @@ class _Record:
     def add(self, trial: Trial, elapsed: float = 0.0) -> None:
         if self._inode() != self._file:
             raise UserError(
-                f"store {self._store.shown} was removed or replaced while run {self.run.name!r} was written: trial "
+                f"store {self._store.shown} was removed or replaced during run {self.run.name!r}: trial "
                 f"{trial.number} cannot be stored, and the {self._finished} before it are lost with the file; run the "
-                "same command to start again"
+                "same command again to start over"
             )
         proposal = trial.proposal
         row = {
@@ -318,7 +323,7 @@ class _Record:
             {"run": self.run.name, "trial": trial.number, "epoch": epoch, "metrics": metrics}
             for epoch, metrics in enumerate(trial.curve, start=1)
         ]
-        with self._store._told_plainly(), self._connection.begin():
+        with self._store._errors_in_one_sentence(), self._connection.begin():
             self._connection.execute(self._trial, row)
             self._connection.execute(self._clock, {"run": self.run.name, "seconds": elapsed})
             if points:
@@ -331,7 +336,7 @@ def _trials(connection: sa.Connection, run: str, order: sa.Column[Any] = schema.
     query = sa.select(curves.c.trial, curves.c.metrics).where(curves.c.run == run)
     for number, metrics in connection.execute(query.order_by(curves.c.trial, curves.c.epoch)):
         points.setdefault(number, []).append(metrics)
-    # readers may meet a store of an earlier version, which only a writer upgrades
+    # only a writer upgrades a store, so a reader may meet an earlier version
     present = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
     earlier = schema.NAMES_OF_VERSION_2
     wanted: list[sa.ColumnElement[Any]] = [column for column in table.c if column.name in present]

@@ -28,6 +28,7 @@ from nas.identity import DECISIONS, identifying
 from nas.provenance import environment
 from nas.space.base import SearchSpace, parse, recorded_choices
 from nas.store.base import Store
+from nas.store.protocol import EvaluationProtocol
 from nas.strategies.base import StrategyFactory
 from nas.studies.journal import journal
 from nas.supernets.base import GradientStrategy
@@ -163,6 +164,7 @@ def compare(
         if labels.count(label) > 1:
             raise UsageError(f"strategies names {label!r} twice; expected each once")
     protocol = match.evaluator.protocol() if isinstance(match.evaluator, SupportsProtocol) else {}
+    evaluation = EvaluationProtocol(protocol)
     identity = {
         "format": 1,
         **about,
@@ -174,7 +176,7 @@ def compare(
     }
     for contender in contenders:
         _check_contender(contender, match)
-    if match.budget.only_simulated and "table" in protocol and protocol["cost"] is None:
+    if match.budget.only_simulated and evaluation.table is not None and not evaluation.has_costs:
         raise UsageError(
             "budget.simulated_seconds is the only limit and would never be reached, since table.cost=null; set "
             "budget.trials or budget.hours"
@@ -201,7 +203,7 @@ def compare(
                     lost = f"{contender.label} with seed {seed} came to nothing: {reason}"
                     continue
                 line = {"strategy": contender.label, "settings": dict(contender.settings), "seed": seed, **found}
-                opened.keep(line)
+                opened.append(line)
                 done[contender.label, seed] = line
                 finished += 1
             if lost:

@@ -316,7 +316,7 @@ def test_mistakes_of_a_prediction_are_reported_and_no_foreign_code_is_run(untrai
         (["model=won", "images=foreign"], 2, "images=foreign has no image"),
         (["model=won", "images=a.png", "format=csv", "top=2"], 2, "top= has no effect on format=csv"),
         (["model=foreign", "images=a.png"], 2, "model=foreign is not an exported model"),
-        (["images=a.png"], 2, "model=null"),
+        (["images=a.png"], 2, "model=null; expected a folder of nas export"),
         (["model=won"], 2, "images=[]; expected an image, a folder of images, or a list of them"),
     ):
         result = untrained_copy("predict", *arguments)

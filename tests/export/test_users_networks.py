@@ -134,7 +134,7 @@ def test_a_picture_that_cannot_be_drawn_does_not_stop_the_export(export, tmp_pat
     def broken(_stages):
         raise RuntimeError("no font")
 
-    monkeypatch.setattr("nas.cli.commands.export.network_figure", broken)
+    monkeypatch.setattr("nas.export.assembly.network_figure", broken)
     done = export("plain", "format=state")
     assert done.returncode == 0, done.stderr
     assert "nas: warning: no picture network.png: it cannot be drawn (RuntimeError: no font" in done.stderr

@@ -24,7 +24,7 @@ class Uneven(SearchSpace):
         raise AssertionError("not built here")
 
 
-def test_everything_follows_from_choices():
+def test_sizes_text_neighbours_and_encoding_follow_from_the_choices():
     space = Uneven()
     assert space.sizes == (2, 1, 3)
     assert space.size == 6
@@ -61,22 +61,22 @@ def test_a_space_without_valid_architectures_says_so(rng):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "words"),
+    ("architecture", "message"),
     [((0, 0, 0), "has 3 decisions, ToySpace has 6"), ((0, 0, 0, 0, 0, 4), "d5 must be 0 to 3, got 4")],
 )
-def test_architectures_of_another_space_are_refused(toy_space, architecture, words):
-    with pytest.raises(UsageError, match=words):
+def test_architectures_of_another_space_are_refused(toy_space, architecture, message):
+    with pytest.raises(UsageError, match=message):
         toy_space.validate(architecture)
 
 
 @pytest.mark.parametrize("text", ["", "d0=a", "d0=a;d1=a;d2=a;d3=a;d4=a;d5=z", "d0=a;d1=a;d2=a;d3=a;d5=a;d4=a"])
 def test_text_of_another_space_is_refused(toy_space, text):
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=r"is not an (architecture of ToySpace|option); expected"):
         toy_space.from_text(text)
 
 
 def test_sampling_is_uniform_over_a_constrained_space():
-    """12 valid architectures of 2 x 1 x 3 x …: chi-square of 1,200 draws over Even-like halves stays small."""
+    """Three valid architectures, so each is expected in 400 of 1,200 draws, with a standard deviation of 16."""
 
     class Half(Uneven):
         def is_valid(self, architecture):
@@ -97,7 +97,7 @@ def space_of(choices, notation=None):
 
 
 @pytest.mark.parametrize(
-    ("choices", "words"),
+    ("choices", "message"),
     [
         ({"act": ("relu")}, r"Mine.choices\['act'\] must be a list or tuple of .*, got .relu.; write \("),
         ({"act": {"relu", "gelu"}}, r"Mine.choices\['act'\] must be a list or tuple of options, in order, got {"),
@@ -116,10 +116,10 @@ def space_of(choices, notation=None):
         (None, r"Mine.choices must be a mapping .*, got null"),
     ],
 )  # fmt: skip
-def test_choices_that_cannot_be_searched_are_refused_by_name(choices, words):
-    with pytest.raises(UsageError, match=words):
+def test_choices_that_cannot_be_searched_are_refused_by_name(choices, message):
+    with pytest.raises(UsageError, match=message):
         search(space_of(choices), RandomSearch, steep, budget=Budget(trials=1))
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(UsageError, match=message):
         parse(space_of(choices), "act=relu")
 
 
@@ -129,22 +129,22 @@ def test_numbers_and_equals_signs_in_options_are_written_as_text():
     assert recorded_choices(space) == [["width", ["16", "32"]], ["op", ["k=3", "k=5"]], ["rate", ["0.1", "0.2"]]]
 
 
-def test_a_notation_of_ones_own_may_use_any_sign():
+def test_a_custom_notation_may_use_any_character():
     space = space_of({"a;b": ("x;y", "x=y")}, notation=lambda self, value: value)
     assert space.sizes == (2,)
 
 
 @pytest.mark.parametrize(
-    ("raised", "words"),
+    ("raised", "message"),
     [
         (ValueError("3 parts"), "'x' is not an architecture of Mine: ValueError: 3 parts"),
         (KeyError("q"), "'x' is not an architecture of Mine: KeyError: 'q'"),
-        (UsageError("told by itself"), "told by itself"),
+        (UsageError("in its own words"), "^in its own words$"),
     ],
 )
-def test_whatever_from_text_raises_is_a_sentence(raised, words):
+def test_any_exception_of_from_text_becomes_one_sentence(raised, message):
     def raising(self, text):
         raise raised
 
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(UsageError, match=message):
         parse(space_of({"a": ("b",)}, notation=raising), "x")

@@ -83,53 +83,53 @@ class Transformers(SearchSpace):
         return ViT(task, int(depth), int(heads), kind)
 '''
 RECIPE = ["trainer.optimizer=adamw", "trainer.lr=0.001", "trainer.weight_decay=0.05", "trainer.warmup_epochs=1",
-          "trainer.mixup=0.2", "trainer.batch_size=32", "trainer.threads=1"]  # fmt: skip
+          "trainer.mixup=0.2", "trainer.batch_size=16", "trainer.train_images=32", "trainer.threads=1"]  # fmt: skip
 
 
 @pytest.fixture
-def done(nas, tmp_path):
+def run(nas, tmp_path):
+    """Runs `nas …` with the space `vit` and returns its stdout."""
     (tmp_path / "my_transformers.py").write_text(SPACE)
     (tmp_path / "conf" / "space").mkdir(parents=True)
     (tmp_path / "conf" / "space" / "vit.yaml").write_text("# mine\n_target_: my_transformers.Transformers\n")
 
-    def run(*words):
-        result = nas("--config-dir", "conf", *words)
+    def succeed(*arguments):
+        result = nas("--config-dir", "conf", *arguments)
         assert result.returncode == 0, result.stderr
         return result.stdout
 
-    return run
+    return succeed
 
 
-def test_it_is_searched_retrained_with_adamw_and_exported(done, tmp_path):
-    quick = ["trainer.epochs=2", "trainer.train_images=64", "trainer.valid_images=64", "progress=false"]
-    words = ["space=vit", "data=digits", "strategy=random", "budget.trials=1", "run=v", *RECIPE, *quick]
-    done("search", *words)
-    (trial,) = json.loads(done("leaderboard", "run=v", "format=json"))
+def test_it_is_searched_retrained_with_adamw_and_exported(run, tmp_path):
+    quick = ["trainer.epochs=2", "trainer.valid_images=32", "progress=false"]
+    run("search", "space=vit", "data=digits", "strategy=random", "budget.trials=1", "run=v", *RECIPE, *quick)
+    (trial,) = json.loads(run("leaderboard", "run=v", "format=json"))
     assert trial["status"] == "completed"
     assert 0.78e6 < trial["metrics"]["parameters"] < 1.1e6
-    more = ["trainer.epochs=3", "trainer.train_images=64", "progress=false"]
-    found = json.loads(done("retrain", "run=v", "trial=best", *RECIPE, *more, "format=json"))
-    told = {"optimizer": "adamw", "warmup_epochs": 1, "mixup": 0.2, "weight_decay": 0.05}
-    recipe = found["protocol"]["recipe"]
-    assert {key: recipe.get(key) for key in told} == told
+    retrain = ["retrain", "run=v", "trial=best", *RECIPE, "trainer.epochs=2", "progress=false", "format=json"]
+    retrained = json.loads(run(*retrain))
+    expected = {"optimizer": "adamw", "warmup_epochs": 1, "mixup": 0.2, "weight_decay": 0.05}
+    recipe = retrained["protocol"]["recipe"]
+    assert {key: recipe.get(key) for key in expected} == expected
     assert not {"momentum", "nesterov", "cutmix"} & recipe.keys()
 
-    done("export", "run=v", "trial=best", "format=[state]", "images=8", "out=won")
+    run("export", "run=v", "trial=best", "format=[state]", "images=2", "out=won")
     facts = json.loads((tmp_path / "won" / "model.json").read_text())
-    words = shlex.split(facts["commands"]["retrain"])
-    assert {"trainer.optimizer=adamw", "trainer.warmup_epochs=1", "trainer.mixup=0.2"} <= {*words}
-    assert not any(word.startswith(("trainer.momentum", "trainer.nesterov", "trainer.cutmix")) for word in words)
+    arguments = shlex.split(facts["commands"]["retrain"])
+    assert {"trainer.optimizer=adamw", "trainer.warmup_epochs=1", "trainer.mixup=0.2"} <= {*arguments}
+    assert not any(key.startswith(("trainer.momentum", "trainer.nesterov", "trainer.cutmix")) for key in arguments)
     assert "optimizer adamw, warmup epochs 1, mixup 0.2" in (tmp_path / "won" / "MODEL_CARD.md").read_text()
     space = importlib.import_module("my_transformers").Transformers()
-    network = space.build(space.from_text(found["text"]), Digits().task)
+    network = space.build(space.from_text(retrained["text"]), Digits().task)
     network.load_state_dict(load_file(tmp_path / "won" / "model.safetensors"))
-    assert evaluate(network, Digits().read_test(), Recipe(epochs=1))[0] == found["metrics"]["test_accuracy"]
-    # the same training is found again, not trained
-    assert not json.loads(done("retrain", "run=v", "trial=best", *RECIPE, *more, "format=json"))["new"]
+    assert evaluate(network, Digits().read_test(), Recipe(epochs=1))[0] == retrained["metrics"]["test_accuracy"]
+    # a training that is stored is not repeated
+    assert not json.loads(run(*retrain))["new"]
 
 
-def test_the_largest_has_a_million_parameters(done):
-    done("describe", "space=vit", "data=digits", "arch=depth=5;heads=4;attention=module")
+def test_the_largest_has_a_million_parameters(run):
+    run("describe", "space=vit", "data=digits", "arch=depth=5;heads=4;attention=module")
     space = importlib.import_module("my_transformers").Transformers()
     with torch.device("meta"):
         network = space.build(space.from_text("depth=5;heads=4;attention=module"), Digits().task)

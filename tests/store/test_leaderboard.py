@@ -26,28 +26,29 @@ def names(entries):
     return [(entry.run.name, entry.trial.number) for entry in entries]
 
 
-def test_runs_are_ranked_together_only_where_they_can_be_compared(store):
+def test_only_comparable_runs_are_ranked_together(store):
     first, second = leaderboard(store)
     assert names(first) == [("one", 2), ("two", 0), ("two", 1), ("one", 0), ("one", 1)]
     assert names(second) == [("far", 0)]
     assert first[0].row()["protocol"] != second[0].row()["protocol"]
 
 
-def test_one_run_by_number_and_all_of_it(store):
+def test_one_run_is_listed_whole_and_by_number(store):
     assert names(leaderboard(store, "one", sort="number", top=0)[0]) == [("one", 0), ("one", 1), ("one", 2)]
     assert names(leaderboard(store, "one", top=1)[0]) == [("one", 2)]
     row = leaderboard(store, "one")[0][-1].row()
     assert (row["status"], row["error"], row["score"]) == ("failed", "made to fail", None)
 
 
-def test_repeats_are_joined_on_request(store, trial):
+def test_repeats_are_grouped_on_request(store, trial):
     with store.open(Run("again", 1, {}, {"data": "toy", "split": "aa", "recipe": {"epochs": 3}})) as record:
         record.add(replace(trial(0, 0.6), seed=2))
-        record.add(replace(trial(1, 0.6, (0, 0, 0, 0, 0, 0)), seed=2))  # the same training once more counts once
+        record.add(replace(trial(1, 0.6, (0, 0, 0, 0, 0, 0)), seed=2))  # a training that is stored twice counts once
     entries = leaderboard(store, group=True)[0]
-    joined = next(entry for entry in entries if entry.members == 3)
+    group = next(entry for entry in entries if entry.members == 3)
     # architecture 0: 0.2 in one, 0.3 in two, 0.6 in again
-    assert (round(joined.score, 4), round(joined.spread, 4)) == (0.3667, 0.2082)
+    assert group.score == pytest.approx(0.3667, abs=5e-5)
+    assert group.spread == pytest.approx(0.2082, abs=5e-5)
     assert [entry.score for entry in entries if entry.score] == sorted(
         (e.score for e in entries if e.score), reverse=True
     )
@@ -58,7 +59,7 @@ def test_a_test_result_is_joined_to_its_trial(store):
     assert leaderboard(store, "one")[0][0].row()["retrained"][0]["metrics"] == {"test_accuracy": 0.77}
 
 
-def test_what_is_not_there_is_named(store):
+def test_a_missing_run_metric_or_trial_is_named(store):
     with pytest.raises(UsageError, match="there is no run 'nope' in the store; it has 'one', 'two', 'far'"):
         leaderboard(store, "nope")
     with pytest.raises(UsageError, match="sort must be score, number or one of valid_accuracy, got 'acc'"):
@@ -99,9 +100,9 @@ def test_nan_is_last_in_either_order(measured):
     ("config", "sort", "first"),
     [
         ({"objective": {"metric": "top5", "direction": "maximize"}}, "top5", 5),
-        ({"objective": {"metric": "mean_acc", "direction": "minimize"}}, "mean_acc", 0),  # whatever its letters say
-        ({}, "mean_acc", 0),  # nobody says
-        ({"minimized": ["latency"]}, "mean_acc", 5),  # the evaluator does
+        ({"objective": {"metric": "mean_acc", "direction": "minimize"}}, "mean_acc", 0),  # despite its name
+        ({}, "mean_acc", 0),  # nothing declares it
+        ({"minimized": ["latency"]}, "mean_acc", 5),  # the evaluator declares
         ({"minimized": ["latency"]}, "latency", 5),
         ({"minimized": []}, "memory", 5),  # a cost is minimised
         ({}, "memory desc", 0),
@@ -109,7 +110,7 @@ def test_nan_is_last_in_either_order(measured):
         ({}, "score asc", 0),
     ],
 )
-def test_a_metric_is_sorted_the_way_its_run_says(measured, config, sort, first):
+def test_a_metric_is_sorted_in_the_direction_that_its_run_declares(measured, config, sort, first):
     store = measured(config)
     assert by(store, sort)[0] == first
     assert by(store, sort)[-1] == (0 if sort == "number desc" else 6)
@@ -125,15 +126,15 @@ def test_an_evaluator_declares_what_is_minimized(toy_space):
 
     store = MemoryStore()
     search(toy_space, RandomSearch, Timed(), budget=Budget(trials=12), store=store)
-    found = {name: leaderboard(store, sort=name)[0][0].trial.metrics[name] for name in ("latency", "throughput")}
-    assert found == {"latency": 0.0, "throughput": 3.0}
-    # what it declares is no part of the run's identity
+    best = {name: leaderboard(store, sort=name)[0][0].trial.metrics[name] for name in ("latency", "throughput")}
+    assert best == {"latency": 0.0, "throughput": 3.0}
+    # what it declares is not part of the identity of the run
     with store.open(replace(store.runs()[0], config={**store.runs()[0].config, "minimized": []})):
         pass
 
 
-def test_look_ups_of_one_training_are_no_repeats(trial):
-    """Four look-ups of a table count once for each row: a class, or an architecture."""
+def test_table_look_ups_of_one_training_are_not_repeats(trial):
+    """Four look-ups count once per row of the table, which holds a class or an architecture."""
     twins = ((0, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 1))
     for rows, expected in (("class", [(0.5, None, 1)]), ("architecture", [(0.55, 0.0707, 2)])):
         for config in ({"table": {"rows": rows}}, {"evaluator": {"table": {"rows": rows}}}):
@@ -148,7 +149,7 @@ def test_look_ups_of_one_training_are_no_repeats(trial):
             assert [(round(e.score, 4), e.spread and round(e.spread, 4), e.members) for e in entry] == expected
 
 
-def test_scores_of_one_supernet_are_no_repeats(trial):
+def test_scores_of_one_supernet_are_not_repeats(trial):
     protocol = {"shared_weights": {"train": "before", "seed": 0}, "recipe": {}}
     store = MemoryStore()
     with store.open(Run("one", 0, {}, protocol)) as record:
@@ -157,21 +158,23 @@ def test_scores_of_one_supernet_are_no_repeats(trial):
     assert [(entry.members, entry.spread) for entry in leaderboard(store, group=True)[0]] == [(1, None)]
 
 
-def test_a_failed_trial_says_why(store, trial, capsys):
+def test_the_error_of_a_failed_trial_is_shown(store, trial, capsys):
     show(leaderboard(store, "one")[0], several=False)
     assert "trial 1 failed: made to fail" in capsys.readouterr().out.splitlines()
     with store.open(Run("many", 0, {}, {"table": "abc"})) as record:
         for number in range(12):
             record.add(replace(trial(number, None), error=f"reason {max(number - 5, 0)}"))
     show(leaderboard(store, "many", top=0)[0], several=True)
-    said = capsys.readouterr().out.splitlines()[-6:]
-    assert said[0] == "trials many 0, many 1, many 2, many 3, many 4 and 1 more failed: reason 0"
-    assert said[1] == "trial many 6 failed: reason 1"
-    assert said[-1] == "2 more failed for other reasons; format=json has them all."
+    lines = capsys.readouterr().out.splitlines()[-6:]
+    assert lines[0] == "trials many 0, many 1, many 2, many 3, many 4 and 1 more failed: reason 0"
+    assert lines[1] == "trial many 6 failed: reason 1"
+    assert lines[-1] == "2 more reasons; format=json lists them all."
 
 
-@pytest.mark.parametrize(("epochs", "words"), [(1, "uniform paths, 1 epoch (seed 5)"), (2, "paths, 2 epochs (seed 5)")])
-def test_the_supernet_of_a_group_is_told_with_its_epochs(trial, epochs, words):
+@pytest.mark.parametrize(
+    ("epochs", "expected"), [(1, "uniform paths, 1 epoch (seed 5)"), (2, "paths, 2 epochs (seed 5)")]
+)
+def test_the_supernet_of_a_group_is_named_with_its_epochs(trial, epochs, expected):
     shared = {"sampling": "uniform", "seed": 5}
     run = Run("one", 0, {}, {"recipe": {"epochs": epochs}, "shared_weights": shared})
-    assert words in protocol_words(run, trial(0, 0.5))
+    assert expected in protocol_words(run, trial(0, 0.5))

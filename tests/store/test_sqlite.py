@@ -35,7 +35,7 @@ def test_what_goes_in_comes_out(store, trial):
     assert (run.name, run.seed, run.config) == ("first", 0, {"strategy": {"sample_size": 3}})
 
 
-def test_memory_and_sqlite_keep_the_same(store, trial):
+def test_memory_and_sqlite_store_the_same(store, trial):
     assert filled(store, trial) == filled(MemoryStore(), trial)
 
 
@@ -45,8 +45,8 @@ def test_a_trial_is_on_disk_once_add_returns(store, trial):
         assert [t.number for t in SQLiteStore(store.url).trials("first")] == [0]
 
 
-def test_one_transaction_a_trial_no_half_trial(store, trial):
-    """A curve that cannot be written takes its trial with it; those before stay."""
+def test_a_trial_is_one_transaction(store, trial):
+    """If its curve cannot be written, neither is the trial; those before it stay."""
     with store.open(Run("first", 0)) as record:
         record.add(trial(0, 0.5))
         with pytest.raises(UserError, match=r"JSON"):
@@ -82,7 +82,7 @@ def test_several_searches_in_threads_lose_nothing(store, toy_space):
     assert {run.name: len(store.trials(run.name)) for run in store.runs()} == {f"run {i}": 40 for i in range(4)}
 
 
-def test_a_store_of_a_newer_version_is_refused_and_left_alone(store, trial):
+def test_a_store_of_a_newer_version_is_refused_and_unchanged(store, trial):
     filled(store, trial)
     with sqlite3.connect(store.path) as connection:
         connection.execute("UPDATE cellnas_meta SET value = '99' WHERE key = 'schema'")
@@ -107,10 +107,10 @@ CREATE TABLE curves (run VARCHAR NOT NULL, trial INTEGER NOT NULL, epoch INTEGER
     PRIMARY KEY (run, trial, epoch), FOREIGN KEY(run, trial) REFERENCES trials (run, number));
 INSERT INTO cellnas_meta VALUES ('schema', '1');
 """
-"""The tables as the first version made them."""
+"""The tables as the first version created them."""
 
 
-def test_a_store_of_the_first_version_is_read_as_it_is_and_brought_along_when_it_is_written(tmp_path, toy_space):
+def test_a_store_of_the_first_version_is_read_as_it_is_and_upgraded_when_it_is_written(tmp_path, toy_space):
     whole = search(toy_space, RandomSearch, steep, budget=Budget(trials=6), run="old")
     path = tmp_path / "nas.db"
     store = SQLiteStore(f"sqlite:///{path}")
@@ -142,22 +142,22 @@ def test_a_store_of_the_first_version_is_read_as_it_is_and_brought_along_when_it
         ]
 
 
-def test_other_files_are_refused_and_left_alone(tmp_path):
+def test_other_files_are_refused_and_unchanged(tmp_path):
     text = tmp_path / "notes.db"
     text.write_text("my notes, not a database")
     foreign = tmp_path / "other.db"
     with sqlite3.connect(foreign) as connection:
         connection.execute("CREATE TABLE songs (title TEXT)")
-    for path, words in (
+    for path, message in (
         (text, "is not an SQLite database"),
         (foreign, "of another program"),
         (tmp_path, "is a folder"),
     ):
         store = SQLiteStore(f"sqlite:///{path}")
         before = path.read_bytes() if path.is_file() else None
-        with pytest.raises(UsageError, match=words):
+        with pytest.raises(UsageError, match=message):
             store.open(Run("first", 0)).__enter__()
-        with pytest.raises(UsageError, match=words):
+        with pytest.raises(UsageError, match=message):
             store.runs()
         assert before is None or path.read_bytes() == before
 
@@ -170,15 +170,15 @@ def test_a_read_only_store_can_be_read_and_says_why_it_cannot_be_written(store, 
     assert len(store.trials("first")) == 4
 
 
-def test_reading_leaves_no_file_behind(store, trial):
+def test_reading_leaves_no_temporary_file(store, trial):
     filled(store, trial)
-    left = {path.name for path in store.path.parent.iterdir()}
-    assert not left & {"nas.db-wal", "nas.db-shm"}
+    before = {path.name for path in store.path.parent.iterdir()}
+    assert not before & {"nas.db-wal", "nas.db-shm"}
     store.runs()
-    assert {path.name for path in store.path.parent.iterdir()} == left
+    assert {path.name for path in store.path.parent.iterdir()} == before
 
 
-def test_reading_makes_no_file(tmp_path):
+def test_reading_creates_no_file(tmp_path):
     with pytest.raises(UsageError, match=r"there is no store"):
         SQLiteStore(f"sqlite:///{tmp_path}/none.db").runs()
     assert list(tmp_path.iterdir()) == []
@@ -190,8 +190,8 @@ def test_urls_of_other_kinds_are_refused(url):
         SQLiteStore(url)
 
 
-def test_a_full_disk_is_told_in_one_sentence_and_costs_no_stored_trial(store, trial):
-    """SQLite's own page limit plays the full disk."""
+def test_a_full_disk_is_reported_in_one_sentence_and_costs_no_stored_trial(store, trial):
+    """SQLite's own page limit simulates the full disk."""
     with store.open(Run("first", 0)) as record:
         record.add(trial(0, 0.5))
         pages = record._connection.exec_driver_sql("PRAGMA page_count").scalar()
@@ -202,14 +202,14 @@ def test_a_full_disk_is_told_in_one_sentence_and_costs_no_stored_trial(store, tr
             for number in range(1, 1000):
                 record.add(trial(number, 0.5))
 
-        with pytest.raises(UserError, match=r"disk is full; free some space .*what was stored before is kept"):
+        with pytest.raises(UserError, match=r"disk is full; free some space .*trials stored before are safe"):
             fill()
-    kept = [t.number for t in store.trials("first")]
-    assert kept == list(range(len(kept)))
-    assert 1 <= len(kept) < 1000
+    stored = [t.number for t in store.trials("first")]
+    assert stored == list(range(len(stored)))
+    assert 1 <= len(stored) < 1000
 
 
-def test_retrainings_are_kept(store):
+def test_retrainings_are_stored(store):
     retraining = Retraining("first", 3, "toy", "d0=a", "d0=a", 0, {"data": "x"}, {"test_accuracy": 0.5}, 1.5, "runs/x")
     store.add_retraining(retraining)
     assert store.retrainings() == [retraining]
@@ -223,11 +223,11 @@ def test_a_link_to_the_store_is_the_same_store(store, trial, tmp_path):
             SQLiteStore(f"sqlite:///{tmp_path}/link.db").open(Run("first", 0)).__enter__()
 
 
-def test_a_value_that_no_store_can_hold_is_told_in_one_sentence(store, trial):
-    strange = replace(trial(0, 0.1), proposal=Proposal((0,) * 6, info={"rung": object()}))
+def test_a_value_that_cannot_be_stored_is_reported_in_one_sentence(store, trial):
+    unserializable = replace(trial(0, 0.1), proposal=Proposal((0,) * 6, info={"rung": object()}))
     with store.open(Run("first", 0)) as record:
         with pytest.raises(UserError, match=r"not JSON serializable"):
-            record.add(strange)
+            record.add(unserializable)
         record.add(trial(0, 0.2))
     assert len(store.trials("first")) == 1
 
@@ -250,8 +250,8 @@ def test_a_store_that_is_removed_during_a_search_is_noticed_at_the_next_trial(to
                 path.write_bytes(b"")
         return steep(proposal, context)
 
-    words = "was removed or replaced while run 'search' was written: trial 1 cannot be stored, and the 1 before it"
-    with pytest.raises(UserError, match=words):
+    message = "was removed or replaced during run 'search': trial 1 cannot be stored, and the 1 before it"
+    with pytest.raises(UserError, match=message):
         search(toy_space, RandomSearch, removing, budget=Budget(trials=5), store=SQLiteStore(f"sqlite:///{path}"))
 
 

@@ -88,7 +88,7 @@ def test_workers_change_nothing_and_finished_runs_are_not_repeated(nas, folder):
     journal.write_text("".join(lines[:8]) + lines[8][:50])  # killed while writing its eighth run
     again = nas(*command())
     assert again.returncode == 0
-    assert "7 of 18 runs are kept from before" in again.stderr
+    assert "7 of 18 runs are done already" in again.stderr
     assert runs(folder) == before
     assert journal.read_text().splitlines(keepends=True)[:8] == lines[:8]
 
@@ -149,7 +149,7 @@ def test_a_changed_table_is_refused(nas, folder):
         (["table.column=loss"], "table.column and table.reported both name 'loss'"),
         (["executor=processes", "executor.order=async"], "executor.order=async has no effect in nas compare"),
         (["out=light.csv"], "out=light.csv is a file; expected a folder"),
-        (["out=conf"], "out=conf holds something else than a comparison; choose another folder"),
+        (["out=conf"], "out=conf holds something other than a comparison; choose another folder"),
         (["executor=inline", "workers=3"], "workers=3 has no effect with executor=inline; add executor=processes"),
         (["table.cost=null", "budget.trials=null", "budget.simulated_seconds=5"], "would never be reached"),
         ([f"strategies=[reinforce(lr=0.{'0' * 80}1)]"], "strategies has a name of 97 characters; expected at most 90"),
