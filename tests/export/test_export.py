@@ -292,7 +292,7 @@ def test_a_form_that_differs_from_the_network_is_not_exported(in_process, refuse
 def test_a_form_that_does_not_run_in_a_fresh_process_is_reported(tmp_path):
     form = SimpleNamespace(STANDALONE=True, FILES=())
     with pytest.raises(UserError) as error:
-        run_in_fresh_process("tflite", form, tmp_path, tmp_path, None)
+        run_in_fresh_process("tflite", form, tmp_path, tmp_path)
     assert str(error.value) == (
         "format=tflite: the files do not run in a fresh process (KeyError: 'tflite'); nothing was written"
     )

@@ -31,10 +31,10 @@ def run(folder, *arguments):
         sys.modules.pop("my_space", None)
 
 
-def run_in_this_process(form, _written, folder, work, config_dir):
+def run_in_this_process(form, _written, folder, work):
     """In place of `nas.export.check.run_in_fresh_process`, which takes seconds to import torch."""
     with mock.patch.object(artifact_runner, "TIMING_SECONDS", 0):
-        artifact_runner.main(form, folder, work, torch.get_num_threads(), config_dir)
+        artifact_runner.main(form, folder, work, torch.get_num_threads())
 
 
 def without_processes():
