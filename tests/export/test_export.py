@@ -173,6 +173,7 @@ def test_network_py_needs_only_torch_and_gives_what_nas_predicts(own_space, nas,
     logits = logits_of_network_py(tmp_path / "won", images.pixels, tmp_path)
     predict = ["predict", "model=won", "images=pngs", "format=json"]
     assert_predicted(nas("--config-dir", "conf", *predict), logits)
+    shutil.rmtree(tmp_path / "conf")
     unknown = nas(*predict)
     assert unknown.returncode == 2
     assert "unknown space 'mine'" in unknown.stderr
@@ -256,7 +257,7 @@ def test_weights_of_another_cell_and_damaged_weights_are_refused(nas, refused, t
 def test_mistakes_of_an_export_are_reported_in_a_sentence(untrained_copy, refused, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     for arguments, message in (
-        ([f"arch={ARCH}", "out=won"], "won is not an empty folder and was left unchanged"),
+        ([f"arch={ARCH}", "out=won"], "won holds an earlier export"),
         ([f"arch={ARCH}", "format=[state,tflite]"], "tflite"),
         ([f"arch={ARCH}", "format=[]"], "format must be a list of genotype, onnx, python, state, torch_export"),
         ([f"arch={ARCH}", "weights=empty"], "empty is not a folder of nas retrain"),
