@@ -22,6 +22,7 @@ from nas.core import Task
 from nas.data.digits import Digits
 from nas.export.folder import Folder
 from nas.export.prediction import logits_function
+from nas.formatting import plural
 from nas.space.base import SearchSpace
 from nas.training import count
 from nas.training.summary import DEFAULT_TASK
@@ -232,7 +233,7 @@ def test_ctrl_c_leaves_a_run_that_the_printed_command_resumes(nas, tmp_path):
     before = rows(nas, "run=a b")
     again = nas(*printed[1:], f"budget.trials={len(before) + 1}")
     assert again.returncode == 0
-    assert f"{len(before)} trials are stored" in again.stderr
+    assert f"{plural(len(before), 'trial')} stored; resuming after them" in again.stderr
     assert rows(nas, "run=a b")[:-1] == before
 
 

@@ -163,7 +163,7 @@ def test_parameters_in_a_plain_list_break_a_promise_and_are_not_retrained(tmp_pa
     )
     promises = {promise.text: promise for promise in space_promises(Space(Listed), TASK)}
     with pytest.raises(AssertionError, match=f"one=only: {message}"):
-        promises["all that is learnt is among its parameters"].check()
+        promises["every learned tensor is a registered parameter"].check()
     with pytest.raises(UserError, match=f"cannot be retrained: {message}"):
         retrained(Listed, tmp_path)
 
