@@ -184,7 +184,7 @@ def test_a_trial_that_stopped_early_by_the_first_rule_is_shown_as_wrong_and_neve
     for trials in (1, 2):
         refused = released("search", *EARLY, "strategy.epochs=14", f"budget.trials={trials}", "run=stopped")
         assert refused.returncode == 2
-        assert "run 'stopped' cannot be continued: trial 0 is wrong" in refused.stderr
+        assert "run 'stopped' cannot be resumed: trial 0 is wrong" in refused.stderr
         assert "Choose another run=" in refused.stderr
     assert len(rows(released, "run=stopped")) == 1
     best = released("retrain", "run=stopped", "trial=best", *QUICK[1:], SMALL)

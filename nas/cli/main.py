@@ -99,7 +99,7 @@ def _main(words: Sequence[str]) -> int:
         print((made.inheriting({}) if deferred else made).yaml(), end="")
         return DONE
     interrupt.check()
-    with streams.result_alone() if made.get("format") in DOCUMENTS else nullcontext():
+    with streams.only_results() if made.get("format") in DOCUMENTS else nullcontext():
         code: int = module.main(made)
     return code
 

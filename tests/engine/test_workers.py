@@ -253,7 +253,7 @@ def test_a_space_whose_choices_are_frozen_in_its_init_is_sent_to_workers():
     [
         (
             threading.Lock(),
-            r"cannot pickle '_thread.lock' object\); an object that evaluator or space hold must be left",
+            r"cannot pickle '_thread.lock' object\); leave the object that evaluator or space hold out of what is sent",
         ),
         (lambda: None, r"lambda.*; define evaluator and space at the top of a module, or use executor=inline"),
     ],

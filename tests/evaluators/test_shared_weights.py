@@ -189,7 +189,7 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(UsageError, match=r"evaluator\.sampling=fair has no effect"):
         evaluator(train="on_proposal", sampling="fair")
     for workers in (1, 2):
-        with pytest.raises(UsageError, match=r"learns from one proposal after the other, .* set executor=inline"):
+        with pytest.raises(UsageError, match=r"learns from one proposal after another, .* set executor=inline"):
             run(evaluator(train="on_proposal"), 4, executor=Processes(workers=workers))
     with pytest.raises(UsageError, match=r"objective\.metric must be one of .*valid_accuracy, valid_loss"):
         run(evaluator(), 4, objective=Objective("parameters"))
@@ -199,7 +199,7 @@ def test_what_cannot_be_is_refused():
         evaluator(seed=-1)
     with pytest.raises(UsageError, match=r"supernet\.validate_every=None has no effect"):
         SharedWeights(Planted(), Signs(), replace(RECIPE, validate_every=None))
-    with pytest.raises(UsageError, match="DARTS trains a supernet of its own"):
+    with pytest.raises(UsageError, match="DARTS trains its own supernet"):
         run(evaluator(), 1, DARTS, supernets=GradientSearch(Planted(), Signs(), RECIPE))
     made = evaluator()
     with pytest.raises(UsageError, match="asks for 3 epochs"):
@@ -307,7 +307,7 @@ def test_strategies_are_compared_on_one_supernet(nas, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "local_search" in done.stdout
     for more, told in (
-        ("evaluator.train=on_proposal", "evaluator.train=on_proposal: each run would go on with the weights"),
+        ("evaluator.train=on_proposal", "evaluator.train=on_proposal: each run would continue with the weights"),
         ("strategies=[darts]", "learns on a supernet"),
         ("objective.metric=foo", "objective.metric must be one of"),
     ):
@@ -346,7 +346,7 @@ class Matches:
 
 @pytest.mark.parametrize("train", ["before", "on_proposal"])
 def test_the_rank_correlation_is_of_all_trials_or_of_a_stated_sample_of_the_whole_ranking(monkeypatch, train):
-    monkeypatch.setattr("nas.studies.rank_correlation.MOST", 5)
+    monkeypatch.setattr("nas.studies.rank_correlation.MAX_SCORED", 5)
     made, store, scored = evaluator(train=train), MemoryStore(), []
     trials = run(made, 40, store=store)
     made.reporter = Matches(made.space)

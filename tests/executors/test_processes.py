@@ -108,7 +108,7 @@ def test_what_cannot_come_back_is_told(capfd):
     with pytest.raises(UserError, match="one and two"):
         done(Processes(1), ["error"], make_odd)
     assert done(Processes(1), ["signal"], make_odd) == [("signal", Died("its worker process was ended by signal 40"))]
-    with pytest.raises(UsageError, match="cannot send this work"):
+    with pytest.raises(UsageError, match="cannot send this task"):
         done(Processes(1), [lambda: None])
     assert "Traceback" not in capfd.readouterr().err
 
@@ -130,7 +130,7 @@ def test_a_script_without_a_guard_is_told_and_not_counted_as_dead_workers(tmp_pa
 
 
 def test_what_cannot_be_sent_is_told_before_anything_starts():
-    with pytest.raises(UsageError, match=r"executor=processes cannot send this work.*executor=inline"):
+    with pytest.raises(UsageError, match=r"executor=processes cannot send this task.*executor=inline"):
         list(each(Processes(2), lambda: square, deque([1])))
 
 
