@@ -14,22 +14,21 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations, pairwise
 from types import MappingProxyType
-from typing import Any
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from nas.core import Architecture, Task
 from nas.errors import UsageError
 from nas.space.graph import Edge, Graph
 from nas.supernets.base import SupernetSpace
 from nas.validation import whole_number
-from search_spaces.cells import Operations
 from search_spaces.genotype import looks_like
 from search_spaces.nasbench201_canonical import canonical_form
-from search_spaces.nasbench201_network import Network
 from search_spaces.nasbench201_topology import CELL, EDGES, NODES, OPERATIONS
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from search_spaces.cells import Operations
 
 WAYS = tuple(
     tuple(EDGES.index(step) for step in pairwise((0, *between, NODES - 1)))
@@ -69,6 +68,8 @@ class NASBench201(SupernetSpace):
         network: Mapping[str, Any] | None = None,
         operations: Operations = "final",
     ) -> nn.Module:
+        from search_spaces.nasbench201_network import Network  # torch: comparisons on a table start without it
+
         self.validate(architecture)
         return Network(architecture, task, **self._sizes(network or {}), operations=operations)
 
@@ -127,6 +128,9 @@ class NASBench201(SupernetSpace):
 
     def relax(self, architecture: Architecture) -> dict[str, Tensor]:
         """Probabilities of an architecture: 1 for the operation of each edge."""
+        import torch
+        import torch.nn.functional as F
+
         self.validate(architecture)
         return {CELL: F.one_hot(torch.tensor(architecture), len(OPERATIONS)).float()}
 
@@ -137,6 +141,8 @@ class NASBench201(SupernetSpace):
         normalisation behind `none` keeps a supernet from learning what `none` costs (Liu et al., section 2.4), so a
         search may favour it on every way through the cell. Where theirs is connected, the two are the same.
         """
+        import torch
+
         rows = probs[CELL].detach().cpu().double()
         likeliest = rows.argmax(1)
         if _connected(likeliest.tolist()):

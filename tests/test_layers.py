@@ -44,12 +44,12 @@ ALLOWED = {
         "nas.training",
     },
     "nas.export": {
-        *NOUNS, "nas.config", "nas.data", "nas.files", "nas.formatting", "nas.provenance", "nas.runtime", "nas.space",
+        *NOUNS, "nas.data", "nas.drawing", "nas.files", "nas.formatting", "nas.provenance", "nas.runtime", "nas.space",
         "nas.store", "nas.studies", "nas.training",
     },
     "nas.testing": {
-        *NOUNS, "nas.data", "nas.drawing", "nas.engine", "nas.evaluators", "nas.executors", "nas.export", "nas.space",
-        "nas.strategies", "nas.supernets", "nas.training",
+        *NOUNS, "nas.data", "nas.drawing", "nas.engine", "nas.evaluators", "nas.executors", "nas.export", "nas.runtime",
+        "nas.space", "nas.strategies", "nas.supernets", "nas.training",
     },
     "nas.config": {*NOUNS, "nas.configs"},
 }  # fmt: skip

@@ -45,4 +45,4 @@ def test_an_installed_wheel_searches_without_the_repository(tmp_path):
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     assert found.stdout.startswith(str(tmp_path / "site"))
-    assert "best cell" in found.stdout
+    assert "best architecture" in found.stdout

@@ -125,7 +125,7 @@ def test_a_killed_gradient_search_resumes_from_its_checkpoint(released):
 def test_a_stored_retraining_is_given_again(released):
     words = ["run=trained", "trial=best", "trainer=proxy", *QUICK[1:], SMALL]
     assert "test accuracy  0.1003" in done(released("retrain", *words)).stdout
-    assert "this training was done before" in released("retrain", *words).stdout
+    assert "already trained; this is the stored result" in released("retrain", *words).stdout
 
 
 def test_a_killed_retraining_resumes_from_its_checkpoint(released, monkeypatch):
@@ -306,7 +306,7 @@ def test_retrainings_and_models_of_0_2_0_are_read(moved, tmp_path):
     from PIL import Image
 
     words = ["run=trained", "trial=1", "trainer=proxy", *QUICK[1:], SMALL]
-    assert "this training was done before" in done(moved("retrain", *words)).stdout
+    assert "already trained; this is the stored result" in done(moved("retrain", *words)).stdout
     Image.new("L", (8, 8), 128).save(tmp_path / "grey.png")
     result = done(moved("--config-dir", "conf", "predict", "model=exports/mine", "images=grey.png", "format=csv"))
     assert result.stdout.count("\n") == 2

@@ -1,11 +1,14 @@
 """The command line: `nas <command> key=value …`.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Results go to stdout, everything else to stderr.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Results go to stdout, everything else to stderr. What
+computes nothing, such as `--help`, imports no torch.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
+import importlib.util
 import json
 import os
 import pkgutil
@@ -27,13 +30,20 @@ if TYPE_CHECKING:
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 FLAGS = {"-h": "help", "--help": "help", "-c": "cfg", "--cfg": "cfg", "--version": "version"}
-DOCUMENTS = ("json", "csv")
+DOCUMENT_FORMATS = ("json", "csv")
 """Formats that another program reads."""
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """The words of a command line."""
+    """A parsed command line.
+
+    Args:
+        command: Name of the command; empty where there is none.
+        assignments: `key=value` each.
+        config_dir: Folder with the user's own options, or None.
+        help, show_config, version: Whether the flag is given.
+    """
 
     command: str
     assignments: Sequence[str]
@@ -54,32 +64,32 @@ def entry() -> None:
     sys.exit(streams.finish(main(sys.argv[1:])))
 
 
-def main(words: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     import_path.add_current_folder()
     try:
         interrupt.raise_at_once()
         with warnings.catch_warnings():
             warnings.showwarning = streams.show_warning
-            return _main(words)
+            return _main(arguments)
     except UsageError as error:
-        return _say(error, USAGE)
+        return _print_error(error, USAGE)
     except UserError as error:
-        return _say(error, FAILED)
+        return _print_error(error, FAILED)
     except KeyboardInterrupt:
         print("\nnas: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BaseException as error:  # sys.exit in a user's part would end the command without a word
+    except BaseException as error:  # sys.exit in a user's part would end the command without a message
         if os.environ.get("NAS_DEBUG"):
             raise
-        return _say(f"unexpected {located(error)}; NAS_DEBUG=1 shows the whole traceback", FAILED)
+        return _print_error(f"unexpected {located(error)}; NAS_DEBUG=1 shows the whole traceback", FAILED)
 
 
-def _main(words: Sequence[str]) -> int:
-    if not words:
+def _main(command_line: Sequence[str]) -> int:
+    if not command_line:
         print(_overview(), file=sys.stderr)
         return USAGE
-    arguments = _arguments(words)
+    arguments = _parse(command_line)
     if arguments.version:
         print(f"cellnas {nas.__version__}")
         return DONE
@@ -91,22 +101,22 @@ def _main(words: Sequence[str]) -> int:
     from nas.config.settings import compose
 
     deferred = getattr(module, "INHERITS", ())
-    made = compose(arguments.command, arguments.assignments, arguments.config_dir, deferred=deferred)
+    settings = compose(arguments.command, arguments.assignments, arguments.config_dir, deferred=deferred)
     if arguments.help:
-        print(_help(module, arguments.command, made))
+        print(_help(module, arguments.command, settings))
         return DONE
     if arguments.show_config:
-        print((made.inheriting({}) if deferred else made).yaml(), end="")
+        print((settings.inheriting({}) if deferred else settings).yaml(), end="")
         return DONE
     interrupt.check()
-    with streams.only_results() if made.get("format") in DOCUMENTS else nullcontext():
-        code: int = module.main(made)
+    with streams.only_results() if settings.get("format") in DOCUMENT_FORMATS else nullcontext():
+        code: int = module.main(settings)
     return code
 
 
-def _arguments(words: Sequence[str]) -> Arguments:
-    """Options may stand anywhere; the first other word is the command."""
-    rest, plain, config_dir, flags = list(words), [], None, set()
+def _parse(command_line: Sequence[str]) -> Arguments:
+    """Flags may stand anywhere; the first other word is the command."""
+    rest, plain, config_dir, flags = list(command_line), [], None, set()
     while rest:
         word = rest.pop(0)
         flag, sign, value = word.partition("=")
@@ -138,32 +148,51 @@ def _arguments(words: Sequence[str]) -> Arguments:
 
 def _overview() -> str:
     lines = ["usage: nas <command> [key=value …] [--config-dir FOLDER] [--cfg] [--help]", ""]
-    for name, path in commands().items():
-        purpose = (importlib.import_module(path).__doc__ or "").strip().splitlines()[0]
-        lines.append(f"  {name:12} {purpose}")
+    lines += [f"  {name:12} {_purpose(module)}" for name, module in commands().items()]
     return "\n".join(
-        [*lines, "", "nas <command> --help lists the settings of a command, --cfg what it would run with."]
+        [
+            *lines,
+            "",
+            "nas <command> --help lists the settings of a command, and --cfg prints them as they would be used.",
+        ]
     )
 
 
-def _help(module: ModuleType, command: str, made: Settings) -> str:
+def _purpose(module: str) -> str:
+    """First line of a command's docstring, read without importing it."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0]
+
+
+def _help(module: ModuleType, command: str, settings: Settings) -> str:
     import nas.configs
     from nas.config.composition import group_options
 
-    text = Path(nas.configs.__file__).with_name(f"{command}.yaml").read_text()
+    text = Path(nas.configs.__file__).with_name(f"{command}.yaml").read_text(encoding="utf-8")
     lines = [f"usage: nas {command} [key=value …] [--config-dir FOLDER] [--cfg] [--help]", ""]
-    lines += [(module.__doc__ or "").strip(), "", "Parts, chosen by PART=OPTION:"]
-    options = group_options(made.config_dir)
-    parts = dict(reversed(list(made.choices.items())))  # Hydra lists them from the last
-    lines += [f"  {part}={chosen or 'null'}   of {' | '.join(options[part])}" for part, chosen in parts.items()]
-    lines += ["", "Settings of the chosen parts, changed by PART.SETTING=VALUE:"]
-    for part in parts:
-        lines += [f"  {part}.{key}={json.dumps(value)}" for key, value in made.node(part).items() if key not in options]
-    lines += ["", "Settings of the command:"]
-    lines += [f"  {line}" for line in text.split("  - _self_", 1)[1].strip("\n").splitlines()]
+    lines += [(module.__doc__ or "").strip()]
+    options = group_options(settings.config_dir)
+    parts = dict(reversed(list(settings.choices.items())))  # Hydra lists them from the last
+    if parts:
+        lines += ["", "Parts, chosen by PART=OPTION:"]
+        lines += [f"  {part}={chosen or 'null'}   of {' | '.join(options[part])}" for part, chosen in parts.items()]
+    values = [
+        f"  {part}.{key}={json.dumps(value)}"
+        for part in parts
+        for key, value in settings.node(part).items()
+        if key not in options
+    ]
+    if values:
+        lines += ["", "Settings of the chosen parts, changed by PART.SETTING=VALUE:", *values]
+    own = text.split("  - _self_", 1)[1].splitlines()
+    own = [line for line in own if line and not line.startswith("  - ")]  # without parts that come after the settings
+    lines += ["", "Settings of the command:", *(f"  {line}" for line in own)]
     return "\n".join(lines)
 
 
-def _say(error: Exception | str, code: int) -> int:
+def _print_error(error: Exception | str, code: int) -> int:
     print(f"nas: {error}", file=sys.stderr)
     return code

@@ -1,4 +1,4 @@
-"""How results are written to stdout, and progress to stderr."""
+"""Results on stdout, and progress on stderr."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ from nas.formatting import plural
 from nas.runtime.streams import is_terminal, results, say
 
 LINE_SECONDS = 60
+"""Time between lines of progress where no terminal shows a bar."""
+MAX_NAME_LENGTH = 200
+"""A file system takes 255 bytes."""
 
 
 def print_json(value: Any) -> None:
-    """One JSON document, alone on stdout; numbers that JSON does not know become null."""
+    """Print one JSON document and nothing else on stdout; numbers that JSON does not have become null."""
     print(json.dumps(_strict(value), indent=2, ensure_ascii=False), file=results())
 
 
@@ -33,11 +36,14 @@ def print_table(
     text: Sequence[str] = (),
     keys: Sequence[str] = (),
 ) -> None:
-    """A table as wide as its content.
+    """Print a table as wide as its content.
 
     Args:
-        text: the columns of text; the others are numbers and stand to the right.
-        keys: on a terminal that is too narrow, the last column gets a table of its own with these columns before it.
+        title: Line above the table.
+        columns: Names of the columns.
+        rows: Cells, as many in each row as there are columns.
+        text: Columns of text; the others are numbers and aligned to the right.
+        keys: On a terminal that is too narrow, the last column gets a table of its own with these columns before it.
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -48,28 +54,28 @@ def print_table(
     console = Console(width=None if terminal else 400, highlight=False, emoji=False, markup=False)
 
     def table(shown: Sequence[str]) -> Table:
-        made = Table(box=SIMPLE_HEAD, pad_edge=False)
+        result = Table(box=SIMPLE_HEAD, pad_edge=False)
         for column in shown:
-            made.add_column(column, justify="left" if column in text else "right", overflow="fold")
-        places = [columns.index(column) for column in shown]
+            result.add_column(column, justify="left" if column in text else "right", overflow="fold")
+        indices = [columns.index(column) for column in shown]
         for row in rows:
-            made.add_row(*(Text(row[place]) for place in places))
-        return made
+            result.add_row(*(Text(row[index]) for index in indices))
+        return result
 
     tables = [table(columns)]
     if console.measure(tables[0]).maximum >= console.width:
         tables = [table(columns[:-1]), table([*keys, columns[-1]])]
     print(title)
-    for made in tables:
+    for part in tables:
         with console.capture() as capture:
-            console.print(made)
+            console.print(part)
         print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def run_folder(folder: str, run: str) -> Path:
-    """Where a run's files go; its name with the signs that a path cannot hold written as %XX."""
+    """Folder of a run's files: its name, with characters that a path cannot have written as %XX."""
     name = quote(run, safe=" +=,@()[]~!")
-    if len(name) > 200:  # a file system takes 255
+    if len(name) > MAX_NAME_LENGTH:
         name = f"{name[:180]}-{hashlib.blake2b(run.encode(), digest_size=4).hexdigest()}"
     return Path(folder).expanduser() / (name if name.strip(".") else name.replace(".", "%2E"))
 
@@ -88,8 +94,8 @@ class Bar:
     """Progress of a long job on stderr: a bar on a terminal, a line a minute elsewhere.
 
     Args:
-        shown: False keeps silent.
-        unit: what is counted, such as `run`.
+        shown: Whether anything is printed.
+        unit: Noun of what is counted, such as `run`.
     """
 
     def __init__(self, shown: bool, unit: str) -> None:
@@ -99,13 +105,13 @@ class Bar:
         self._last = time.monotonic()
 
     def report(self, done: int, total: int) -> None:
-        """The first call says how much was done before."""
+        """Show progress; the first call prints how much was done in earlier sessions."""
         if not self.shown:
             return
         terminal = is_terminal(sys.stderr)
         if self._bar is None:
             if done:
-                self.say(f"{done:,} of {plural(total, self.unit)} are kept from before")
+                self.say(f"{done:,} of {plural(total, self.unit)} are done already")
             self._bar = tqdm(total=total, initial=done, unit=self.unit, disable=not terminal)
         self._bar.update(done - self._bar.n)
         if not terminal and time.monotonic() - self._last >= LINE_SECONDS:
@@ -113,6 +119,7 @@ class Bar:
             self.say(f"{time.strftime('%H:%M:%S')} {done:,} of {plural(total, self.unit)}")
 
     def say(self, text: str) -> None:
+        """Print a line above the bar."""
         if self.shown:
             say(text)
 

@@ -1,4 +1,4 @@
-"""Command lines that make a run or a retraining again, from what was kept of it."""
+"""Command lines that repeat a run or a retraining, from what the store has of it."""
 
 from __future__ import annotations
 
@@ -6,49 +6,44 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nas.config.settings import compose
+from nas.config.settings import Settings, compose
 from nas.store.base import Retraining, Run
 
-RECIPE = "nasbench201"
-"""The trainer that a retraining's settings are told apart from."""
-NOT_TOLD = (
-    "store",
-    "dir",
-    "progress",
-    "format",
-    "choices",
-    "config_dir",
-    "decisions",
-    "minimized",
-    "scheduling",
-)
-"""What a run is kept with that says nothing of its course."""
-BROUGHT = ("supernet", "discretization", "data", "trainer")
+if TYPE_CHECKING:
+    from nas.cli.selection import Selection
+
+BASE_TRAINER = "nasbench201"
+"""The trainer option whose settings a printed retraining starts from."""
+OMITTED_KEYS = ("store", "dir", "progress", "format", "choices", "config_dir", "decisions", "minimized", "scheduling")
+"""What the store has of a run that does not change its results."""
+BROUGHT_GROUPS = ("supernet", "discretization", "data", "trainer")
 """Parts that a strategy, an evaluator, a table or an experiment may bring along."""
 
 
 def search_command(run: Run, trial: int, config_dir: Path | None, more: Sequence[str] = ()) -> str | None:
-    """The `nas search` that makes a run as far as a trial at least; None for one that was made in Python.
+    """The `nas search` that repeats a run up to a trial at least; None for a run that was made in Python.
 
     Args:
-        trial: its number. The budget that a run is kept with is that of its first session.
-        config_dir: with the user's own options.
-        more: words at its end.
+        run: Run of a store. Its recorded budget is that of its first session.
+        trial: Number of the trial.
+        config_dir: Folder with the user's own options.
+        more: Arguments appended to the command.
     """
     choices = run.config.get("choices")
     if not choices:
         return None
     parts = {group: option for group, option in choices.items() if option is not None}
-    words = _choosing(parts, config_dir)
-    usual = compose("search", words, config_dir).tree()
-    mine = {key: value for key, value in run.config.items() if key not in NOT_TOLD}
-    budget = dict(mine["budget"])
+    arguments = _choosing(parts, config_dir)
+    defaults = compose("search", arguments, config_dir).tree()
+    recorded = {key: value for key, value in run.config.items() if key not in OMITTED_KEYS}
+    budget = dict(recorded["budget"])
     limits = [budget[key] for key in ("hours", "simulated_seconds") if budget.get(key) is not None]
     if trial >= (budget.get("trials") or 0) and not (limits and budget.get("trials") is None):
-        mine["budget"] = budget | {"trials": trial + 1}
-    return shlex.join(["nas", *place(config_dir), "search", *sorted(words), *_differing(mine, usual), *more])
+        recorded["budget"] = budget | {"trials": trial + 1}
+    changed = _differing(recorded, defaults)
+    return shlex.join(["nas", *config_dir_arguments(config_dir), "search", *sorted(arguments), *changed, *more])
 
 
 def _choosing(parts: Mapping[str, str], config_dir: Path | None) -> list[str]:
@@ -56,11 +51,13 @@ def _choosing(parts: Mapping[str, str], config_dir: Path | None) -> list[str]:
 
     A table, say, brings its data set, which may have no effect on a search by itself and would be refused there.
     """
-    words: list[str] = []
-    for groups in (["experiment"], [group for group in parts if group not in BROUGHT], BROUGHT):
-        there = compose("search", words, config_dir).choices
-        words += [f"{group}={parts[group]}" for group in groups if group in parts and there.get(group) != parts[group]]
-    return words
+    arguments: list[str] = []
+    for groups in (["experiment"], [group for group in parts if group not in BROUGHT_GROUPS], BROUGHT_GROUPS):
+        chosen = compose("search", arguments, config_dir).choices
+        arguments += [
+            f"{group}={parts[group]}" for group in groups if group in parts and chosen.get(group) != parts[group]
+        ]
+    return arguments
 
 
 def retrain_command(
@@ -70,51 +67,93 @@ def retrain_command(
     config_dir: Path | None,
     more: Sequence[str] = (),
 ) -> str:
-    """The `nas retrain` that makes a retraining and, where one command can, its repeats.
+    """The `nas retrain` that repeats a retraining and, where one command can, its repeats with other seeds.
 
     Args:
-        seeds: of itself and its repeats.
-        data: option and settings of its data set.
-        config_dir: with the user's own options.
-        more: words at its end.
+        retraining: Retraining of a store.
+        seeds: Its own seed and those of its repeats.
+        data: Option and settings of its data set.
+        config_dir: Folder with the user's own options.
+        more: Arguments appended to the command.
     """
-    its_space, recipe = retraining.protocol["space"], retraining.protocol["recipe"]
-    parts = [f"space={its_space['name']}", f"data={data[0]}", f"trainer={RECIPE}"]
-    base = compose("retrain", parts, config_dir)
-    trained = {"trainer": {key: recipe[key] for key in recipe if key in base.node("trainer")}}
     protocol = retraining.protocol
+    its_space, recipe = protocol["space"], protocol["recipe"]
+    parts = [f"space={its_space['name']}", f"data={data[0]}", f"trainer={BASE_TRAINER}"]
+    base = compose("retrain", parts, config_dir)
+    trainer = {key: recipe[key] for key in recipe if key in base.node("trainer")}
     if "validate_every" in protocol:
-        trained["trainer"]["validate_every"] = protocol["validate_every"]
-    asked = {"space": its_space["settings"], "data": data[1], **trained, "validate": protocol["part"] == "train"}
-    asked["tested"] = protocol.get("tested", "last")
+        trainer["validate_every"] = protocol["validate_every"]
+    recorded = {"space": its_space["settings"], "data": data[1], "trainer": trainer}
+    recorded |= {"validate": protocol["part"] == "train", "tested": protocol.get("tested", "last")}
     first = min(seeds)
-    together = sorted(seeds) == list(range(first, retraining.seed + 1))  # its own is then the last, which is exported
-    asked |= {"seed": first, "seeds": len(seeds)} if together else {"seed": retraining.seed}
+    # its own seed is then the last, whose weights are exported
+    one_command = sorted(seeds) == list(range(first, retraining.seed + 1))
+    recorded |= {"seed": first, "seeds": len(seeds)} if one_command else {"seed": retraining.seed}
     space = base.make("space")
-    known = {space.to_text(space.from_text(name)): name for name in space.published}
-    words = [f"arch={known.get(retraining.text, retraining.text)}", *parts, *_differing(asked, base.tree())]
-    return shlex.join(["nas", *place(config_dir), "retrain", *words, *more])
+    published = {space.to_text(space.from_text(name)): name for name in space.published}
+    name = published.get(retraining.text, retraining.text)
+    arguments = [f"arch={name}", *parts, *_differing(recorded, base.tree())]
+    return shlex.join(["nas", *config_dir_arguments(config_dir), "retrain", *arguments, *more])
 
 
-def place(config_dir: Path | None) -> list[str]:
-    """The words that name the folder of the user's own options."""
+def card_commands(
+    selection: Selection, repeats: Sequence[Retraining], data: tuple[str, Mapping[str, Any]]
+) -> dict[str, str]:
+    """The commands that find, train and export an architecture again, as far as they are known.
+
+    Args:
+        selection: Architecture that `nas export` writes.
+        repeats: Retraining that its weights are of, and those with other seeds.
+        data: Option and settings of its data set.
+
+    Returns:
+        `search` or `compare`, `retrain` and `export` -> command line, in this order.
+    """
+    settings = selection.settings
+    commands: dict[str, str | None] = {}
+    store = [argument for argument in settings.arguments if argument.startswith(("store=", "store."))]
+    if selection.winner is not None:
+        commands["compare"] = selection.winner.head.get("command")
+    elif selection.run is not None and selection.trial is not None:
+        commands["search"] = search_command(selection.run, selection.trial.number, settings.config_dir, store)
+    if repeats:
+        seeds = [repeat.seed for repeat in repeats]
+        commands["retrain"] = retrain_command(repeats[0], seeds, data, settings.config_dir, store)
+    commands["export"] = _export_command(settings, commands.get("compare"))
+    return {name: command for name, command in commands.items() if command is not None}
+
+
+def _export_command(settings: Settings, compare: str | None) -> str:
+    """The `nas export` that writes the same elsewhere, after the commands before it.
+
+    The weights are then those that `nas retrain` makes, and a comparison is where `nas compare` writes it.
+    """
+    arguments = [argument for argument in settings.arguments if not argument.startswith("weights=")]
+    outs = [argument.removeprefix("out=") for argument in shlex.split(compare or "") if argument.startswith("out=")]
+    if outs:
+        arguments = [f"comparison={outs[0]}" if word.startswith("comparison=") else word for word in arguments]
+    return shlex.join(["nas", *config_dir_arguments(settings.config_dir), "export", *arguments])
+
+
+def config_dir_arguments(config_dir: Path | None) -> list[str]:
+    """The arguments that name the folder of the user's own options."""
     return ["--config-dir", str(config_dir)] if config_dir else []
 
 
-def _differing(mine: Mapping[str, Any], usual: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """`key=value` for each value that is another than usual."""
-    for key, value in mine.items():
-        there = usual.get(key)
-        if key.startswith("_") or value == there:
+def _differing(values: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """`key=value` for each value that is not the default."""
+    for key, value in values.items():
+        default = defaults.get(key)
+        if key.startswith("_") or value == default:
             continue
-        if isinstance(value, Mapping) and isinstance(there, Mapping) and value.keys() <= there.keys():
-            yield from _differing(value, there, f"{prefix}{key}.")
+        if isinstance(value, Mapping) and isinstance(default, Mapping) and value.keys() <= default.keys():
+            yield from _differing(value, default, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}={_spelled(value)}"
 
 
 def _spelled(value: Any) -> str:
-    """A value as the command line takes it."""
+    """A value as it is written on the command line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_spelled(inner)}" for key, inner in value.items()) + "}"
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,4 +1,4 @@
-"""The architecture that a command is about: a trial of a run, the winner of a comparison, a genotype file, a text, or a
+"""The architecture that a command works on: a trial of a run, the winner of a comparison, a genotype file, a text, or a
 published name.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nas.cli.options import Options
 from nas.cli.output import run_folder
 from nas.config.composition import group_options
 from nas.config.settings import Settings, compose, recorded_parts
@@ -25,16 +26,27 @@ from nas.studies.winner import Winner, winner
 
 
 @dataclass(frozen=True)
+class ArchitectureOptions(Options):
+    """The settings by which a user names an architecture."""
+
+    run: str | None
+    trial: str | int
+    comparison: str | None
+    arch: str | None
+
+
+@dataclass(frozen=True)
 class Selection:
-    """What was asked for.
+    """An architecture, and where it was found.
 
     Args:
-        settings: of the command, with the parts that the run, the comparison or the genotype file names.
-        space: of the architecture.
-        run, trial: where it was found; None for one from elsewhere.
-        winner: of which comparison it is; None for one from elsewhere.
-        told: where it was found, as its genotype file says.
-        data: option and settings of the data set that the run or the comparison names, or None.
+        settings: Settings of the command, with the parts that the run, the comparison or the genotype file names.
+        space: Space of the architecture.
+        architecture: The architecture.
+        run, trial: Run and trial that found it; None for one from elsewhere.
+        winner: Winner of a comparison; None for one from elsewhere.
+        origin: Where it was found, as its genotype file says.
+        data: Option and settings of the data set that the run or the comparison names, or None.
     """
 
     settings: Settings
@@ -43,17 +55,17 @@ class Selection:
     run: Run | None = None
     trial: Trial | None = None
     winner: Winner | None = None
-    told: Mapping[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
     data: tuple[str, Mapping[str, Any]] | None = None
 
-    def found_on(self, name: str) -> str | None:
+    def searched_split(self, name: str) -> str | None:
         """Hash of the split that its search had of a data set.
 
         Args:
-            name: Of the data set as it is set now.
+            name: Name of the data set as it is set now.
 
         Returns:
-            None where its search had none of this data set, or the user has since set other settings of it.
+            None where its search used another data set, or the user has since set other settings of it.
         """
         option, recorded = self.data or (None, {})
         node = self.settings.node("data")
@@ -64,8 +76,8 @@ class Selection:
     def protocol(self) -> Mapping[str, Any]:
         """How it was evaluated in its search; empty for one from elsewhere."""
         if self.winner is not None:
-            found: Mapping[str, Any] = self.winner.head["protocol"]
-            return found
+            protocol: Mapping[str, Any] = self.winner.head["protocol"]
+            return protocol
         return {} if self.run is None else self.run.protocol
 
     @property
@@ -73,7 +85,7 @@ class Selection:
         """Where it was found, JSON-safe; empty for one from elsewhere."""
         if self.winner is not None:
             return self.winner.facts
-        return dict(self.told) if self.run is None or self.trial is None else facts_of(self.run, self.trial)
+        return dict(self.origin) if self.run is None or self.trial is None else facts_of(self.run, self.trial)
 
     @property
     def text(self) -> str:
@@ -104,29 +116,31 @@ def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
     """Read `run=` with `trial=`, `comparison=` with `run=`, or `arch=`.
 
     Args:
-        inherits: parts that the run, the comparison or the genotype file names where the user does not.
+        settings: Settings of the command.
+        inherits: Parts that the run, the comparison or the genotype file names where the user does not.
 
     Raises:
-        UsageError: none or too many are given, or what they name is not there or not of the space.
+        UsageError: None or too many are given, or what they name does not exist or is not of the space.
     """
-    name, arch, comparison = settings.get("run"), settings.get("arch"), settings.get("comparison")
+    options = ArchitectureOptions.of(settings)
+    name, arch, comparison = options.run, options.arch, options.comparison
     if (name is None and comparison is None) == (arch is None):
         values = {"run": name, "comparison": comparison, "arch": arch}
         given = [f"{key}={value}" for key, value in values.items() if value is not None] or ["run=null", "arch=null"]
         raise UsageError(f"{' and '.join(given)}; expected a run, a comparison or an architecture")
-    run = trial = won = None
-    told: Mapping[str, Any] = {}
+    run = trial = best = None
+    origin: Mapping[str, Any] = {}
     recorded: Mapping[str, tuple[str, Mapping[str, Any]]] = {}
     if comparison is not None:
-        if settings.get("trial") != "best":
-            raise UsageError(f"trial={settings.get('trial')}: a run of a comparison has its winner alone; leave it out")
-        won = winner(Path(comparison).expanduser(), name)
-        recorded = won.parts
-        parts = {part: found for part, found in recorded.items() if part in inherits}
-        settings = settings.inheriting(parts, won.head.get("config_dir"))
-        text = won.text
+        if options.trial != "best":
+            raise UsageError(f"trial={options.trial}: a run of a comparison has only its winner; leave it out")
+        best = winner(Path(comparison).expanduser(), name)
+        recorded = best.parts
+        parts = {part: recorded[part] for part in inherits if part in recorded}
+        settings = settings.inheriting(parts, best.head.get("config_dir"))
+        text = best.text
     elif name is not None:
-        run, trial = find_trial(settings.make("store"), name, settings.get("trial"))
+        run, trial = find_trial(settings.make("store"), name, options.trial)
         recorded = recorded_parts(run.config)
         if "space" not in recorded:
             raise UsageError(f"run {name!r} was made in Python and names no space of configs/; give arch= and space=")
@@ -134,18 +148,19 @@ def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
         settings = settings.inheriting(parts, run.config.get("config_dir"))
         text = trial.text
     else:
-        settings, text, told = named_architecture(settings, arch, inherits)
+        assert arch is not None
+        settings, text, origin = named_architecture(settings, arch, inherits)
     space = settings.make("space")
     architecture = parse(space, text)
     if run is not None and trial is not None:
         _check_meaning(space, architecture, run, trial)
-    return Selection(settings, space, architecture, run, trial, won, told, recorded.get("data"))
+    return Selection(settings, space, architecture, run, trial, best, origin, recorded.get("data"))
 
 
 def _check_meaning(space: SearchSpace, architecture: Architecture, run: Run, trial: Trial) -> None:
-    """Raise `UsageError` where a trial's text, in a notation of the space's own, has another meaning than it had."""
+    """Raise `UsageError` where a trial's text, in a notation of the space's own, no longer means what it meant."""
     choices = dict(run.config.get(DECISIONS, ()))  # none in version 0.1.0, or in the order of the trial's positions
-    then = {name: choices[name][place] for name, place in zip(choices, trial.proposal.architecture, strict=False)}
+    then = {name: choices[name][option] for name, option in zip(choices, trial.proposal.architecture, strict=False)}
     now = {name: str(option) for name, option in zip(space.choices, space.options(architecture), strict=True)}
     for name, option in then.items():
         if now.get(name, option) != option:
@@ -156,7 +171,7 @@ def _check_meaning(space: SearchSpace, architecture: Architecture, run: Run, tri
 
 
 def folder_of(chosen: Selection, base: str) -> Path:
-    """A folder of its own below `base`."""
+    """The folder below `base` that a selection's files go to where `out=` is not set."""
     if chosen.run is not None and chosen.trial is not None:
         return Path(f"{run_folder(base, chosen.run.name)}-trial-{chosen.trial.number}")
     if chosen.winner is not None:
@@ -169,7 +184,7 @@ def named_architecture(
     settings: Settings, arch: str, inherits: Sequence[str]
 ) -> tuple[Settings, str, Mapping[str, Any]]:
     """Settings, text and origin of `arch=`; the settings inherit what a genotype file or a published name implies."""
-    # A file is told from text by its being there; a name that ends like one is meant as one
+    # what exists is a file, and so is what ends like one
     if not (arch.endswith(".json") or (len(arch) < 256 and Path(arch).is_file())):
         return _of_published_name(settings, arch), arch, {}
     genotype = read_genotype(Path(arch).expanduser())
@@ -180,10 +195,10 @@ def named_architecture(
 
 
 def _of_published_name(settings: Settings, arch: str) -> Settings:
-    """With the space that publishes an architecture of this name, unless the user named one.
+    """Settings with the space that publishes an architecture of this name, unless the user named one.
 
     Raises:
-        UsageError: the user named another, or it is no architecture of the space and no such name.
+        UsageError: The user named another, or it is neither an architecture of the space nor a published name.
     """
     name = arch.strip()
     if not re.fullmatch(r"[\w.-]+", name):
@@ -193,10 +208,10 @@ def _of_published_name(settings: Settings, arch: str) -> Settings:
         space = compose(settings.command, [f"space={option}"], settings.config_dir).make("space")
         names |= dict.fromkeys(space.published, option)
     if name in names:
-        found = settings.inheriting({"space": (names[name], {})})
-        if found.choices["space"] == names[name]:
-            return found
-        raise UsageError(f"arch={name} is a cell of space={names[name]}, not of space={found.choices['space']}")
+        inherited = settings.inheriting({"space": (names[name], {})})
+        if inherited.choices["space"] == names[name]:
+            return inherited
+        raise UsageError(f"arch={name} is a cell of space={names[name]}, not of space={inherited.choices['space']}")
     try:
         plain = settings.inheriting({})
         parse(plain.make("space"), arch)

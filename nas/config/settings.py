@@ -205,6 +205,15 @@ def compose(
     return Settings(command, list(arguments), config_dir, config, {g: final.get(g) for g in groups}, inherited)
 
 
+def make_space(name: str, settings: Mapping[str, Any], config_dir: Path | None = None) -> Any:
+    """A space from its option and settings, as a file or a store names them.
+
+    Raises:
+        UsageError: There is no such space, or it has other settings.
+    """
+    return compose("describe", [], config_dir, {"space": (name, settings)}).make("space")
+
+
 def _split(
     arguments: Sequence[str],
     groups: Mapping[str, str | None],

@@ -15,40 +15,41 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.drawing.layout import Layout, Part, arranged
-from nas.drawing.stages import Stage
+from nas.drawing.layout import Layout, Vertex, arrange
 from nas.drawing.style import plain_style
 from nas.files import atomic_write
 from nas.space.graph import Graph
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the stages of a network need torch, which pictures of cells do not
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from nas.drawing.stages import Stage
+
 DPI = 200
-FONT, SIZE = "DejaVu Sans", 9.0
-"""Of all text; points."""
-LINE = 1.22 * SIZE
+FONT, FONT_SIZE = "DejaVu Sans", 9.0
+"""Font of all text, and its size in points."""
+LINE_HEIGHT = 1.22 * FONT_SIZE
 """Height of a line of text, points."""
-NODE = 1.7 * LINE
-"""Height of a node, and its least width."""
-SHORT = 9
-"""Letters of a label that are not broken into lines."""
-GAP = 16.0
+NODE_SIZE = 1.7 * LINE_HEIGHT
+"""Height of a node and its minimum width, points."""
+MAX_LINE_LETTERS = 9
+"""Letters of the longest label that is not broken into lines."""
+COLUMN_GAP = 16.0
 """Points between columns, in which edges bend."""
-FAMILIES = (
+COLOURS = (
     ("conv", "#dbe9f6"),
     ("pool", "#fde7cf"),
     ("skip", "#e3f1dd"),
 )
 """Colours of labels by a part of the operation's name; they only repeat what the name says."""
-OTHER, DEAD, INK = "#f0f0f0", "#b0b0b0", "#202020"
-REPEATED = FAMILIES[0][1]
+OTHER_COLOUR, DEAD_COLOUR, INK = "#f0f0f0", "#b0b0b0", "#202020"
+REPEATED_COLOUR = COLOURS[0][1]
 
 
 @dataclass(frozen=True)
 class Spot:
-    """Centre and size of a part, points from the top left corner."""
+    """Centre and size of a vertex, points from the top left corner."""
 
     x: float
     y: float
@@ -57,39 +58,39 @@ class Spot:
 
 
 def cell_figure(graph: Graph) -> Figure:
-    """Nodes from left to right with the operations on the edges between them; what changes nothing is grey."""
+    """Nodes from left to right with operations on the edges between them; what does not affect the output is grey."""
     with _style():
         from matplotlib.figure import Figure
 
         labels = [_lines(edge.operation) for edge in graph.edges]
-        label_height = max((len(label) for label in labels), default=1) * LINE + 4
-        sizes = {"node": NODE + 8, "label": label_height + 5, "pass": 0.9 * LINE}
-        layout = arranged(graph, sizes)
+        label_height = max((len(label) for label in labels), default=1) * LINE_HEIGHT + 4
+        sizes = {"node": NODE_SIZE + 8, "label": label_height + 5, "pass": 0.9 * LINE_HEIGHT}
+        layout = arrange(graph, sizes)
         figure = Figure(dpi=DPI)
         spots = _spots(layout, labels, label_height)
-        width = max(spot.x + spot.width / 2 for spot in spots.values()) + GAP / 2
-        height = max(spot.y + sizes[part.kind] / 2 for part, spot in spots.items())
+        width = max(spot.x + spot.width / 2 for spot in spots.values()) + COLUMN_GAP / 2
+        height = max(spot.y + sizes[vertex.kind] / 2 for vertex, spot in spots.items())
         axes = _canvas(figure, width, height)
         live = graph.live()
-        # the grey ones first, so that what counts lies above them
+        # the grey ones first, so that the others are drawn above them
         for number in sorted(range(len(live)), key=lambda number: live[number]):
-            _draw_edge(axes, [spots[part] for part in layout.routes[number]], INK if live[number] else DEAD)
+            _draw_edge(axes, [spots[vertex] for vertex in layout.routes[number]], INK if live[number] else DEAD_COLOUR)
         alive = {*graph.inputs, *graph.outputs}
         for edge, lives in zip(graph.edges, live, strict=True):
             alive |= {edge.source, edge.target} if lives else set()
-        for part, spot in spots.items():
-            if part.kind == "node":
-                ink = INK if part.name in alive else DEAD
-                _box(axes, spot, [part.name], fill="white", ink=ink, edge=ink)
-            elif part.kind == "label":
-                lives, operation = live[part.edge], graph.edges[part.edge].operation
-                fill, ink, border = (_colour(operation), INK, "none") if lives else ("white", DEAD, DEAD)
-                _box(axes, spot, labels[part.edge], fill=fill, ink=ink, edge=border)
+        for vertex, spot in spots.items():
+            if vertex.kind == "node":
+                ink = INK if vertex.name in alive else DEAD_COLOUR
+                _box(axes, spot, [vertex.name], fill="white", ink=ink, edge=ink)
+            elif vertex.kind == "label":
+                lives, operation = live[vertex.edge], graph.edges[vertex.edge].operation
+                fill, ink, border = (_colour(operation), INK, "none") if lives else ("white", DEAD_COLOUR, DEAD_COLOUR)
+                _box(axes, spot, labels[vertex.edge], fill=fill, ink=ink, edge=border)
     return figure
 
 
 def network_figure(stages: Sequence[Stage]) -> Figure:
-    """A network as a row of its stages, with what comes out of each."""
+    """A network as a row of its stages, each with the shape of its output."""
     with _style():
         from matplotlib.figure import Figure
 
@@ -97,15 +98,15 @@ def network_figure(stages: Sequence[Stage]) -> Figure:
         rows = max(len(text) for text in texts)
         figure = Figure(dpi=DPI)
         widths = [_text_width(text) + 10 for text in texts]
-        tall = rows * LINE + 10
-        axes = _canvas(figure, sum(widths) + GAP * len(widths), tall + 8)
-        left, middle = GAP / 2, tall / 2 + 4
+        height = rows * LINE_HEIGHT + 10
+        axes = _canvas(figure, sum(widths) + COLUMN_GAP * len(widths), height + 8)
+        left, middle = COLUMN_GAP / 2, height / 2 + 4
         for number, (text, own) in enumerate(zip(texts, widths, strict=True)):
             if number:
-                _arrow(axes, (left - GAP, middle), (left, middle), INK)
-            fill = REPEATED if stages[number].times > 1 else "white"
-            _box(axes, Spot(left + own / 2, middle, own, tall), text, fill=fill, ink=INK, edge=INK)
-            left += own + GAP
+                _arrow(axes, (left - COLUMN_GAP, middle), (left, middle), INK)
+            fill = REPEATED_COLOUR if stages[number].times > 1 else "white"
+            _box(axes, Spot(left + own / 2, middle, own, height), text, fill=fill, ink=INK, edge=INK)
+            left += own + COLUMN_GAP
     return figure
 
 
@@ -122,7 +123,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 
 def _style() -> AbstractContextManager[None]:
-    return plain_style({"font.family": FONT, "font.size": SIZE, "svg.fonttype": "path", "svg.hashsalt": "cellnas"})
+    return plain_style({"font.family": FONT, "font.size": FONT_SIZE, "svg.fonttype": "path", "svg.hashsalt": "cellnas"})
 
 
 def _canvas(figure: Figure, width: float, height: float) -> Axes:
@@ -143,7 +144,7 @@ def _lines(operation: str) -> list[str]:
     head, _, tail = spelled.rpartition("_")
     if head and "×" in tail:
         return [head.replace("_", " "), tail]
-    return spelled.split("_", 1) if len(spelled) > SHORT else [spelled]
+    return spelled.split("_", 1) if len(spelled) > MAX_LINE_LETTERS else [spelled]
 
 
 def _stage_lines(stage: Stage) -> list[str]:
@@ -152,40 +153,41 @@ def _stage_lines(stage: Stage) -> list[str]:
 
 
 def _colour(operation: str) -> str:
-    return next((colour for word, colour in FAMILIES if word in operation), OTHER)
+    return next((colour for word, colour in COLOURS if word in operation), OTHER_COLOUR)
 
 
 def _text_width(lines: Sequence[str]) -> float:
     """Points."""
-    return max((_line_width(line) for line in lines if line.strip()), default=0.0)
+    return max((line_width(line) for line in lines if line.strip()), default=0.0)
 
 
 @lru_cache(maxsize=1000)
-def _line_width(line: str) -> float:
+def line_width(line: str) -> float:
+    """Width of a line of text, points."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
-    width: float = TextPath((0, 0), line, prop=FontProperties(family=FONT, size=SIZE)).get_extents().x1
+    width: float = TextPath((0, 0), line, prop=FontProperties(family=FONT, size=FONT_SIZE)).get_extents().x1
     return width
 
 
-def _spots(layout: Layout, labels: Sequence[Sequence[str]], label_height: float) -> dict[Part, Spot]:
-    """Where every part stands, columns as wide as their widest part."""
-    spots, left = {}, GAP / 2
+def _spots(layout: Layout, labels: Sequence[Sequence[str]], label_height: float) -> dict[Vertex, Spot]:
+    """The position of every vertex; columns are as wide as their widest one."""
+    spots, left = {}, COLUMN_GAP / 2
     for column in layout.columns:
         sizes: list[tuple[float, float]] = []
-        for part in column:
-            if part.kind == "label":
-                sizes.append((_text_width(labels[part.edge]) + 6, label_height))
-            elif part.kind == "node":
-                sizes.append((max(_text_width([part.name]) + 8, NODE), NODE))
+        for vertex in column:
+            if vertex.kind == "label":
+                sizes.append((_text_width(labels[vertex.edge]) + 6, label_height))
+            elif vertex.kind == "node":
+                sizes.append((max(_text_width([vertex.name]) + 8, NODE_SIZE), NODE_SIZE))
             else:
                 sizes.append((0.0, 0.0))
         wide = max(width for width, _ in sizes)
-        for part, (width, height) in zip(column, sizes, strict=True):
-            own = wide if part.kind == "pass" else width
-            spots[part] = Spot(left + wide / 2, layout.heights[part], own, height)
-        left += wide + GAP
+        for vertex, (width, height) in zip(column, sizes, strict=True):
+            own = wide if vertex.kind == "pass" else width
+            spots[vertex] = Spot(left + wide / 2, layout.heights[vertex], own, height)
+        left += wide + COLUMN_GAP
     return spots
 
 
@@ -221,5 +223,5 @@ def _box(axes: Axes, spot: Spot, lines: Sequence[str], *, fill: str, ink: str, e
         )
     )
     for number, line in enumerate(lines):
-        y = spot.y + (number - (len(lines) - 1) / 2) * LINE
+        y = spot.y + (number - (len(lines) - 1) / 2) * LINE_HEIGHT
         axes.text(spot.x, y, line, ha="center", va="center_baseline", color=ink, zorder=5)

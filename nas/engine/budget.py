@@ -45,6 +45,24 @@ class Budget:
                 "budget.trials, budget.hours and budget.simulated_seconds are all null; expected at least one of them"
             )
 
+    def allows(self, *, asked: int, seconds: float, simulated_seconds: float) -> bool:
+        """Whether another trial may be proposed.
+
+        Args:
+            asked: Trials proposed so far.
+            seconds: Wall time of the run so far, over all its sessions.
+            simulated_seconds: Sum of the simulated seconds of the trials told so far.
+        """
+        return (
+            (self.trials is None or asked < self.trials)
+            and (self.hours is None or seconds < self.hours * 3600)
+            and (self.simulated_seconds is None or simulated_seconds < self.simulated_seconds)
+        )
+
+    def gives_up(self, failures_in_a_row: int) -> bool:
+        """Whether a search ends after this many failed trials in a row."""
+        return failures_in_a_row == self.failures
+
     @property
     def only_simulated(self) -> bool:
         """Whether simulated seconds are the only limit, which evaluations without that cost never reach."""

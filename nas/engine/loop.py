@@ -50,12 +50,11 @@ class Loop:
     strategy: Strategy
     evaluator: Evaluator
     budget: Budget
+    executor: Executor
     random: TrialRandom
     seed: int
     reuse: bool
     wait_for_equals: bool  # whether a duplicate waits for an equal trial in flight; not in runs of version 0.1.0
-    ordered: bool
-    workers: int
     record: RunRecord
     listeners: Sequence[Listener]
     supernets: SupernetSearcher | None
@@ -81,28 +80,31 @@ class Loop:
     warned: bool = False
     supernet_searches: dict[int, SupernetSearch] = field(default_factory=dict)  # of trials without a result yet
 
-    def run(self, executor: Executor, evaluation: Evaluation) -> Ended:
+    def __post_init__(self) -> None:
+        self._is_ordered = self.executor.order == "ordered"
+
+    def run(self, evaluation: Evaluation) -> Ended:
         """Search until the budget is used up; returns why the search ended."""
         self.stored = {trial.number: trial for trial in self.record.trials}
         self.stored_numbers = frozenset(self.stored)
         elapsed = self.record.elapsed
         if elapsed is None:  # version 0.1.0 stored only the time of evaluations
-            elapsed = sum(trial.seconds for trial in self.record.trials) / self.workers
+            elapsed = sum(trial.seconds for trial in self.record.trials) / self.executor.workers
         self.earlier_seconds = elapsed
         try:
-            return self._run(executor, evaluation)
+            return self._run(evaluation)
         finally:
             self.record.save_elapsed(self._elapsed())
 
-    def _run(self, executor: Executor, evaluation: Evaluation) -> Ended:
+    def _run(self, evaluation: Evaluation) -> Ended:
         limit = () if self.budget.trial_seconds is None else (self.budget.trial_seconds,)
-        with executor.open(evaluation.prepared, *limit) as jobs:
+        with self.executor.open(evaluation.prepared, *limit) as jobs:
             while True:
                 interrupt.check()
                 self._propose(jobs)
                 if not self.pending:
                     return self.ended or "budget"
-                due = next(iter(self.pending if self.ordered else self.finished), None)
+                due = next(iter(self.pending if self._is_ordered else self.finished), None)
                 if due in self.finished:
                     self._tell(self.finished.pop(due))
                 elif not self.submitted:
@@ -116,7 +118,7 @@ class Loop:
     def _propose(self, jobs: Jobs) -> None:
         """Ask for trials until every worker has one."""
         last = max(self.stored_numbers, default=-1)  # the trials in flight below it run again, even beyond the budget
-        while len(self.pending) < self.workers and (self.asked <= last or self._is_within_budget()):
+        while len(self.pending) < self.executor.workers and (self.asked <= last or self._is_within_budget()):
             number = self.asked
             if number in self.stored:
                 if len(self.trials) < self.stored[number].told_before:
@@ -132,7 +134,7 @@ class Loop:
             self.asked += 1
             self.pending[number] = trial.proposal
             self._evaluate(trial, jobs)
-        if not self.ordered and self.stored:
+        if not self._is_ordered and self.stored:
             # The first to finish of the stored trials not told yet; unless the store is damaged it was asked for before
             number = next(iter(self.stored))
             if number in self.pending:
@@ -147,7 +149,7 @@ class Loop:
         if trial.reused_from is None:
             self.times_evaluated[trial.canonical] = self.times_evaluated.get(trial.canonical, 0) + 1
             self.running[trial.canonical, trial.proposal.fidelity] = trial.number
-        if self.ordered:
+        if self._is_ordered:
             self.finished[trial.number] = self.stored.pop(trial.number)
 
     def _ask(self, number: int) -> Proposal | None:
@@ -167,17 +169,14 @@ class Loop:
 
     def _is_within_budget(self) -> bool:
         """Whether another trial may be asked for."""
-        budget = self.budget
-        return self.ended is None and (
-            (budget.trials is None or self.asked < budget.trials)
-            and (budget.hours is None or self._elapsed() < budget.hours * 3600)
-            and (budget.simulated_seconds is None or self.simulated < budget.simulated_seconds)
+        return self.ended is None and self.budget.allows(
+            asked=self.asked, seconds=self._elapsed(), simulated_seconds=self.simulated
         )
 
     def _elapsed(self) -> float:
         """Wall seconds of the run over all its sessions."""
         # a search on a supernet resumes from its checkpoint, also after a session that ended without a trial
-        return max(self.earlier_seconds + time.monotonic() - self.started, self.seconds / self.workers)
+        return max(self.earlier_seconds + time.monotonic() - self.started, self.seconds / self.executor.workers)
 
     def _evaluate(self, trial: PendingTrial, jobs: Jobs) -> None:
         """Submit a trial, unless an equal one has a result or is being evaluated."""
@@ -227,7 +226,7 @@ class Loop:
             )
         self.failures_in_a_row = 0 if trial.completed else self.failures_in_a_row + (not missing)
         self.free_in_a_row = 0 if trial.reused_from is None and not missing else self.free_in_a_row + 1
-        if self.failures_in_a_row == self.budget.failures:
+        if self.budget.gives_up(self.failures_in_a_row):
             if is_new:
                 self.ended = "failures"
             self.failures_in_a_row = 0  # a search that gave up and was resumed

@@ -103,7 +103,8 @@ def search(
         UserError: An error the user can fix, in one sentence; finished trials are stored.
         KeyboardInterrupt: Passed on; finished trials are stored, and the same call resumes after them.
     """
-    check_run_name("search" if run is None else run)
+    unnamed, run = run is None, "search" if run is None else run
+    check_run_name(run)
     one_of("duplicates", duplicates, ("reuse", "retrain"))
     seed = plain_number(seed)
     random = TrialRandom(seed)
@@ -119,18 +120,10 @@ def search(
     check_supernets(agent, supernets, executor)
     with locked_test_set(), ExitStack() as stack:
         parts = {"space": space, "strategy": strategy, "evaluator": evaluator, "objective": objective}
-        opened = _opened_run(
-            "search" if run is None else run,
-            seed,
-            parts=parts,
-            choices=choices,
-            duplicates=duplicates,
-            executor=executor,
-            config=config,
-        )
+        opened = _opened_run(run, seed, parts, choices, duplicates, executor, config)
         record = stack.enter_context((store or MemoryStore()).open(opened))
         snapshot_taken = config is None and store is not None
-        _check_record(record, opened, list(parts.values()) if snapshot_taken else [], space, unnamed=run is None)
+        _check_record(record, opened, list(parts.values()) if snapshot_taken else [], space, unnamed=unnamed)
         check_counts(record, evaluator)
         stored = sorted(record.trials, key=by_number)
         guarded = [GuardedListener(listener) for listener in listeners]
@@ -146,26 +139,24 @@ def search(
             agent,
             evaluator,
             budget,
+            executor,
             random,
             seed,
             reuse=reuse,
             wait_for_equals=reuse and record.run.config.get("scheduling", {}).get("in_flight") == "wait",
-            ordered=executor.order == "ordered",
-            workers=executor.workers,
             record=record,
             listeners=guarded,
             supernets=supernets,
             device=device,
         )
-        ended = loop.run(executor, Evaluation(evaluator, objective, device))
+        ended = loop.run(Evaluation(evaluator, objective, device))
     trials = tuple(sorted(loop.trials, key=by_number))
     return SearchResult(opened.name, trials, objective.best(trials), ended, len(record.trials))
 
 
-def _opened_run(
+def _opened_run(  # noqa: PLR0917 (in the order of the run's fields)
     name: str,
     seed: int,
-    *,
     parts: Mapping[str, Any],
     choices: list[list[Any]],
     duplicates: str,

@@ -13,7 +13,7 @@ from nas.errors import TrialFailed, UserError
 from nas.space.base import SearchSpace
 from nas.training.architecture import TrainingImages, count_architecture, train_architecture
 from nas.training.device import PeakMemory, resolve_device
-from nas.training.findings import Teller
+from nas.training.findings import FindingsReporter
 from nas.training.fit import TrainingFailed, memory_guard
 from nas.training.recipe import Recipe
 
@@ -38,7 +38,7 @@ class TrainingEvaluator:
         self.network = space.known_sizes(trainer.network)
         self._split: Split | None = None
         self._images: TrainingImages | None = None
-        self._findings = Teller()
+        self._findings = FindingsReporter()
 
     def protocol(self) -> Mapping[str, Any]:
         """Data split, recipe and size of the network."""

@@ -1,6 +1,6 @@
 """Runs one exported form on images in a process of its own.
 
-    python artifact_runner.py FORM FOLDER WORK THREADS [CONFIG_DIR]
+    python artifact_runner.py FORM FOLDER WORK THREADS
 
 It reads the images in WORK and writes logits and latencies there. It imports only what the form itself needs.
 """
@@ -22,6 +22,9 @@ FIRST_BATCH_SIZES = (1, 2, 16)
 BATCH_SIZE = 64
 """Size of the others; with more images, the system takes back a large network's memory after each operation."""
 
+SPACE_FILE = "make_space.pickle"
+"""File of WORK with what makes the space; only `state` needs it, and it is written by the process that checks."""
+
 Run = Callable[[Any], Any]
 
 
@@ -33,7 +36,7 @@ Form = tuple[Callable[[Path], Any], Run, Callable[[Path, list[Any]], None]]
 """Reads the images, computes the logits of a batch, writes those of all batches."""
 
 
-def python(folder: Path, threads: int, _config_dir: Path | None) -> Form:
+def python(folder: Path, threads: int, _work: Path) -> Form:
     """`network.py`."""
     import importlib.util
 
@@ -52,21 +55,25 @@ def python(folder: Path, threads: int, _config_dir: Path | None) -> Form:
     return in_torch(network, threads)
 
 
-def torch_export(folder: Path, threads: int, _config_dir: Path | None) -> Form:
+def torch_export(folder: Path, threads: int, _work: Path) -> Form:
     """`model.pt2`."""
     import torch
 
     return in_torch(torch.export.load(folder / "model.pt2").module(), threads)
 
 
-def state(folder: Path, threads: int, config_dir: Path | None) -> Form:
+def state(folder: Path, threads: int, work: Path) -> Form:
     """`model.safetensors` in the network of its space."""
+    import pickle
+
     from nas.export.folder import read
 
-    return in_torch(read(folder).network(config_dir), threads)
+    exported = read(folder)
+    space = exported.space(pickle.loads((work / SPACE_FILE).read_bytes()))
+    return in_torch(exported.network(space), threads)
 
 
-def onnx(folder: Path, threads: int, _config_dir: Path | None) -> Form:
+def onnx(folder: Path, threads: int, _work: Path) -> Form:
     """`model.onnx` in ONNX Runtime."""
     import numpy as np
     import onnxruntime
@@ -139,9 +146,9 @@ def latencies(run: Run, images: Any) -> dict[str, float]:
 FORMS = {function.__name__: function for function in (python, torch_export, state, onnx)}
 
 
-def main(form: str, folder: Path, work: Path, threads: int, config_dir: Path | None) -> None:
+def main(form: str, folder: Path, work: Path, threads: int) -> None:
     """Run the form of a name."""
-    read, run, write = FORMS[form](folder, threads, config_dir)
+    read, run, write = FORMS[form](folder, threads, work)
     images = read(work)
     write(work, logits(run, images))
     (work / "latency.json").write_text(json.dumps(latencies(run, images)))
@@ -153,5 +160,4 @@ if __name__ == "__main__":
         Path(sys.argv[2]),
         Path(sys.argv[3]),
         int(sys.argv[4]),
-        Path(sys.argv[5]) if len(sys.argv) > 5 else None,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -105,7 +106,8 @@ def check(model: Model, form: str, written: ModuleType, folder: Path, expected: 
             np.save(work / "images.npy", images.numpy())
         else:
             torch.save(images, work / "images.pt")
-        run_in_fresh_process(form, written, folder, work, model.config_dir)
+        (work / artifact_runner.SPACE_FILE).write_bytes(pickle.dumps(model.make_space))
+        run_in_fresh_process(form, written, folder, work)
         if form == "onnx":
             logits = torch.from_numpy(np.load(work / "logits.npy"))
         else:
@@ -125,15 +127,14 @@ def check(model: Model, form: str, written: ModuleType, folder: Path, expected: 
     return result
 
 
-def run_in_fresh_process(form: str, written: ModuleType, folder: Path, work: Path, config_dir: Path | None) -> None:
+def run_in_fresh_process(form: str, written: ModuleType, folder: Path, work: Path) -> None:
     """Run a form on the images of a folder and write logits and latencies beside them.
 
     Args:
         form: Its name.
         written: Module of `nas.export.formats` that wrote its files.
         folder: Folder of these files.
-        work: Folder with `images.npy` (ONNX) or `images.pt`.
-        config_dir: Folder of the user's own space.
+        work: Folder with `images.npy` (ONNX) or `images.pt`, and for `state` with `SPACE_FILE`.
 
     Raises:
         UserError: The form does not run.
@@ -142,8 +143,7 @@ def run_in_fresh_process(form: str, written: ModuleType, folder: Path, work: Pat
     isolated = ["-I"] if written.STANDALONE else ["-P"]
     # a user's own space must be importable in the new process as it is in this one
     environment = os.environ | ({} if written.STANDALONE else {"PYTHONPATH": os.pathsep.join(sys.path)})
-    own = [str(config_dir.absolute())] if config_dir else []
-    arguments = [form, str(folder), str(work), str(torch.get_num_threads()), *own]
+    arguments = [form, str(folder), str(work), str(torch.get_num_threads())]
     command = [sys.executable, "-B", *isolated, artifact_runner.__file__, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode != 0:

@@ -10,15 +10,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from nas.config.settings import Settings, compose
 from nas.core import Task
 from nas.data.check import is_class_name
 from nas.errors import UsageError
-from nas.space.base import parse
+from nas.space.base import SearchSpace, parse
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nas.export.model import MakeSpace
 
 NAME, VERSION = "model.json", 1
 LARGEST = 2**24
@@ -46,18 +48,23 @@ class Folder:
         formats: Mapping[str, Any] = self.about["formats"]
         return formats
 
-    def network(self, config_dir: Path | None = None) -> nn.Module:
-        """The network with the exported weights, from an installed space or one of the user's.
+    def space(self, make_space: MakeSpace) -> SearchSpace:
+        """The space of its architecture.
 
         Raises:
-            UsageError: the space is not there, or the weights are missing, damaged or of another network.
+            UsageError: There is no such space, or it has other settings.
+        """
+        return make_space(self.about["space"]["name"], self.about["space"]["settings"])
+
+    def network(self, space: SearchSpace) -> nn.Module:
+        """The network with the exported weights, in evaluation mode.
+
+        Raises:
+            UsageError: The weights are missing, damaged or of another network.
         """
         from nas.export.model import loaded
         from nas.training.lazy import materialized
 
-        name, own = self.about["space"]["name"], self.about["space"]["settings"]
-        made: Settings = compose("describe", [], config_dir, {"space": (name, own)})
-        space = made.make("space")
         architecture = parse(space, self.about["arch"])
         network = materialized(
             space.build(architecture, self.task, space.known_sizes(self.about["network"])), self.task
@@ -75,9 +82,9 @@ def read(path: Path) -> Folder:
     try:
         about = json.loads(file.read_text())
     except OSError as error:
-        raise UsageError(f"model={path} is no folder of nas export: {NAME} cannot be read ({error.strerror})") from None
+        raise UsageError(f"model={path} is not an exported model: {NAME} cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError):
-        raise UsageError(f"model={path} is no folder of nas export: {NAME} is no JSON") from None
+        raise UsageError(f"model={path} is not an exported model: {NAME} is not JSON") from None
     version = about.get("cellnas_model") if isinstance(about, dict) else None
     if version != VERSION:
         raise UsageError(f"model={path}: {NAME} has cellnas_model={version}; this cellnas reads {VERSION}")

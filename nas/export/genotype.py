@@ -16,6 +16,8 @@ from nas.errors import UsageError
 from nas.files import atomic_folder
 
 VERSION = 1
+GENOTYPE = "genotype"
+"""The name of the format; unlike the others it has no network."""
 NAME = "genotype.json"
 
 

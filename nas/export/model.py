@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,9 @@ from nas.training.lazy import materialized
 from nas.training.memory_format import contiguous
 from nas.training.weights import load_weights
 
+MakeSpace: TypeAlias = Callable[[str, Mapping[str, Any]], SearchSpace]
+"""Makes a space, an installed one or one of the user's, from its option in `configs/space` and its settings."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -43,7 +46,7 @@ class Model:
         retraining: where its weights come from; None: it is untrained.
         commands: that find, train and export it again, as far as they are known: `search` or `compare`, `retrain`,
             `export`.
-        config_dir: with the user's own space.
+        make_space: Makes the space in another process, so it must be picklable.
     """
 
     network: nn.Module
@@ -59,7 +62,7 @@ class Model:
     data: tuple[str, Mapping[str, Any]]
     retraining: Retraining | None
     commands: Mapping[str, str]
-    config_dir: Path | None = None
+    make_space: MakeSpace
 
     @property
     def text(self) -> str:
@@ -177,7 +180,9 @@ def weights_of(folder: Path, space: Mapping[str, Any], text: str, data: str) -> 
     """
     retraining = read_result(folder)
     if retraining is None or not (folder / CHECKPOINT).is_file():
-        raise UsageError(f"weights={folder} is no folder of nas retrain: it has no sound result.json and {CHECKPOINT}")
+        raise UsageError(
+            f"weights={folder} is not a folder of nas retrain: it has no valid result.json with {CHECKPOINT}"
+        )
     if retraining.text != text:
         raise UsageError(f"weights={folder} are of arch={retraining.text}, not of {text}")
     try:

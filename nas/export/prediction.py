@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.errors import UsageError, UserError
 from nas.export.folder import Folder
 from nas.export.image_reading import parse_colour, read_image
+from nas.export.model import MakeSpace
 
 BATCH_SIZE = 64
 
@@ -49,7 +50,7 @@ class Unreadable:
 
 
 def predict(
-    folder: Folder, files: Sequence[Path], config_dir: Path | None = None, background: str = "white"
+    folder: Folder, files: Sequence[Path], make_space: MakeSpace, background: str = "white"
 ) -> Iterator[Prediction | Unreadable]:
     """Predict files batch by batch, in their order.
 
@@ -64,7 +65,7 @@ def predict(
         raise UsageError(
             f"model={folder.path} takes images of {folder.task.channels} channels; only grey and RGB files can be read"
         )
-    logits_of = logits_function(folder, config_dir)
+    logits_of = logits_function(folder, make_space)
     classes = folder.about["classes"]
     for start in range(0, len(files), BATCH_SIZE):
         images: dict[Path, Tensor] = {}
@@ -93,22 +94,22 @@ def predict(
             yield Prediction(str(path), classes[best], rows[path])
 
 
-def logits_function(folder: Folder, config_dir: Path | None = None) -> Callable[[Tensor], Tensor]:
+def logits_function(folder: Folder, make_space: MakeSpace) -> Callable[[Tensor], Tensor]:
     """A function from normalised images (B, C, H, W) to logits (B, classes), run by PyTorch or else ONNX Runtime.
 
     Raises:
         UsageError: The folder has neither weights nor an ONNX model, or they cannot be loaded.
     """
+    has_onnx = (folder.path / "model.onnx").is_file()
     if (folder.path / "model.safetensors").is_file():
-        network = folder.network(config_dir)
-
-        def in_torch(images: Tensor) -> Tensor:
-            with torch.inference_mode():
-                logits: Tensor = network(images)
-            return logits
-
-        return in_torch
-    if (folder.path / "model.onnx").is_file():
+        try:
+            space = folder.space(make_space)
+        except UsageError:
+            if not has_onnx:  # which needs no space
+                raise
+        else:
+            return _in_torch(folder.network(space))
+    if has_onnx:
         if importlib.util.find_spec("onnxruntime") is None:
             raise UsageError("model.onnx needs onnxruntime, which is not installed: pip install 'cellnas[onnx]'")
         return _in_onnx(folder.path / "model.onnx")
@@ -116,6 +117,15 @@ def logits_function(folder: Folder, config_dir: Path | None = None) -> Callable[
         f"model={folder.path} has neither model.safetensors nor model.onnx, and no other file in it is run; export it "
         "with format=[state] or format=[onnx]"
     )
+
+
+def _in_torch(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    def run(images: Tensor) -> Tensor:
+        with torch.inference_mode():
+            logits: Tensor = network(images)
+        return logits
+
+    return run
 
 
 def _in_onnx(path: Path) -> Callable[[Tensor], Tensor]:

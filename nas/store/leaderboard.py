@@ -18,6 +18,8 @@ from nas.store.faults import fault, has_early_count
 
 ACCURACIES = ("valid_accuracy", "train_accuracy", "test_accuracy")
 """Metrics of the built-in evaluators for which higher is better; for their other metrics lower is better."""
+MAX_NAMED_RUNS = 5
+"""Largest number of runs, the latest ones, that a message names."""
 COSTS = ("seconds", "simulated_seconds")
 """Costs of an evaluation, which are minimised even if an evaluator declares otherwise."""
 
@@ -115,8 +117,10 @@ def recipe_key(retraining: Retraining) -> str:
 
 def protocol_words(run: Run, trial: Trial) -> str:
     """What a group of comparable trials has in common, for a person."""
+    evaluator = (run.config.get("choices") or {}).get("evaluator")
+    own = None if evaluator in (None, "training", "table", "shared_weights") else f"evaluator={evaluator}"
     description = run.evaluation.description(trial.proposal.fidelity)
-    return ", ".join(filter(None, (description, f"protocol {protocol_key(run, trial)}")))
+    return ", ".join(filter(None, (own, description, f"protocol {protocol_key(run, trial)}")))
 
 
 def leaderboard(
@@ -140,9 +144,9 @@ def leaderboard(
         names = [known.name for known in runs]
         runs = [known for known in runs if known.name == run]
         if not runs:
-            raise UsageError(
-                f"there is no run {run!r} in the store; it has {', '.join(map(repr, names[-5:])) or 'none'}"
-            )
+            earlier = "…, " if len(names) > MAX_NAMED_RUNS else ""
+            listed = earlier + ", ".join(map(repr, names[-MAX_NAMED_RUNS:]))
+            raise UsageError(f"there is no run {run!r} in the store; it has {listed or 'none'}")
     tested: dict[tuple[str | None, int | None], list[Retraining]] = {}
     for retraining in store.retrainings():
         tested.setdefault((retraining.run, retraining.trial), []).append(retraining)

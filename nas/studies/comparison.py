@@ -201,7 +201,7 @@ def compare(
                     failure = f"{entry.label} (seed {seed}) failed: {reason}"
                     continue
                 line = {"strategy": entry.label, "settings": dict(entry.settings), "seed": seed, **result}
-                opened.keep(line)
+                opened.append(line)
                 done[entry.label, seed] = line
                 finished += 1
             if failure:

@@ -1,4 +1,4 @@
-"""A journal: what a long job has finished, one JSON line each, so that a job that is killed goes on where it was.
+"""A journal: what a long job has finished, one JSON line each, so that a job that is killed resumes where it stopped.
 
 The first line says what the job is; a journal of another job is refused. Every line is synchronised to the disk before
 the job goes on.
@@ -22,23 +22,23 @@ from nas.identity import differences
 
 @dataclass(frozen=True)
 class Journal:
-    """An opened journal; nobody else can write to it meanwhile.
+    """An open journal; nobody else can write to it meanwhile.
 
     Args:
-        path: of the file.
-        head: its first line.
-        lines: those that were there when it was opened, without the head.
+        path: Path of the file.
+        head: First line.
+        lines: Lines that it had when it was opened, without the head.
     """
 
     path: Path
     head: Mapping[str, Any]
     lines: Sequence[dict[str, Any]]
 
-    def keep(self, line: Mapping[str, Any]) -> None:
-        """Append a line for good.
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Write a line to the disk.
 
         Raises:
-            UserError: it could not be written; the lines before it are not harmed.
+            UserError: It could not be written; the lines before it are intact.
         """
         _append(self.path, line)
 
@@ -47,17 +47,17 @@ class Journal:
 def journal(
     path: Path, identity: Mapping[str, Any], remarks: Mapping[str, Any], needed: Sequence[str]
 ) -> Iterator[Journal]:
-    """Begin a journal, or go on with the one that is there.
+    """Start a journal, or resume the existing one.
 
     Args:
-        path: of the file.
-        identity: JSON-safe; what must be equal for the job to go on.
-        remarks: kept in the first line of a new journal and not compared.
-        needed: keys that every line has.
+        path: Path of the file.
+        identity: JSON-safe; what must be equal for the job to resume.
+        remarks: Stored in the first line of a new journal and not compared.
+        needed: Keys that every line has.
 
     Raises:
-        UsageError: the journal is of another job, or another process is writing it.
-        UserError: it is damaged, or cannot be written.
+        UsageError: The journal is of another job, or another process is writing it.
+        UserError: It is damaged, or cannot be written.
     """
     lock = FileLock(path.with_name(f"{path.name}.lock"))
     try:
@@ -69,10 +69,10 @@ def journal(
         raise _unwritable(path, error) from None
     try:
         identity = json.loads(json.dumps(identity))
-        lines = _mended(path, needed)
+        lines = _repaired(path, needed)
         if not lines:
             _append(path, {**identity, **remarks})
-            lines = _mended(path, needed)
+            lines = _repaired(path, needed)
         head, *rest = lines
         differing = differences(head, {**head, **identity})
         if differing:
@@ -86,16 +86,16 @@ def journal(
 
 
 def read(path: Path, needed: Sequence[str], advice: str = "restore it") -> list[dict[str, Any]]:
-    """The whole lines of a journal, the head first; a last one that is being written is left out.
+    """The complete lines of a journal, the head first; a last line that is being written is left out.
 
     Args:
-        path: of the file; without one there are no lines.
-        needed: keys that every line but the head has.
-        advice: what to do about a damaged one.
+        path: Path of the file; where there is none, there are no lines.
+        needed: Keys that every line but the head has.
+        advice: What to do about a damaged file.
 
     Raises:
-        UserError: it is damaged.
-        OSError: it cannot be read.
+        UserError: It is damaged.
+        OSError: It cannot be read.
     """
     raw = path.read_bytes() if path.exists() else b""
     try:
@@ -108,8 +108,8 @@ def read(path: Path, needed: Sequence[str], advice: str = "restore it") -> list[
     return lines
 
 
-def _mended(path: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
-    """The lines; one that was being written when the process died is taken off, and done again."""
+def _repaired(path: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
+    """The lines; a line that was being written when the process died is removed, and its work is done again."""
     try:
         lines = read(path, needed, "restore it or choose another out=")
         raw = path.read_bytes() if path.exists() else b""

@@ -1,11 +1,11 @@
-"""Tabulating a space: train every architecture class and write what came out as a table that searches can replay.
+"""Tabulating a space: train every architecture class and write the results as a table that searches can look up.
 
-Besides retraining the only reader of test images. Nothing is chosen here: every class is trained with the same recipe
-and seeds, whatever it scores, so a test accuracy cannot leak into a choice. Searches over the finished table see its
-search metric alone.
+Only this module and retraining read test images. Nothing is chosen here: every class is trained with the same recipe
+and seeds, whatever it scores, so a test accuracy cannot leak into a choice. Searches over the finished table see only
+its search metric.
 
-Each finished training is a line of a journal, synchronised to the disk, so a tabulation that is killed goes on where it
-was. Classes come in an order drawn from a hash: what is done at any moment is a random sample of the space.
+Each finished training is a line of a journal, synchronised to the disk, so a tabulation that is killed resumes where it
+stopped. Classes come in an order drawn from a hash: what is done at any moment is a random sample of the space.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,16 +27,16 @@ from nas.executors.base import Died, Executor, each
 from nas.identity import DECISIONS
 from nas.provenance import environment
 from nas.space.base import SearchSpace, parse, recorded_choices
-from nas.studies.journal import journal
+from nas.studies.journal import Journal, journal
 from nas.training.architecture import TrainingImages, count_architecture, train_architecture
 from nas.training.check import BadNetwork
 from nas.training.device import resolve_device
-from nas.training.findings import Teller
+from nas.training.findings import FindingsReporter
 from nas.training.fit import TrainingFailed
 from nas.training.recipe import Recipe
 
-MOST = 1_000_000
-"""Architectures of a space that could ever be tabulated."""
+MAX_ARCHITECTURES = 1_000_000
+"""Largest space that could ever be tabulated."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,18 @@ class Training:
     repeat: int
     seed: int
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """What its line is found by."""
+        return self.canonical, self.repeat
+
 
 @dataclass
 class Trainer:
     """What a worker does: trains and measures one network after another.
 
     Args:
-        space, data, recipe: as of the whole tabulation.
+        space, data, recipe: As of the whole tabulation.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
     """
 
@@ -66,7 +71,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self._images: TrainingImages | None = None
-        self._findings = Teller()
+        self._findings = FindingsReporter()
 
     def ready(self) -> Trainer:
         """Itself; images are loaded by the first training, in the process that needs them."""
@@ -76,7 +81,7 @@ class Trainer:
         """Metrics of one training, or `failed` with a sentence.
 
         Raises:
-            UserError: its network cannot be trained, which no other training mends.
+            UserError: Its network cannot be trained, however often it is tried.
         """
         device = resolve_device(self.device)
         if self._images is None:
@@ -112,44 +117,33 @@ def tabulate(
     device: str = "auto",
     report: Callable[[int, int, Mapping[str, Any]], None],
 ) -> dict[str, Any]:
-    """Train every class of a finite space; go on where the journal ends.
+    """Train every class of a finite space; resume where the journal ends.
 
     Args:
-        about_space: name and settings of the space, kept in the journal.
-        path: of the journal, one line a training; made where it is missing.
-        executor: where trainings run.
-        seeds: trainings of a class.
-        repeated: only so many classes, the first in the hashed order, get more than one training; None: all.
-        report: called at the start and after each training with the number done, the number planned and its line.
+        space: Finite space.
+        about_space: Name and settings of the space, stored in the journal.
+        data: Data set; its test images are read.
+        recipe: How every network is trained.
+        path: Path of the journal, one line a training; created where it is missing.
+        executor: Where trainings run.
+        seeds: Trainings of a class.
+        repeated: At most this many classes, the first in the hashed order, get more than one training; None: all.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        report: Called at the start and after each training with the number done, the number planned and its line.
 
     Returns:
-        The header of the journal, with `trainings` added: the lines of all trainings asked for.
+        The header of the journal, with `trainings` added: the lines of all planned trainings.
 
     Raises:
-        UserError: the journal is of another tabulation, or a training failed; what is done is kept.
+        UserError: The journal is of another tabulation, or a training failed; finished trainings stay in it.
     """
     plan = _plan(space, seeds, repeated)
     data.read_test()  # missing or unfit files are reported before hours of training
-    identity = {
-        "format": 1,
-        "space": about_space,
-        DECISIONS: recorded_choices(space),
-        "data": data.name,
-        "split": data.split().hash,
-        "recipe": recipe.protocol() | {"network": space.known_sizes(recipe.network)},
-        "device": resolve_device(device).type,
-        # results of version 0.1.0 on such data are other ones
-        **({"test_normalisation": "training"} if data.restated else {}),
-    }
+    identity = _identity(space, about_space, data, recipe, device)
     remarks = {"environment": environment(), "begun": time.strftime("%Y-%m-%d")}
     with journal(path, identity, remarks, ("arch", "canonical", "repeat")) as opened:
-        for line in opened.lines if DECISIONS not in opened.head else ():  # a journal of version 0.1.0
-            if space.canonical(parse(space, line["arch"])) != line["canonical"]:
-                raise UsageError(
-                    f"{path} has {line['arch']!r}, which is of another class of {type(space).__name__} now; choose "
-                    "another out= or restore the old choices; nothing was changed"
-                )
-        # what failed for want of memory or time may do better this time
+        _check_classes(space, opened)
+        # a training that failed for want of memory or time may succeed this time
         done = {(line["canonical"], line["repeat"]): line for line in opened.lines if "failed" not in line}
         check_flops(
             f"the journal {path}",
@@ -157,45 +151,88 @@ def tabulate(
             lambda architecture: count_architecture(space, architecture, data.task, recipe),
             "choose another out=",
         )
-        todo = deque(training for training in plan if (training.canonical, training.repeat) not in done)
-        planned, before = len(plan), len(plan) - len(todo)
-        report(before, planned, {})
-        work = Trainer(space, data, recipe, device)
-        for batch in each(executor, work.ready, todo):
-            lost = None
-            for training, found in batch:
-                if isinstance(found, Died):
-                    lost = f"the training of {training.text} was lost: {found.reason}; run it again to go on"
-                    continue
-                line = {
-                    "arch": training.text,
-                    "canonical": training.canonical,
-                    "repeat": training.repeat,
-                    "seed": training.seed,
-                    **found,
-                }
-                opened.keep(line)
-                done[training.canonical, training.repeat] = line
-                before += 1
-                report(before, planned, line)
-            if lost:
-                raise UserError(lost)
-        trainings = [done[training.canonical, training.repeat] for training in plan]
+        trainer = Trainer(space, data, recipe, device)
+        _run_missing(plan, done, opened, executor=executor, trainer=trainer, report=report)
+    trainings = [done[training.key] for training in plan]
     failed = [line for line in trainings if "failed" in line]
     if failed:
         raise UserError(
             f"{len(failed)} of {len(plan)} trainings failed, the first of {failed[0]['arch']}: {failed[0]['failed']}. "
-            f"No table was written, since its values would be made up. The others are kept in {path}; run it again to "
-            "try those anew, or change trainer. and out="
+            f"No table was written because it would be incomplete. The others are stored in {path}; run it again to "
+            "retry the failed ones, or change trainer. and out="
         )
     return {**opened.head, "trainings": trainings}
 
 
+def _run_missing(
+    plan: Sequence[Training],
+    done: dict[tuple[str, int], dict[str, Any]],
+    opened: Journal,
+    *,
+    executor: Executor,
+    trainer: Trainer,
+    report: Callable[[int, int, Mapping[str, Any]], None],
+) -> None:
+    """Run what is planned and not done, and add its lines to `done` and to the journal.
+
+    Raises:
+        UserError: A worker died, or a network cannot be trained.
+    """
+    todo = deque(training for training in plan if training.key not in done)
+    finished = len(plan) - len(todo)
+    report(finished, len(plan), {})
+    for batch in each(executor, trainer.ready, todo):
+        lost = None
+        for training, result in batch:
+            if isinstance(result, Died):
+                lost = f"the training of {training.text} was lost: {result.reason}; run it again to resume"
+                continue
+            line = {
+                "arch": training.text,
+                "canonical": training.canonical,
+                "repeat": training.repeat,
+                "seed": training.seed,
+                **result,
+            }
+            opened.append(line)
+            done[training.key] = line
+            finished += 1
+            report(finished, len(plan), line)
+        if lost:
+            raise UserError(lost)
+
+
+def _identity(
+    space: SearchSpace, about_space: Mapping[str, Any], data: DataSet, recipe: Recipe, device: str
+) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "space": about_space,
+        DECISIONS: recorded_choices(space),
+        "data": data.name,
+        "split": data.split().hash,
+        "recipe": recipe.protocol() | {"network": space.known_sizes(recipe.network)},
+        "device": resolve_device(device).type,
+        # version 0.1.0 has other results on such data
+        **({"test_normalisation": "training"} if data.restated else {}),
+    }
+
+
+def _check_classes(space: SearchSpace, opened: Journal) -> None:
+    """Refuse a journal of version 0.1.0, which does not record the choices, where a class has changed."""
+    for line in opened.lines if DECISIONS not in opened.head else ():
+        if space.canonical(parse(space, line["arch"])) != line["canonical"]:
+            raise UsageError(
+                f"{opened.path} has {line['arch']!r}, which is of another class of {type(space).__name__} now; choose "
+                "another out= or restore the old choices; nothing was changed"
+            )
+
+
 def _plan(space: SearchSpace, seeds: int, repeated: int | None) -> list[Training]:
-    if space.size > MOST:
+    if space.size > MAX_ARCHITECTURES:
         raise UsageError(
             f"{type(space).__name__} has {space.size:,} architectures, and each class of them would be trained; "
-            f"expected a space of at most {MOST:,}"
+            f"expected a space of at most {MAX_ARCHITECTURES:,}"
         )
     classes: dict[str, Architecture] = {}
     for architecture in space.architectures():
@@ -203,6 +240,6 @@ def _plan(space: SearchSpace, seeds: int, repeated: int | None) -> list[Training
     order = sorted(classes, key=lambda key: hashlib.blake2b(key.encode(), digest_size=8).digest())
     return [
         Training(classes[key], space.to_text(classes[key]), key, repeat, training_seed(0, key, repeat))
-        for place, key in enumerate(order)
-        for repeat in range(seeds if repeated is None or place < repeated else 1)
+        for position, key in enumerate(order)
+        for repeat in range(seeds if repeated is None or position < repeated else 1)
     ]

@@ -42,7 +42,7 @@ from nas.supernets.health import (
 from nas.supernets.recipe import SupernetRecipe, check_recipe
 from nas.supernets.steps import autocast, generator
 from nas.supernets.weights import Batch, Weights
-from nas.training.checkpoint import UNFIT, load_checkpoint, misfit, save_checkpoint
+from nas.training.checkpoint import LOAD_ERRORS, cannot_resume, load_checkpoint, save_checkpoint
 from nas.training.device import PeakMemory, configured, resolve_device
 from nas.training.fit import TrainingFailed, memory_guard
 from nas.training.recipe import Recipe
@@ -372,8 +372,8 @@ class _Run:
             self.strategy.load_state_dict(state["strategy"])
             self.curve, self.history, self.seconds = state["curve"], state["history"], state["seconds"]
             self.decided, self.tuned = state["decided"], state["tuned"]
-        except UNFIT as error:
-            raise misfit(self.path, error) from None
+        except LOAD_ERRORS as error:
+            raise cannot_resume(self.path, error) from None
 
 
 def replays(device: torch.device, recipe: Recipe) -> bool:

@@ -16,7 +16,7 @@ from nas.errors import UsageError
 from nas.supernets.base import SupernetSpace
 from nas.supernets.paths import Sampler
 from nas.supernets.weights import Batch, Weights
-from nas.training.checkpoint import UNFIT, load_checkpoint, misfit, save_checkpoint
+from nas.training.checkpoint import LOAD_ERRORS, cannot_resume, load_checkpoint, save_checkpoint
 
 SAVED_EVERY = 10.0
 """Seconds between checkpoints of weights that learn from proposals; what came after the last one is learnt again."""
@@ -66,8 +66,8 @@ class Shared:
             found = [list(state[name]) for name in names]
             self.seconds = float(state["seconds"])
             self.weights.load_state_dict(state)
-        except UNFIT as error:
-            raise misfit(self.path, error) from None
+        except LOAD_ERRORS as error:
+            raise cannot_resume(self.path, error) from None
         return found
 
 

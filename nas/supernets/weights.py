@@ -25,10 +25,10 @@ from nas.supernets.base import SupernetSpace
 from nas.supernets.memory import check_fits, free_memory, need
 from nas.supernets.recipe import check_recipe
 from nas.supernets.steps import generator, measure, weight_optimizer, weight_step
-from nas.training.architecture import built_from
+from nas.training.architecture import build_seeded
 from nas.training.augment import Augmenter
 from nas.training.check import check_supernet
-from nas.training.findings import Teller, listed
+from nas.training.findings import FindingsReporter, listed
 from nas.training.fit import TrainingFailed, batches
 from nas.training.memory_format import contiguous, to_channels_last, to_contiguous
 from nas.training.recipe import Recipe
@@ -80,7 +80,7 @@ class Weights:
         self.train = self._augmenter(split.train.first(recipe.train_images).to(device))
         self.held_out = split.valid.first(recipe.valid_images).to(device)
         self.valid = self._augmenter(self.held_out)
-        made = built_from(
+        made = build_seeded(
             seed, lambda: space.supernet(task, sizes(space, recipe), partial_channels=partial_channels), "supernet"
         )
         lazy = [name for name, value in (*made.named_parameters(), *made.named_buffers()) if is_lazy(value)]
@@ -178,7 +178,7 @@ class Weights:
         """
         on_device = self._on_device(probs)
         findings, reason = check_supernet(self.supernet, on_device, self.held_out, self.task, self.recipe)
-        Teller(trainings=1).take(findings)
+        FindingsReporter(trainings=1).add(findings)
         if reason:
             warnings.warn(
                 f"the supernet does not run in channels-last memory format ({reason}); it is trained in contiguous "

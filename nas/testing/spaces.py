@@ -16,9 +16,9 @@ from nas.data.images import Images
 from nas.errors import UserError
 from nas.space.base import SearchSpace
 from nas.testing.promises import Promise
-from nas.training.architecture import built_from
+from nas.training.architecture import build_seeded
 from nas.training.check import check_network
-from nas.training.findings import Findings, Teller
+from nas.training.findings import Findings, FindingsReporter
 from nas.training.fit import TrainingFailed
 from nas.training.lazy import materialized
 from nas.training.recipe import Recipe
@@ -152,11 +152,11 @@ def _network_promises(space: SearchSpace, task: Task, samples: int, network: Map
 
     def parameters_are_registered() -> None:
         few = _few(space, samples)
-        teller = Teller(trainings=len(few))
+        reporter = FindingsReporter(trainings=len(few))
         for architecture in few:
             found = findings(architecture)
             assert not found.unregistered, f"{space.to_text(architecture)}: {found.untrained()}"
-            teller.take(replace(found, lost=()))  # which is a promise of its own
+            reporter.add(replace(found, lost=()))  # which is a promise of its own
 
     def states_are_whole() -> None:
         for architecture in _few(space, samples):
@@ -227,7 +227,7 @@ def _check_repeats(space: SearchSpace, architecture: Architecture, task: Task, s
     images = torch.randn(4, task.channels, task.height, task.width, generator=torch.Generator().manual_seed(0))
     for seed in (1, 2, 1):
         try:
-            network = materialized(built_from(seed, lambda: space.build(architecture, task, sizes)), task)
+            network = materialized(build_seeded(seed, lambda: space.build(architecture, task, sizes)), task)
         except TrainingFailed as failure:
             raise AssertionError(f"{space.to_text(architecture)}: {failure.message}") from failure
         initial = copied(network)

@@ -5,6 +5,7 @@ Searches, retrainings and tabulations all train here and nowhere else, so that t
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -17,12 +18,13 @@ from torch import nn
 from nas.core import Architecture, Metrics, Task
 from nas.data import generators
 from nas.data.images import Images, Split
+from nas.errors import UsageError
 from nas.space.base import SearchSpace
 from nas.training import count
 from nas.training.check import BadNetwork, check_network
 from nas.training.device import configured
-from nas.training.findings import Teller
-from nas.training.fit import Best, Keeper, TrainingFailed, evaluate, fit, memory_guard
+from nas.training.findings import FindingsReporter
+from nas.training.fit import Best, Checkpointer, TrainingFailed, evaluate, fit, memory_guard
 from nas.training.recipe import Recipe
 from nas.training.seeding import random_numbers_kept, seed_all
 from nas.training.weights import copied
@@ -56,7 +58,7 @@ class TrainingImages:
 
 @dataclass(frozen=True)
 class TrainedArchitecture:
-    """What a training comes to.
+    """The result of a training.
 
     Args:
         network: As it was tested, on the device of the training.
@@ -64,7 +66,7 @@ class TrainedArchitecture:
         metrics: Of the last epoch (`fit`); with `tested="best"` of the best one, and its number as `best_epoch`.
         test: `test_accuracy` (fraction 0-1) and `test_loss` (nats); empty for an untested network.
         weights: With `keep_weights` the state_dict after the `last` epoch and, with validation, after the `best`.
-        seconds: Of fitting alone: processor time on a CPU, which other work on the machine does not stretch, and wall
+        seconds: Only of fitting: processor time on a CPU, which other work on the machine does not stretch, and wall
             time on a GPU.
     """
 
@@ -85,8 +87,8 @@ def train_architecture(
     seed: int,
     device: torch.device,
     report: Callable[[Mapping[str, float]], None] = lambda _: None,
-    findings: Teller | None = None,
-    keeper: Keeper | None = None,
+    findings: FindingsReporter | None = None,
+    checkpointer: Checkpointer | None = None,
     keep_weights: bool = False,
     tested: Literal["last", "best"] = "last",
 ) -> TrainedArchitecture:
@@ -100,7 +102,7 @@ def train_architecture(
         seed: Of the initial weights, and of the order and augmentation of the images.
         report: Called after each epoch with its metrics, as by `fit`.
         findings: Reports what the check of the network finds; None: the caller has checked the network.
-        keeper: Saves the state after each epoch, so that a killed training resumes.
+        checkpointer: Saves the state after each epoch, so that a killed training resumes.
         keep_weights: Whether the result has the weights, of the best epoch too where there is validation.
         tested: Which of the two is tested; `best` needs `keep_weights` and validation.
 
@@ -112,14 +114,14 @@ def train_architecture(
     with configured(device, recipe), memory_guard(), generators.kept():
         train = images.train.to(device)
         valid = None if images.valid is None else images.valid.to(device)
-        network = built_from(seed, lambda: space.build(architecture, task, space.known_sizes(recipe.network)))
+        network = build_seeded(seed, lambda: build_network(space, architecture, task, recipe))
         if findings is not None:
-            findings.take(check_network(network, train, task, recipe))
+            findings.add(check_network(network, train, task, recipe))
         counts = count.architecture(network, task)
         best = Best() if keep_weights and valid is not None else None
         started = clock()
         network = network.to(device)
-        metrics = fit(network, train, valid, recipe, seed=seed, report=report, keeper=keeper, best=best)
+        metrics = fit(network, train, valid, recipe, seed=seed, report=report, checkpointer=checkpointer, best=best)
         seconds = clock() - started
         weights: dict[str, Mapping[str, Any]] = {"last": copied(network)} if keep_weights else {}
         if best is not None:
@@ -134,18 +136,35 @@ def train_architecture(
 def count_architecture(space: SearchSpace, architecture: Architecture, task: Task, recipe: Recipe) -> Metrics:
     """`parameters` and `flops` of the network that would be trained; draws no random numbers."""
     with random_numbers_kept(torch.device("cpu")):
-        return count.architecture(space.build(architecture, task, space.known_sizes(recipe.network)), task)
+        return count.architecture(build_network(space, architecture, task, recipe), task)
 
 
-def built_from(seed: int, build: Callable[[], nn.Module], method: str = "build") -> nn.Module:
-    """What a space builds once the global generators of torch, NumPy and Python are seeded.
+def build_network(space: SearchSpace, architecture: Architecture, task: Task, recipe: Recipe) -> nn.Module:
+    """The network of an architecture in the recipe's sizes, initialised from torch's global generator.
+
+    Raises:
+        UsageError: The space's `build` takes other arguments.
+    """
+    sizes = space.known_sizes(recipe.network)
+    try:
+        inspect.signature(space.build).bind(architecture, task, sizes)
+    except TypeError:
+        raise UsageError(
+            f"{type(space).__name__}.build takes {inspect.signature(space.build)}; expected (architecture, task, "
+            "network=None), where network holds the sizes of trainer.network"
+        ) from None
+    return space.build(architecture, task, sizes)
+
+
+def build_seeded(seed: int, build: Callable[[], nn.Module], method: str = "build") -> nn.Module:
+    """The network that a space builds after the global generators of torch, NumPy and Python were seeded.
 
     Args:
         build: Draws initial weights from torch's global generator.
-        method: Of the space, for the message.
+        method: Name of the space's method, for the message.
 
     Raises:
-        BadNetwork: It has seeded torch's generator itself, so that all seeds would come to the same training.
+        BadNetwork: `build` has seeded torch's generator itself, so that every seed would give the same training.
     """
     seed_all(seed)
     before = torch.initial_seed()
@@ -153,7 +172,7 @@ def built_from(seed: int, build: Callable[[], nn.Module], method: str = "build")
     now = torch.initial_seed()
     if now != before:
         raise BadNetwork(
-            f"{method} seeds torch's generator (with {now}), so that the seed of a training decides nothing; draw "
+            f"{method} seeds torch's generator (with {now}), so the seed of a training has no effect; draw "
             "initial weights from torch's generator and leave its seed as it is"
         )
     return network

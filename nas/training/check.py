@@ -1,7 +1,7 @@
 """One check of a network before it is trained: the same for a search, a retraining, a tabulation and shared weights.
 
-A few images are run forward and backward in training mode, and forward in evaluation mode, also one by itself. What a
-network does wrong there, no training mends. The check leaves no trace: parameters, buffers, attributes, modes and all
+A few images are run forward and backward in training mode, and forward in evaluation mode, also one by itself. Training
+cannot repair what a network does wrong there. The check leaves no trace: parameters, buffers, attributes, modes and all
 random numbers are as before.
 """
 
@@ -30,7 +30,7 @@ from nas.training.seeding import random_numbers_kept
 
 __all__ = ("BadNetwork", "check_network", "check_supernet")
 
-DRAWS = 4
+GRADIENT_BATCHES = 4
 """Further batches that a supernet's parameter without a gradient is tried on."""
 
 _checked: weakref.WeakValueDictionary[int, nn.Parameter] = weakref.WeakValueDictionary()
@@ -41,16 +41,18 @@ class _OnlyChannelsLast(BadNetwork):
     """One that fails on contiguous images."""
 
 
-def check_network(network: nn.Module, images: Images, task: Task, recipe: Recipe, *, draws: int = 1) -> Findings:
+def check_network(
+    network: nn.Module, images: Images, task: Task, recipe: Recipe, *, gradient_batches: int = 1
+) -> Findings:
     """Run a network as training and evaluation will.
 
     Args:
-        network: Fresh; moved to the device of the images, lazy modules initialised, else as before afterwards.
+        network: Untrained; afterwards on the device of the images, with its lazy modules initialised, else as before.
         images: Training images, at least two.
         task: What the network was built for.
         recipe: Gives memory format and precision.
-        draws: Further training batches that a parameter without a gradient is tried on, since layers may be skipped at
-            random.
+        gradient_batches: Further training batches that a parameter without a gradient is tried on, since layers may be
+            skipped at random.
 
     Raises:
         BadNetwork: It cannot be trained; the message says what it does and what is expected.
@@ -68,18 +70,18 @@ def check_network(network: nn.Module, images: Images, task: Task, recipe: Recipe
     old = next((name for name, value in trainable.items() if _checked.get(id(value)) is value), None)
     if old is not None:
         raise BadNetwork(
-            f"build returned a network whose parameter {old} belongs to one that it returned before, with the weights "
-            "of another training; make all of them anew in each call"
+            f"build returned a network whose parameter {old} belongs to an earlier one, with the weights of another "
+            "training; create all parameters in each call"
         )
     _checked.update({id(value): value for value in trainable.values()})
     half = next((name for name, p in trainable.items() if p.dtype == torch.float16), None)
     if half is not None:
         raise BadNetwork(
             f"the parameter {half} is float16, and gradients of half precision vanish; expected float32 (with "
-            "trainer.precision=bf16 the products are taken in bfloat16)"
+            "trainer.precision=bf16 products are computed in bfloat16)"
         )
     with random_numbers_kept(images.pixels.device):
-        findings = check.whole(draws)
+        findings = check.run(gradient_batches)
     if findings.lost and recipe.ema:
         raise BadNetwork(
             f"trainer.ema={recipe.ema:g}: the network keeps what it learns outside of its state_dict "
@@ -92,10 +94,10 @@ def check_network(network: nn.Module, images: Images, task: Task, recipe: Recipe
 def check_supernet(
     supernet: nn.Module, probs: Mapping[str, Tensor], images: Images, task: Task, recipe: Recipe
 ) -> tuple[Findings, str]:
-    """The same for a supernet at given probabilities, in training with all operations. It need not take one image.
+    """The same for a supernet at given probabilities; training runs all operations. It need not accept one image.
 
     Returns:
-        What a person should know, and what fails in channels-last memory if only contiguous memory works, else empty.
+        What a person should know, and the error in channels-last memory where only contiguous memory works, else empty.
 
     Raises:
         BadNetwork, TrainingFailed: As `check_network`.
@@ -125,14 +127,14 @@ def check_supernet(
 
 def _of_supernet(passes: Passes, held: Held) -> Findings:
     passes.in_training(backward=True)
-    missing, supernet = passes.without_gradient(DRAWS), passes.network
+    missing, supernet = passes.without_gradient(GRADIENT_BATCHES), passes.network
     passes.in_evaluation(passes.size)
     findings = Findings(missing, len(passes.trainable), unregistered=unregistered(supernet), name=passes.name)
     lost = passes.lost(held, resumed=True)
     if lost:
         raise BadNetwork(
             f"the supernet keeps what it learns outside of its state_dict ({listed(lost)}), so a search that is killed "
-            "would go on to something else; register buffers for it, or give it as get_extra_state"
+            "would resume to something else; register buffers for it, or return it from get_extra_state"
         )
     return findings
 
@@ -140,8 +142,8 @@ def _of_supernet(passes: Passes, held: Held) -> Findings:
 def _check_gradients(name: str) -> None:
     if not torch.is_grad_enabled():
         raise BadNetwork(
-            f"the {name} cannot be trained, since gradients are switched off: a module that was imported or build has "
-            "left torch.set_grad_enabled(False) behind; use `with torch.no_grad():` there"
+            f"the {name} cannot be trained, since gradients are switched off: an imported module or build has called "
+            "torch.set_grad_enabled(False); use `with torch.no_grad():` there"
         )
 
 
@@ -154,12 +156,12 @@ class _Check:
         format_ = settle(network, image, device, channels_last=recipe.channels_last)
         self.passes = Passes(network, network, images, task, recipe, name="network", channels_last=format_)
 
-    def whole(self, draws: int) -> Findings:
-        """All of it."""
+    def run(self, gradient_batches: int) -> Findings:
+        """Run all passes; the network is as before afterwards."""
         held, passes = Held(self.network), self.passes
         try:
             try:
-                findings = self._findings(held, draws)
+                findings = self._findings(held, gradient_batches)
                 if passes.channels_last:
                     held.restore()
                     self._in_contiguous()
@@ -172,24 +174,24 @@ class _Check:
                 failure = error
             held.restore()
             passes.channels_last = False
-            findings = self._findings(held, draws)
+            findings = self._findings(held, gradient_batches)
             fall_back(self.network, failure.message)
             return findings
         finally:
             held.restore()
 
-    def _findings(self, held: Held, draws: int) -> Findings:
+    def _findings(self, held: Held, gradient_batches: int) -> Findings:
         network, passes = self.network, self.passes
         if passes.channels_last:
-            with passes.told("in channels-last memory"):
+            with passes.failing("in channels-last memory"):
                 to_channels_last(network, self.images.pixels.device)
         passes.in_training(backward=True)
-        missing = passes.without_gradient(draws)
+        missing = passes.without_gradient(gradient_batches)
         several = passes.in_evaluation(passes.size)
         before = passes.buffers()
-        alone = passes.in_evaluation(1)
-        # one that draws in evaluation mode differs from itself, too
-        batch_dependent = not alike(several[:1], alone) and alike(several, passes.in_evaluation(passes.size))
+        single = passes.in_evaluation(1)
+        # a network that draws in evaluation mode differs from itself, too
+        batch_dependent = not alike(several[:1], single) and alike(several, passes.in_evaluation(passes.size))
         passes.check_still(before)
         untrained = unregistered(network)
         return Findings(missing, len(passes.trainable), passes.lost(held), batch_dependent, untrained)
@@ -211,5 +213,5 @@ class _Check:
                 raise
             raise _OnlyChannelsLast(
                 "the network runs only in channels-last memory: on a contiguous image, as it is counted, drawn and "
-                f"exported with, it fails ({located(error)}); reshape() takes both formats where view() takes one"
+                f"exported with, it fails ({located(error)}); reshape() accepts both formats, view() only one"
             ) from error

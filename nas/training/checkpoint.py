@@ -1,4 +1,4 @@
-"""The state of a training on disk: whole or not at all, and only ever read by the training that wrote it."""
+"""The state of a training on disk: written atomically, and read only by the training that wrote it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 import os
 import pickle
 import shutil
+import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,48 +19,94 @@ from nas.files import atomic_write
 from nas.identity import differences
 
 FORMAT = 1
-UNFIT = (KeyError, IndexError, AttributeError, ValueError, RuntimeError, TypeError)
-"""What taking up a state raises that is not what it should be."""
-LITTLE = 2**20
-"""Bytes below which a disk is called full: torch names the line of its own source instead."""
+LOAD_ERRORS = (KeyError, IndexError, AttributeError, ValueError, RuntimeError, TypeError)
+"""What loading a damaged or foreign state raises."""
+MIN_FREE_BYTES = 2**20
+"""A disk with less is called full; torch would name a line of its own source instead."""
+MAX_SAVING_SHARE = 0.05
+"""Largest share of a training's time that goes into saving checkpoints."""
+
+
+class FileCheckpointer:
+    """Saves an unfinished training to a file, as often as costs little, and measures its wall time over all sessions.
+
+    Args:
+        path: Checkpoint file.
+        identity: JSON-safe: all that decides the course of the training.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+        self.path = path
+        self.identity = identity
+        self._started = self._saved = time.perf_counter()
+        self._saving_seconds = 0.0
+        self._earlier_seconds = 0.0
+        self._restored: dict[str, Any] | None = None
+
+    def restore(self) -> Mapping[str, Any] | None:
+        """The state that an earlier session saved; None where there is none. The file is read once.
+
+        Raises:
+            UserError: As `load_checkpoint`.
+        """
+        if self._restored is None:
+            self._restored = load_checkpoint(self.path, self.identity)
+            self._earlier_seconds = 0.0 if self._restored is None else float(self._restored.get("seconds", 0.0))
+        return self._restored
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds so far, earlier sessions included."""
+        return self._earlier_seconds + time.perf_counter() - self._started
+
+    def save(self, state: Callable[[], Mapping[str, Any]]) -> None:
+        """Save what `state` returns, unless that would take too much of the training's time.
+
+        Raises:
+            UserError: As `save_checkpoint`.
+        """
+        now = time.perf_counter()
+        if now - self._saved >= self._saving_seconds / MAX_SAVING_SHARE:
+            save_checkpoint(self.path, self.identity, {**state(), "seconds": self.seconds})
+            self._saved = time.perf_counter()
+            self._saving_seconds = self._saved - now
+
+    def remove(self) -> None:
+        """Remove the file, if any: the training is finished, or would only fail again."""
+        self.path.unlink(missing_ok=True)
 
 
 def save_checkpoint(path: Path, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     """Replace a checkpoint.
 
     Args:
+        path: File to write.
         identity: JSON-safe: all that decides the course of the training.
-        state: tensors and plain values.
+        state: Tensors and plain values.
 
     Raises:
-        UserError: it cannot be written; the one before is left as it was.
+        UserError: It cannot be written; the previous one is left as it was.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary:
             torch.save({"format": FORMAT, "identity": json.dumps(identity, sort_keys=True), **state}, temporary)
     except (OSError, RuntimeError) as error:
-        full = shutil.disk_usage(path.parent).free < LITTLE if path.parent.is_dir() else False
+        full = shutil.disk_usage(path.parent).free < MIN_FREE_BYTES if path.parent.is_dir() else False
         reason = "no space left" if full else getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise _unwritable(path, reason) from None
 
 
-def _unwritable(path: Path, reason: str) -> UserError:
-    return UserError(f"the checkpoint {path} cannot be written ({reason}); free space, or choose another folder")
-
-
-def misfit(path: Path | None, error: Exception) -> UserError:
-    """What is told of a state that a training cannot take up."""
-    reason = " ".join(str(error).split())[:200]
-    return UserError(f"the checkpoint {path} does not fit this training ({reason}); remove it to begin anew")
-
-
 def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The state of an earlier session; None where there is none.
+    """The state that an earlier session saved; None where there is none.
+
+    Args:
+        path: File to read.
+        identity: That of the training which wants it.
 
     Raises:
-        UsageError: the file is damaged, or of another training; it is left as it is.
-        UserError: there is none, and none could be written, which is told before hours of training.
+        UsageError: The file is damaged, or of another training; it is left as it is.
+        UserError: There is none and none could be written, which is better known before hours of training.
     """
     if not path.exists():
         above = next(folder for folder in path.parents if folder.exists())
@@ -68,21 +115,36 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] |
         if not os.access(above, os.W_OK | os.X_OK):
             raise _unwritable(path, f"{above} is not writable")
         return None
-    advice = "remove it to begin anew"
+    advice = "remove it to start again"
     try:
         with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:  # torch takes up flipped bits without a word
+            if archive.testzip() is not None:  # torch loads flipped bits without an error
                 raise ValueError(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        written = json.loads(found["identity"])
-        version = found["format"]
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        written = json.loads(loaded["identity"])
+        version = loaded["format"]
         if not isinstance(written, dict):
             raise TypeError(written)
-    except (OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, *UNFIT):
+    except (OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, *LOAD_ERRORS):
         raise UsageError(f"the checkpoint {path} is damaged; {advice}") from None
     if version != FORMAT:
         raise UsageError(f"the checkpoint {path} is of format {version}, this cellnas reads {FORMAT}; {advice}")
     differing = differences(written, json.loads(json.dumps(identity)))
     if differing:
         raise UsageError(f"the checkpoint {path} is of another training ({'; '.join(differing[:3])}); {advice}")
-    return dict(found)
+    return dict(loaded)
+
+
+def cannot_resume(path: Path | None, error: Exception) -> UserError:
+    """The error of a checkpoint whose state does not fit the training.
+
+    Args:
+        path: Checkpoint file.
+        error: What loading the state raised.
+    """
+    reason = " ".join(str(error).split())[:200]
+    return UserError(f"the checkpoint {path} does not fit this training ({reason}); remove it to start again")
+
+
+def _unwritable(path: Path, reason: str) -> UserError:
+    return UserError(f"the checkpoint {path} cannot be written ({reason}); free space, or choose another folder")

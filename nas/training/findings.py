@@ -1,4 +1,4 @@
-"""What a person should know of networks that can be trained, said once a search."""
+"""What a person should know about networks that can be trained, reported once a search."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-TRAININGS = 3
-"""Networks of a search that must share a parameter without a gradient before it is told: in each by itself it may
+MIN_NETWORKS = 3
+"""Networks of a search that must share a parameter without a gradient before it is reported: in a single one it may
 belong to an operation that leads nowhere."""
-SHOWN = 4
+MAX_NAMES = 4
 """Names that a sentence lists."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a person should know of a network that can be trained.
+    """What a person should know about a network that can be trained.
 
     Args:
         without_gradient: Trainable parameters that keep their initial values.
@@ -24,7 +24,7 @@ class Findings:
             that no checkpoint holds.
         batch_dependent: Whether the logits of an image depend on the other images of its batch in evaluation mode.
         unregistered: Parameters that the logits depend on and that are not among those of the network.
-        name: What is checked, for sentences.
+        name: Its name in sentences, `network` or `supernet`.
     """
 
     without_gradient: tuple[str, ...] = ()
@@ -35,64 +35,64 @@ class Findings:
     name: str = "network"
 
     def untrained(self) -> str:
-        """What is wrong with `unregistered`, with what mends it; empty where there are none."""
+        """What is wrong with the `unregistered` ones and how to fix it; empty where there are none."""
         if not self.unregistered:
             return ""
         holders = dict.fromkeys(name.partition("[")[0] for name in self.unregistered)
         return (
             f"{listed(list(holders))} {'holds' if len(holders) == 1 else 'hold'} parameters that are not trained "
-            f"({listed(self.unregistered)}), since torch looks for them in modules only; use nn.ModuleList, "
+            f"({listed(self.unregistered)}), since torch finds parameters only in modules; use nn.ModuleList, "
             "nn.ModuleDict or nn.ParameterList in place of a plain list or dict"
         )
 
 
 @dataclass
-class Teller:
-    """Says once what the checks of many networks find.
+class FindingsReporter:
+    """Warns, once each, of what the checks of many networks find.
 
     Args:
-        trainings: Networks that must share a parameter without a gradient before it is told.
+        trainings: Networks that must share a parameter without a gradient before it is reported.
     """
 
-    trainings: int = TRAININGS
+    trainings: int = MIN_NETWORKS
     _seen: int = 0
     _common: set[str] = field(default_factory=set)
-    _told: set[str] = field(default_factory=set)
+    _reported: set[str] = field(default_factory=set)
 
-    def take(self, findings: Findings) -> None:
+    def add(self, findings: Findings) -> None:
         self._seen += 1
-        found = set(findings.without_gradient)
-        self._common = found if self._seen == 1 else self._common & found
+        names_now = set(findings.without_gradient)
+        self._common = names_now if self._seen == 1 else self._common & names_now
         if self._common and self._seen >= self.trainings:
             names = [name for name in findings.without_gradient if name in self._common]
-            self._say(
+            self._warn(
                 "gradient",
                 f"{len(names)} of {findings.parameters} parameters of the {findings.name} receive no gradient and "
                 f"keep their initial values: {listed(names)}",
             )
         if findings.unregistered:
             refusal = "; nas retrain refuses the network" if findings.name == "network" else ""
-            self._say("unregistered", findings.untrained() + refusal)
+            self._warn("unregistered", findings.untrained() + refusal)
         if findings.lost:
-            self._say(
+            self._warn(
                 "lost",
                 f"the network keeps what it learns outside of its state_dict ({listed(findings.lost)}), so that no "
                 "checkpoint holds it and nas retrain refuses the network; register buffers for it",
             )
         if findings.batch_dependent:
-            self._say(
+            self._warn(
                 "batch",
                 "in evaluation mode the network's logits of one image depend on the other images of its batch, so an "
                 "accuracy depends on the order of the images; look for statistics or a softmax over the batch",
             )
 
-    def _say(self, what: str, sentence: str) -> None:
-        if what not in self._told:
-            self._told.add(what)
+    def _warn(self, topic: str, sentence: str) -> None:
+        if topic not in self._reported:
+            self._reported.add(topic)
             warnings.warn(sentence, stacklevel=2)
 
 
 def listed(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
-    more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - MAX_NAMES
+    return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""What a network must return: logits (B, classes), and how it is said of anything else."""
+"""What a network must return, logits (B, classes), and sentences about anything else."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nas.core import Task
 
-TYPES = (torch.float32, torch.float64, torch.bfloat16)
-SUM = {torch.bfloat16: 5e-3}
+LOGIT_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+SUM_TOLERANCE = {torch.bfloat16: 5e-3}
 """How far the sum of a row of probabilities may be from 1 by rounding; 1e-4 in single precision."""
 
 
@@ -20,21 +20,23 @@ def parts(output: Any, *, head: bool) -> tuple[Any, ...]:
     return output if isinstance(output, tuple) and head else (output,)
 
 
-def unfit(output: Any, size: int, task: Task, where: str, *, head: bool) -> str:
-    """What an output is in place of logits, with what would mend it; empty where it is right.
+def mistake(output: Any, size: int, task: Task, where: str, *, head: bool) -> str:
+    """What an output is instead of logits, and how to fix it; empty where it is right.
 
     Args:
-        size: Images of the batch.
+        size: Number of images in the batch.
         where: Mode and batch, for the sentence.
-        head: Whether those of an auxiliary head are expected too.
+        head: Whether logits of an auxiliary head are expected too.
     """
-    shape, found = (size, task.classes), parts(output, head=head)
-    if len(found) != (2 if head else 1) or not all(isinstance(each, Tensor) and each.shape == shape for each in found):
+    shape, outputs = (size, task.classes), parts(output, head=head)
+    if len(outputs) != (2 if head else 1) or not all(
+        isinstance(each, Tensor) and each.shape == shape for each in outputs
+    ):
         expected = f"a pair of tensors {shape}" if head else f"a tensor {shape}"
         advice = _advice(output, size, task.classes, head=head)
         return f"returned {described(output)} {where}; {expected} was expected: {advice}"
-    for each in found:
-        if each.dtype not in TYPES:
+    for each in outputs:
+        if each.dtype not in LOGIT_DTYPES:
             return f"returned {str(each.dtype).removeprefix('torch.')} logits {where}; float32 was expected"
     return ""
 
@@ -47,10 +49,10 @@ def not_finite(logits: Tensor) -> str:
 
 
 def are_probabilities(logits: Tensor) -> bool:
-    """Whether rows (B, classes) look like probabilities: at least 0, and each sums to 1. One class says nothing."""
+    """Whether rows (B, classes) look like probabilities: at least 0, and each sums to 1; never for one class."""
     if logits.shape[1] < 2 or bool((logits < 0).any()):
         return False
-    return bool(((logits.double().sum(1) - 1.0).abs() <= SUM.get(logits.dtype, 1e-4)).all())
+    return bool(((logits.double().sum(1) - 1.0).abs() <= SUM_TOLERANCE.get(logits.dtype, 1e-4)).all())
 
 
 def described(output: Any) -> str:
@@ -69,7 +71,11 @@ def described(output: Any) -> str:
 def _advice(output: Any, size: int, classes: int, *, head: bool) -> str:
     if not isinstance(output, Tensor):
         pair = isinstance(output, tuple) and [getattr(each, "shape", None) for each in output] == [(size, classes)] * 2
-        more = ", or derive from nas.space.SupportsAuxiliaryHead if the second are of an auxiliary head" if pair else ""
+        more = (
+            ", or derive from nas.space.SupportsAuxiliaryHead if the second tensor is that of an auxiliary head"
+            if pair
+            else ""
+        )
         return "return the logits and those of the auxiliary head" if head else f"return only the logits{more}"
     if head:
         return "return the logits and those of the auxiliary head"

@@ -1,4 +1,4 @@
-"""Forward and backward passes of a network on a few images, as a training makes them, and what each must give."""
+"""Forward and backward passes of a network on a few images, as a training makes them, and what each must return."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nas.core import Task
 from nas.data.images import Images
-from nas.errors import UserError, located
+from nas.errors import UserError, located, outside_libraries, text_of
 from nas.space.network import auxiliary_head
 from nas.training import logits as returned
 from nas.training.augment import plain_batch
@@ -25,7 +25,7 @@ from nas.training.seeding import seed_all
 from nas.training.weights import copied
 
 BATCH = 4
-"""Images of the check: the fewer, the less it costs, and more than two so that it is not taken for another size."""
+"""Images of the check: few, since each costs time, and more than two, so that no other size of a shape equals it."""
 
 
 class BadNetwork(TrainingFailed):
@@ -36,12 +36,12 @@ class BadNetwork(TrainingFailed):
 
 
 class Passes:
-    """What a check runs.
+    """The passes of a check.
 
     Args:
-        network: What is checked; it is changed as a training changes it.
+        network: Network to check; it changes as in a training.
         forward: Images to logits: the network itself, or a supernet at some probabilities.
-        name: What it is called in messages.
+        name: Its name in messages, `network` or `supernet`.
         channels_last: Memory format of the images.
     """
 
@@ -71,13 +71,13 @@ class Passes:
             return self.forward(images)
 
     def in_training(self, *, backward: bool = False) -> None:
-        """Forward, and backward where asked for, in training mode.
+        """Forward and, with `backward`, backward in training mode.
 
         Raises:
             BadNetwork, TrainingFailed: As `check_network`.
         """
         self.network.train()
-        with self.told(f"in training mode on {self.size} images"):
+        with self.failing(f"in training mode on {self.size} images"):
             output = self._run(self.size)
         head = self.name == "network" and auxiliary_head(self.network) is not None
         logits = self._logits(output, self.size, "in training mode", head=head)
@@ -92,7 +92,7 @@ class Passes:
                 "run under torch.no_grad, nor detach what it returns"
             )
         labels = torch.arange(self.size, device=logits[0].device) % self.task.classes
-        with self.told(f"in its backward pass on {self.size} images"):
+        with self.failing(f"in its backward pass on {self.size} images"):
             losses = [F.cross_entropy(each.float(), labels) for each in logits]
             torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
 
@@ -104,7 +104,7 @@ class Passes:
             BadNetwork, TrainingFailed: As `check_network`.
         """
         self.network.eval()
-        with self.told(f"in evaluation mode on {'a batch of one image' if size == 1 else f'{size} images'}"):
+        with self.failing(f"in evaluation mode on {'a batch of one image' if size == 1 else f'{size} images'}"):
             output = self._run(size)
         where = "in evaluation mode" + (" for a batch of one image" if size == 1 else "")
         logits = self._logits(output, size, where, head=False)[0]
@@ -113,13 +113,13 @@ class Passes:
             self._check_unnormalised(logits, where)
         return logits
 
-    def without_gradient(self, draws: int) -> tuple[str, ...]:
-        """Names of parameters that still have none after so many further batches."""
+    def without_gradient(self, batches: int) -> tuple[str, ...]:
+        """Names of parameters that still have no gradient after at most this many further batches."""
 
         def missing() -> tuple[str, ...]:
             return tuple(name for name, value in self.trainable.items() if value.grad is None)
 
-        for _ in range(draws):
+        for _ in range(batches):
             if not missing():
                 break
             self.in_training(backward=True)
@@ -132,13 +132,13 @@ class Passes:
         return {name: value.clone() for name, value in state.items() if isinstance(value, Tensor)}
 
     def check_still(self, before: Mapping[str, Tensor]) -> None:
-        """Refuse what changes in evaluation mode and is looked at there: a score would depend on those before it.
+        """Refuse state that changes in evaluation mode and is used there: a score would depend on earlier ones.
 
         Args:
-            before: As they were before some forwards in evaluation mode.
+            before: Buffers before some forwards in evaluation mode.
 
         Raises:
-            BadNetwork: Something of it does.
+            BadNetwork: There is such state.
         """
         now = self.buffers()
         changed = [name for name in before if name not in now or not equal(before[name], now[name])]
@@ -148,16 +148,16 @@ class Passes:
         self.network.load_state_dict(dict(before), strict=False)
         if not torch.equal(logits, self._seeded()):
             raise BadNetwork(
-                f"{listed(changed)} changes in evaluation mode and the logits depend on it, so a network scores "
-                "otherwise each time; change it only while self.training"
+                f"{listed(changed)} changes in evaluation mode and the logits depend on it, so its score is "
+                "another each time; change it only while self.training"
             )
 
     def lost(self, held: Held, *, resumed: bool = False) -> tuple[str, ...]:
-        """What the logits depend on beside the state_dict, after a training step.
+        """Names of state that changed in a training step, that the logits depend on, and that no state_dict has.
 
         Args:
-            held: What the network held before it.
-            resumed: Whether those in training mode count too, as for what only goes on from a checkpoint.
+            held: State of the network before the step.
+            resumed: Whether logits in training mode count too, as for a supernet that resumes from a checkpoint.
         """
         changed = held.changed()
         if not changed:
@@ -169,22 +169,23 @@ class Passes:
             self.network.load_state_dict(state)
             again = [self._seeded(), *([self._seeded(training=True)] if resumed else [])]
         except RuntimeError as error:
-            raise BadNetwork(f"the {self.name} cannot take up its own state_dict: {located(error)}") from None
+            raise BadNetwork(f"the {self.name} cannot load its own state_dict: {located(error)}") from None
         return () if all(map(alike, logits, again)) else tuple(changed)
 
     @torch.no_grad()
     def _seeded(self, *, training: bool = False) -> Tensor:
-        """Logits, the same each time also where the network draws random numbers."""
+        """Logits that are the same each time, even where the network draws random numbers."""
         seed_all(0)
         if not training:
             return self.in_evaluation(self.size)
         self.network.train()
-        with self.told("in training mode"):
+        with self.failing("in training mode"):
             logits: Tensor = self._run(self.size)
         return logits
 
     @contextmanager
-    def told(self, when: str) -> Iterator[None]:
+    def failing(self, when: str) -> Iterator[None]:
+        """Raise `BadNetwork` with the mode, the batch and the place where a pass raises an exception."""
         try:
             yield
         except (UserError, TrainingFailed):
@@ -193,19 +194,25 @@ class Passes:
             if is_out_of_memory(error):
                 raise
             task, kind = self.task, torch.get_default_dtype()
-            left = f"torch.set_default_dtype(torch.{str(kind).removeprefix('torch.')})"
-            hint = "" if kind == torch.float32 else f"; a module that was imported or build has left {left} behind"
-            raise BadNetwork(
-                f"the {self.name} fails {when} of {task.channels}x{task.height}x{task.width}: {located(error)}{hint}"
-            ) from error
+            size = f"{task.channels}x{task.height}x{task.width}"
+            default = f"torch.set_default_dtype(torch.{str(kind).removeprefix('torch.')})"
+            hint = "" if kind == torch.float32 else f"; an imported module or build has set {default}"
+            raise BadNetwork(f"the {self.name} fails {when} of {size}: {self._located(error)}{hint}") from error
+
+    def _located(self, error: Exception) -> str:
+        """The exception with the user's line, or with the module that failed where torch's own layers did."""
+        frames, module = outside_libraries(error), _innermost_module(error, self.network)
+        if module and frames and frames[-1].filename == __file__:
+            return f"{type(error).__name__}: {text_of(error)} (in {module})"
+        return located(error)
 
     def _logits(self, output: Any, size: int, where: str, *, head: bool) -> tuple[Tensor, ...]:
         """The logits in an output, and with a head those of the auxiliary one.
 
         Raises:
-            BadNetwork: It is something else.
+            BadNetwork: The output is something else.
         """
-        sentence = returned.unfit(output, size, self.task, where, head=head)
+        sentence = returned.mistake(output, size, self.task, where, head=head)
         if sentence:
             raise BadNetwork(f"the {self.name} {sentence}")
         return returned.parts(output, head=head)
@@ -224,14 +231,14 @@ class Passes:
         """Refuse probabilities: rows that sum to 1, and do so with other weights too.
 
         Args:
-            logits: Of `size` images, in the mode that the network is in.
+            logits: Logits of `size` images, in the network's present mode.
 
         Raises:
-            BadNetwork: They are.
+            BadNetwork: They are probabilities.
         """
         if not returned.are_probabilities(logits):
             return
-        held = Held(self.network)  # equal logits of 1 / classes, as of a new head, are told apart by other weights
+        held = Held(self.network)  # equal logits of 1 / classes, as of a new head, differ with other weights
         try:
             for value in self.trainable.values():
                 value.data.add_(torch.randn_like(value), alpha=0.01)
@@ -241,5 +248,15 @@ class Passes:
         if returned.are_probabilities(output[0] if isinstance(output, tuple) else output):
             raise BadNetwork(
                 f"the {self.name} returned probabilities {where} (each row sums to 1); logits were expected: leave the "
-                "softmax out of forward, since the loss takes it"
+                "softmax out of forward, since the loss applies it"
             )
+
+
+def _innermost_module(error: Exception, network: nn.Module) -> str:
+    """Path and class of the last module that was called before an exception; empty where none was."""
+    names = {id(module): f"{name}, a {type(module).__name__}" for name, module in network.named_modules() if name}
+    found, trace = "", error.__traceback__
+    while trace is not None:
+        found = names.get(id(trace.tb_frame.f_locals.get("self")), found)
+        trace = trace.tb_next
+    return found

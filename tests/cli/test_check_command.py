@@ -156,10 +156,10 @@ def test_what_needs_a_broken_promise_is_not_checked(check):
 @pytest.mark.parametrize(
     ("words", "promise", "reason"),
     [
-        (["space=missing"], "it can be made", "checked_space.Missing"),
+        (["space=missing"], "it can be constructed", "checked_space.Missing"),
         (["strategy=forgetful", "space=good"], "ask is pure", "trial 0 was proposed as"),
         (["evaluator=noisy", "space=good"], "the same seed gives the same metrics", "context.measured"),
-        (["evaluator=spaceless"], "it can be made", "Spaceless() takes no arguments"),
+        (["evaluator=spaceless"], "it can be constructed", "Spaceless() takes no arguments"),
         (["data=shrunk"], "read_train gives images and labels", "the task says N x 3 x 8 x 8"),
     ],
 )

@@ -70,9 +70,9 @@ class Calling(nn.Module):
     ("fails", "said"),
     [
         ("in build", r"the network cannot be built for an image of 3x32x32, which is assumed where data= is not set: "
-                     r"KeyError: 'missing' \(test_cli.py:\d+, in build\)"),
-        ("counted", r"the network fails on an image of 3x32x32, which .*cannot be multiplied.* \(test_cli.py:\d+, in "),
-        ("in a library", r"the network fails on an image of 3x32x32, .* \(test_cli.py:LINE, in forward\)"),
+                     r"KeyError: 'missing' \(test_main.py:\d+, in build\)"),
+        ("counted", r"the network fails on an image of 3x32x32, .*cannot be multiplied.* \(test_main.py:\d+, in "),
+        ("in a library", r"the network fails on an image of 3x32x32, .* \(test_main.py:LINE, in forward\)"),
         ("no network", "build returned a NoneType; expected a torch.nn.Module"),
     ],
 )  # fmt: skip

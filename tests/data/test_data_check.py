@@ -358,11 +358,12 @@ def test_retraining_tests_with_the_statistics_of_the_training_part(toy_space, tm
         def read_test(self):
             return replace(super().read_test(), mean=(0.1,), std=(0.9,))
 
-    recipe, subject = Recipe(epochs=2, batch_size=64), TrainingJob(toy_space, "toy", (0,) * 6)
+    recipe = Recipe(epochs=2, batch_size=64)
 
     def result(data):
         folder = tmp_path / type(data).__name__
-        return retrain(subject, data, recipe, MemoryStore(), folder.joinpath, device="cpu", report=lambda _: None)[0]
+        job = TrainingJob(toy_space, "toy", (0,) * 6, data, recipe, device="cpu")
+        return retrain(job, MemoryStore(), folder.joinpath)[0]
 
     results = result(Digits()), result(Own())
     assert results[0].metrics == results[1].metrics

@@ -1,4 +1,4 @@
-"""Pictures of cells: nothing overlaps, edges lead where they should, equal cells give equal bytes."""
+"""Pictures of cells: nothing overlaps, edges connect their nodes, equal cells give equal bytes."""
 
 import os
 import subprocess
@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from nas.core import Task
-from nas.drawing.layout import arranged
-from nas.drawing.picture import SIZE, _line_width, cell_figure, network_figure, save
+from nas.drawing.layout import arrange
+from nas.drawing.picture import FONT_SIZE, cell_figure, line_width, network_figure, save
 from nas.drawing.stages import Stage, stages
 from nas.errors import UserError
 from nas.space.graph import Edge, Graph
@@ -33,9 +33,9 @@ def graphs(space, count):
 
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: type(space).__name__)
-def test_parts_of_a_column_are_apart_and_edges_pass_every_column(space):
-    for graph in graphs(space, 15):
-        layout = arranged(graph, SIZES)
+def test_vertices_of_a_column_are_apart_and_edges_pass_every_column(space):
+    for graph in graphs(space, 6):
+        layout = arrange(graph, SIZES)
         for column in layout.columns:
             for above, below in pairwise(column):
                 apart = (SIZES[above.kind] + SIZES[below.kind]) / 2
@@ -47,21 +47,21 @@ def test_parts_of_a_column_are_apart_and_edges_pass_every_column(space):
 
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: type(space).__name__)
-def test_text_of_a_cell_is_legible_at_600_pixels_and_apart(space):
-    for graph in graphs(space, 3):
+def test_text_of_a_cell_is_legible_at_600_pixels_and_does_not_overlap(space):
+    for graph in graphs(space, 1):
         figure = cell_figure(graph)
         width, height = figure.get_size_inches() * 72
-        assert SIZE * 600 / max(width, 600) >= 8.5  # pixels of the font, where a point is a pixel at most
+        assert FONT_SIZE * 600 / max(width, 600) >= 8.5  # pixels of the font, where a point is a pixel at most
         texts = figure.axes[0].texts
         boxes = []
         for text in texts:
             if text.get_text():
                 x, y = text.get_position()
-                half = _line_width(text.get_text()) / 2
+                half = line_width(text.get_text()) / 2
                 assert x - half >= 0
                 assert x + half <= width
                 assert 0 < y < height
-                boxes.append((x - half, x + half, y - SIZE / 2, y + SIZE / 2))
+                boxes.append((x - half, x + half, y - FONT_SIZE / 2, y + FONT_SIZE / 2))
         for a, b in combinations(boxes, 2):
             assert a[1] <= b[0] or b[1] <= a[0] or a[3] <= b[2] or b[3] <= a[2]
 
@@ -104,7 +104,7 @@ def test_stages_are_read_off_the_network():
     network_figure(stages(plain, TASK))
 
 
-def test_an_auxiliary_head_is_no_stage_and_statistics_stay():
+def test_an_auxiliary_head_is_not_a_stage_and_statistics_are_unchanged():
     space = SPACES[1]
     network = space.build(space.from_text("DARTS_V2"), TASK, {"channels": 4, "cells": 5, "auxiliary": True})
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -130,7 +130,7 @@ class Everything(nn.Module):
         return self.head(self.attention(out, out, out)[0].mean(1))
 
 
-def test_blocks_that_return_tuples_or_stand_in_a_dictionary_are_stages_too():
+def test_blocks_that_return_tuples_or_are_in_a_dictionary_are_stages_too():
     network = Everything()
     assert [(stage.name, stage.shape) for stage in stages(network, Task(3, 8, 8, 10))] == [
         ("images", (3, 8, 8)),
@@ -148,33 +148,29 @@ def test_a_network_without_blocks_is_one_stage():
     assert [stage.name for stage in stages(nn.Conv2d(3, 10, 8), Task(3, 8, 8, 10))] == ["images", "conv2d"]
 
 
-def test_a_network_that_cannot_be_run_is_told_in_a_sentence():
+def test_a_network_that_cannot_be_run_is_reported_in_a_sentence():
     with pytest.raises(UserError, match="the stages cannot be drawn, since the network fails: RuntimeError: mat1"):
         stages(nn.Sequential(nn.Flatten(), nn.Linear(7, 10)), TASK)
 
 
-DRAWN_ELSEWHERE = """
-import sys
+GRAPH = 'Graph(["in", "out"], [Edge("in", "out", "$$"), Edge("in", "out", "a$b$c_{")], ["in"], ["out"])'
+DRAW = f"""
 from pathlib import Path
 from nas.drawing.picture import cell_figure, save
 from nas.space.graph import Edge, Graph
 
-graph = Graph(["in", "out"], [Edge("in", "out", "$$"), Edge("in", "out", "a$b$c_{")], ["in"], ["out"])
-for path in save(cell_figure(graph), Path(sys.argv[1]), "cell"):
-    assert path.stat().st_size > 1000
+save(cell_figure({GRAPH}), Path(), "cell")
 """
 
 
 def test_pictures_do_not_depend_on_the_users_matplotlib(tmp_path):
-    """A backend that is not installed, as a notebook's processes have it; TeX; signs that TeX would read."""
+    """A backend that is not installed, as in a notebook's processes; TeX; characters that TeX would interpret."""
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nlines.linewidth: 9\naxes.facecolor: red\n")
-    (tmp_path / "plain").mkdir()
-    written = []
-    for folder, env in (
-        (tmp_path, {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}),
-        (tmp_path / "plain", {}),
-    ):
-        words = [sys.executable, "-c", DRAWN_ELSEWHERE, str(folder)]
-        subprocess.run(words, cwd=folder, env={**os.environ, **env}, check=True, timeout=100)
-        written.append((folder / "cell.png").read_bytes())
-    assert written[0] == written[1]
+    environment = {**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    subprocess.run([sys.executable, "-c", DRAW], cwd=tmp_path, env=environment, check=True, timeout=100)
+    (tmp_path / "here").mkdir()
+    save(cell_figure(eval(GRAPH)), tmp_path / "here", "cell")
+    for name in ("cell.png", "cell.svg"):
+        picture = (tmp_path / name).read_bytes()
+        assert len(picture) > 1000
+        assert picture == (tmp_path / "here" / name).read_bytes()

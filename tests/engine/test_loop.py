@@ -522,7 +522,7 @@ def test_evaluators_that_look_alike_do_not_continue_one_anothers_run(toy_space, 
         search(toy_space, RandomSearch, make(0.9), budget=Budget(trials=6), store=store)
     assert not recwarn
     assert len(store.trials("search")) == 3
-    with pytest.warns(UserWarning, match="nothing but its name says that run 'search' with its 3 trials is of them"):
+    with pytest.warns(UserWarning, match="only its name says that run 'search' with its 3 trials belongs to them"):
         search(toy_space, RandomSearch, make(0.1), budget=Budget(trials=6), store=store, run="search")
 
 

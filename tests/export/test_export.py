@@ -1,11 +1,17 @@
-"""`nas export` and `nas predict`: what leaves the house computes what the network computes."""
+"""`nas export` writes forms that compute what the network computes, and `nas predict` runs them on image files.
+
+Each form is checked in a fresh process once, here; other exports of the tests are checked in this one.
+"""
 
 import csv
 import io
 import json
+import re
 import shlex
+import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,22 +19,35 @@ from conftest import ARCH
 from PIL import Image
 from safetensors.torch import load_file
 from users_space import write as write_space
+from written import run, without_processes
 
+from nas import UserError
 from nas.data.cifar10 import Cifar10
 from nas.data.digits import Digits
-from nas.export.check import changed_labels
+from nas.export.check import changed_labels, run_in_fresh_process
+from nas.export.folder import Folder
+from nas.export.formats import onnx, state
+from nas.export.image_reading import read_image
 from nas.training.augment import plain_batch
+from search_spaces.darts import DARTS
 from search_spaces.nasbench201 import NASBench201
+from search_spaces.nasnet import NASNet
 
 ALL = "format=[genotype,python,onnx,torch_export,state]"
-QUICK = ["data=digits", "trainer.epochs=1", "trainer.train_images=200"]
+QUICK = ["data=digits", "trainer.epochs=1", "trainer.train_images=100", "progress=false"]
+TINY = [*QUICK, "trainer.network={channels: 4, cells: 1}"]
+FILES = {
+    "MODEL_CARD.md", "genotype.json", "model.json", "model.onnx", "model.pt2", "model.safetensors", "network.pt",
+    "network.py", "network.safetensors", "network.png", "network.svg",
+}  # fmt: skip
+SPACES = {"nasbench201": NASBench201, "darts": DARTS, "nasnet": NASNet}
 CELLS = [
-    ("nasbench201", ARCH, "trainer.network={channels: 4, cells: 1}"),
-    ("darts", "DARTS_V2", "trainer.network={channels: 4, cells: 3, auxiliary: false}"),
-    pytest.param("nasnet", "AmoebaNet-A", "trainer.network={channels: 4, cells: 3, auxiliary: false}",
+    ("nasbench201", ARCH, {"channels": 4, "cells": 1}, ["cell"]),
+    ("darts", "DARTS_V2", {"channels": 4, "cells": 3, "auxiliary": False}, ["normal", "reduction"]),
+    pytest.param("nasnet", "AmoebaNet-A", {"channels": 4, "cells": 3, "auxiliary": False}, ["normal", "reduction"],
                  marks=pytest.mark.slow),
 ]  # fmt: skip
-ALONE = """
+NOTHING_BUT_TORCH = """
 import sys
 
 TORCHES_OWN = {"torch", "torchgen", "functorch", "typing_extensions", "sympy", "mpmath", "networkx", "jinja2",
@@ -55,240 +74,278 @@ print(len(CLASSES))
 """
 
 
-def alone(folder, pixels, tmp_path):
+def logits_of_network_py(folder, pixels, tmp_path):
     """Logits of `network.py` in an isolated process in which nothing but torch can be imported."""
     torch.save(pixels, tmp_path / "pixels.pt")
-    (tmp_path / "alone.py").write_text(ALONE)
-    words = [sys.executable, "-I", str(tmp_path / "alone.py"), str(folder), str(tmp_path / "pixels.pt")]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    (tmp_path / "isolated.py").write_text(NOTHING_BUT_TORCH)
+    command = [sys.executable, "-I", str(tmp_path / "isolated.py"), str(folder), str(tmp_path / "pixels.pt")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "10"
     return torch.load(tmp_path / "pixels.pt", weights_only=True)
 
 
-def written_images(folder, data=None, number=6):
-    """Some validation images as PNG files, by their names in order."""
+def write_images(folder, data=None, number=6):
+    """Write some validation images as PNG files, whose names are in order."""
     images = (data or Digits()).split().valid.first(number)
     folder.mkdir()
-    for place, pixels in enumerate(images.pixels):
+    for index, pixels in enumerate(images.pixels):
         shown = pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)
-        Image.fromarray(shown.numpy()).save(folder / f"{place:03}.png")
+        Image.fromarray(shown.numpy()).save(folder / f"{index:03}.png")
     return images
 
 
-@pytest.mark.parametrize(("space", "text", "network"), CELLS)
-def test_a_retrained_cell_leaves_in_every_form(nas, tmp_path, space, text, network):
-    assert nas("retrain", f"space={space}", f"arch={text}", *QUICK, network).returncode == 0
-    done = nas("export", f"space={space}", f"arch={text}", ALL, "out=won", "images=80")
-    assert done.returncode == 0, done.stderr
-    won = tmp_path / "won"
-    pictures = {"network", *(["cell"] if space == "nasbench201" else ["normal", "reduction"])}
-    files = ["MODEL_CARD.md", "genotype.json", "model.json", "model.onnx", "model.pt2", "model.safetensors"]
-    files += ["network.pt", "network.py", "network.safetensors"]
-    files += [f"{name}.{kind}" for name in pictures for kind in ("png", "svg")]
-    assert sorted(path.name for path in won.iterdir()) == sorted(files)
-    about = json.loads((won / "model.json").read_text())
-    assert set(about["formats"]) == {"python", "onnx", "torch_export", "state"}
-    assert all(form["max_difference"] <= form["tolerance"] for form in about["formats"].values())
-    assert {form["accuracy"] for form in about["formats"].values()} == {about["original"]["accuracy"]}
-    assert all(set(form["latency_ms"]) == {"1", "64"} for form in about["formats"].values())
-
-    images = written_images(tmp_path / "pngs")
-    logits = alone(won, images.pixels, tmp_path)
-    for form in ("model.safetensors", "model.onnx"):
-        (tmp_path / form).unlink(missing_ok=True)
-        found = json.loads(nas("predict", "model=won", "images=pngs", "format=json").stdout)
-        probabilities = torch.tensor([list(one["probabilities"].values()) for one in found])
-        assert torch.allclose(probabilities, logits.softmax(1), atol=1e-5)
-        assert [int(one["label"]) for one in found] == logits.argmax(1).tolist()
-        (won / form).unlink()
-
-
-def test_a_users_own_space_needs_no_exporter(shell, nas, tmp_path):
-    write_space(tmp_path)
-    place = ["--config-dir", "conf"]
-    assert nas(*place, "search", "space=mine", *QUICK, "budget.trials=2", "run=m").returncode == 0
-    assert nas(*place, "retrain", "run=m", "trainer.epochs=1", "trainer.network={}").returncode == 0
-    done = nas(*place, "export", "run=m", ALL, "out=won", "images=70")
-    assert done.returncode == 0, done.stderr
-    images = written_images(tmp_path / "pngs")
-    logits = alone(tmp_path / "won", images.pixels, tmp_path)
-    found = json.loads(nas(*place, "predict", "model=won", "images=pngs", "format=json").stdout)
-    assert [int(one["label"]) for one in found] == logits.argmax(1).tolist()
-    told = nas("predict", "model=won", "images=pngs")
-    assert (told.returncode, "unknown space 'mine'" in told.stderr) == (2, True)
-
-
-def test_a_winner_on_cifar10_predicts_on_files_what_the_framework_predicts(nas, cifar10_root, tmp_path):
-    """The network as it was tested, built here from its checkpoint, against what was exported."""
-    few = ["trainer.epochs=1", "trainer.train_images=256", "trainer.network={channels: 4, cells: 1}"]
-    searched = nas(
-        "search", "strategy=random", "data=cifar10", "trainer.valid_images=100", *few, "budget.trials=2", "run=c"
-    )
-    assert searched.returncode == 0, searched.stderr
-    found = json.loads(nas("retrain", "run=c", *few, "format=json").stdout)
-    done = nas("export", "run=c", "format=[state,onnx]", "images=64", "out=won")
-    assert done.returncode == 0, done.stderr
-    space = NASBench201(channels=4, cells=1)
-    network = space.build(space.from_text(found["text"]), Cifar10().task)
-    network.load_state_dict(load_file(f"{found['folder']}/model.safetensors"))
-    images = written_images(tmp_path / "pngs", Cifar10(root=cifar10_root.parent), 100)
-    with torch.inference_mode():
-        logits = network.eval()(plain_batch(images, 0, 100))
-    for form in ("model.safetensors", "model.onnx"):
-        predicted = json.loads(nas("predict", "model=won", "images=pngs", "format=json").stdout)
-        assert [one["label"] for one in predicted] == [
-            Cifar10.class_names[label] for label in logits.argmax(1).tolist()
-        ]
-        probabilities = torch.tensor([list(one["probabilities"].values()) for one in predicted])
-        assert torch.allclose(probabilities, logits.softmax(1), atol=1e-5)
-        (tmp_path / "won" / form).unlink()
-
-
-def test_what_was_never_trained_says_so(nas, tmp_path):
-    assert nas("search", "strategy=random", "budget.trials=1", "run=r", *QUICK).returncode == 0
-    done = nas("export", "run=r", "format=python", "images=8")
-    assert (done.returncode, "never retrained: its weights are random" in done.stdout) == (0, True)
-    won = tmp_path / "exports" / "r-trial-0"
-    assert "It is untrained" in (won / "network.py").read_text()
-    card = (won / "MODEL_CARD.md").read_text()
-    assert card.startswith("# A cell of nasbench201 for digits: untrained, with random weights")
-    assert "nas search strategy=random" in card
-    assert "nas retrain" not in card
-
-
-def test_the_card_has_all_seeds_and_commands_that_make_it_again(nas, tmp_path):
-    network = "trainer.network={channels: 4, cells: 1}"
-    for seed in (0, 1, 2):
-        assert nas("retrain", f"arch={ARCH}", *QUICK, network, f"seed={seed}").returncode == 0
-    assert nas("export", f"arch={ARCH}", "format=state", "images=8", "out=won").returncode == 0
-    about = json.loads((tmp_path / "won" / "model.json").read_text())
-    assert about["trained"]["over_seeds"]["n"] == 3
-    assert "± " in (tmp_path / "won" / "MODEL_CARD.md").read_text().splitlines()[0]
-    words = shlex.split(about["commands"]["retrain"])[1:]
-    again = json.loads(nas(*words, "format=json").stdout)
-    assert [one["new"] for one in again["retrainings"]] == [False] * 3
-    assert again["test_accuracy"] == about["trained"]["over_seeds"]
-    assert again["retrainings"][-1]["metrics"]["test_accuracy"] == about["trained"]["test_accuracy"]
-
-
-def test_predictions_as_csv_and_of_images_of_another_size(nas, tmp_path):
-    network = "trainer.network={channels: 4, cells: 1}"
-    assert nas("retrain", f"arch={ARCH}", *QUICK, network).returncode == 0
-    assert nas("export", f"arch={ARCH}", "format=state", "images=8", "out=won").returncode == 0
-    Image.new("RGB", (31, 20), "white").save(tmp_path / "white.jpg")
-    found = list(
-        csv.DictReader(io.StringIO(nas("predict", "model=won", "images=[white.jpg,white.jpg]", "format=csv").stdout))
-    )
-    assert [row["file"] for row in found] == ["white.jpg", "white.jpg"]
-    assert sum(float(found[0][str(digit)]) for digit in range(10)) == pytest.approx(1, abs=1e-4)
-    assert nas("predict", "model=won", "images=white.jpg").stdout.count("white.jpg") == 1
+def assert_predicted(result, logits, class_names=tuple("0123456789")):
+    """Hold the output of `nas predict … format=json` against logits."""
+    assert result.returncode == 0, result.stderr
+    predictions = json.loads(result.stdout)
+    probabilities = torch.tensor([list(one["probabilities"].values()) for one in predictions])
+    assert torch.allclose(probabilities, logits.softmax(1), atol=1e-5)
+    assert [one["label"] for one in predictions] == [class_names[label] for label in logits.argmax(1).tolist()]
 
 
 @pytest.fixture
-def exported(nas, tmp_path):
-    assert nas("export", f"arch={ARCH}", "space.channels=4", "space.cells=1", "format=state", "images=4",
-               "out=won").returncode == 0  # fmt: skip
+def in_process():
+    """Checks of exported forms start no process."""
+    with without_processes():
+        yield
+
+
+@pytest.fixture(scope="module")
+def own_space(tmp_path_factory):
+    """The folder of a user's own space, searched, retrained and exported in every form, checked in fresh processes."""
+    folder = tmp_path_factory.mktemp("own")
+    write_space(folder)
+    own = ["--config-dir", "conf"]
+    run(folder, *own, "search", "space=mine", *QUICK, "budget.trials=2", "run=m")
+    run(folder, *own, "retrain", "run=m", "trainer.epochs=1", "trainer.network={}")
+    run(folder, *own, "export", "run=m", ALL, "out=won", "images=70")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """The folder of a search whose winner was exported without being retrained."""
+    folder = tmp_path_factory.mktemp("untrained")
+    with without_processes():
+        run(folder, "search", "strategy=random", "budget.trials=1", "run=r", *TINY)
+        run(folder, "export", "run=r", "format=[python,state]", "images=8")
+    return folder / "exports" / "r-trial-0"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a cell that was retrained with three seeds, and exported."""
+    folder = tmp_path_factory.mktemp("trained")
+    with without_processes():
+        run(folder, "retrain", f"arch={ARCH}", *TINY, "seeds=3")
+        run(folder, "export", f"arch={ARCH}", "format=state", "images=8", "out=won")
+    return folder
+
+
+@pytest.fixture
+def trained_copy(trained, nas, tmp_path):
+    """A copy of `trained` as the current folder."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     return nas
 
 
-def told(result, code, words):
-    assert (result.returncode, words in result.stderr, result.stderr.count("\n"), result.stdout) == (
-        code,
-        True,
-        1,
-        "",
-    ), result.stderr
+@pytest.fixture
+def untrained_copy(untrained, nas, tmp_path):
+    """A copy of an untrained model in the current folder, as `won`."""
+    shutil.copytree(untrained, tmp_path / "won")
+    return nas
 
 
-def test_mistakes_of_an_export_are_told_in_a_sentence(exported, tmp_path, monkeypatch):
+def test_every_form_of_a_users_own_space_passes_its_check_in_a_fresh_process(own_space):
+    assert {path.name for path in (own_space / "won").iterdir()} == FILES
+    model = json.loads((own_space / "won" / "model.json").read_text())
+    assert set(model["formats"]) == {"python", "onnx", "torch_export", "state"}
+    for form in model["formats"].values():
+        assert form["max_difference"] <= form["tolerance"]
+        assert form["accuracy"] == model["original"]["accuracy"]
+        assert set(form["latency_ms"]) == {"1", "64"}
+
+
+def test_network_py_needs_only_torch_and_gives_what_nas_predicts(own_space, nas, tmp_path):
+    shutil.copytree(own_space, tmp_path, dirs_exist_ok=True)
+    images = write_images(tmp_path / "pngs")
+    logits = logits_of_network_py(tmp_path / "won", images.pixels, tmp_path)
+    predict = ["predict", "model=won", "images=pngs", "format=json"]
+    assert_predicted(nas("--config-dir", "conf", *predict), logits)
+    unknown = nas(*predict)
+    assert unknown.returncode == 2
+    assert "unknown space 'mine'" in unknown.stderr
+    (tmp_path / "won" / "model.safetensors").unlink()
+    assert_predicted(nas(*predict), logits)  # ONNX needs no space
+
+
+@pytest.mark.parametrize(("space", "text", "network", "pictures"), CELLS)
+def test_a_retrained_cell_is_exported_in_every_form(in_process, nas, tmp_path, space, text, network, pictures):  # noqa: PLR0917 - fixtures
+    chosen = [f"space={space}", f"arch={text}"]
+    sizes = f"trainer.network={{{', '.join(f'{key}: {value}' for key, value in network.items())}}}".lower()
+    retrained = json.loads(nas("retrain", *chosen, *QUICK, sizes, "format=json").stdout)
+    done = nas("export", *chosen, ALL, "out=won", "images=24")
+    assert done.returncode == 0, done.stderr
+    pictures = {f"{picture}.{kind}" for picture in pictures for kind in ("png", "svg")}
+    assert {path.name for path in (tmp_path / "won").iterdir()} == FILES | pictures
+    images = write_images(tmp_path / "pngs")
+    made = SPACES[space]()
+    built = made.build(made.from_text(text), Digits().task, network)
+    built.load_state_dict(load_file(f"{retrained['folder']}/model.safetensors"))
+    with torch.inference_mode():
+        logits = built.eval()(plain_batch(images, 0, 6))
+    assert_predicted(nas("predict", "model=won", "images=pngs", "format=json"), logits)
+    (tmp_path / "won" / "model.safetensors").unlink()
+    assert_predicted(nas("predict", "model=won", "images=pngs", "format=json"), logits)
+
+
+def test_colour_images_in_files_get_the_logits_of_the_framework(in_process, nas, cifar10_root, tmp_path):
+    """The network built here, on CIFAR-10 from its batches, against the export on PNG files."""
+    space = NASBench201(channels=4, cells=1)
+    sizes = ["space.channels=4", "space.cells=1"]
+    done = nas("export", f"arch={ARCH}", *sizes, "data=cifar10", "format=state", "images=16", "out=won")
+    assert done.returncode == 0, done.stderr
+    network = space.build(space.from_text(ARCH), Cifar10().task)
+    network.load_state_dict(load_file(tmp_path / "won" / "model.safetensors"))
+    images = write_images(tmp_path / "pngs", Cifar10(root=cifar10_root.parent), 100)
+    with torch.inference_mode():
+        logits = network.eval()(plain_batch(images, 0, 100))
+    assert_predicted(nas("predict", "model=won", "images=pngs", "format=json"), logits, Cifar10.class_names)
+
+
+def test_an_untrained_network_says_so(in_process, untrained, nas, tmp_path):
+    assert "It is untrained" in (untrained / "network.py").read_text()
+    card = (untrained / "MODEL_CARD.md").read_text()
+    assert card.startswith("# A cell of nasbench201 for digits: untrained, with random weights")
+    assert "nas search strategy=random" in card
+    assert "nas retrain" not in card
+    done = nas("export", f"arch={ARCH}", "space.channels=4", "space.cells=1", "format=state", "images=4")
+    assert done.returncode == 0
+    assert "It was never retrained: its weights are random (nas retrain trains it)." in done.stdout
+
+
+def test_the_card_has_all_seeds_and_the_command_that_trained_them(trained_copy, tmp_path):
+    model = json.loads((tmp_path / "won" / "model.json").read_text())
+    assert model["trained"]["over_seeds"]["n"] == 3
+    assert "± " in (tmp_path / "won" / "MODEL_CARD.md").read_text().splitlines()[0]
+    again = json.loads(trained_copy(*shlex.split(model["commands"]["retrain"])[1:], "format=json").stdout)
+    assert [one["new"] for one in again["retrainings"]] == [False] * 3
+    assert again["test_accuracy"] == model["trained"]["over_seeds"]
+    assert model["trained"]["test_accuracy"] in [one["metrics"]["test_accuracy"] for one in again["retrainings"]]
+
+
+def test_an_image_of_another_size_is_predicted_as_csv_and_as_a_table(trained_copy, tmp_path):
+    Image.new("RGB", (31, 20), "white").save(tmp_path / "white.jpg")
+    printed = trained_copy("predict", "model=won", "images=[white.jpg,white.jpg]", "format=csv").stdout
+    rows = list(csv.DictReader(io.StringIO(printed)))
+    assert [row["file"] for row in rows] == ["white.jpg", "white.jpg"]
+    assert sum(float(rows[0][str(digit)]) for digit in range(10)) == pytest.approx(1, abs=1e-4)
+    assert trained_copy("predict", "model=won", "images=white.jpg").stdout.count("white.jpg") == 1
+
+
+def test_weights_of_another_cell_and_damaged_weights_are_refused(nas, refused, tmp_path):
+    assert nas("retrain", f"arch={ARCH}", *TINY, "out=weights").returncode == 0
+    other = ARCH.replace("avg_pool_3x3", "nor_conv_1x1")
+    refused("export", f"arch={other}", "weights=weights", "out=x", match="weights=weights are of arch=")
+    (tmp_path / "weights" / "model.safetensors").write_bytes(b"nothing")
+    refused("export", f"arch={ARCH}", "weights=weights", "out=x", match=r"weights/model\.safetensors cannot be read")
+    assert not (tmp_path / "x").exists()
+
+
+def test_mistakes_of_an_export_are_reported_in_a_sentence(untrained_copy, refused, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
-    for words, said in (
+    for arguments, message in (
         ([f"arch={ARCH}", "out=won"], "won is not an empty folder and was left unchanged"),
         ([f"arch={ARCH}", "format=[state,tflite]"], "tflite"),
         ([f"arch={ARCH}", "format=[]"], "format must be a list of genotype, onnx, python, state, torch_export"),
-        ([f"arch={ARCH}", "weights=empty"], "empty is no folder of nas retrain"),
+        ([f"arch={ARCH}", "weights=empty"], "empty is not a folder of nas retrain"),
         ([f"arch={ARCH}", "images=0"], "images must be a whole number of at least 1"),
         (["arch=missing.json"], "missing.json cannot be read"),
         (["run=nothing"], "there is no store"),
     ):
-        told(exported("export", *words), 2, said)
+        assert refused("export", *arguments, match=re.escape(message)).count("\n") == 1
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    told(exported("export", f"arch={ARCH}", "format=onnx", "out=x"), 2, "pip install 'cellnas[onnx]'")
+    refused("export", f"arch={ARCH}", "format=onnx", "out=x", match=re.escape("pip install 'cellnas[onnx]'"))
     assert {path.name for path in tmp_path.iterdir()} == {"empty", "won"}
 
 
-def test_weights_of_another_cell_are_refused(nas, tmp_path):
-    network = "trainer.network={channels: 4, cells: 1}"
-    assert nas("retrain", f"arch={ARCH}", *QUICK, network, "out=trained").returncode == 0
-    other = ARCH.replace("avg_pool_3x3", "nor_conv_1x1")
-    told(nas("export", f"arch={other}", "weights=trained", "out=x"), 2, "weights=trained are of arch=")
-    (tmp_path / "trained" / "model.safetensors").write_bytes(b"nothing")
-    told(nas("export", f"arch={ARCH}", "weights=trained", "out=x"), 2, "trained/model.safetensors cannot be read")
-    assert not (tmp_path / "x").exists()
+def test_a_form_that_differs_from_the_network_is_not_exported(in_process, refused, tmp_path, monkeypatch):
+    write = state.write
 
-
-def test_what_differs_is_no_export(nas, tmp_path, monkeypatch):
-    from nas.export.formats import state
-
-    whole = state.write
-
-    def broken(model, folder):
+    def write_another(model, folder):
         with torch.no_grad():
             model.network.classifier.bias += 0.01
-        whole(model, folder)
+        write(model, folder)
 
-    monkeypatch.setattr(state, "write", broken)
-    words = [f"arch={ARCH}", "space.channels=4", "space.cells=1", "format=state", "images=4", "out=won"]
-    told(nas("export", *words), 1, "format=state: what was written differs from the network by 1.0e-02")
+    def refuse(_model, _folder):
+        raise UserError("not tried")
+
+    monkeypatch.setattr(state, "write", write_another)
+    monkeypatch.setattr(onnx, "write", refuse)
+    arguments = [f"arch={ARCH}", "space.channels=4", "space.cells=1", "format=state", "images=4", "out=won"]
+    message = r"format=state: its logits differ from the network's by 1\.0e-02 \(at most .* is rounding\)"
+    assert "format=[genotype] works" in refused("export", *arguments, match=message, code=1)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_label_that_changes_is_no_rounding():
+def test_a_form_that_does_not_run_in_a_fresh_process_is_reported(tmp_path):
+    form = SimpleNamespace(STANDALONE=True, FILES=())
+    with pytest.raises(UserError) as error:
+        run_in_fresh_process("tflite", form, tmp_path, tmp_path, None)
+    assert str(error.value) == (
+        "format=tflite: the files do not run in a fresh process (KeyError: 'tflite'); nothing was written"
+    )
+
+
+def test_a_changed_label_is_not_rounding_unless_two_logits_were_equal():
     expected = torch.tensor([[1.0, 0.0], [1.0, 0.99995], [0.0, 2.0]])
-    found = torch.tensor([[0.0, 1.0], [0.99995, 1.0], [0.0, 2.0]])
-    assert changed_labels(found, expected, 1e-4) == 1
+    logits = torch.tensor([[0.0, 1.0], [0.99995, 1.0], [0.0, 2.0]])
+    assert changed_labels(logits, expected, 1e-4) == 1
 
 
-def test_mistakes_of_a_prediction_are_told_and_nothing_foreign_is_run(exported, tmp_path):
+def test_mistakes_of_a_prediction_are_reported_and_no_foreign_code_is_run(untrained_copy, tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "network.py").write_text("raise SystemExit('run')")
-    about = json.loads((tmp_path / "won" / "model.json").read_text())
-    for words, said in (
-        (["model=won", "images=text.png"], "text.png cannot be read (not an image)"),
-        (["model=won", "images=none.png"], "images=none.png does not exist"),
-        (["model=won", "images=foreign"], "images=foreign has no image"),
-        (["model=foreign", "images=a.png"], "model=foreign is no folder of nas export"),
-        (["images=a.png"], "model=null; expected a folder of nas export"),
-        (["model=won"], "images=[]; expected an image, a folder of images, or a list of them"),
+    model = json.loads((tmp_path / "won" / "model.json").read_text())
+    for arguments, code, message in (
+        (["model=won", "images=text.png"], 1, "text.png cannot be read (not an image)"),
+        (["model=won", "images=none.png"], 2, "images=none.png does not exist"),
+        (["model=won", "images=foreign"], 2, "images=foreign has no image"),
+        (["model=won", "images=a.png", "format=csv", "top=2"], 2, "top= has no effect on format=csv"),
+        (["model=foreign", "images=a.png"], 2, "model=foreign is not an exported model"),
+        (["images=a.png"], 2, "model=null; expected a folder of nas export"),
+        (["model=won"], 2, "images=[]; expected an image, a folder of images, or a list of them"),
     ):
-        result = exported("predict", *words)
-        assert (result.returncode in (1, 2), said in result.stderr, result.stderr.count("\n")) == (True, True, 1)
-    (tmp_path / "foreign" / "model.json").write_text(json.dumps(about))
-    told(exported("predict", "model=foreign", "images=a.png"), 2, "has neither model.safetensors nor model.onnx")
-    given = about["preprocessing"]
-    for damage in (
-        about | {"task": {"channels": 1}},
-        about | {"task": about["task"] | {"height": 60_000, "width": 60_000}},
-        about | {"classes": ["a"]},
-        about | {"cellnas_model": 9},
-        about | {"preprocessing": given | {"std": [0.0]}},
-        about | {"preprocessing": given | {"mean": [float("nan")]}},
+        result = untrained_copy("predict", *arguments)
+        assert result.returncode == code
+        assert message in result.stderr
+        assert result.stderr.count("\n") == 1
+    (tmp_path / "foreign" / "model.json").write_text(json.dumps(model))
+    result = untrained_copy("predict", "model=foreign", "images=a.png")
+    assert result.returncode == 2
+    assert "has neither model.safetensors nor model.onnx" in result.stderr
+    preprocessing = model["preprocessing"]
+    for damaged in (
+        model | {"task": {"channels": 1}},
+        model | {"task": model["task"] | {"height": 60_000, "width": 60_000}},
+        model | {"classes": ["a"]},
+        model | {"cellnas_model": 9},
+        model | {"preprocessing": preprocessing | {"std": [0.0]}},
+        model | {"preprocessing": preprocessing | {"mean": [float("nan")]}},
     ):
-        (tmp_path / "foreign" / "model.json").write_text(json.dumps(damage))
-        assert exported("predict", "model=foreign", "images=a.png").stderr.startswith("nas: model=foreign: model.json")
+        (tmp_path / "foreign" / "model.json").write_text(json.dumps(damaged))
+        result = untrained_copy("predict", "model=foreign", "images=a.png")
+        assert result.stderr.startswith("nas: model=foreign: model.json")
 
 
-def test_images_are_prepared_as_in_training(tmp_path):
-    from nas.export.folder import Folder
-    from nas.export.image_reading import read_image
-
-    images = written_images(tmp_path / "pngs")
-    about = {
+def test_images_are_preprocessed_as_in_training(tmp_path):
+    images = write_images(tmp_path / "pngs")
+    model = {
         "task": {"channels": 1, "height": 8, "width": 8, "classes": 10},
         "preprocessing": {"mean": images.mean, "std": images.std},
     }
-    found = torch.stack([read_image(Folder(tmp_path, about), tmp_path / "pngs" / f"{i:03}.png") for i in range(6)])
-    assert torch.equal(found, plain_batch(images, 0, 6).contiguous())
+    read = [read_image(Folder(tmp_path, model), tmp_path / "pngs" / f"{index:03}.png") for index in range(6)]
+    assert torch.equal(torch.stack(read), plain_batch(images, 0, 6).contiguous())

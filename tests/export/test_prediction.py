@@ -83,6 +83,12 @@ def test_a_photograph_on_its_side_is_turned_before_it_is_resized(tmp_path):
     assert np.array_equal(values(model, tmp_path / "lying.png"), values(model, tmp_path / "upright.png"))
 
 
+def test_an_image_of_an_integer_multiple_of_the_size_is_averaged(tmp_path):
+    """As `data.pool` makes small images of large ones."""
+    Image.fromarray(FIGURE.repeat(3, 0).repeat(3, 1)).save(tmp_path / "large.png")
+    assert np.array_equal(values(folder(tmp_path / "model"), tmp_path / "large.png"), FIGURE)
+
+
 def test_damaged_metadata_do_not_cost_the_label(tmp_path):
     Image.fromarray(FIGURE).save(tmp_path / "a.png", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
     assert np.array_equal(values(folder(tmp_path / "model"), tmp_path / "a.png"), FIGURE)

@@ -1,8 +1,9 @@
-"""A network as source: it computes the same, needs torch alone, and has nothing in it that the network does not do."""
+"""A network as source: it computes the same with torch only, and contains nothing that the network does not do.
+
+`made` runs the source in a namespace of torch; `test_export.py` runs it in a process in which only torch is importable.
+"""
 
 import inspect
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -22,9 +23,9 @@ TASK = Task(3, 16, 16, 10)
 CELLS = [
     (NASBench201(4, 2), ARCH),
     (NASBench201(4, 1), "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"),
-    (DARTS(4, 6), "DARTS_V2"),
-    (NASNet(4, 6), "NASNet-A"),
-    (NASNet(4, 6), "AmoebaNet-A"),
+    (DARTS(4, 3), "DARTS_V2"),
+    (NASNet(4, 3), "NASNet-A"),
+    (NASNet(4, 3), "AmoebaNet-A"),
 ]
 
 
@@ -236,17 +237,3 @@ def test_tracing_leaves_modules_as_they_were():
         source(Deciding(), torch.randn(2, 3))
     source(network(NASBench201(4, 1), ARCH), torch.randn(2, 3, 16, 16))
     assert nn.Module.__call__ is before
-
-
-def test_the_file_needs_torch_alone(tmp_path):
-    built = network(DARTS(4, 3), "DARTS_V2")
-    (tmp_path / "network.py").write_text(HEAD + source(built, torch.randn(2, 3, 16, 16)).text)
-    code = (
-        "import sys\n"
-        "sys.modules.update(dict.fromkeys(('nas', 'search_spaces', 'hydra', 'torchvision')))\n"
-        f"sys.path.insert(0, {str(tmp_path)!r})\n"
-        "import torch, network\n"
-        "print(tuple(network.Network().eval()(torch.zeros(2, 3, 16, 16)).shape))\n"
-    )
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "(2, 10)", done.stderr

@@ -1,8 +1,9 @@
-"""`nas export` of networks that cannot leave, or not in every form: a sentence with the line, and nothing is kept."""
+"""`nas export` of networks that cannot be exported, or not in every form: a sentence with the line, and no files."""
 
 import json
 
 import pytest
+from written import without_processes
 
 SPACE = """
 from types import MappingProxyType
@@ -70,11 +71,12 @@ def export(nas, tmp_path):
     (tmp_path / "conf" / "space").mkdir(parents=True)
     (tmp_path / "conf" / "space" / "mine.yaml").write_text("_target_: my_space.MySpace\n")
 
-    def run(kind, *words):
+    def run(kind, *arguments):
         return nas("--config-dir", "conf", "export", "space=mine", "data=digits", f"arch=kind={kind}", "images=20",
-                   "out=won", *words)  # fmt: skip
+                   "out=won", *arguments)  # fmt: skip
 
-    return run
+    with without_processes():
+        yield run
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def export(nas, tmp_path):
         ("beside", f"with the images beside it (my_space.py:{BESIDE}); format=[genotype] works"),
         ("scaled", f"with the images beside it (my_space.py:{SCALED}); format=[genotype] works"),
         ("random", f"draws random numbers in evaluation (my_space.py:{RANDOM}); format=[genotype] works"),
-        ("remembers", "from one call to the next; forward must keep nothing that later calls compute with;"),
+        ("remembers", "from one call to the next; forward must store nothing that later calls compute with;"),
         ("larger", f"my_space.py:{LARGER}, in forward"),
         ("not_a_number", "some of its logits are NaN or infinite"),
     ],
@@ -107,7 +109,7 @@ def test_a_network_that_is_wrong_is_refused_before_anything_is_written(export, t
         ("python", "Network cannot be written as source: its forward decides by a value what is done"),
     ],
 )
-def test_a_form_that_cannot_be_written_names_the_line_and_those_that_can(export, tmp_path, form, reason):
+def test_a_form_that_cannot_be_written_names_the_line_and_the_forms_that_can(export, tmp_path, form, reason):
     done = export("decided", f"format=[{form},genotype]")
     assert done.returncode == 1
     assert done.stderr == (
@@ -116,7 +118,7 @@ def test_a_form_that_cannot_be_written_names_the_line_and_those_that_can(export,
     assert not (tmp_path / "won").exists()
 
 
-def test_what_onnx_has_no_form_of_is_named(export):
+def test_an_operation_that_onnx_lacks_is_named(export):
     done = export("special", "format=onnx")
     assert done.returncode == 1
     assert done.stderr.startswith(f"nas: format=onnx: ONNX has no form of prims.bessel_j0 (my_space.py:{SPECIAL}); ")
@@ -124,11 +126,11 @@ def test_what_onnx_has_no_form_of_is_named(export):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_picture_that_cannot_be_drawn_takes_no_export_with_it(export, tmp_path, monkeypatch):
+def test_a_picture_that_cannot_be_drawn_does_not_stop_the_export(export, tmp_path, monkeypatch):
     def broken(_stages):
         raise RuntimeError("no font")
 
-    monkeypatch.setattr("nas.cli.commands.export.network_figure", broken)
+    monkeypatch.setattr("nas.export.assembly.network_figure", broken)
     done = export("plain", "format=state")
     assert done.returncode == 0, done.stderr
     assert "nas: warning: no picture network.png: it cannot be drawn (RuntimeError: no font" in done.stderr
@@ -139,5 +141,5 @@ def test_a_picture_that_cannot_be_drawn_takes_no_export_with_it(export, tmp_path
     ]
     card = (tmp_path / "won" / "MODEL_CARD.md").read_text()
     assert "network.png" not in card
-    assert "| search space | mine |" in card  # which has no settings
+    assert "| search space | mine |" in card  # the space has no settings
     assert set(json.loads((tmp_path / "won" / "model.json").read_text())["formats"]) == {"state"}

@@ -1,18 +1,45 @@
-"""Source that was written, held against the network."""
+"""What tests of the exporter share: written source against its network, and commands whose checks start no process."""
 
+import contextlib
 import importlib
+import sys
 from dataclasses import fields
 from types import SimpleNamespace
+from unittest import mock
 
 import torch
 
 from nas import UserError
+from nas.cli.main import main
 from nas.export import artifact_runner
 from nas.export.model import Model
 from nas.export.source import source
 from nas.export.tracer import owned
 
 HEAD = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n\n\n"
+
+
+def run(folder, *arguments):
+    """Run `nas …` in a folder, for fixtures of a module; the command must succeed."""
+    path = [*sys.path]
+    sys.modules.pop("my_space", None)  # of another test's folder
+    try:
+        with contextlib.chdir(folder):
+            assert main(arguments) == 0
+    finally:
+        sys.path[:] = path
+        sys.modules.pop("my_space", None)
+
+
+def run_in_this_process(form, _written, folder, work, config_dir):
+    """In place of `nas.export.check.run_in_fresh_process`, which takes seconds to import torch."""
+    with mock.patch.object(artifact_runner, "TIMING_SECONDS", 0):
+        artifact_runner.main(form, folder, work, torch.get_num_threads(), config_dir)
+
+
+def without_processes():
+    """A context in which exported forms are checked in this process."""
+    return mock.patch("nas.export.check.run_in_fresh_process", run_in_this_process)
 
 
 def made(written, state, *, quickly=False):

@@ -41,7 +41,7 @@ def test_ctrl_c_that_an_import_swallows_during_a_search_ends_it(shell, tmp_path)
     (tmp_path / "sitecustomize.py").write_text(WATCHED.format(module="torch.utils.tensorboard", swallows=True))
     result = shell(*WORDS, env={"PYTHONPATH": str(tmp_path)})
     assert result.returncode == 130
-    assert "interrupted; every finished trial is stored. Go on with:" in result.stderr
+    assert "interrupted; every finished trial is stored. Resume with:" in result.stderr
 
 
 def test_ctrl_c_that_is_switched_off_stays_so(tmp_path):

@@ -140,9 +140,10 @@ def test_parameters_and_flops_equal_the_benchmarks_own(space, table):
     """Parameters to the last one; FLOPs up to the classifier's 10 bias additions, which the benchmark counts."""
     rows = random.Random(0).sample(table, 200) + table[:10]
     for row in rows:
-        network = space.build(space.from_text(row["arch_str"]), CIFAR)
+        with torch.device("meta"):  # shapes without numbers
+            network = space.build(space.from_text(row["arch_str"]), CIFAR)
         assert count.parameters(network) == round(float(row["c10_params_m_analytic"]) * 1e6), row["arch_str"]
-    for row in rows[:25]:
+    for row in rows[:8]:
         network = space.build(space.from_text(row["arch_str"]), CIFAR)
         assert count.flops(network, CIFAR) + 10 == round(float(row["c10_flops_m"]) * 1e6), row["arch_str"]
 

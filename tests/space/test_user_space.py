@@ -80,7 +80,7 @@ def test_commands_on_a_run_say_that_it_was_made_with_a_config_dir(own_parts, ref
     (tmp_path / "conf").rename(tmp_path / "elsewhere")
     again = nas("--config-dir", "elsewhere", *arguments, "budget.trials=5")
     assert again.returncode == 0, again.stderr
-    assert "3 of them from before" in again.stdout
+    assert "(3 from an earlier session)" in again.stdout
 
 
 def test_a_run_of_an_earlier_version_gets_a_hint():

@@ -168,7 +168,7 @@ def test_the_error_of_a_failed_trial_is_shown(store, trial, capsys):
     lines = capsys.readouterr().out.splitlines()[-6:]
     assert lines[0] == "trials many 0, many 1, many 2, many 3, many 4 and 1 more failed: reason 0"
     assert lines[1] == "trial many 6 failed: reason 1"
-    assert lines[-1] == "2 more failed for other reasons; format=json has them all."
+    assert lines[-1] == "2 more reasons; format=json lists them all."
 
 
 @pytest.mark.parametrize(

@@ -27,30 +27,30 @@ STRATEGIES = {
     "drnas": partial(DrNAS, alpha_lr=0.1, epochs=20),
 }
 RECIPE = Recipe(epochs=1, batch_size=64, lr=0.1, lr_min=0.01, nesterov=False, crop=0.0, flip=False, threads=1)
-PLACES = [(0, 1), (1, 0), (2, 3), (3, 2), (1, 3), (0, 0)]
+PLANTED = [(0, 1), (2, 3), (3, 0)]
 
 
-def found(strategy, place, seed):
-    space = Planted(place)
+def found(strategy, planted, seed):
+    space = Planted(planted)
     search = GradientSearch(space, Signs(), RECIPE)
     return search(strategy(space=space, objective=Objective()), 0, seed, "cpu", lambda _epochs, _curve: None)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_it_finds_a_planted_best_operation_wherever_it_is(name):
-    hits = sum(found(STRATEGIES[name], place, seed).architecture == place for seed, place in enumerate(PLACES))
-    assert hits >= len(PLACES) - 1, f"{hits} of {len(PLACES)}"
+    for seed, planted in enumerate(PLANTED):
+        assert found(STRATEGIES[name], planted, seed).architecture == planted
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_with_alpha_frozen_it_does_not(name):
     def frozen(**parts):
-        strategy = STRATEGIES[name](**parts)
+        strategy = STRATEGIES[name](**parts, epochs=3)
         strategy.step = lambda _gradients: None
         return strategy
 
-    hits = sum(found(frozen, place, seed).architecture == place for seed, place in enumerate(PLACES))
-    assert hits <= len(PLACES) // 2, f"{hits} of {len(PLACES)}"
+    hits = sum(found(frozen, planted, seed).architecture == planted for seed, planted in enumerate(PLANTED))
+    assert hits <= len(PLANTED) // 3, f"{hits} of {len(PLANTED)}"
 
 
 def begun(strategy, space):

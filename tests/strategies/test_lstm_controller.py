@@ -184,8 +184,8 @@ def test_it_leaves_the_global_generators_and_the_number_of_threads_alone(toy_spa
 
 
 @pytest.mark.parametrize("space", [Uneven, UnevenAndEven])
-def test_uneven_and_constrained_spaces_are_borne(space):
-    check_strategy(lambda **parts: LSTMController(**parts, hidden=8, lr=0.05, entropy_weight=0.1), space())
+def test_uneven_and_constrained_spaces_are_tolerated(space):
+    check_strategy(lambda **parts: LSTMController(**parts, hidden=8, lr=0.05, entropy_weight=0.1), space(), trials=16)
 
 
 def test_it_beats_random_search_over_paired_seeds():
@@ -194,8 +194,8 @@ def test_it_beats_random_search_over_paired_seeds():
     def small(**parts):
         return LSTMController(**parts, hidden=20, lr=0.01)
 
-    wins = margins(small, 10)
-    assert sum(win < 0 for win in wins) <= 2
+    wins = margins(small, 5)
+    assert sum(win < 0 for win in wins) <= 1
     assert np.mean(wins) > 0.05
 
 

@@ -14,7 +14,7 @@ import scipy
 from nas import Budget, search
 from nas.config.settings import compose
 
-SEEDS = 60
+SEEDS = 30
 
 
 @cache
@@ -37,8 +37,9 @@ def incumbents(strategy, words=(), seeds=SEEDS, queries=300):
         scores = [trial.metrics["valid_accuracy"] for trial in trials]
         places = np.maximum.accumulate(np.where(scores == np.maximum.accumulate(scores), np.arange(queries), 0))
         best[seed] = 100 * np.asarray(scores)[places]
-        accuracy = [evaluator.reported(trials[place].proposal.architecture)["test_accuracy"] for place in places]
-        tested[seed] = 100 * np.asarray(accuracy)
+        incumbents, positions = np.unique(places, return_inverse=True)
+        reported = [evaluator.reported(trials[number].proposal.architecture) for number in incumbents]
+        tested[seed] = 100 * np.asarray([columns["test_accuracy"] for columns in reported])[positions]
     return best, tested
 
 
@@ -68,8 +69,9 @@ def test_it_is_above_random_search(strategy, words, queries, measured):
     assert p_value < 0.01
 
 
+@pytest.mark.slow  # five milliseconds a query; what it learns is held on a slope in test_lstm_controller.py
 def test_the_lstm_controller_is_above_random_search():
-    """20 seeds, since it takes five milliseconds a query. Measured: 0.43 with p = 0.0012; at its default rate,
+    """20 seeds. Measured: 0.43 with p = 0.0012; at its default rate,
     meant for 12,800 architectures, 0.19 after 300 queries; at 0.01 it settles too early and falls behind.
     """
     mean, p_value = margin("lstm_controller", 100, ("strategy.lr=0.002",), seeds=20, most=100)

@@ -110,7 +110,7 @@ def test_a_killed_comparison_resumes_with_workers_and_finished_runs_are_not_repe
     (finished / "result" / "runs.csv").unlink()
     again = nas(*command("workers=2", executor="processes"))
     assert again.returncode == 0, again.stderr
-    assert "4 of 12 runs are kept from before" in again.stderr
+    assert "4 of 12 runs are done already" in again.stderr
     assert runs(finished) == before  # the workers' runs equal those that were run in one process
     assert journal.read_text().splitlines(keepends=True)[:5] == lines[:5]
 
@@ -163,7 +163,7 @@ def test_a_changed_table_is_refused(refused, finished):
         (["table.column=loss"], "table.column and table.reported both name 'loss'"),
         (["executor=processes", "executor.order=async"], "executor.order=async has no effect in nas compare"),
         (["out=light.csv"], "out=light.csv is a file; expected a folder"),
-        (["out=conf"], "out=conf holds something else than a comparison; choose another folder"),
+        (["out=conf"], "out=conf holds something other than a comparison; choose another folder"),
         (["executor=inline", "workers=3"], "workers=3 has no effect with executor=inline; add executor=processes"),
         (["table.cost=null", "budget.trials=null", "budget.simulated_seconds=5"], "would never be reached"),
         ([f"strategies=[reinforce(lr=0.{'0' * 80}1)]"], "strategies has a name of 97 characters; expected at most 90"),

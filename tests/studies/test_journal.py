@@ -16,8 +16,8 @@ def test_lines_are_there_the_next_time(tmp_path):
     path = tmp_path / "deep" / "job.journal"
     with opened(path) as first:
         assert first.lines == []
-        first.keep({"n": 1})
-        first.keep({"n": 2})
+        first.append({"n": 1})
+        first.append({"n": 2})
     with opened(path) as again:
         assert again.lines == [{"n": 1}, {"n": 2}]
         assert again.head == {"job": {"seeds": 3}, "begun": "today"}
@@ -26,19 +26,19 @@ def test_lines_are_there_the_next_time(tmp_path):
 def test_a_line_that_was_cut_off_is_done_again(tmp_path):
     path = tmp_path / "job.journal"
     with opened(path) as first:
-        first.keep({"n": 1})
+        first.append({"n": 1})
     with path.open("ab") as file:
         file.write(b'{"n": 2, "met')
     with opened(path) as again:
         assert again.lines == [{"n": 1}]
-        again.keep({"n": 2})
+        again.append({"n": 2})
     assert [json.loads(line).get("n") for line in path.read_text().splitlines()] == [None, 1, 2]
 
 
 def test_another_job_is_refused_with_what_differs(tmp_path):
     path = tmp_path / "job.journal"
     with opened(path) as first:
-        first.keep({"n": 1})
+        first.append({"n": 1})
     before = path.read_bytes()
     words = r"was started with job.seeds=3, now it is 4. Choose another out="
     with pytest.raises(UsageError, match=words), opened(path, {"job": {"seeds": 4}}):

@@ -178,9 +178,10 @@ def test_validation_keeps_the_best_epoch_and_tests_once(nas, tmp_path):
 
 
 def test_images_that_have_changed_since_the_search_are_told(searched, tmp_path):
-    from nas.cli.commands.export import INHERITS, modelled
+    from nas.cli.commands.export import INHERITS, export_job
     from nas.cli.selection import selected
     from nas.config.settings import compose
+    from nas.export.assembly import assemble
 
     def chosen(*words):
         made = compose("export", ["run=one", "trial=best", *words], deferred=INHERITS)
@@ -194,7 +195,7 @@ def test_images_that_have_changed_since_the_search_are_told(searched, tmp_path):
     words = f"found on them (split 0123456789abcdef, now {then})"
     assert words in searched("retrain", "run=one", "trial=best", *SMALL).stderr
     with pytest.warns(UserWarning, match=re.escape(words)):
-        modelled(chosen())
-    assert chosen("data.split_seed=0").found_on("digits") == "0123456789abcdef"
-    assert chosen("data.split_seed=1").found_on("digits") is None  # changed on purpose
-    assert chosen().found_on("cifar10") is None
+        assemble(export_job(chosen()), None, 4, {})
+    assert chosen("data.split_seed=0").searched_split("digits") == "0123456789abcdef"
+    assert chosen("data.split_seed=1").searched_split("digits") is None  # changed on purpose
+    assert chosen().searched_split("cifar10") is None

@@ -130,7 +130,10 @@ def test_another_recipe_is_refused(tmp_path):
 
 def test_a_training_that_fails_leaves_no_table_and_says_which(tmp_path):
     recipe = Recipe(epochs=2, batch_size=64, train_images=300, threads=1, lr=1e30)
-    with pytest.raises(UserError, match=r"trainings failed, the first of .*No table was written.*kept in"):
+    with pytest.raises(
+        UserError,
+        match=r"trainings failed, the first of .*No table was written because it would be incomplete.*stored in",
+    ):
         tabulated(tmp_path, seeds=1, recipe=recipe)
     lines = [json.loads(line) for line in (tmp_path / "table.csv.gz.journal").read_text().splitlines()]
     assert len(lines) == 6
@@ -149,7 +152,7 @@ def test_the_command_says_where_the_table_is_and_how_to_use_it(nas, tmp_path):
     assert program == "nas"
     found = nas(*printed, "budget.trials=5", "strategy=random", "run=on-table")
     assert found.returncode == 0, found.stderr
-    assert "of it the table reports, unseen by the search: test_accuracy" in found.stdout
+    assert "benchmark results (not visible to the search): test_accuracy" in found.stdout
     shown = json.loads(nas(*printed, "budget.trials=5", "strategy=random", "run=on-table", "format=json").stdout)
     assert 0.05 < shown["best"]["reported"]["test_accuracy"] <= 1.0
     assert nas("--config-dir", "conf", "retrain", "run=on-table", "--cfg").returncode == 0
@@ -157,7 +160,7 @@ def test_the_command_says_where_the_table_is_and_how_to_use_it(nas, tmp_path):
     for out in ("mine.csv", "tables/../mine.csv.gz"):
         kept = nas(*words, f"out={out}")
         assert (kept.returncode, kept.stderr.count("\n")) == (2, 1)
-        assert "mine.yaml is there already; choose another out=" in kept.stderr
+        assert "mine.yaml exists already and was left as it is; choose another out=" in kept.stderr
     assert (tmp_path / "mine.yaml").read_text() == "mine"
     bad = nas("tabulate", "out=table.txt")
     assert (bad.returncode, bad.stderr) == (2, "nas: out must be a .csv or .csv.gz file, got 'table.txt'\n")

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from test_fit import Kept, linear
+from test_fit import MemoryCheckpointer, linear
 from torch import nn
 
 from nas.data.digits import Digits
@@ -120,15 +120,22 @@ def test_the_best_epoch_is_kept_with_its_weights(digits):
 def test_average_and_best_epoch_outlive_the_process(digits):
     recipe = Recipe(epochs=4, batch_size=32, lr=0.1, crop=0.0, ema=0.9)
 
-    def run(keeper):
+    def run(checkpointer):
         network, best = linear(), Best()
         metrics = fit(
-            network, digits.train, digits.valid, recipe, seed=0, report=lambda _: None, keeper=keeper, best=best
+            network,
+            digits.train,
+            digits.valid,
+            recipe,
+            seed=0,
+            report=lambda _: None,
+            checkpointer=checkpointer,
+            best=best,
         )
         return network, best, metrics
 
-    whole, best, metrics = run(Kept())
-    killed = Kept(killed_after=2)
+    whole, best, metrics = run(MemoryCheckpointer())
+    killed = MemoryCheckpointer(killed_after=2)
     with pytest.raises(KeyboardInterrupt):
         run(killed)
     for _ in range(2):  # the second time nothing is left to train

@@ -229,13 +229,13 @@ def test_a_recipe_and_a_network_that_do_not_fit_are_told(auxiliary, more, told):
         fit(cells(auxiliary), images, None, Recipe(epochs=1, **more), seed=0, report=lambda _metrics: None)
 
 
-class Kept:
-    """Keeps the state in memory, and kills the training after so many epochs."""
+class MemoryCheckpointer:
+    """Saves the state in memory, and kills the training after this many epochs."""
 
     def __init__(self, killed_after=None):
         self.state, self.killed_after, self.epochs = None, killed_after, 0
 
-    def load(self):
+    def restore(self):
         return self.state
 
     def save(self, state):
@@ -252,13 +252,13 @@ def test_a_killed_training_goes_on_to_the_same_network():
     space = DARTS(channels=4, cells=3, auxiliary=True)
     recipe = Recipe(epochs=4, batch_size=20, lr=0.05, drop_path=0.5, auxiliary_weight=0.4, cutout=0.25)
 
-    def run(keeper, curve):
+    def run(checkpointer, curve):
         torch.manual_seed(0)
         network = space.build(space.from_text("DARTS_V2"), data.task)
-        return network, fit(network, images, images, recipe, seed=1, report=curve.append, keeper=keeper)
+        return network, fit(network, images, images, recipe, seed=1, report=curve.append, checkpointer=checkpointer)
 
-    whole, parts, killed = [], [], Kept(killed_after=2)
-    expected, metrics = run(Kept(), whole)
+    whole, parts, killed = [], [], MemoryCheckpointer(killed_after=2)
+    expected, metrics = run(MemoryCheckpointer(), whole)
     with pytest.raises(KeyboardInterrupt):
         run(killed, [])
     network, again = run(killed, parts)
@@ -271,10 +271,10 @@ def test_a_killed_training_goes_on_to_the_same_network():
 
 
 def test_a_kept_state_of_another_network_is_refused(digits):
-    keeper = Kept()
-    keeper.state = {"network": {"weight": torch.zeros(3)}}
+    checkpointer = MemoryCheckpointer()
+    checkpointer.state = {"network": {"weight": torch.zeros(3)}}
     with pytest.raises(UserError, match="does not fit it"):
-        fit(linear(), digits.train, None, Recipe(epochs=1), seed=0, report=print, keeper=keeper)
+        fit(linear(), digits.train, None, Recipe(epochs=1), seed=0, report=print, checkpointer=checkpointer)
 
 
 def test_drop_path_needs_a_network_that_drops_paths():

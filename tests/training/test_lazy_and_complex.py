@@ -9,7 +9,6 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-import nas.studies.retraining
 from nas import Budget, SearchSpace, search
 from nas.core import Task
 from nas.data.digits import Digits
@@ -121,14 +120,14 @@ class Stopped(Exception):
 
 
 def retrained(make, folder, report=lambda _metrics: None, recipe=RECIPE):
-    subject = TrainingJob(Space(make), "mine", (0,))
+    job = TrainingJob(Space(make), "mine", (0,), Digits(), recipe, device="cpu")
     store = SQLiteStore(f"sqlite:///{folder}/nas.db")
-    return retrain(subject, Digits(), recipe, store, lambda digits: folder / digits, device="cpu", report=report)[0]
+    return retrain(job, store, lambda digits: folder / digits, report)[0]
 
 
 @pytest.mark.parametrize("make", [Spectral, LazyNet])
 def test_a_retraining_is_its_checkpoint_and_survives_a_kill(make, tmp_path, monkeypatch):
-    monkeypatch.setattr(nas.studies.retraining, "SAVING", 1e9)  # every epoch is kept
+    monkeypatch.setattr("nas.training.checkpoint.MAX_SAVING_SHARE", 1e9)  # save every epoch
     recipe = Recipe(**{**vars(RECIPE), "ema": 0.5})
     whole = retrained(make, tmp_path / "whole", recipe=recipe)
 

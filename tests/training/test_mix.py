@@ -174,7 +174,6 @@ def test_a_killed_retraining_of_all_new_settings_ends_as_an_uninterrupted_one(to
         epochs=5, batch_size=32, lr=0.003, optimizer="adamw", weight_decay=0.05, warmup_epochs=3, mixup=0.4, cutmix=1.0,
         ema=0.9, train_images=130, valid_images=100, threads=1,
     )  # fmt: skip
-    subject = TrainingJob(toy_space, "toy", (0,) * 6)
 
     def run(name, killed_after=None):
         curve = []
@@ -185,8 +184,9 @@ def test_a_killed_retraining_of_all_new_settings_ends_as_an_uninterrupted_one(to
                 raise KeyboardInterrupt
 
         folder = tmp_path / name
-        found, _ = retrain(subject, Digits(), recipe, MemoryStore(), lambda _: folder, validate=True, report=report)
-        return found.metrics, curve, [load_file(folder / f"{which}.safetensors") for which in ("model", "best")]
+        job = TrainingJob(toy_space, "toy", (0,) * 6, Digits(), recipe, validate=True)
+        result, _ = retrain(job, MemoryStore(), lambda _: folder, report)
+        return result.metrics, curve, [load_file(folder / f"{which}.safetensors") for which in ("model", "best")]
 
     metrics, curve, states = run("whole")
     with pytest.raises(KeyboardInterrupt):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import ToySpace
 from relaxed import Planted, Signs
 from torch import nn
 
@@ -15,7 +16,7 @@ from nas import Budget, SearchSpace, search
 from nas.core import Objective, Task
 from nas.data.digits import Digits
 from nas.data.images import Images
-from nas.errors import UserError
+from nas.errors import UsageError, UserError
 from nas.evaluators.shared_weights import SharedWeights
 from nas.evaluators.training import TrainingEvaluator
 from nas.executors.inline import Inline
@@ -24,8 +25,9 @@ from nas.strategies.darts import DARTS as Darts
 from nas.strategies.random import RandomSearch
 from nas.studies.tabulation import tabulate
 from nas.supernets.gradient import GradientSearch
+from nas.training.architecture import count_architecture
 from nas.training.check import BadNetwork, check_network
-from nas.training.findings import Teller
+from nas.training.findings import FindingsReporter
 from nas.training.fit import TrainingFailed, fit
 from nas.training.recipe import Recipe
 from search_spaces.darts import DARTS
@@ -160,6 +162,23 @@ def test_a_forward_that_raises_is_told_with_mode_and_line(images, mode):
         check_network(FailsIn(mode), images, TASK, RECIPE)
 
 
+def test_an_error_inside_a_layer_of_torch_names_the_module(images):
+    network = nn.Sequential(nn.Flatten(), nn.Sequential(nn.ReLU(), nn.Linear(7, 10)))
+    with pytest.raises(BadNetwork, match=r"RuntimeError: mat1 and mat2 .* \(in 1\.1, a Linear\)"):
+        check_network(network, images, TASK, RECIPE)
+
+
+def test_a_build_without_the_network_argument_is_told_plainly():
+    class Old(ToySpace):
+        def build(self, architecture, task):
+            return nn.Flatten()
+
+    with pytest.raises(
+        UsageError, match=r"Old.build takes \(architecture, task\); expected \(architecture, task, netw"
+    ):
+        count_architecture(Old(), (0,) * 6, TASK, RECIPE)
+
+
 @pytest.mark.parametrize(("value", "word"), [(float("nan"), "NaN"), (float("inf"), "infinite")])
 def test_logits_that_are_not_finite_before_the_first_step_are_told(images, value, word):
     with pytest.raises(
@@ -191,11 +210,11 @@ def test_a_declared_auxiliary_head_gives_a_pair_in_training_mode_only(images):
 def test_a_network_that_was_given_before_is_refused(images):
     network = Net()
     check_network(network, images, TASK, RECIPE)
-    with pytest.raises(BadNetwork, match=r"whose parameter stem.weight belongs to one that it returned before"):
+    with pytest.raises(BadNetwork, match=r"whose parameter stem.weight belongs to an earlier one"):
         check_network(network, images, TASK, RECIPE)
     other = Net()
     other.head = network.head
-    with pytest.raises(BadNetwork, match=r"whose parameter head.weight belongs to one that it returned before"):
+    with pytest.raises(BadNetwork, match=r"whose parameter head.weight belongs to an earlier one"):
         check_network(other, images, TASK, RECIPE)
     frozen = Net()
     frozen.backbone = nn.Linear(3, 3).requires_grad_(False)
@@ -244,7 +263,7 @@ def test_a_layer_that_is_skipped_at_random_is_not_without_a_gradient(images):
             features = self.features(x)
             return self.head(features) if self.turn == 3 else features[:, :10]
 
-    assert check_network(Sometimes(), images, TASK, RECIPE, draws=3).without_gradient == ()
+    assert check_network(Sometimes(), images, TASK, RECIPE, gradient_batches=3).without_gradient == ()
     assert check_network(Sometimes(), images, TASK, RECIPE).without_gradient == ("head.weight", "head.bias")
 
 
@@ -306,7 +325,7 @@ def test_a_network_that_runs_only_in_channels_last_is_refused():
 
 
 def test_findings_are_told_once_and_a_dead_operation_of_one_architecture_never(images):
-    space, teller = NASBench201(4, 1), Teller()
+    space, reporter = NASBench201(4, 1), FindingsReporter()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for text in (
@@ -316,14 +335,14 @@ def test_findings_are_told_once_and_a_dead_operation_of_one_architecture_never(i
         ):
             findings = check_network(space.build(space.from_text(text), TASK), images, TASK, RECIPE)
             assert findings.without_gradient
-            teller.take(findings)
-    teller = Teller()
+            reporter.add(findings)
+    reporter = FindingsReporter()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         for _ in range(5):
             network = normed("plain")
             network.unused = nn.Linear(3, 3)
-            teller.take(check_network(network, images, TASK, RECIPE))
+            reporter.add(check_network(network, images, TASK, RECIPE))
     sentences = [str(warning.message) for warning in told]
     assert len(sentences) == 2
     assert "outside of its state_dict (stem.1.mean)" in sentences[0]

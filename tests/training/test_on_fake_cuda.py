@@ -41,7 +41,7 @@ class Memory:
     def __init__(self, path, stop_after=None):
         self.path, self.stop_after, self.saves = path, stop_after, 0
 
-    def load(self):
+    def restore(self):
         return torch.load(self.path, map_location="cpu", weights_only=True) if self.path.exists() else None
 
     def save(self, state):
@@ -57,7 +57,7 @@ def images(count):
     return Images(pixels, torch.arange(count) % 3, (0.5,) * 3, (0.25,) * 3)
 
 
-def trained(network, recipe, device, keeper=None, best=None):
+def trained(network, recipe, device, checkpointer=None, best=None):
     place, curve = resolve_device(device), []
     with configured(place, recipe):
         fit(
@@ -67,7 +67,7 @@ def trained(network, recipe, device, keeper=None, best=None):
             recipe,
             seed=3,
             report=curve.append,
-            keeper=keeper,
+            checkpointer=checkpointer,
             best=best,
         )
     return curve

@@ -22,7 +22,7 @@ from nas.supernets.gradient import GradientSearch
 from nas.testing.spaces import space_promises
 from nas.training import logits
 from nas.training.check import BadNetwork, check_network, check_supernet
-from nas.training.findings import Teller
+from nas.training.findings import FindingsReporter
 from nas.training.fit import TrainingFailed
 from nas.training.recipe import Recipe
 from search_spaces.nasbench201 import NASBench201
@@ -148,7 +148,7 @@ def test_parameters_in_a_plain_list_are_told(images):
     with pytest.warns(
         UserWarning, match=r"parameters that are not trained .* use nn.ModuleList.*; nas retrain refuses"
     ):
-        Teller().take(findings)
+        FindingsReporter().add(findings)
     sound = check_network(Listed(plain=False), images, TASK, RECIPE)
     assert (sound.unregistered, sound.untrained()) == ((), "")
 
@@ -179,11 +179,16 @@ def test_the_check_of_a_space_names_parameters_without_a_gradient():
 
 
 def test_globals_of_torch_that_a_module_left_behind_are_named(images):
-    with torch.no_grad(), pytest.raises(BadNetwork, match=r"has left torch.set_grad_enabled\(False\) behind"):
+    with (
+        torch.no_grad(),
+        pytest.raises(BadNetwork, match=r"an imported module or build has called torch.set_grad_enabled\(False\)"),
+    ):
         check_network(Net(), images, TASK, RECIPE)
     torch.set_default_dtype(torch.float64)
     try:
-        with pytest.raises(BadNetwork, match=r"has left torch.set_default_dtype\(torch.float64\) behind"):
+        with pytest.raises(
+            BadNetwork, match=r"an imported module or build has set torch.set_default_dtype\(torch.float64\)"
+        ):
             check_network(Net(), images, TASK, RECIPE)
     finally:
         torch.set_default_dtype(torch.float32)
@@ -259,4 +264,4 @@ def test_no_operation_of_a_sound_supernet_is_told_and_its_check_leaves_no_trace(
     assert all(value.grad is None for value in supernet.parameters())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Teller(trainings=1).take(findings)
+        FindingsReporter(trainings=1).add(findings)

@@ -1,12 +1,12 @@
 """A stored retraining equals its checkpoint: what no checkpoint holds is refused, at best before the training."""
 
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 import torch
 from torch import nn
 
-import nas.studies.retraining
 from nas import SearchSpace, UserError
 from nas.data.digits import Digits
 from nas.export.model import loaded
@@ -31,18 +31,15 @@ class Space(SearchSpace):
 
 
 def retrained(make, folder, recipe=RECIPE, report=lambda _metrics: None, **more):
-    subject = TrainingJob(Space(make), "mine", (0,))
+    job = TrainingJob(Space(make), "mine", (0,), Digits(), recipe, device="cpu", **more)
     store = SQLiteStore(f"sqlite:///{folder}/nas.db")
-    result, _ = retrain(
-        subject, Digits(), recipe, store, lambda digits: folder / digits, device="cpu", report=report, **more
-    )
-    return result
+    return retrain(job, store, lambda digits: folder / digits, report)[0]
 
 
 def scored(make, result):
     """Test accuracy and loss of the network that its checkpoint gives in another process's place."""
     torch.manual_seed(99)
-    network = loaded(make(), nas.studies.retraining.Path(result.folder) / CHECKPOINT, result.text)
+    network = loaded(make(), Path(result.folder) / CHECKPOINT, result.text)
     return dict(zip(("test_accuracy", "test_loss"), evaluate(network, Digits().read_test(), RECIPE), strict=True))
 
 
@@ -139,11 +136,11 @@ def test_the_checkpoint_alone_scores_what_is_stored(make, ema, tmp_path):
 def test_extra_state_of_the_best_epoch_is_that_of_its_epoch(tested, tmp_path):
     result = retrained(with_layer(Extra), tmp_path, validate=True, tested=tested)
     assert result.metrics["test_accuracy"] == scored(with_layer(Extra), result)["test_accuracy"]
-    assert len(list(nas.studies.retraining.Path(result.folder).glob("*.safetensors"))) == 2
+    assert len(list(Path(result.folder).glob("*.safetensors"))) == 2
 
 
 def test_a_killed_retraining_with_extra_state_goes_on_to_the_same_network(tmp_path, monkeypatch):
-    monkeypatch.setattr("nas.studies.retraining.SAVING", 1e9)  # keep the state after every epoch
+    monkeypatch.setattr("nas.training.checkpoint.MAX_SAVING_SHARE", 1e9)  # save every epoch
     make, recipe = with_layer(Extra), Recipe(**{**vars(RECIPE), "epochs": 4, "ema": 0.5})
 
     def killed(_metrics, seen=[]):  # noqa: B006
@@ -159,7 +156,7 @@ def test_a_killed_retraining_with_extra_state_goes_on_to_the_same_network(tmp_pa
     assert list((tmp_path / "b").glob("*.partial.pt"))
     again = retrained(make, tmp_path / "b", recipe)
     assert again.metrics == whole.metrics
-    states = [load_weights(nas.studies.retraining.Path(one.folder) / CHECKPOINT) for one in (whole, again)]
+    states = [load_weights(Path(one.folder) / CHECKPOINT) for one in (whole, again)]
     assert states[0]["1._extra_state"] == states[1]["1._extra_state"]
     assert states[0]["1._extra_state"]["kind"] == ("running", 1, [0.5, None, True])
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from relaxed import Planted, Signs
 from relaxed import Supernet as Plain
-from test_fit import Kept
+from test_fit import MemoryCheckpointer
 from torch import nn
 
 from nas import SearchSpace
@@ -97,17 +97,17 @@ def test_random_numbers_are_kept_and_follow_a_seed():
 def test_a_killed_training_draws_on_from_every_global_generator(tmp_path):
     images = Digits().split().train.first(64)
 
-    def run(keeper):
+    def run(checkpointer):
         seed_all(0)
         network = Drawing()
-        return fit(network, images, None, RECIPE, seed=1, report=lambda _: None, keeper=keeper)
+        return fit(network, images, None, RECIPE, seed=1, report=lambda _: None, checkpointer=checkpointer)
 
-    whole, killed = run(Kept()), Kept(killed_after=1)
+    whole, killed = run(MemoryCheckpointer()), MemoryCheckpointer(killed_after=1)
     with pytest.raises(KeyboardInterrupt):
         run(killed)
     torch.save(killed.state, tmp_path / "state.pt")
     killed.state = torch.load(tmp_path / "state.pt", weights_only=True)
-    early = Kept()
+    early = MemoryCheckpointer()
     early.state = {key: value for key, value in copy.deepcopy(killed.state).items() if key != "random_others"}
     assert run(killed) == whole
     assert run(early)["train_loss"] > 0  # a checkpoint of an earlier version, which did not know of them
@@ -142,7 +142,7 @@ def remembering():
 
 
 def test_a_build_that_seeds_torch_is_refused():
-    said = r"build seeds torch's generator \(with 42\), so that the seed of a training decides nothing"
+    said = r"build seeds torch's generator \(with 42\), so the seed of a training has no effect"
     with pytest.raises(TrialFailed, match=said):
         evaluated(Space(reseeding))
     with pytest.raises(AssertionError, match=f"one=only: {said}"):

@@ -1,6 +1,6 @@
 """Compare strategies over many seeds on one evaluator: a table, statistics and curves.
 
-The same command again goes on where an earlier one was interrupted, and adds strategies or seeds.
+Run the same command again to resume an interrupted comparison, or with more strategies or seeds to extend it.
 """
 
 from __future__ import annotations
@@ -10,94 +10,146 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from nas.analysis.report import terminal_table, write_report
-from nas.analysis.results import RunResult
 from nas.cli.commands.search import budget_of
+from nas.cli.options import RESULT_FORMATS
+from nas.cli.options import Options as BaseOptions
 from nas.cli.output import Bar, print_json, print_table
-from nas.cli.rerun import place
+from nas.cli.rerun import config_dir_arguments
 from nas.config.overrides import list_items
 from nas.config.settings import Settings, compose, recorded_parts
 from nas.core import Objective
 from nas.errors import UsageError
 from nas.evaluators.base import SupportsReporting, SupportsSharedWeights
 from nas.identity import identifying
+from nas.runtime.drivers import has_gpu_driver
 from nas.store.sqlite import SQLiteStore
 from nas.studies.comparison import JOURNAL, ComparisonSetup, StrategyEntry, columns, compare
-from nas.training.device import resolve_device
 from nas.validation import one_of, whole_number
 
 if TYPE_CHECKING:
+    from nas.analysis.results import RunResult
+    from nas.engine.budget import Budget
     from nas.executors.base import Executor
     from nas.space.base import SearchSpace
 
 BASELINE = "random"
 DEFAULT_TRIALS = 300
-LONGEST_LABEL = 90
+MAX_LABEL_LENGTH = 90
 CHECKPOINTS = "checkpoints"
-MOST_SEEDS = 10_000
-"""Far beyond what any test needs; a larger number is a slip of the finger."""
+MAX_SEEDS = 10_000
+"""Far more than any test needs; a larger number is a typing error."""
+
+
+@dataclass(frozen=True)
+class Options(BaseOptions):
+    """Settings of `nas compare`; `configs/compare.yaml` describes them."""
+
+    strategies: list[str]
+    seeds: int
+    device: str
+    duplicates: Literal["reuse", "retrain"]
+    budget: Mapping[str, Any]
+    objective: Mapping[str, Any]
+    out: str | None
+    progress: bool
+    format: str
+
+    def __post_init__(self) -> None:
+        one_of("format", self.format, RESULT_FORMATS)
+        whole_number("seeds", self.seeds, most=MAX_SEEDS)
 
 
 def main(settings: Settings) -> int:
-    one_of("format", settings.get("format"), ("table", "json"))
-    whole_number("seeds", settings.get("seeds"), most=MOST_SEEDS)
-    objective = Objective(**settings.get("objective"))
-    budget = budget_of(settings, DEFAULT_TRIALS)
-    device = resolve_device(settings.get("device"))
+    options = Options.of(settings)
+    objective = Objective(**options.objective)
+    budget = budget_of(options.budget, DEFAULT_TRIALS)
+    device = device_type(options.device)
     space = settings.make("space")
     evaluator = settings.make("evaluator", space=space)
-    contenders = [contender(entry, settings, space, objective) for entry in entries(settings.get("strategies"))]
+    strategies = [strategy_entry(label, settings, space, objective) for label in entries(options.strategies)]
     about = {
         "space": {"name": settings.choices["space"], "settings": settings.node("space")},
         **settings.evaluated(),
-        "device": device.type,
+        "device": device.partition(":")[0],
     }
-    out = folder(settings, about | {"budget": settings.get("budget"), "objective": settings.get("objective")})
-    # what is looked up costs nothing to look up again; what is trained is kept trial by trial
-    looked_up = isinstance(evaluator, SupportsReporting)
-    store = None if looked_up else SQLiteStore(f"sqlite:///{out.absolute()}/runs.db")
-    match = ComparisonSetup(space, evaluator, budget, objective, settings.get("duplicates"), str(device), store)
-    executor = in_order(settings)
-    started = time.perf_counter()
-    bar = Bar(settings.get("progress"), "run")
-    epochs = Bar(settings.get("progress"), "supernet epoch")
+    out = comparison_folder(settings, options, about)
     if isinstance(evaluator, SupportsSharedWeights):
         evaluator.checkpoint_dir = out / CHECKPOINTS
+    # what is looked up costs nothing to look up again; of what is trained every trial is stored
+    looked_up = isinstance(evaluator, SupportsReporting)
+    store = None if looked_up else SQLiteStore(f"sqlite:///{out.absolute()}/runs.db")
+    setup = ComparisonSetup(space, evaluator, budget, objective, options.duplicates, device, store)
+    started = time.perf_counter()
     try:
-        results = compare(
-            match,
-            contenders,
-            settings.get("seeds"),
-            path=out / JOURNAL,
-            executor=executor,
-            about=about,
-            remarks={"parts": _parts(settings, about), "command": command(settings), **_config_dir(settings)},
-            report=bar.report,
-            trained=lambda length, curve: epochs.report(len(curve), length),
-        )
+        results = _compare(settings, options, setup, strategies, about=about, out=out)
     except KeyboardInterrupt:
-        print(f"\ninterrupted; every finished run is kept. Go on with:\n  {command(settings, out)}", file=sys.stderr)
+        print(f"\ninterrupted; every finished run is stored. Resume with:\n  {command(settings, out)}", file=sys.stderr)
         return 130
-    finally:
-        epochs.close()
-        bar.close()
-    shown = columns(evaluator, objective, results)
-    report = write_report(out, results, shown, remarks(settings, match, results, time.perf_counter() - started))
-    if settings.get("format") == "json":
+    remarks = report_remarks(settings, setup, results, time.perf_counter() - started)
+    report = write_report(out, results, columns(evaluator, objective, results), remarks)
+    if options.format == "json":
         print_json(json.loads((out / "summary.json").read_text()))
         return 0
     head, rows = terminal_table(report)
     print_table(report.headline, head, rows, text=("strategy",))
-    print(f"In {out}/: summary.md (statistics), anytime.png (curves), runs.csv, summary.json")
+    print(f"Written to {out}/: summary.md (statistics), anytime.png (curves), runs.csv, summary.json")
     return 0
 
 
-def in_order(settings: Settings) -> Executor:
-    """The executor of a job whose tasks know nothing of one another."""
+def _compare(
+    settings: Settings,
+    options: Options,
+    setup: ComparisonSetup,
+    strategies: Sequence[StrategyEntry],
+    *,
+    about: Mapping[str, Any],
+    out: Path,
+) -> list[RunResult]:
+    """Run what is left of a comparison, with its progress on stderr."""
+    config_dir = settings.config_dir
+    # commands on a winner need the folder too
+    extra = {} if config_dir is None else {"config_dir": str(config_dir.absolute())}
+    runs, epochs = Bar(options.progress, "run"), Bar(options.progress, "supernet epoch")
+    try:
+        return compare(
+            setup,
+            strategies,
+            options.seeds,
+            path=out / JOURNAL,
+            executor=ordered_executor(settings),
+            about=about,
+            remarks={"parts": _parts(settings, about), "command": command(settings), **extra},
+            report=runs.report,
+            trained=lambda length, curve: epochs.report(len(curve), length),
+        )
+    finally:
+        epochs.close()
+        runs.close()
+
+
+def device_type(device: str) -> str:
+    """The device that `auto`, `cpu`, `cuda` or `cuda:N` names, as text.
+
+    Raises:
+        UsageError: It names none, or one that this machine does not have.
+    """
+    if device == "auto" and not has_gpu_driver():
+        return "cpu"  # without importing torch, which a comparison on a table does not need
+    if device == "cpu":
+        return device
+    from nas.training.device import resolve_device
+
+    return str(resolve_device(device))
+
+
+def ordered_executor(settings: Settings) -> Executor:
+    """The executor of a job whose tasks do not depend on one another."""
     executor: Executor = settings.make("executor")
     if executor.order == "async":
         raise UsageError(f"executor.order=async has no effect in nas {settings.command}; leave it out")
@@ -105,86 +157,99 @@ def in_order(settings: Settings) -> Executor:
 
 
 def entries(strategies: Any) -> list[str]:
-    """The strategies asked for, random search always among them."""
+    """The strategies to compare, random search always among them."""
     if not isinstance(strategies, list) or not all(isinstance(entry, str) for entry in strategies):
         raise UsageError(f"strategies must be a list such as [random,reinforce], got {strategies!r}")
     return strategies if BASELINE in strategies else [BASELINE, *strategies]
 
 
-def contender(entry: str, settings: Settings, space: SearchSpace, objective: Objective) -> StrategyEntry:
+def strategy_entry(label: str, settings: Settings, space: SearchSpace, objective: Objective) -> StrategyEntry:
     """A strategy from `name` or `name(setting=value,…)`.
 
     Raises:
-        UsageError: there is no such strategy or setting, or a value is wrong.
+        UsageError: There is no such strategy or setting, or a value is wrong.
     """
-    name, bracket, rest = entry.partition("(")
+    name, bracket, rest = label.partition("(")
     if bracket and not rest.endswith(")"):
-        raise UsageError(f"strategies has {entry!r}; expected a strategy such as reinforce or reinforce(lr=0.5)")
-    if len(entry) > LONGEST_LABEL:
+        raise UsageError(f"strategies has {label!r}; expected a strategy such as reinforce or reinforce(lr=0.5)")
+    if len(label) > MAX_LABEL_LENGTH:
         raise UsageError(
-            f"strategies has a name of {len(entry)} characters; expected at most {LONGEST_LABEL}: {entry!r}"
+            f"strategies has a name of {len(label)} characters; expected at most {MAX_LABEL_LENGTH}: {label!r}"
         )
-    assignments = [f"strategy.{word}" for word in list_items(rest[:-1])] if bracket else []
+    assignments = [f"strategy.{item}" for item in list_items(rest[:-1])] if bracket else []
     own = compose("search", [f"strategy={name}", *assignments], settings.config_dir)
-    own.make("strategy", space=space, objective=objective)  # settings are told wrong here, not in a worker
-    return StrategyEntry(entry, own.partial("strategy"), own.node("strategy"))
+    own.make("strategy", space=space, objective=objective)  # wrong settings are refused here, not in a worker
+    return StrategyEntry(label, own.partial("strategy"), own.node("strategy"))
 
 
-def folder(settings: Settings, about: dict[str, Any]) -> Path:
-    """Where a comparison goes; without `out` a name made from what its runs have in common."""
-    if settings.get("out") is not None:
-        out = Path(settings.get("out")).expanduser()
+def comparison_folder(settings: Settings, options: Options, about: Mapping[str, Any]) -> Path:
+    """Folder of a comparison; without `out` its name is made from what its runs have in common."""
+    if options.out is not None:
+        out = Path(options.out).expanduser()
         if out.exists() and not out.is_dir():
             raise UsageError(f"out={out} is a file; expected a folder")
         if out.is_dir() and any(out.iterdir()) and not (out / JOURNAL).exists():
-            raise UsageError(f"out={out} holds something else than a comparison; choose another folder")
+            raise UsageError(f"out={out} holds something other than a comparison; choose another folder")
         return out
-    what = settings.choices["table"] if settings.choices["evaluator"] == "table" else settings.choices["data"]
-    about = about | {"duplicates": settings.get("duplicates")}
+    evaluated = settings.choices["table"] if settings.choices["evaluator"] == "table" else settings.choices["data"]
+    common = {
+        **about,
+        "budget": options.budget,
+        "objective": options.objective,
+        "duplicates": options.duplicates,
+    }
 
     def named(*, class_paths: bool) -> Path:
-        tree = identifying(about, class_paths=class_paths)
+        tree = identifying(common, class_paths=class_paths)
         digest = hashlib.blake2b(json.dumps(tree, sort_keys=True, default=str).encode(), digest_size=3).hexdigest()
-        return Path("comparisons") / f"{settings.choices['space']}-{what}-{digest}"
+        return Path("comparisons") / f"{settings.choices['space']}-{evaluated}-{digest}"
 
     earlier = named(class_paths=True)  # versions up to 0.2.0 named folders by class paths too
     return earlier if earlier.is_dir() else named(class_paths=False)
 
 
 def command(settings: Settings, out: Path | None = None) -> str:
-    """The command as it can be pasted into a shell."""
-    asked = [word for word in settings.arguments if out is None or not word.startswith("out=")]
-    return shlex.join(["nas", *place(settings.config_dir), "compare", *asked, *([f"out={out}"] if out else [])])
+    """The command, ready to be pasted into a shell."""
+    arguments = [argument for argument in settings.arguments if out is None or not argument.startswith("out=")]
+    config_dir = config_dir_arguments(settings.config_dir)
+    return shlex.join(["nas", *config_dir, "compare", *arguments, *([f"out={out}"] if out else [])])
 
 
 def _parts(settings: Settings, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What a command on a winner inherits: the space, and the data set that the runs or the table are of."""
+    """What a command on a winner inherits: the space, and the data set of the runs or the table."""
     parts = recorded_parts({**settings.tree(), "choices": settings.choices})
     known = "data" in about or settings.choices["evaluator"] == "table"
-    return {part: found for part, found in parts.items() if known or part != "data"}
+    return {part: option for part, option in parts.items() if known or part != "data"}
 
 
-def _config_dir(settings: Settings) -> dict[str, str]:
-    """The folder that commands on a winner need too, where there is one."""
-    return {} if settings.config_dir is None else {"config_dir": str(settings.config_dir.absolute())}
+def report_remarks(
+    settings: Settings, setup: ComparisonSetup, results: Sequence[RunResult], seconds: float
+) -> dict[str, str]:
+    """How the results of a report came about.
 
-
-def remarks(settings: Settings, match: ComparisonSetup, results: list[RunResult], wall: float) -> dict[str, str]:
-    """What the report says of how it came about."""
-    budget = match.budget
-    limits = {"trials": "evaluations", "hours": "hours", "simulated_seconds": "simulated seconds"}
-    found = {
+    Args:
+        settings: Settings of the command.
+        setup: What the runs have in common.
+        results: All runs.
+        seconds: Wall time of this session.
+    """
+    remarks = {
         "command": command(settings),
         "space": str(settings.choices["space"]),
         "evaluator": str(settings.choices["evaluator"]),
     }
     if settings.choices["evaluator"] == "table":
-        found["table"] = f"{settings.choices['table']} ({match.evaluator.protocol()['table']})"  # type: ignore[attr-defined]
-    given = [f"{getattr(budget, key):,g} {noun}" for key, noun in limits.items() if getattr(budget, key) is not None]
-    found["budget of a run"] = " or ".join(given)
+        remarks["table"] = f"{settings.choices['table']} ({setup.evaluator.protocol()['table']})"  # type: ignore[attr-defined]
+    remarks["budget of a run"] = _limits(setup.budget)
     missing, queries = sum(run.missing for run in results), sum(run.queries for run in results)
     if missing:
-        found["not in the table"] = f"{missing:,} of {queries:,} queries; they cost nothing"
+        remarks["not in the table"] = f"{missing:,} of {queries:,} queries; they cost nothing"
     spent = sum(run.seconds for run in results)
-    found["wall time"] = f"{wall:.1f} s this time; the {len(results):,} runs took {spent:,.1f} s in all"
-    return found
+    remarks["wall time"] = f"{seconds:.1f} s this time; the {len(results):,} runs took {spent:,.1f} s in all"
+    return remarks
+
+
+def _limits(budget: Budget) -> str:
+    nouns = {"trials": "evaluations", "hours": "hours", "simulated_seconds": "simulated seconds"}
+    limits = {noun: getattr(budget, key) for key, noun in nouns.items()}
+    return " or ".join(f"{value:,g} {noun}" for noun, value in limits.items() if value is not None)

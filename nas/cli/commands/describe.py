@@ -1,18 +1,21 @@
-"""Describe an architecture in words and numbers; without arch=, its space.
+"""Describe an architecture in words and numbers, or its space where none is named.
 
-arch= is an architecture's text, a published name, a genotype file, or a text file with an architecture a line.
+Name the architecture by run= and trial=, by comparison= with a folder of nas compare, or by arch= with the
+architecture's text, a published name, a genotype file, or a text file with one architecture a line.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.cli.options import RESULT_FORMATS
 from nas.cli.output import print_json, print_table
-from nas.cli.selection import named_architecture
+from nas.cli.selection import ArchitectureOptions, named_architecture, selected
 from nas.errors import UsageError
 from nas.space.base import recorded_choices
-from nas.training.summary import DEFAULT_TASK, describe
 from nas.validation import one_of
 
 if TYPE_CHECKING:
@@ -20,33 +23,56 @@ if TYPE_CHECKING:
     from nas.space.base import SearchSpace
 
 INHERITS = ("space",)
-"""Parts that a genotype file names; the data set is the user's to give."""
+"""Parts that the run or the genotype file names; the data set is the user's choice."""
+ASSUMED = " (assumed, since data= is not set)"
+
+
+@dataclass(frozen=True)
+class Options(ArchitectureOptions):
+    """Settings of `nas describe`; `configs/describe.yaml` describes them."""
+
+    device: str
+    format: str
+
+    def __post_init__(self) -> None:
+        one_of("format", self.format, RESULT_FORMATS)
 
 
 def main(settings: Settings) -> int:
-    one_of("format", settings.get("format"), ("table", "json"))
-    arch = settings.get("arch")
-    many = _lines(arch) if arch is not None else None
-    if many is not None:
-        return _many(settings.inheriting({}), many)
-    if arch is None:
+    options = Options.of(settings)
+    if options.run is not None or options.comparison is not None:
+        selection = selected(settings, INHERITS)
+        facts = _described(selection.settings, selection.space, selection.text, options.device)
+        _print(facts, selection.settings, options)
+    elif options.arch is None:
         settings = settings.inheriting({})
-        facts = _space(settings, settings.make("space"))
+        _print(_space_facts(settings, settings.make("space")), settings, options)
+    elif (lines := _lines(options.arch)) is not None:
+        _describe_many(settings.inheriting({}), options, lines)
     else:
-        settings, text, _ = named_architecture(settings, arch, INHERITS)
-        facts = _described(settings, settings.make("space"), text)
-    if settings.get("format") == "json":
+        settings, text, _ = named_architecture(settings, options.arch, INHERITS)
+        _print(_described(settings, settings.make("space"), text, options.device), settings, options)
+    return 0
+
+
+def _print(facts: Mapping[str, Any], settings: Settings, options: Options) -> None:
+    if options.format == "json":
         print_json(facts)
-        return 0
+        return
     for name, value in facts.items():
         if isinstance(value, dict):
-            print(f"{name}:")
-            width = max(map(len, value), default=0)
-            for key, inner in value.items():
-                print(f"  {key:{width}}  {', '.join(inner) if isinstance(inner, list) else inner}")
+            _print_mapping(name, value)
         else:
-            print(f"{name + ':':12} {f'{value:,}' if isinstance(value, int) else value}")
-    return 0
+            assumed = ASSUMED if name == "task" and not settings.choices.get("data") else ""
+            print(f"{name + ':':12} {f'{value:,}' if isinstance(value, int) else value}{assumed}")
+
+
+def _print_mapping(name: str, values: Mapping[str, Any]) -> None:
+    if values:
+        print(f"{name}:")
+    width = max(map(len, values), default=0)
+    for key, value in values.items():
+        print(f"  {key:{width}}  {', '.join(value) if isinstance(value, list) else value}")
 
 
 def _lines(arch: str) -> list[str] | None:
@@ -66,36 +92,37 @@ def _lines(arch: str) -> list[str] | None:
     return lines
 
 
-def _many(settings: Settings, lines: list[str]) -> int:
+def _describe_many(settings: Settings, options: Options, lines: list[str]) -> None:
     """Every architecture of a file: an object each, or a row each."""
     space = settings.make("space")
-    found = []
+    descriptions = []
     for number, line in enumerate(lines, 1):
         try:
-            found.append(_described(settings, space, line))
+            descriptions.append(_described(settings, space, line, options.device))
         except UsageError as error:
-            raise UsageError(f"arch={settings.get('arch')}, architecture {number}: {error}") from None
-    if settings.get("format") == "json":
-        print_json(found)
-        return 0
-    rows = [[one["text"], f"{one['params']:,}", f"{one['flops']:,}", _missing(one)] for one in found]
+            raise UsageError(f"arch={options.arch}, architecture {number}: {error}") from None
+    if options.format == "json":
+        print_json(descriptions)
+        return
+    rows = [
+        [one["text"], f"{one['params']:,}", f"{one['flops']:,}", ", ".join(one.get("uncounted", ()))]
+        for one in descriptions
+    ]
     head = ["arch", "params", "flops", "uncounted"]
     columns = len(head) if any(row[-1] for row in rows) else len(head) - 1
-    title = f"space={settings.choices['space']}, {found[0]['task']}"
+    assumed = "" if settings.choices.get("data") else ASSUMED
+    title = f"space={settings.choices['space']}, {descriptions[0]['task']}{assumed}"
     print_table(title, head[:columns], [row[:columns] for row in rows], text=("arch", "uncounted"))
-    return 0
 
 
-def _missing(facts: dict[str, Any]) -> str:
-    return ", ".join(facts.get("uncounted", ()))
+def _described(settings: Settings, space: SearchSpace, text: str, device: str) -> dict[str, Any]:
+    from nas.training.summary import DEFAULT_TASK, describe
 
-
-def _described(settings: Settings, space: SearchSpace, text: str) -> dict[str, Any]:
     task = settings.make("data").task if settings.choices.get("data") else DEFAULT_TASK
-    return describe(space, text, task, device=settings.get("device"))
+    return describe(space, text, task, device=device)
 
 
-def _space(settings: Settings, space: SearchSpace) -> dict[str, Any]:
+def _space_facts(settings: Settings, space: SearchSpace) -> dict[str, Any]:
     return {
         "space": settings.choices["space"],
         "size": space.size,

@@ -1,20 +1,19 @@
 """Draw an architecture: its cells, and the stages of its network.
 
-Give run= and trial=, comparison= with the folder of nas compare, or arch= with a genotype file, the text of an
-architecture or a published name.
+Name the architecture by run= and trial=, by comparison= with a folder of nas compare, or by arch= with a genotype file,
+the architecture's text, or a published name.
 """
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nas.cli.options import Options as BaseOptions
 from nas.cli.selection import folder_of, selected
-from nas.drawing.picture import cell_figure, network_figure, save
-from nas.drawing.stages import stages
 from nas.files import atomic_folder
-from nas.training.lazy import materialized
-from nas.training.summary import DEFAULT_TASK
 
 if TYPE_CHECKING:
     from nas.config.settings import Settings
@@ -23,15 +22,34 @@ INHERITS = ("space", "data")
 """Parts that the run or the genotype file names."""
 
 
+@dataclass(frozen=True)
+class Options(BaseOptions):
+    """Settings of `nas draw`; `configs/draw.yaml` describes them."""
+
+    out: str | None
+
+
 def main(settings: Settings) -> int:
-    chosen = selected(settings, INHERITS)
-    settings, space = chosen.settings, chosen.space
-    task = settings.make("data").task if settings.choices.get("data") else DEFAULT_TASK
-    network = materialized(space.build(chosen.architecture, task), task)
-    target = Path(settings.get("out") or folder_of(chosen, "pictures")).expanduser().absolute()
+    from nas.drawing.picture import cell_figure, network_figure, save
+    from nas.drawing.stages import stages
+    from nas.training.lazy import materialized
+    from nas.training.summary import DEFAULT_TASK
+
+    options = Options.of(settings)
+    selection = selected(settings, INHERITS)
+    settings, space = selection.settings, selection.space
+    has_data = settings.choices.get("data") is not None
+    task = settings.make("data").task if has_data else DEFAULT_TASK
+    network = materialized(space.build(selection.architecture, task), task)
+    target = Path(options.out or folder_of(selection, "pictures")).expanduser().absolute()
     with atomic_folder(target) as folder:
-        paths = [save(cell_figure(graph), folder, name) for name, graph in space.graphs(chosen.architecture).items()]
-        paths.append(save(network_figure(stages(network, task)), folder, "network"))
-    for path in (path for pair in paths for path in pair):
-        print(target / path.name)
+        graphs = space.graphs(selection.architecture)
+        pictures = [save(cell_figure(graph), folder, name) for name, graph in graphs.items()]
+        pictures.append(save(network_figure(stages(network, task)), folder, "network"))
+    for picture in pictures:
+        for path in picture:
+            print(target / path.name)
+    if not has_data:
+        size = f"{task.channels}x{task.height}x{task.width}"
+        print(f"nas: drawn for images of {size} and {task.classes} classes, since data= is not set", file=sys.stderr)
     return 0

@@ -1,8 +1,8 @@
 """Label images with an exported model.
 
-model= is a folder of `nas export`; nothing in it is run, so it may come from elsewhere. Labels are printed as they are
-computed; files that cannot be read are listed on stderr at the end, and the exit code is then 1. What else lies in
-a folder is left out and counted there.
+model= is a folder that nas export wrote; no code in it is executed, so it may come from elsewhere. Labels are printed
+as they are computed; images that cannot be read are listed on stderr at the end, and the exit code is then 1. Other
+files of a folder are skipped and counted there.
 """
 
 from __future__ import annotations
@@ -11,97 +11,113 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from rich.cells import cell_len
-
+from nas.cli.options import Options as BaseOptions
+from nas.config.settings import make_space
 from nas.errors import UsageError
-from nas.export.folder import Folder, read
-from nas.export.image_files import find_images, skipped_text
-from nas.export.image_reading import parse_colour
-from nas.export.prediction import Prediction, Unreadable, predict
 from nas.runtime.streams import results
 from nas.validation import one_of, whole_number
 
 if TYPE_CHECKING:
     from nas.config.settings import Settings
+    from nas.export.folder import Folder
+    from nas.export.prediction import Prediction, Unreadable
+
+
+@dataclass(frozen=True)
+class Options(BaseOptions):
+    """Settings of `nas predict`; `configs/predict.yaml` describes them."""
+
+    model: str | None
+    images: list[str]
+    background: str
+    top: int
+    format: str
+
+    def __post_init__(self) -> None:
+        from nas.export.image_reading import parse_colour
+
+        one_of("format", self.format, ("table", "csv", "json"))
+        whole_number("top", self.top)
+        if not self.model:
+            raise UsageError("model=null; expected a folder of nas export")
+        if not self.images:
+            raise UsageError("images=[]; expected an image, a folder of images, or a list of them")
+        parse_colour(self.background)
 
 
 def main(settings: Settings) -> int:
-    _check(settings)
-    folder = read(Path(settings.get("model")).expanduser())
-    found = [find_images(path) for path in _places(settings)]
-    files = [file for each in found for file in each.images]
-    writer: _Writer
-    if settings.get("format") == "json":
-        writer = _Json(folder)
-    elif settings.get("format") == "csv":
-        writer = _Csv(folder)
-    else:
-        writer = _Table(folder, files, settings.get("top"))
+    from nas.export.folder import read
+    from nas.export.image_files import find_images, skipped_text
+    from nas.export.prediction import Unreadable, predict
+
+    options = Options.of(settings)
+    if options.format != "table" and any(argument.startswith("top=") for argument in settings.arguments):
+        raise UsageError(f"top= has no effect on format={options.format}, which has all classes; leave it out")
+    assert options.model is not None
+    folder = read(Path(options.model).expanduser())
+    searched = [find_images(path) for path in _paths(settings, options.images)]
+    files = [file for found in searched for file in found.images]
+    writer = _writer(options, folder, files)
     unreadable: list[Unreadable] = []
-    begun = False
+    started = False
     try:
-        for one in predict(folder, files, settings.config_dir, settings.get("background")):
-            if not begun:
-                begun = True
-                writer.begin()
+        space = partial(make_space, config_dir=settings.config_dir)
+        for one in predict(folder, files, space, options.background):
+            if not started:
+                started = True
+                writer.start()
             if isinstance(one, Unreadable):
                 unreadable.append(one)
             else:
                 writer.add(one)
-    finally:  # also what was computed before an interruption is a whole document
-        if begun:
+    finally:  # what was computed before an interruption is a complete document too
+        if started:
             writer.end()
         results().flush()
-        if skipped := skipped_text(found):
+        if skipped := skipped_text(searched):
             print(f"nas: {skipped}", file=sys.stderr)
         for missing in unreadable:
             print(f"nas: {missing.message}", file=sys.stderr)
     return 1 if unreadable else 0
 
 
-def _check(settings: Settings) -> None:
-    style = settings.get("format")
-    one_of("format", style, ("table", "csv", "json"))
-    whole_number("top", settings.get("top"))
-    if style != "table" and any(word.startswith("top=") for word in settings.arguments):
-        raise UsageError(f"top= has no effect on format={style}, which has all classes; leave it out")
-    if not settings.get("model"):
-        raise UsageError("model=null; expected a folder of nas export")
-    if not settings.get("images"):
-        raise UsageError("images=[]; expected an image, a folder of images, or a list of them")
-    parse_colour(settings.get("background"))
-
-
-def _places(settings: Settings) -> list[Path]:
+def _paths(settings: Settings, items: Sequence[str]) -> list[Path]:
     """Files and folders that `images=` names.
 
-    A name may hold commas, brackets and quotes of its own, and a shell may have taken the quotes around it away; what
-    is there decides.
+    A name may contain commas, brackets and quotes, and a shell may have removed the quotes around it; what exists
+    decides.
     """
-    given = [word.partition("=")[2] for word in settings.arguments if word.startswith("images=")]
+    given = [argument.partition("=")[2] for argument in settings.arguments if argument.startswith("images=")]
     if given and (whole := Path(given[-1]).expanduser()).exists():
         return [whole]
-    rest: Sequence[str] = settings.get("images")
-    found = []
-    while rest:
+    paths = []
+    while items:
         joined = [
-            (count, Path(comma.join(rest[:count])).expanduser())
-            for count in range(1, len(rest) + 1)
+            (count, Path(comma.join(items[:count])).expanduser())
+            for count in range(1, len(items) + 1)
             for comma in (",", ", ")[: 1 if count == 1 else 2]
         ]
-        count, place = next(((count, path) for count, path in joined if path.exists()), joined[0])
-        found.append(place)
-        rest = rest[count:]
-    return found
+        count, path = next(((count, path) for count, path in joined if path.exists()), joined[0])
+        paths.append(path)
+        items = items[count:]
+    return paths
+
+
+def _writer(options: Options, folder: Folder, files: Sequence[Path]) -> _Writer:
+    if options.format == "json":
+        return _Json(folder)
+    return _Csv(folder) if options.format == "csv" else _Table(folder, files, options.top)
 
 
 class _Writer(Protocol):
     """Prints predictions one by one."""
 
-    def begin(self) -> None: ...
+    def start(self) -> None: ...
 
     def add(self, one: Prediction) -> None: ...
 
@@ -115,7 +131,7 @@ class _Json:
         self.classes = folder.about["classes"]
         self.count = 0
 
-    def begin(self) -> None:
+    def start(self) -> None:
         print("[", end="", file=results())
 
     def add(self, one: Prediction) -> None:
@@ -136,7 +152,7 @@ class _Csv:
         self.classes = folder.about["classes"]
         self.writer = csv.writer(results(), lineterminator="\n")
 
-    def begin(self) -> None:
+    def start(self) -> None:
         self.writer.writerow(["file", "label", *self.classes])
 
     def add(self, one: Prediction) -> None:
@@ -152,16 +168,18 @@ class _Table:
     def __init__(self, folder: Folder, files: Sequence[Path], top: int) -> None:
         self.title, self.classes = folder.about["arch"], folder.about["classes"]
         self.top = min(top, len(self.classes))
+        from rich.cells import cell_len
+
         name = max(cell_len(text) for text in self.classes)
         file = max(cell_len(_printable(str(path))) for path in files)
         self.columns = [
             ("file", max(file, 4)),
             ("label", max(name, 5)),
             ("probability", 11),
-            *((f"{place}.", name + 7) for place in range(2, self.top + 1)),
+            *((f"{rank}.", name + 7) for rank in range(2, self.top + 1)),
         ]
 
-    def begin(self) -> None:
+    def start(self) -> None:
         print(self.title)
         self._print([name for name, _ in self.columns])
         print("─" * (sum(width for _, width in self.columns) + 2 * len(self.columns) - 2), flush=True)
@@ -174,6 +192,8 @@ class _Table:
     def end(self) -> None: ...
 
     def _print(self, cells: Sequence[str]) -> None:
+        from rich.cells import cell_len
+
         padded = []
         for cell, (name, width) in zip(cells, self.columns, strict=True):
             space = " " * (width - cell_len(cell))

@@ -1,0 +1,30 @@
+"""The settings of a command that are not parts, as one typed value that is checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from nas.config.settings import Settings
+
+RESULT_FORMATS = ("table", "json")
+"""Formats of a result: for people, and for other programs."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of a command; each command has a subclass whose fields are named like the settings.
+
+    That a value is text, a whole number, true or false, as in the command's YAML, is checked as the settings are
+    composed. `__post_init__` of the subclass checks the rest.
+    """
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The options of composed settings.
+
+        Raises:
+            UsageError: A value is not one of those that the command takes.
+        """
+        return cls(**{field.name: settings.get(field.name) for field in fields(cls)})
