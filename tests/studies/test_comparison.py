@@ -140,7 +140,7 @@ def test_seeds_and_strategies_are_added_to_a_comparison(nas, finished):
 )
 def test_runs_of_another_protocol_are_refused(refused, finished, more, message):
     before = (finished / "result" / "runs.journal").read_bytes()
-    error = refused(*command(*more), match=re.escape(message))
+    error = refused(*command(*more, strategies="strategies=[random]"), match=re.escape(message))
     assert error.count("\n") == 1
     assert (finished / "result" / "runs.journal").read_bytes() == before
 
@@ -148,7 +148,7 @@ def test_runs_of_another_protocol_are_refused(refused, finished, more, message):
 def test_a_changed_table_is_refused(refused, finished):
     table = finished / "light.csv"
     table.write_text(table.read_text().replace(",100,", ",101,", 1))
-    refused(*command(), match="was started with protocol.table=")
+    refused(*command(strategies="strategies=[random]"), match="was started with protocol.table=")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_changed_table_is_refused(refused, finished):
     ],
 )  # fmt: skip
 def test_mistakes_are_reported_in_one_sentence(refused, folder, arguments, message):
-    error = refused(*command(*arguments), match=re.escape(message))
+    error = refused(*command("strategies=[random]", *arguments), match=re.escape(message))
     assert error.count("\n") == 1
     assert not (folder / "result").exists()
 
