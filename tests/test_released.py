@@ -113,23 +113,29 @@ def test_a_command_without_a_run_name_finds_its_run(released, name, arguments):
 
 
 def test_scores_of_shared_weights_resume_from_their_checkpoint(released):
-    words = [*SUPERNET[:1], "supernet.epochs=1", "supernet.train_images=200", "supernet.valid_images=100", SUPERNET[-1]]
+    arguments = [
+        *SUPERNET[:1],
+        "supernet.epochs=1",
+        "supernet.train_images=200",
+        "supernet.valid_images=100",
+        SUPERNET[-1],
+    ]
     checkpoint = Path("runs/shared/checkpoints/shared-weights.pt").read_bytes()
-    succeeded(released("search", "experiment=spos", *words, "budget.trials=12", "run=shared", "progress=false"))
+    succeeded(released("search", "experiment=spos", *arguments, "budget.trials=12", "run=shared", "progress=false"))
     assert Path("runs/shared/checkpoints/shared-weights.pt").read_bytes() == checkpoint
     assert len(rows(released, "run=shared")) == 12
 
 
 def test_a_killed_gradient_search_resumes_from_its_checkpoint(released):
-    words = ["strategy=darts", "strategy.epochs=40", *SUPERNET, *LOOKED_UP]
-    result = succeeded(released("search", *words, "run=relaxed"))
+    arguments = ["strategy=darts", "strategy.epochs=40", *SUPERNET, *LOOKED_UP]
+    result = succeeded(released("search", *arguments, "run=relaxed"))
     assert "run 'relaxed': 1 trial, 0 failed" in result.stdout
 
 
 def test_a_stored_retraining_is_reported_without_training(released):
-    words = ["run=trained", "trial=best", "trainer=proxy", *QUICK[1:], SMALL]
-    assert "test accuracy  0.1003" in succeeded(released("retrain", *words)).stdout
-    assert "already trained; this is the stored result" in released("retrain", *words).stdout
+    arguments = ["run=trained", "trial=best", "trainer=proxy", *QUICK[1:], SMALL]
+    assert "test accuracy  0.1003" in succeeded(released("retrain", *arguments)).stdout
+    assert "already trained; this is the stored result" in released("retrain", *arguments).stdout
 
 
 def test_a_killed_retraining_resumes_from_its_checkpoint(released, monkeypatch):
@@ -146,17 +152,17 @@ def test_a_killed_retraining_resumes_from_its_checkpoint(released, monkeypatch):
     monkeypatch.setattr(retrain.ProgressView, "report", report)
     partial = Path("runs/trained/retrained/trial-1-c22d6ecc.partial.pt")
     before = torch.load(partial, weights_only=True)["curve"]
-    words = ["trainer=proxy", "trainer.epochs=400", "trainer.train_images=200", SMALL, "progress=false"]
-    assert released("retrain", "run=trained", "trial=1", *words).returncode == 130
+    arguments = ["trainer=proxy", "trainer.epochs=400", "trainer.train_images=200", SMALL, "progress=false"]
+    assert released("retrain", "run=trained", "trial=1", *arguments).returncode == 130
     assert len(before) == 32
     assert seen[:32] == before
 
 
 def test_a_comparison_takes_more_seeds(released):
-    words = ["strategies=[random,regularized_evolution]", "budget.trials=10", "out=comparison", "progress=false",
+    arguments = ["strategies=[random,regularized_evolution]", "budget.trials=10", "out=comparison", "progress=false",
              "executor=inline"]  # fmt: skip
     before = Path("comparison/runs.journal").read_text()
-    succeeded(released("compare", *words, "seeds=4"))
+    succeeded(released("compare", *arguments, "seeds=4"))
     after = Path("comparison/runs.journal").read_text()
     assert after.startswith(before)
     assert after.count("\n") == before.count("\n") + 2
@@ -201,9 +207,9 @@ def test_a_trial_that_stopped_early_by_the_first_rule_is_shown_as_wrong_and_neve
 def test_a_killed_search_with_the_first_rule_of_early_stopping_is_refused(released, refused):
     checkpoint = Path("runs/stopping/checkpoints/search-0000.pt")
     before = checkpoint.read_bytes()
-    words = [*EARLY, "strategy.epochs=300", "seed=3", "run=stopping"]
+    arguments = [*EARLY, "strategy.epochs=300", "seed=3", "run=stopping"]
     message = "whose strategy.early_stopping=true ended searches far too early; remove it to "
-    refused("search", *words, match=message)
+    refused("search", *arguments, match=message)
     assert checkpoint.read_bytes() == before
 
 
@@ -253,9 +259,9 @@ def test_a_run_of_a_class_that_has_moved_resumes(moved):
 
 def test_a_comparison_of_a_class_that_has_moved_takes_more_seeds(moved):
     before = Path("mine-comparison/runs.journal").read_text()
-    words = ["strategies=[random,regularized_evolution]", "evaluator=training", "space=mine", "out=mine-comparison",
+    arguments = ["strategies=[random,regularized_evolution]", "evaluator=training", "space=mine", "out=mine-comparison",
              "executor=inline"]  # fmt: skip
-    succeeded(moved("--config-dir", "conf", "compare", *words, *QUICK, "budget.trials=3", "seeds=3"))
+    succeeded(moved("--config-dir", "conf", "compare", *arguments, *QUICK, "budget.trials=3", "seeds=3"))
     after = Path("mine-comparison/runs.journal").read_text()
     assert after.startswith(before)
     assert after.count("\n") == before.count("\n") + 2
@@ -263,14 +269,14 @@ def test_a_comparison_of_a_class_that_has_moved_takes_more_seeds(moved):
 
 def test_a_command_without_a_run_name_finds_its_run_of_0_2_0(moved):
     name = "nasbench201-random-digits-236940"
-    found = moved("search", "strategy=random", *QUICK, SMALL, "budget.trials=2")
-    assert f"run {name!r}: 2 trials" in succeeded(found).stdout
+    result = moved("search", "strategy=random", *QUICK, SMALL, "budget.trials=2")
+    assert f"run {name!r}: 2 trials" in succeeded(result).stdout
 
 
 def test_a_killed_gradient_search_of_0_2_0_resumes_from_its_checkpoint(moved):
     from nas.supernets import gradient
 
-    words = ["strategy=darts", "strategy.epochs=400", *SUPERNET, *LOOKED_UP, "run=killed"]
+    arguments = ["strategy=darts", "strategy.epochs=400", *SUPERNET, *LOOKED_UP, "run=killed"]
     before = len(torch.load("runs/killed/checkpoints/search-0000.pt", weights_only=True)["curve"])
     epochs = []
     whole = gradient._Run._epoch
@@ -283,7 +289,7 @@ def test_a_killed_gradient_search_of_0_2_0_resumes_from_its_checkpoint(moved):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gradient._Run, "_epoch", interrupted)
-        assert moved("search", *words).returncode == 130
+        assert moved("search", *arguments).returncode == 130
     assert before > 5
     assert epochs == [before + 1, before + 2]
 
@@ -299,8 +305,8 @@ def test_a_tabulation_of_0_2_0_resumes(moved, monkeypatch):
 
     monkeypatch.setattr(tabulate, "report", report)
     before = Path("table.csv.gz.journal").read_text()
-    words = ["space=nasbench201", "data=digits", "trainer.epochs=1", "trainer.train_images=100", SMALL]
-    result = moved("tabulate", *words, "executor=inline", "out=table.csv.gz", "progress=false")
+    arguments = ["space=nasbench201", "data=digits", "trainer.epochs=1", "trainer.train_images=100", SMALL]
+    result = moved("tabulate", *arguments, "executor=inline", "out=table.csv.gz", "progress=false")
     assert result.returncode == 130, result.stderr
     assert Path("table.csv.gz.journal").read_text() == before
     assert seen == [before.count("\n") - 1]
@@ -309,8 +315,8 @@ def test_a_tabulation_of_0_2_0_resumes(moved, monkeypatch):
 def test_retrainings_and_models_of_0_2_0_are_read(moved, tmp_path):
     from PIL import Image
 
-    words = ["run=trained", "trial=1", "trainer=proxy", *QUICK[1:], SMALL]
-    assert "already trained; this is the stored result" in succeeded(moved("retrain", *words)).stdout
+    arguments = ["run=trained", "trial=1", "trainer=proxy", *QUICK[1:], SMALL]
+    assert "already trained; this is the stored result" in succeeded(moved("retrain", *arguments)).stdout
     Image.new("L", (8, 8), 128).save(tmp_path / "grey.png")
     result = succeeded(moved("--config-dir", "conf", "predict", "model=exports/mine", "images=grey.png", "format=csv"))
     assert result.stdout.count("\n") == 2

@@ -115,7 +115,7 @@ def recipe_key(retraining: Retraining) -> str:
     return hashlib.blake2b(json.dumps(retraining.protocol, sort_keys=True).encode(), digest_size=2).hexdigest()
 
 
-def protocol_words(run: Run, trial: Trial) -> str:
+def protocol_description(run: Run, trial: Trial) -> str:
     """What a group of comparable trials has in common, for a person."""
     evaluator = (run.config.get("choices") or {}).get("evaluator")
     own = None if evaluator in (None, "training", "table", "shared_weights") else f"evaluator={evaluator}"
@@ -161,7 +161,7 @@ def leaderboard(
     ordered = sorted(sets.values(), key=len, reverse=True)
     if group:
         ordered = [_grouped(entries) for entries in ordered]
-    name, order = sort_words(sort)
+    name, order = parse_sort(sort)
     if ordered and name not in ("score", "number") and not any(name in _values(e) for es in ordered for e in es):
         names = sorted({key for es in ordered for e in es for key in (*e.trial.metrics, *e.trial.cost)})
         raise UsageError(
@@ -246,7 +246,7 @@ def _training(entry: Entry) -> Hashable:
     return trial.seed
 
 
-def sort_words(sort: str) -> tuple[str, str | None]:
+def parse_sort(sort: str) -> tuple[str, str | None]:
     """Name and direction (`asc`, `desc` or None) of a `sort=`, such as `latency desc`."""
     name, space, last = sort.rpartition(" ")
     return (name.strip(), last) if space and last in ("asc", "desc") else (sort, None)
