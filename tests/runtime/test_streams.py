@@ -110,7 +110,7 @@ sys.exit(streams.finish(0))
     ("redirections", "code", "output"),
     [
         (">&- 2>&- <&-", 0, ""),
-        (">/dev/full", 1, "nas: the result cannot be written to stdout (No space left on device); what was stored"),
+        (">/dev/full", 1, "nas: the result cannot be written to stdout (No space left on device); stored results"),
         ("2>/dev/full | grep result", 0, "a result"),
         ("2>&- | true", 0, ""),
         ("</dev/null 2>&1 | cat", 0, "a message\nbelow Python a result"),

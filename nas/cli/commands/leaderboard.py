@@ -14,7 +14,15 @@ from nas.core import uncounted
 from nas.errors import NOT_IN_TABLE
 from nas.formatting import plural, short_number
 from nas.store.base import Retraining
-from nas.store.leaderboard import Entry, epochs, leaderboard, protocol_words, recipe_key, retrained_row, without_trial
+from nas.store.leaderboard import (
+    Entry,
+    epochs,
+    leaderboard,
+    protocol_description,
+    recipe_key,
+    retrained_row,
+    without_trial,
+)
 from nas.validation import one_of, whole_number
 
 if TYPE_CHECKING:
@@ -98,7 +106,11 @@ def show(entries: Sequence[Entry], *, several: bool) -> None:
     columns, rows = [columns[index] for index in filled], [[row[index] for index in filled] for row in rows]
     name = "" if several else f"run {entries[0].run.name!r}: "
     print_table(
-        f"{name}{protocol_words(entries[0].run, entries[0].trial)}", columns, rows, text=("run", "arch"), keys=("rank",)
+        f"{name}{protocol_description(entries[0].run, entries[0].trial)}",
+        columns,
+        rows,
+        text=("run", "arch"),
+        keys=("rank",),
     )
     for recipe in recipes:
         mark = f"@{recipe}" if len(recipes) > 1 else "test_accuracy"
