@@ -219,7 +219,7 @@ class SharedWeights:
     def _working(self, device: torch.device) -> Iterator[None]:
         """With the recipe's threads and precision; a failure ends the search, as all scores depend on the weights."""
         try:
-            with configured(device, self.supernet), memory_guard("supernet"), generators.kept():
+            with configured(device, self.supernet), memory_guard("supernet"), generators.restored():
                 yield
         except TrainingFailed as failure:
             resumable = (

@@ -94,7 +94,7 @@ class GradientSearch:
         resolved = resolve_device(device)
         memory = PeakMemory(resolved)
         try:
-            with configured(resolved, self.recipe), memory_guard("supernet"), generators.kept():
+            with configured(resolved, self.recipe), memory_guard("supernet"), generators.restored():
                 run = _Run(self, strategy, seed, resolved, self._path(number))
                 result = run.search(report)
         except TrainingFailed as failure:

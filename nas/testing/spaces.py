@@ -173,7 +173,7 @@ def _network_promises(space: SearchSpace, task: Task, samples: int, network: Map
     own = type(space)
     return [
         Promise("networks classify images of the task", networks_classify, own.build, needed=True),
-        Promise("everything that is learnt is among its parameters", parameters_are_registered, own.build),
+        Promise("every learned tensor is a registered parameter", parameters_are_registered, own.build),
         Promise("a checkpoint holds everything that a network learns", states_are_whole, own.build),
         Promise("build gives the same weights for the same seed", networks_repeat, own.build),
     ]

@@ -315,7 +315,7 @@ def test_strategies_are_compared_on_one_supernet(nas, refused, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "local_search" in done.stdout
     for more, message in (
-        ("evaluator.train=on_proposal", "evaluator.train=on_proposal: each run would go on with the weights"),
+        ("evaluator.train=on_proposal", "evaluator.train=on_proposal: each run would continue with the weights"),
         ("strategies=[darts]", "learns on a supernet"),
         ("objective.metric=foo", "objective.metric must be one of"),
     ):
@@ -352,7 +352,7 @@ class Matches:
 
 @pytest.mark.parametrize("train", ["before", "on_proposal"])
 def test_the_rank_correlation_is_of_all_trials_or_of_a_stated_sample_of_the_whole_ranking(monkeypatch, train):
-    monkeypatch.setattr("nas.studies.rank_correlation.MOST", 5)
+    monkeypatch.setattr("nas.studies.rank_correlation.MAX_SCORED", 5)
     scorer, store, scored = evaluator(train=train), MemoryStore(), []
     trials = run(scorer, 40, store=store)
     scorer.reporter = Matches(scorer.space)
