@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 ADDED_SETTINGS: Mapping[str, Any] = {
+    "budget.failures": 10,
     "budget.trial_seconds": None,
     "strategy.crossover": 0.0,
     "table.complete": True,

@@ -160,7 +160,7 @@ def test_what_goes_wrong_is_a_sentence_and_leaves_nothing(server, tmp_path, monk
     server.part = 100
     assert f"the connection broke off {len(server.content) - 100:,} bytes before the end" in fails(sound, tmp_path)
     server.part, server.content = None, b"<html>not today</html>"
-    assert f"22 bytes came from {sound.address}, and their MD5 sum is not {sound.md5}" in fails(sound, tmp_path)
+    assert f"22 bytes were read from {sound.address}, and their MD5 sum is not {sound.md5}" in fails(sound, tmp_path)
     server.sum = hashlib.md5(server.content).hexdigest()
     assert "file could not be opened successfully" in fails(server.archive(), tmp_path)
     server.content = packed({"../outside": b"x"})

@@ -164,7 +164,7 @@ def test_commands_compute_on_the_device_that_they_are_given(command, nas):
     with fake_cuda(count=2, only=1) as cuda:
         done = nas(*COMMANDS[command], f"device={SECOND}")
     assert done.returncode == 0, done.stderr
-    assert cuda.begun
+    assert cuda.initialised
     assert json.loads(done.stdout)
 
 
