@@ -191,8 +191,8 @@ def test_a_retrained_cell_is_exported_in_every_form(in_process, nas, tmp_path, s
     pictures = {f"{picture}.{kind}" for picture in pictures for kind in ("png", "svg")}
     assert {path.name for path in (tmp_path / "won").iterdir()} == FILES | pictures
     images = write_images(tmp_path / "pngs")
-    made = SPACES[space]()
-    built = made.build(made.from_text(text), Digits().task, network)
+    chosen_space = SPACES[space]()
+    built = chosen_space.build(chosen_space.from_text(text), Digits().task, network)
     built.load_state_dict(load_file(f"{retrained['folder']}/model.safetensors"))
     with torch.inference_mode():
         logits = built.eval()(plain_batch(images, 0, 6))
