@@ -3,9 +3,9 @@
     pip install 'cellnas[nats]'
     python scripts/nats_to_table.py NATS-tss-v1_0-3ffb9-simple nb201_table.csv.gz
 
-It needs the release's topology files on disk and the `nats_bench` package. The release was not at hand when this was
-written: it was tested on a stand-in with the interface of nats_bench 1.8 only, so compare a few rows with the release's
-own answers before relying on it. Put the table below `NAS_DATA` as nasbench201/nb201_table.csv.gz.
+It needs the release's topology files on disk and the `nats_bench` package. It was written without access to the release
+and tested on a stand-in with the interface of nats_bench 1.8, so compare a few rows with the release before relying on
+it. Put the table below `NAS_DATA` as nasbench201/nb201_table.csv.gz.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ COLUMNS = {
 
 
 def rows(api: Any) -> Iterator[list[str]]:
-    """One row an architecture, in the order of the release.
+    """One row per architecture, in the order of the release.
 
     Raises:
-        ValueError: the release lacks a value; none is made up.
+        ValueError: The release lacks a value.
     """
     for index in range(len(api)):
         row = [api.arch(index)]
@@ -49,7 +49,7 @@ def rows(api: Any) -> Iterator[list[str]]:
 
 
 def write(api: Any, out: Path) -> int:
-    """Write the table, whole or not at all; returns its number of rows."""
+    """Write the table atomically; returns its number of rows."""
     partial = out.with_name(f".{out.name}.partial")
     count = 0
     try:
@@ -69,18 +69,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("release", type=Path, help="folder or file of the release's topology search space")
     parser.add_argument("out", type=Path, help="table to write, .csv.gz")
-    given = parser.parse_args()
-    if not given.release.exists():
-        parser.error(f"there is no {given.release}")
-    if given.out.exists() or not given.out.name.endswith(".csv.gz"):
-        parser.error(f"OUT must be a new .csv.gz file, got {given.out}")
+    arguments = parser.parse_args()
+    if not arguments.release.exists():
+        parser.error(f"{arguments.release} does not exist")
+    if arguments.out.exists() or not arguments.out.name.endswith(".csv.gz"):
+        parser.error(f"OUT must be a new .csv.gz file, got {arguments.out}")
     try:
         from nats_bench import create
     except ImportError:
         parser.error("this needs the package nats_bench: pip install 'cellnas[nats]'")
     try:
-        api = create(str(given.release), "tss", fast_mode=given.release.is_dir(), verbose=False)
-        print(f"{given.out}: {write(api, given.out):,} architectures")
+        api = create(str(arguments.release), "tss", fast_mode=arguments.release.is_dir(), verbose=False)
+        print(f"{arguments.out}: {write(api, arguments.out):,} architectures")
     except (ValueError, KeyError, OSError) as error:
         print(f"nats_to_table: {error}", file=sys.stderr)
         return 1

@@ -1,5 +1,5 @@
-# Sourced by the other scripts: makes .venv where it is missing and installs the project into it.
-# `install_project` or `install_project dev`; does nothing when pyproject.toml has not changed since.
+# Sourced by the other scripts: creates .venv if it is missing and installs the project into it.
+# `install_project` or `install_project dev`; does nothing if pyproject.toml has not changed since.
 
 find_python() {
   local name
@@ -18,7 +18,7 @@ install_project() {
   local extras="${1:-}" python stamp sum
   stamp=".venv/.installed${extras:+-$extras}"
   sum="$(cksum <pyproject.toml) $PWD"
-  # what is installed for development is installed for use
+  # an installation for development includes that for use
   [ "$(cat "$stamp" 2>/dev/null)" = "$sum" ] || [ "$(cat .venv/.installed-dev 2>/dev/null)" = "$sum" ] && return
   if [ ! -x .venv/bin/python ]; then
     python="$(find_python)" || return 1

@@ -1,4 +1,4 @@
-"""The published baselines come out of this program: NAS-Bench-201 with its protocol, 100 of the 500 seeds."""
+"""The published NAS-Bench-201 baselines are reproduced, with 100 of the 500 seeds."""
 
 import os
 from collections import deque
@@ -20,31 +20,32 @@ PUBLISHED = {"random": 93.70, "regularized_evolution": 93.92, "reinforce": 93.85
 
 @pytest.fixture(scope="module")
 def results():
+    """100 runs of every strategy, and the reported columns."""
     if not (Path(os.environ.get("NAS_DATA", "/nowhere")) / "nasbench201").is_dir():
         pytest.skip("needs the NAS-Bench-201 table below NAS_DATA")
-    made = compose("search", ["evaluator=table", "table=nasbench201"])
-    space = made.make("space")
-    evaluator = made.make("evaluator", space=space)
-    match = ComparisonSetup(space, evaluator, Budget(simulated_seconds=12000), Objective())
+    settings = compose("search", ["evaluator=table", "table=nasbench201"])
+    space = settings.make("space")
+    evaluator = settings.make("evaluator", space=space)
+    setup = ComparisonSetup(space, evaluator, Budget(simulated_seconds=12000), Objective())
     runs = []
     for name in PUBLISHED:
-        contender = StrategyEntry(name, compose("search", [f"strategy={name}"]).partial("strategy"), {})
-        tasks = deque((contender, n) for n in range(100))
-        for (_, seed), found in (pair for batch in each(Inline(), match.ready, tasks) for pair in batch):
-            steps = tuple(Step(**step) for step in found["steps"])
-            runs.append(RunResult(name, seed, found["queries"], found["simulated_seconds"], 0.0, "", steps))
+        entry = StrategyEntry(name, compose("search", [f"strategy={name}"]).partial("strategy"), {})
+        tasks = deque((entry, n) for n in range(100))
+        for (_, seed), result in (pair for batch in each(Inline(), setup.ready, tasks) for pair in batch):
+            steps = tuple(Step(**step) for step in result["steps"])
+            runs.append(RunResult(name, seed, result["queries"], result["simulated_seconds"], 0.0, "", steps))
     return runs, columns(evaluator, Objective(), runs)
 
 
-def test_the_means_are_the_published_ones(results):
+def test_the_mean_accuracies_are_the_published_ones(results):
     runs, (headline, *_) = results
-    found = compare(runs, headline)
+    comparison = compare(runs, headline)
     assert headline.name == "c10_test_acc_200"
     for name, published in PUBLISHED.items():
-        assert found.summaries[name].mean == pytest.approx(published, abs=0.15)
+        assert comparison.summaries[name].mean == pytest.approx(published, abs=0.15)
 
 
-def test_evolution_is_above_random_search(results):
+def test_evolution_is_significantly_better_than_random_search(results):
     runs, (headline, *_) = results
     pairs = {(pair.first, pair.second): pair for pair in compare(runs, headline).pairs}
     pair = pairs["random", "regularized_evolution"]

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all."""
+"""Atomic writes of files and folders."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ def failing():
     raise RuntimeError
 
 
-def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
+def test_a_folder_is_written_completely_or_not_at_all(tmp_path):
     target = tmp_path / "deep" / "out"
     with pytest.raises(RuntimeError):
         fill(target, failing)
@@ -29,11 +29,11 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
     target.mkdir()
     fill(target, lambda: None)
     assert [path.name for path in target.iterdir()] == ["file"]
-    fill(target, lambda: None)  # the very same
+    fill(target, lambda: None)  # the same content again
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_what_comes_into_the_folder_meanwhile_is_left_as_it_is(tmp_path):
+def test_a_folder_that_another_process_fills_meanwhile_is_left_unchanged(tmp_path):
     target = tmp_path / "out"
 
     def meanwhile():
@@ -46,7 +46,7 @@ def test_what_comes_into_the_folder_meanwhile_is_left_as_it_is(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_folder_is_checked_without_a_trace(tmp_path):
+def test_checking_a_folder_leaves_nothing(tmp_path):
     check_folder(tmp_path / "deep" / "deeper" / "out")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
@@ -57,7 +57,7 @@ def test_a_folder_is_checked_without_a_trace(tmp_path):
         check_folder(tmp_path / "file" / "below")
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path):
+def test_temporary_folders_of_a_killed_process_are_removed(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     left = tmp_path / f".model.{platform.node()}-{dead.pid}.abc"

@@ -1,4 +1,4 @@
-"""A setting that a later version adds, at its neutral value, leaves earlier work resumable and names as they were."""
+"""A setting that a later version adds, at its neutral value, changes no identity: earlier work resumes, names stay."""
 
 import json
 from types import MappingProxyType
@@ -66,7 +66,7 @@ def test_journals_and_checkpoints_resume_across_versions(tmp_path, stored, wante
     assert load_checkpoint(tmp_path / "state.pt", wanted)["epoch"] == 3
 
 
-def test_an_automatic_name_knows_no_neutral_values():
+def test_an_automatic_name_ignores_neutral_values():
     choices = {"space": "s", "strategy": "t", "data": "d"}
     assert automatic_name({**BEFORE, "choices": choices}) == automatic_name({**NEUTRAL, "choices": choices})
     assert automatic_name({**BEFORE, "choices": choices}) != automatic_name({**OTHER, "choices": choices})
@@ -91,28 +91,28 @@ EDITS = [
 ]
 
 
-@pytest.mark.parametrize(("edited", "words"), EDITS)
+@pytest.mark.parametrize(("edited", "message"), EDITS)
 @pytest.mark.parametrize("strategy", [RandomSearch, RegularizedEvolution, Reinforce, LocalSearch])
-def test_a_run_of_edited_choices_is_refused_by_the_decision(monkeypatch, strategy, edited, words):
+def test_a_run_whose_choices_were_edited_is_refused_with_the_decision(monkeypatch, strategy, edited, message):
     store = MemoryStore()
     search(Mine(), strategy, steep, budget=Budget(trials=5), store=store)
     assert search(Mine(), strategy, steep, budget=Budget(trials=6), store=store).resumed == 5
     monkeypatch.setattr(Mine, "choices", edited)
-    with pytest.raises(UsageError, match=rf"run 'search' was started with {words}.*Choose another run="):
+    with pytest.raises(UsageError, match=rf"run 'search' was started with {message}.*Choose another run="):
         search(Mine(), strategy, steep, budget=Budget(trials=8), store=store)
     assert len(store.trials("search")) == 6
 
 
-@pytest.mark.parametrize(("edited", "words"), EDITS[:2])
-def test_journals_and_checkpoints_of_edited_choices_are_refused(tmp_path, edited, words):
+@pytest.mark.parametrize(("edited", "message"), EDITS[:2])
+def test_journals_and_checkpoints_of_edited_choices_are_refused(tmp_path, edited, message):
     old = {"decisions": [[name, list(options)] for name, options in Mine.choices.items()]}
     new = {"decisions": [[name, list(options)] for name, options in edited.items()]}
     for identity in (old, old):
         with journal(tmp_path / "new.journal", identity, {}, ()):
             pass
-    with pytest.raises(UsageError, match=f"started with {words}"), journal(tmp_path / "new.journal", new, {}, ()):
+    with pytest.raises(UsageError, match=f"started with {message}"), journal(tmp_path / "new.journal", new, {}, ()):
         pass
-    for identity in ({}, new):  # one of version 0.1.0 does not say
+    for identity in ({}, new):  # version 0.1.0 stored no decisions
         with journal(tmp_path / "old.journal", identity, {}, ()):
             pass
     save_checkpoint(tmp_path / "new.pt", old, {})
@@ -122,7 +122,7 @@ def test_journals_and_checkpoints_of_edited_choices_are_refused(tmp_path, edited
     assert load_checkpoint(tmp_path / "old.pt", new) is not None
 
 
-def test_a_trial_whose_text_changed_its_meaning_is_not_retrained(monkeypatch):
+def test_a_trial_whose_text_has_changed_its_meaning_is_not_retrained(monkeypatch):
     monkeypatch.setattr(Mine, "to_text", lambda self, architecture: "-".join(map(str, architecture)))
     monkeypatch.setattr(Mine, "from_text", lambda self, text: tuple(map(int, text.split("-"))))
     store = MemoryStore()
@@ -136,7 +136,7 @@ def test_a_trial_whose_text_changed_its_meaning_is_not_retrained(monkeypatch):
         _check_meaning(Mine(), space.from_text(trial.text), run, trial)
 
 
-def test_no_path_of_a_class_identifies():
+def test_paths_of_classes_are_not_part_of_an_identity():
     before = {
         "space": {"_target_": "my_space.MySpace", "width": 3},
         "evaluator": {"type": "nas.old.Evaluator", "trainer": {"type": "nas.old.Recipe"}},
@@ -155,7 +155,7 @@ def test_no_path_of_a_class_identifies():
     check_same_run(Run("one", 0, before), Run("one", 0, after))
 
 
-def test_a_name_that_was_made_of_class_paths_is_taken_where_the_store_has_it():
+def test_a_name_made_from_class_paths_is_used_if_the_store_has_it():
     choices = {"choices": {"space": "s", "strategy": "t", "data": "d"}}
     config, moved = ({"space": {"_target_": path}, **choices} for path in ("a.Space", "b.Space"))
     name = automatic_name(config)

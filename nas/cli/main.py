@@ -109,7 +109,7 @@ def _main(command_line: Sequence[str]) -> int:
         print((settings.inheriting({}) if deferred else settings).yaml(), end="")
         return DONE
     interrupt.check()
-    with streams.result_alone() if settings.get("format") in DOCUMENT_FORMATS else nullcontext():
+    with streams.only_results() if settings.get("format") in DOCUMENT_FORMATS else nullcontext():
         code: int = module.main(settings)
     return code
 

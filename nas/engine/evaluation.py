@@ -1,4 +1,4 @@
-"""One evaluation, in whatever process it runs: calls the evaluator, takes the time, and locks the test set.
+"""One evaluation, in this process or a worker: calls the evaluator, measures the time, and locks the test set.
 
 The outcome can be sent between processes.
 """

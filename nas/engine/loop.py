@@ -94,7 +94,7 @@ class Loop:
         try:
             return self._run(evaluation)
         finally:
-            self.record.keep_elapsed(self._elapsed())
+            self.record.save_elapsed(self._elapsed())
 
     def _run(self, evaluation: Evaluation) -> Ended:
         limit = () if self.budget.trial_seconds is None else (self.budget.trial_seconds,)
@@ -117,7 +117,7 @@ class Loop:
 
     def _propose(self, jobs: Jobs) -> None:
         """Ask for trials until every worker has one."""
-        last = max(self.stored_numbers, default=-1)  # the trials in flight below it run again, whatever the budget
+        last = max(self.stored_numbers, default=-1)  # the trials in flight below it run again, even beyond the budget
         while len(self.pending) < self.executor.workers and (self.asked <= last or self._is_within_budget()):
             number = self.asked
             if number in self.stored:

@@ -1,4 +1,4 @@
-"""Where evaluations run."""
+"""Executors: where evaluations run."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What an executor offers to a search, a comparison and a tabulation alike."""
+"""The interface of executors, which searches, comparisons and tabulations share."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from nas.runtime import interrupt
 Task = TypeVar("Task")
 
 Function: TypeAlias = Callable[[Any], Any]
-"""Does one task; made once in each worker."""
+"""Does one task and returns its result; created once in each worker."""
 
 
 @dataclass(frozen=True)
 class Died:
-    """In place of a result: the worker process ended before it gave one.
+    """What a task returns if its worker process ended before the result.
 
     Args:
-        reason: Signal, exit code or time limit, in words.
-        kind: `worker_died`, or `time_limit` where it was ended for taking too long.
+        reason: Signal, exit code or time limit, as a sentence without its full stop.
+        kind: `worker_died`, or `time_limit` if the worker was killed because the task took too long.
         seconds: Wall time of the task until then.
     """
 
@@ -32,17 +32,25 @@ class Died:
 
 
 class Jobs(Protocol):
-    """Tasks in the hands of an opened executor."""
+    """The tasks of an opened executor."""
 
     def submit(self, key: int, task: Any) -> None:
-        """Hand over one task; no more than `workers` may be unfinished at a time."""
+        """Submit a task; at most `workers` may be unfinished at a time.
+
+        Args:
+            key: Identifies the task in what `wait` returns.
+            task: Argument of the function.
+        """
 
     def wait(self) -> list[tuple[int, Any]]:
-        """Block until a task has finished; key and result, or `Died`, of each that has.
+        """Block until a task has finished.
+
+        Returns:
+            Key and result, or `Died`, of every task that has finished.
 
         Raises:
-            UserError: a task raised it.
-            Exception: whatever else a task raised.
+            UserError: A task raised it.
+            Exception: A task raised another error.
         """
 
 
@@ -50,29 +58,34 @@ class Executor(Protocol):
     """Runs tasks."""
 
     workers: int
-    """How many tasks run at a time."""
+    """Number of tasks that run at the same time."""
 
     order: Literal["ordered", "async"]
-    """`ordered`: a search proposes trial n knowing exactly the trials before n - workers + 1, so that its course does
-    not depend on who finishes first; `async`: it knows all that has finished, and no worker waits."""
+    """`ordered`: a search proposes trial n knowing exactly the trials before n - workers + 1, so its course does not
+    depend on which trial finishes first; `async`: it knows every finished trial, and no worker waits."""
 
     def open(self, make: Callable[[], Function], seconds: float | None = None) -> AbstractContextManager[Jobs]:
-        """Start the workers; each calls `make` once and then does its tasks with what that returned.
+        """Start the workers.
 
         Args:
-            make: Returns the function that does the tasks; called once in each worker.
-            seconds: Wall time after which a task is ended and its result is `Died`; None: never.
+            make: Returns the function that does the tasks; each worker calls it once.
+            seconds: Wall time after which a task is killed and its result is `Died`; None: no limit.
 
         Raises:
-            UsageError: `make` cannot be sent to another process, or this executor cannot end a task.
+            UsageError: `make` cannot be sent to another process, or this executor cannot kill a task.
         """
 
 
 def each(executor: Executor, make: Callable[[], Function], tasks: deque[Task]) -> Iterator[list[tuple[Task, Any]]]:
-    """Do all tasks; `tasks` is emptied on the way.
+    """Run all tasks.
+
+    Args:
+        executor: Executor to open.
+        make: Returns the function that does a task.
+        tasks: Tasks to run; it is empty in the end.
 
     Yields:
-        Those that have finished since the last time, each with its result or `Died`.
+        The tasks that have finished since the last time, each with its result or `Died`.
     """
     if not tasks:
         return

@@ -1,4 +1,4 @@
-"""Tasks one after another, in this process."""
+"""The executor that runs tasks one after another in this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nas.executors.base import Function, Jobs
 
 
 class Inline:
-    """Runs tasks in this process."""
+    """Runs tasks one after another in this process."""
 
     workers = 1
     order: Literal["ordered", "async"] = "ordered"
@@ -23,7 +23,7 @@ class Inline:
 
 
 def check_time_limit(seconds: float | None) -> None:
-    """Raise `UsageError` if tasks have a time limit: this process cannot end itself."""
+    """Raise `UsageError` if tasks have a time limit, since this process cannot kill itself."""
     if seconds is not None:
         raise UsageError(
             f"budget.trial_seconds={seconds:g} needs a worker process that can be killed; set executor=processes "
@@ -41,7 +41,7 @@ class _Jobs:
         self._task = key, task
 
     def wait(self) -> list[tuple[int, Any]]:
-        assert self._task is not None, "nothing was submitted"
+        assert self._task is not None, "no task was submitted"
         (key, task), self._task = self._task, None
         if self._function is None:
             self._function = self._make()
@@ -50,4 +50,4 @@ class _Jobs:
         except (Exception, KeyboardInterrupt):
             raise
         except BaseException as error:  # noqa: BLE001 (such as SystemExit, which ends without a message)
-            raise UserError(f"the work ended with {located(error)}") from None
+            raise UserError(f"the task ended with {located(error)}") from None

@@ -1,8 +1,8 @@
-"""Worker processes of this machine, started once and kept warm.
+"""Worker processes on this machine, which are started once and stay warm.
 
-Each worker has a pipe of its own, so it is known which task a dead worker took with it: only that task is lost, and
-another worker takes the dead one's place. Workers may have children of their own, such as those of a `DataLoader`. A
-worker and its children are a process group, which never outlives its parent.
+Each worker has its own pipe, which shows which task a dead worker was doing: only that task is lost, and another worker
+is started. Workers may have child processes, such as those of a `DataLoader`. A worker and its children are a process
+group, which never outlives its parent.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from nas.executors.base import Died, Function, Jobs
 from nas.runtime import streams
 from nas.validation import one_of, whole_number
 
-_METHOD = multiprocessing.get_context("spawn")  # a fork would copy the locks of OpenMP and CUDA in whatever state
-ERRORS: dict[str, type[Exception]] = {"usage": UsageError, "user": UserError, "unexpected": RuntimeError}
-"""What a worker says went wrong -> what is raised for it here; only its text travels."""
+_METHOD = multiprocessing.get_context("spawn")  # a fork would copy the locks of OpenMP and CUDA in any state
+ERROR_TYPES: dict[str, type[Exception]] = {"usage": UsageError, "user": UserError, "unexpected": RuntimeError}
+"""Kind of an error in a worker -> exception that is raised for it here; only its message is sent."""
 WATCH_SECONDS = 1.0
-"""Time between two looks at whether the workers are alive: the pipe of a dead one stays open in its children."""
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Time between two checks that the workers are alive: the pipe of a dead one stays open in its children."""
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SAFE_PATH = "PYTHONSAFEPATH"
-"""Keeps a `queue.py` in the current folder from replacing the library's; `sys.path` comes from the parent a moment
-later."""
+"""Environment variable that keeps a `queue.py` in the current folder from replacing the library's, until the worker
+receives the `sys.path` of its parent."""
 
 
 def _frozen(mapping: dict[Any, Any]) -> MappingProxyType[Any, Any]:
     return MappingProxyType(mapping)
 
 
-ForkingPickler.register(MappingProxyType, lambda proxy: (_frozen, (dict(proxy),)))  # pickle itself cannot
+ForkingPickler.register(MappingProxyType, lambda proxy: (_frozen, (dict(proxy),)))  # pickle cannot send it
 
 
 class Processes:
-    """As many workers as asked for.
+    """Runs tasks in worker processes.
 
     Args:
-        workers: processes; None: one a core.
+        workers: Number of processes, 1 to 1024; None: one per core.
         order: `ordered` or `async`, see `Executor`.
     """
 
@@ -64,12 +64,12 @@ class Processes:
     @contextmanager
     def open(self, make: Callable[[], Function], seconds: float | None = None) -> Iterator[Jobs]:
         if getattr(multiprocessing.current_process(), "_inheriting", False):
-            raise SystemExit(1)  # a worker that reads a script without a guard; its parent says so
+            raise SystemExit(1)  # a worker that imports a script without a guard; its parent reports it
         try:
-            sent = bytes(ForkingPickler.dumps(make))
-        except Exception as error:  # noqa: BLE001 (pickling raises whatever the object at hand raises)
+            pickled = bytes(ForkingPickler.dumps(make))
+        except Exception as error:  # noqa: BLE001 (pickling may raise any exception of the object)
             raise _unsendable(error) from None
-        jobs = _Jobs(sent, self.workers, seconds)
+        jobs = _Jobs(pickled, self.workers, seconds)
         try:
             yield jobs
         finally:
@@ -88,9 +88,9 @@ class _Worker:
     key: int = -1
     busy: bool = False
     started: bool = False
-    ready: bool = False  # has made what does its tasks
-    submitted: float = 0.0  # when it was given its task, seconds of the monotonic clock
-    begun: float | None = None  # when it began to work on it
+    ready: bool = False  # has created the function that does its tasks
+    submitted: float = 0.0  # when its task was submitted, in seconds of the monotonic clock
+    task_started: float | None = None  # when it started its task
 
 
 class _Jobs:
@@ -98,22 +98,22 @@ class _Jobs:
         self._make = make
         self._limit = seconds
         self._threads = max(1, cores() // workers)
-        self._most = workers
+        self._max_workers = workers
         self._workers: list[_Worker] = []
         self._error: BaseException | None = None
 
     def submit(self, key: int, task: Any) -> None:
         worker = next((worker for worker in self._workers if not worker.busy), None)
         if worker is None:
-            assert len(self._workers) < self._most, "more tasks than workers"
+            assert len(self._workers) < self._max_workers, "more tasks than workers"
             worker = self._start()
         worker.key, worker.busy, worker.submitted = key, True, time.monotonic()
-        worker.begun = worker.submitted if worker.ready else None
+        worker.task_started = worker.submitted if worker.ready else None
         try:
             worker.pipe.send(task)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # it has just died; `wait` says so
-        except Exception as error:  # noqa: BLE001 (pickling raises whatever the object at hand raises)
+            pass  # it has just died, which `wait` reports
+        except Exception as error:  # noqa: BLE001 (pickling may raise any exception of the object)
             raise _unsendable(error) from None
 
     def wait(self) -> list[tuple[int, Any]]:
@@ -122,54 +122,54 @@ class _Jobs:
             if self._error is not None:
                 raise self._error
             busy = {worker.pipe: worker for worker in self._workers if worker.busy}
-            assert busy, "nothing was submitted"
-            for pipe in wait(list(busy), timeout=self._patience()):
+            assert busy, "no task was submitted"
+            for pipe in wait(list(busy), timeout=self._seconds_to_next_check()):
                 assert isinstance(pipe, Connection)
                 self._receive(busy[pipe], done)
             for worker in busy.values():
                 if worker.busy and worker in self._workers:
-                    self._look_after(worker, done)
-        return done  # what others have finished comes before an error, which the next call raises
+                    self._check_worker(worker, done)
+        return done  # finished tasks are returned before an error, which the next call raises
 
-    def _patience(self) -> float:
-        """Seconds until the next look at the workers."""
+    def _seconds_to_next_check(self) -> float:
+        """Seconds until the next check of the workers."""
         if self._limit is None:
             return WATCH_SECONDS
-        begun = [worker.begun for worker in self._workers if worker.busy and worker.begun is not None]
-        return min([WATCH_SECONDS, *(max(0.0, since + self._limit - time.monotonic()) for since in begun)])
+        starts = [worker.task_started for worker in self._workers if worker.busy and worker.task_started is not None]
+        return min([WATCH_SECONDS, *(max(0.0, start + self._limit - time.monotonic()) for start in starts)])
 
-    def _look_after(self, worker: _Worker, done: list[tuple[int, Any]]) -> None:
-        """End a worker whose task takes too long; notice a dead one whose pipe its children hold open."""
-        if self._limit is not None and worker.begun is not None:
-            spent = time.monotonic() - worker.begun
+    def _check_worker(self, worker: _Worker, done: list[tuple[int, Any]]) -> None:
+        """Kill a worker whose task takes too long; detect a dead one whose children hold its pipe open."""
+        if self._limit is not None and worker.task_started is not None:
+            spent = time.monotonic() - worker.task_started
             if spent >= self._limit and not worker.pipe.poll():
                 self._remove(worker)
                 reason = f"it took longer than budget.trial_seconds={self._limit:g} and was ended"
                 done.append((worker.key, Died(reason, "time_limit", spent)))
                 return
         if worker.process.exitcode is not None and not worker.pipe.poll():
-            self._lose(worker, done)
+            self._handle_death(worker, done)
 
     def _receive(self, worker: _Worker, done: list[tuple[int, Any]]) -> None:
         try:
             kind, value = worker.pipe.recv()
         except (EOFError, OSError):  # also in the middle of a message
-            self._lose(worker, done)
+            self._handle_death(worker, done)
             return
         if kind == "started":
             worker.started = True
             return
         if kind == "ready":
-            worker.ready, worker.begun = True, time.monotonic()
+            worker.ready, worker.task_started = True, time.monotonic()
             return
         worker.busy = False
         if kind == "result":
             done.append((worker.key, value))
         else:
-            self._error = ERRORS[kind](value)
+            self._error = ERROR_TYPES[kind](value)
 
-    def _lose(self, worker: _Worker, done: list[tuple[int, Any]]) -> None:
-        """A worker has died by itself."""
+    def _handle_death(self, worker: _Worker, done: list[tuple[int, Any]]) -> None:
+        """Replace the result of a worker that has died by itself with `Died`."""
         spent = time.monotonic() - worker.submitted
         worker.process.join()
         self._remove(worker)
@@ -190,19 +190,21 @@ class _Jobs:
     def close(self) -> None:
         for worker in self._workers:
             worker.pipe.close()
-            _kill(worker.process)  # it has nothing to lose: what it has finished was received or will be redone
+            _kill(worker.process)  # nothing is lost: its results were received or will be computed again
         for worker in self._workers:
             worker.process.join()
 
     def _start(self) -> _Worker:
         ours, theirs = _METHOD.Pipe()
-        plain = warnings.showwarning is streams.show_warning
-        words = (theirs, self._make, SAFE_PATH in os.environ, plain)
-        process = _METHOD.Process(target=_work, args=words, daemon=False)  # may have children
-        before = {name: os.environ.get(name) for name in (*THREADS, SAFE_PATH)}
+        one_line = warnings.showwarning is streams.show_warning
+        arguments = (theirs, self._make, SAFE_PATH in os.environ, one_line)
+        process = _METHOD.Process(target=_work, args=arguments, daemon=False)  # may have children
+        before = {name: os.environ.get(name) for name in (*THREAD_VARIABLES, SAFE_PATH)}
         try:
-            # Read when torch is loaded; workers that each take all cores would only wait for one another
-            os.environ.update({name: before[name] or str(self._threads) for name in THREADS} | {SAFE_PATH: "1"})
+            # torch reads them when it is imported; workers that each use all cores would only wait for each other
+            os.environ.update(
+                {name: before[name] or str(self._threads) for name in THREAD_VARIABLES} | {SAFE_PATH: "1"}
+            )
             process.start()
         finally:
             for name, value in before.items():
@@ -213,24 +215,26 @@ class _Jobs:
         return worker
 
 
-def _work(pipe: Connection, make: bytes, safe_path: bool, plain: bool) -> None:
-    """The life of a worker: one task after another until its parent closes the pipe or ends.
+def _work(pipe: Connection, make: bytes, safe_path: bool, one_line: bool) -> None:
+    """Run as a worker: one task after another until the parent closes the pipe or ends.
 
     Args:
-        safe_path: whether the user's own environment has `PYTHONSAFEPATH`; processes that a task starts get it then.
-        plain: whether warnings are shown as a command shows them.
+        pipe: Connection to the parent.
+        make: Pickled function that returns the function for the tasks.
+        safe_path: Whether the user's environment has `PYTHONSAFEPATH`, which processes that a task starts then inherit.
+        one_line: Whether a warning is shown as one line, as commands do.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches whoever has not left the group yet
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches a worker until it has left the group
     with suppress(OSError):
-        os.setpgid(0, 0)  # so that its children can be ended with it
+        os.setpgid(0, 0)  # so that its children can be killed with it
     streams.prepare(live=True)
-    if plain:
+    if one_line:
         warnings.showwarning = streams.show_warning
     if not safe_path:
         os.environ.pop(SAFE_PATH, None)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     function: Function | None = None
-    with suppress(EOFError, ConnectionError):  # nobody waits for it any more
+    with suppress(EOFError, ConnectionError):  # the parent no longer waits
         pipe.send(("started", None))
         while True:
             task = pipe.recv()
@@ -245,13 +249,13 @@ def _work(pipe: Connection, make: bytes, safe_path: bool, plain: bool) -> None:
                 answer = ForkingPickler.dumps(("user", str(error)))
             except KeyboardInterrupt:
                 raise  # of the task itself, since the signal is ignored: the worker dies with it
-            except BaseException as error:  # noqa: BLE001 (told to the parent, whose business it is)
+            except BaseException as error:  # noqa: BLE001 (the parent raises it)
                 answer = ForkingPickler.dumps(("unexpected", f"in a worker process: {located(error)}"))
             pipe.send_bytes(answer)
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed cannot close anything, and a training of hours must not outlive it."""
+    """End this worker when its parent ends: a killed parent closes nothing, and a training must not outlive it."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -261,16 +265,17 @@ def _end_with_parent() -> None:
 
 
 def _kill(process: SpawnProcess) -> None:
-    """End a worker and its children at once."""
+    """Kill a worker and its children."""
     with suppress(ProcessLookupError, PermissionError):
         assert process.pid is not None
-        os.killpg(process.pid, signal.SIGKILL)  # none of this number where it has not come to `setpgid`
+        os.killpg(process.pid, signal.SIGKILL)  # no such group if it was killed before `setpgid`
     process.kill()
 
 
 def _ending(code: int | None) -> str:
+    """How a process ended, from its exit code."""
     if code is not None and code < 0:
-        names = {one.value: one.name for one in signal.Signals}
+        names = {known.value: known.name for known in signal.Signals}
         return f"its worker process was ended by {names.get(-code, f'signal {-code}')}"
     return f"its worker process ended with exit code {code}"
 
@@ -283,8 +288,8 @@ def _unsendable(error: Exception) -> UsageError:
     advice = (
         "define evaluator and space at the top of a module"
         if local
-        else "an object that evaluator or space hold must be left out of what is sent (__getstate__)"
+        else "leave the object that evaluator or space hold out of what is sent (__getstate__)"
     )
     return UsageError(
-        f"executor=processes cannot send this work to another process ({reason}); {advice}, or use executor=inline"
+        f"executor=processes cannot send this task to another process ({reason}); {advice}, or use executor=inline"
     )

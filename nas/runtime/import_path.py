@@ -1,13 +1,13 @@
-"""Where a user's own modules are found: in the current folder, after everything that is installed.
+"""The import path: a user's own modules are found in the current folder, after everything that is installed.
 
-Otherwise a `queue.py` or `random.py` beside the command would replace the library's.
+Otherwise a `queue.py` or `random.py` in the current folder would replace the library's.
 """
 
 import sys
 
 
 def current_folder_last() -> None:
-    """Undo what `python -m nas` does: it puts the current folder first."""
+    """Move the current folder, which `python -m nas` puts first, to the end of the import path."""
     if sys.argv[:1] == ["-m"] and sys.path and not sys.flags.safe_path:  # Python has not found the module yet
         module = sys.orig_argv[-len(sys.argv)]
         if module == "nas" or (module.startswith("-") and module.endswith("mnas")):
@@ -15,7 +15,7 @@ def current_folder_last() -> None:
 
 
 def add_current_folder() -> None:
-    """Make a user's own `my_space.py` importable from wherever nas is started."""
+    """Make modules of the current folder, such as a user's `my_space.py`, importable."""
     from contextlib import suppress  # not before `current_folder_last`
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first asked for (PEP 562).
+"""Names of a package that are imported when they are first used (PEP 562).
 
 `from nas.strategies import DARTS` then needs torch, and `import nas.strategies` does not.
 """

@@ -1,7 +1,7 @@
-"""The standard streams of a command: its result on stdout, everything else on stderr, and neither ends its work.
+"""The standard streams of a command: its result on stdout, everything else on stderr, and no failure ends the command.
 
-A stream may be closed (cron, systemd, `2>&-`), full (`>/dev/full`) or a pipe that nobody reads any more. What cannot be
-written is dropped; a result that was lost is reported by the exit code.
+A stream may be closed (cron, systemd, `2>&-`), full (`>/dev/full`) or a pipe without a reader. Output that cannot be
+written is dropped; if it belongs to the result, the exit code reports the loss.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tqdm import tqdm
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 _results: TextIO | None = None
-"""Where results go while stdout is redirected."""
+"""The stream for results while stdout is redirected."""
 
 
 class _Messages(io.FileIO):
-    """A file descriptor whose failures are nobody's business."""
+    """A file descriptor whose write errors are ignored."""
 
     def write(self, data: object) -> int:
         try:
@@ -32,11 +32,11 @@ class _Messages(io.FileIO):
         return memoryview(data).nbytes if written is None else written  # type: ignore[arg-type]
 
     def failed(self, error: OSError) -> None:
-        """What becomes of a failure."""
+        """Called with each error; ignores it."""
 
 
 class _Results(_Messages):
-    """One whose first failure is remembered."""
+    """A file descriptor whose first write error is remembered."""
 
     lost: ClassVar[OSError | None] = None
 
@@ -45,12 +45,13 @@ class _Results(_Messages):
 
 
 def prepare(*, live: bool = False) -> None:
-    """Give this process streams that are there, and that raise nothing.
+    """Give this process open standard streams that raise no errors.
 
-    A closed descriptor becomes the null device: a file opened later would get its number, and every message with it.
+    A closed descriptor becomes the null device; otherwise a file that is opened later would get its number, and every
+    message with it.
 
     Args:
-        live: write each line of stdout at once, as stderr does; for a process that is killed when it has done its work.
+        live: Write each line of stdout at once, as stderr does; for a process that is killed when it has finished.
     """
     for number in (STDIN, STDOUT, STDERR):
         try:
@@ -64,13 +65,13 @@ def prepare(*, live: bool = False) -> None:
 
 
 def finish(code: int) -> int:
-    """Write out what is left of the result; nothing that this process does later may add to it.
+    """Flush the result; nothing that this process writes later reaches stdout.
 
     Args:
-        code: the exit code of the command.
+        code: Exit code of the command.
 
     Returns:
-        The exit code, 1 in place of 0 where the result was lost. A reader that has seen enough has lost nothing.
+        The exit code, or 1 instead of 0 if the result was lost. A reader that closes a pipe early has lost nothing.
     """
     sys.stdout.flush()
     os.dup2(STDERR, STDOUT)
@@ -78,7 +79,7 @@ def finish(code: int) -> int:
     if lost is None or isinstance(lost, BrokenPipeError):
         return code
     print(
-        f"nas: the result cannot be written to stdout ({lost.strerror}); what was stored is kept, so redirect it "
+        f"nas: the result cannot be written to stdout ({lost.strerror}); stored results are safe, so redirect it "
         "elsewhere and run the same command again",
         file=sys.stderr,
     )
@@ -86,10 +87,10 @@ def finish(code: int) -> int:
 
 
 @contextmanager
-def result_alone() -> Iterator[None]:
-    """While open, stdout carries what is written to `results()` and nothing else.
+def only_results() -> Iterator[None]:
+    """While open, stdout carries only what is written to `results()`.
 
-    What a user's part, its C code or a process that it starts prints goes to stderr.
+    Output of a user's part, of its C code and of processes that it starts goes to stderr.
     """
     global _results  # noqa: PLW0603 (the streams are the process's own state)
     before, saved = sys.stdout, None
@@ -100,7 +101,7 @@ def result_alone() -> Iterator[None]:
             saved = os.dup(STDOUT)
             _results = _over(before, saved, _Results, live=False)
             os.dup2(STDERR, STDOUT)
-    except OSError:  # a stream of another program, such as a test's: it has no descriptor
+    except OSError:  # a stream without a descriptor, such as that of a test
         pass
     sys.stdout = sys.stderr
     try:
@@ -115,37 +116,40 @@ def result_alone() -> Iterator[None]:
 
 
 def results() -> TextIO:
-    """Where a command writes its result."""
+    """The stream to which a command writes its result."""
     return _results or sys.stdout
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a person watches the stream; None is one that is closed."""
+    """Whether the stream is a terminal; None stands for a closed stream."""
     return stream is not None and not stream.closed and stream.isatty()
 
 
 def say(text: str) -> None:
-    """Write a line to stderr, above a progress bar; nothing where it cannot be written."""
-    if sys.stderr is not None:  # print() would take stdout in its place
+    """Write a line to stderr, above a progress bar; does nothing if it cannot be written."""
+    if sys.stderr is not None:  # print() would write to stdout instead
         with suppress(OSError, ValueError):  # full, or closed
             tqdm.write(text, file=sys.stderr)
 
 
 def show_warning(message: Warning | str, *_args: object, **_more: object) -> None:
-    """A warning as a command shows it, in place of `warnings.showwarning`: the sentence without the source's line."""
+    """Replacement of `warnings.showwarning` in commands: shows the sentence without the source line."""
     print(f"nas: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _over(stream: TextIO | None, number: int, kind: type[_Messages], *, live: bool) -> TextIO:
-    """A text stream over a descriptor, written as `stream` is; a sign that it lacks becomes its escape.
+    """A text stream over a descriptor with the encoding of `stream`; characters that it lacks are escaped.
 
     Args:
-        live: write each line at once.
+        stream: Stream to replace; None: it is closed.
+        number: File descriptor.
+        kind: Class of the raw stream.
+        live: Write each line at once.
     """
     buffer = getattr(stream, "buffer", None)
-    raw = getattr(buffer, "raw", buffer)  # PYTHONUNBUFFERED leaves the buffer out
+    raw = getattr(buffer, "raw", buffer)  # with PYTHONUNBUFFERED there is no buffer
     if stream is not None and not isinstance(raw, io.FileIO):
-        return stream  # a console or another program's
+        return stream  # a console, or a stream of another program
     encoding = "utf-8" if stream is None else stream.encoding
     writer = io.BufferedWriter(kind(number, "w", closefd=False))
     live = live or raw is buffer is not None

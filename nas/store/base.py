@@ -1,4 +1,4 @@
-"""What a store keeps and offers."""
+"""The interface of stores, and what they store."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from nas.store.protocol import EvaluationProtocol, RetrainingProtocol
 
 FREE_KEYS = ("budget", "store", "dir", "run", "progress", "format", "data.root", "table.root", "executor", "workers",
              "supernet.graphs", "choices.experiment", "scheduling.in_flight", "config_dir", "minimized")  # fmt: skip
-"""Settings that a continued run may change, with all below them: they alter no trial. A data set's folder is `root`.
-How many workers there are does alter trials; `search()` keeps that as `scheduling`, where there are several."""
+"""Settings that may change, with all keys below them, when a run is resumed, since they alter no trial. `root` is the
+folder of a data set. The number of workers does alter trials; `search()` stores it as `scheduling` if there are
+several."""
 
 
 class NoStore(UsageError):
-    """There is nothing yet where the store should be."""
+    """The store does not exist yet."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,11 @@ class Run:
     """One search.
 
     Args:
-        name: unique within its store.
-        seed: of the whole run.
-        config: the resolved settings, nested and JSON-safe.
-        protocol: what makes its results comparable with others (data split, recipe, network, fidelity).
-        environment: versions and machine that it was started with.
+        name: Name, unique within its store.
+        seed: Seed of everything random.
+        config: Resolved settings, nested and JSON-safe.
+        protocol: What must be equal for results to be comparable (data split, recipe, network, fidelity).
+        environment: Versions and machine that it was started with.
     """
 
     name: str
@@ -51,14 +52,14 @@ class Retraining:
     """One network trained from scratch on training and validation images and tested once.
 
     Args:
-        run, trial: where its architecture was found; None where it came from a file or from text.
-        space: name of its space.
-        text, canonical: the architecture.
-        seed: training seed.
-        protocol: data split, recipe and network.
+        run, trial: Run and trial of its architecture; None if it was given as a file or as text.
+        space: Name of its space.
+        text, canonical: Text of the architecture, and key of its function class.
+        seed: Training seed.
+        protocol: Data split, recipe and network.
         metrics: `test_accuracy` (fraction 0-1), `test_loss`, `train_loss` (nats), `parameters`, `flops`.
-        seconds: wall time.
-        folder: where its checkpoint is.
+        seconds: Wall time.
+        folder: Folder of its checkpoint.
     """
 
     run: str | None
@@ -79,56 +80,56 @@ class Retraining:
 
 
 class RunRecord(Protocol):
-    """A run opened for writing; nobody else can write to it meanwhile."""
+    """A run that is open for writing, by one writer at a time."""
 
     @property
     def run(self) -> Run:
-        """The run as it was begun."""
+        """The run as it was first stored."""
 
     @property
     def trials(self) -> Sequence[Trial]:
-        """The trials that were stored before it was opened, in the order in which they were finished."""
+        """The trials that were stored before it was opened, in the order in which they finished."""
 
     @property
     def elapsed(self) -> float | None:
-        """Wall seconds of the run over its earlier sessions; None where that was not kept."""
+        """Wall seconds of the run over its earlier sessions; None if version 0.1.0 stored it."""
 
-    def keep_elapsed(self, seconds: float) -> None:
-        """Keep the wall seconds of the run so far, at the end of a session; never raises."""
+    def save_elapsed(self, seconds: float) -> None:
+        """Store the wall seconds of the run so far, at the end of a session; never raises."""
 
     def add(self, trial: Trial, elapsed: float = 0.0) -> None:
-        """Keep a trial for good: once this returns, it survives the end of the process.
+        """Store a trial durably: once this returns, the trial survives the end of the process.
 
         Args:
-            trial: What to keep.
+            trial: Trial to store.
             elapsed: Wall seconds of the run so far, over all its sessions.
 
         Raises:
-            UserError: it could not be written (disk full …); nothing stored before is harmed.
+            UserError: It could not be written, for example since the disk is full; earlier trials are safe.
         """
 
 
 class Store(Protocol):
-    """Where runs, trials and retrainings are kept."""
+    """Storage of runs, trials and retrainings."""
 
     def open(self, run: Run) -> AbstractContextManager[RunRecord]:
-        """Begin a run, or continue the one of this name.
+        """Start a run, or resume the stored one of this name.
 
         Raises:
-            UsageError: the stored run has other settings (`FREE_KEYS` aside), or another process is writing it.
+            UsageError: The stored run has other settings (except `FREE_KEYS`), or another process is writing it.
         """
 
     def prepare(self) -> None:
-        """Make ready for writing.
+        """Prepare the store for writing.
 
         Raises:
-            UserError: nothing can be written there; what is there is left as it is.
+            UserError: It cannot be written; nothing was changed.
         """
 
     def runs(self) -> list[Run]: ...
 
     def trials(self, run: str) -> list[Trial]:
-        """All trials of a run by number; empty where there is no such run."""
+        """All trials of a run by number; empty if the store has no such run."""
 
     def add_retraining(self, retraining: Retraining) -> None: ...
 
@@ -136,7 +137,7 @@ class Store(Protocol):
 
 
 def check_same_run(stored: Run, wanted: Run) -> None:
-    """Raise `UsageError`, with the keys that differ, unless `wanted` may continue `stored`."""
+    """Raise `UsageError`, with the keys that differ, unless `wanted` may resume `stored`."""
     old, new = ({**run.config, "seed": run.seed, "protocol": run.protocol} for run in (stored, wanted))
     differing = differences(old, new, is_free)
     if differing:
@@ -147,11 +148,11 @@ def check_same_run(stored: Run, wanted: Run) -> None:
 
 
 def is_free(key: str) -> bool:
-    """Whether a continued run may have another value of this dotted key."""
+    """Whether the value of this dotted key may change when a run is resumed."""
     return f"{key}.".startswith(tuple(f"{free}." for free in FREE_KEYS)) or key.endswith(".data.root")
 
 
 def check_run_name(name: object) -> None:
-    """Raise `UsageError` unless a run can have this name."""
+    """Raise `UsageError` unless the name is a valid name of a run."""
     if not isinstance(name, str) or not name.strip() or len(name) > 100 or not name.isprintable():
         raise UsageError(f"run must be a name of 1 to 100 printable characters, got {name!r}")

@@ -1,7 +1,7 @@
 """Results of earlier versions that are known to be wrong.
 
-They stay in their stores and stay readable. Nothing builds on them: a search does not continue after them, and `best`
-is not one of them.
+They stay in their stores and stay readable, but nothing builds on them: their runs are not resumed, and `best` skips
+them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ EARLY_COUNTS = ("0.1.0",)
 
 
 def fault(trial: Trial, config: Mapping[str, Any]) -> str | None:
-    """What is wrong with a stored trial, for the middle of a sentence; None where nothing is known.
+    """What is wrong with a stored trial, as a clause; None if nothing is known to be wrong.
 
     Args:
-        trial: One of any run.
+        trial: Stored trial.
         config: Settings of its run.
     """
     info = trial.proposal.info
@@ -33,7 +33,7 @@ def fault(trial: Trial, config: Mapping[str, Any]) -> str | None:
     if "probs" in info and "removal_rule" not in info and _perturbs_partial_channels(config):
         return (
             "an earlier cellnas with discretization=perturbation and partial channels took out only a part of each "
-            "edge while it read the cell off"
+            "edge while it derived the cell"
         )
     return None
 
@@ -44,13 +44,13 @@ def has_early_count(trial: Trial, run: Run) -> bool:
     Whether its network has such layers is not stored; a run that is resumed is counted again (`nas.engine.checks`).
 
     Args:
-        trial: One of any run.
+        trial: Stored trial.
         run: Its run.
     """
     return (
         "flops" in trial.metrics
         and run.environment.get("cellnas") in EARLY_COUNTS
-        and run.evaluation.table is None  # those are of the benchmark's authors
+        and run.evaluation.table is None  # the authors of the benchmark counted those
     )
 
 
@@ -62,7 +62,7 @@ def _perturbs_partial_channels(config: Mapping[str, Any]) -> bool:
 
 
 def check_sound(run: str, trials: Iterable[Trial], config: Mapping[str, Any]) -> None:
-    """Raise `UsageError` where a stored trial is known to be wrong: what a run adds would stand beside it.
+    """Raise `UsageError` if a stored trial is known to be wrong, so that no run mixes wrong and right trials.
 
     Args:
         run: Name of the run, for the message.
@@ -73,6 +73,6 @@ def check_sound(run: str, trials: Iterable[Trial], config: Mapping[str, Any]) ->
         wrong = fault(trial, config)
         if wrong is not None:
             raise UsageError(
-                f"run {run!r} cannot be continued: trial {trial.number} is wrong, since {wrong}. Choose another run= "
-                "to search anew; nothing was changed."
+                f"run {run!r} cannot be resumed: trial {trial.number} is wrong, since {wrong}. Choose another run= "
+                "to start a new search; nothing was changed."
             )

@@ -1,4 +1,4 @@
-"""The leaderboard: trials of one or many runs, ranked where they can be compared."""
+"""The leaderboard: trials of one or several runs, ranked within groups of comparable trials."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from nas.store.base import Retraining, Run, Store
 from nas.store.faults import fault, has_early_count
 
 ACCURACIES = ("valid_accuracy", "train_accuracy", "test_accuracy")
-"""Metrics of the evaluators here of which higher is better; of their others lower is."""
+"""Metrics of the built-in evaluators for which higher is better; for their other metrics lower is better."""
 MAX_NAMED_RUNS = 5
-"""Runs that are named, the last ones, where a store lacks one."""
+"""Largest number of runs, the latest ones, that a message names."""
 COSTS = ("seconds", "simulated_seconds")
-"""What an evaluation took, whatever an evaluator declares."""
+"""Costs of an evaluation, which are minimised even if an evaluator declares otherwise."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Entry:
     """One trial on the leaderboard, or several of one architecture.
 
     Args:
-        run, trial: where it comes from; for a group its best member.
-        objective: of its run.
-        score: mean of the objective, higher is better; None where the trial failed.
-        spread: standard deviation of the objective over the members (n - 1); None for fewer than two.
-        members: how many trainings its score is the mean of.
-        tested: its retrainings, joined after the search.
+        run, trial: The run and the trial; for a group, those of its best member.
+        objective: Objective of the run.
+        score: Mean of the objective, higher is better; None if the trial failed.
+        spread: Standard deviation of the objective over the members (n - 1); None for fewer than two members.
+        members: Number of trainings that the score is the mean of.
+        tested: Its retrainings.
     """
 
     run: Run
@@ -47,7 +47,7 @@ class Entry:
 
     @property
     def fault(self) -> str | None:
-        """What is known to be wrong with it; see `nas.store.faults`."""
+        """What is known to be wrong with the trial; see `nas.store.faults`."""
         return fault(self.trial, self.run.config)
 
     @property
@@ -56,7 +56,7 @@ class Entry:
         return has_early_count(self.trial, self.run)
 
     def row(self) -> dict[str, Any]:
-        """All that is known of it, JSON-safe."""
+        """All facts about the trial, JSON-safe."""
         trial = self.trial
         return {
             "run": self.run.name,
@@ -85,7 +85,7 @@ class Entry:
 
 
 def retrained_row(test: Retraining) -> dict[str, Any]:
-    """What is known of a retraining, JSON-safe."""
+    """All facts about a retraining, JSON-safe."""
     return {
         "seed": test.seed,
         "metrics": dict(test.metrics),
@@ -101,7 +101,7 @@ def objective_of(run: Run) -> Objective:
 
 
 def epochs(run: Run, trial: Trial) -> int | None:
-    """Epochs that a trial was trained for; None for evaluators without epochs."""
+    """Number of epochs that a trial was trained for; None for evaluators without epochs."""
     return run.evaluation.epochs(trial.proposal.fidelity)
 
 
@@ -115,7 +115,7 @@ def recipe_key(retraining: Retraining) -> str:
     return hashlib.blake2b(json.dumps(retraining.protocol, sort_keys=True).encode(), digest_size=2).hexdigest()
 
 
-def protocol_words(run: Run, trial: Trial) -> str:
+def protocol_description(run: Run, trial: Trial) -> str:
     """What a group of comparable trials has in common, for a person."""
     evaluator = (run.config.get("choices") or {}).get("evaluator")
     own = None if evaluator in (None, "training", "table", "shared_weights") else f"evaluator={evaluator}"
@@ -129,16 +129,15 @@ def leaderboard(
     """Ranked entries, one list for each set of comparable trials, the largest set first.
 
     Args:
-        store: where to look.
-        run: only this run.
-        sort: `score` (best first, what is known to be wrong and failures last), `number`, or the name of a metric or a
-            cost, with ` asc` (lowest first) or ` desc` after it; without these the better values come first. NaN is
-            last in either order.
-        top: entries of each set; 0: all.
-        group: join the trials of an architecture class; reused results count once.
+        store: Store to read.
+        run: Name of the only run to list; None: all runs.
+        sort: `score` (best first; wrong and failed trials last), `number`, or the name of a metric or a cost, followed
+            by ` asc` (lowest first) or ` desc`; without these the better values come first. NaN is last in both orders.
+        top: Number of entries per set; 0: all.
+        group: Join the trials of a function class; a training counts once.
 
     Raises:
-        UsageError: there is no such run, or no trial has such a metric.
+        UsageError: The store has no such run, or no trial has such a metric.
     """
     runs = store.runs()
     if run is not None:
@@ -162,21 +161,21 @@ def leaderboard(
     ordered = sorted(sets.values(), key=len, reverse=True)
     if group:
         ordered = [_grouped(entries) for entries in ordered]
-    name, asked = sort_words(sort)
+    name, order = parse_sort(sort)
     if ordered and name not in ("score", "number") and not any(name in _values(e) for es in ordered for e in es):
-        there = sorted({key for es in ordered for e in es for key in (*e.trial.metrics, *e.trial.cost)})
+        names = sorted({key for es in ordered for e in es for key in (*e.trial.metrics, *e.trial.cost)})
         raise UsageError(
-            f"sort must be score, number or one of {', '.join(there)}, got {name!r}; asc or desc may follow the name"
+            f"sort must be score, number or one of {', '.join(names)}, got {name!r}; asc or desc may follow the name"
         )
     for entries in ordered:
-        _sort(entries, name, asked)
+        _sort(entries, name, order)
     return [entries[: top or None] for entries in ordered]
 
 
 def without_trial(store: Store) -> list[list[Retraining]]:
-    """Retrainings of architectures that are of no trial, one list for each architecture and recipe.
+    """Retrainings of architectures that no trial found, one list per architecture and recipe.
 
-    Those of one recipe stand together, the best mean test accuracy first.
+    The lists of a recipe follow each other, the best mean test accuracy first.
     """
     groups: dict[tuple[str, str], list[Retraining]] = {}
     for retraining in store.retrainings():
@@ -187,29 +186,29 @@ def without_trial(store: Store) -> list[list[Retraining]]:
 
 
 def find_trial(store: Store, run: str | None, trial: int | str) -> tuple[Run, Trial]:
-    """A trial of a run by its number, or the `best`.
+    """A trial of a run by its number, or the `best` one.
 
     Raises:
-        UsageError: no such run or trial, or none completed.
+        UsageError: There is no such run or trial, or `best` has no completed trial to choose from.
     """
     if run is None:
         raise UsageError("run=null; expected the name of a run of the store (nas leaderboard lists them)")
     entries = [entry for entries in leaderboard(store, run, sort="number", top=0) for entry in entries]
     if trial == "best":
         sound = [entry.trial for entry in entries if entry.fault is None]
-        found = objective_of(entries[0].run).best(sound) if entries else None
-        if found is None:
+        best = objective_of(entries[0].run).best(sound) if entries else None
+        if best is None:
             wrong = next((f"; trial {e.trial.number} is wrong, since {e.fault}" for e in entries if e.fault), "")
             raise UsageError(f"trial=best: run {run!r} has no completed trial{wrong}")
-        return entries[0].run, found
+        return entries[0].run, best
     for entry in entries:
         if str(entry.trial.number) == str(trial):
             if entry.fault is not None:
                 warnings.warn(f"trial {trial} of run {run!r} is wrong, since {entry.fault}", stacklevel=2)
             return entry.run, entry.trial
     last = max((entry.trial.number for entry in entries), default=None)
-    there = "it has none" if last is None else f"expected best or 0 to {last}"
-    raise UsageError(f"trial={trial} is not a trial of run {run!r}; {there}")
+    expected = "it has none" if last is None else f"expected best or 0 to {last}"
+    raise UsageError(f"trial={trial} is not a trial of run {run!r}; {expected}")
 
 
 def _grouped(entries: Sequence[Entry]) -> list[Entry]:
@@ -218,7 +217,7 @@ def _grouped(entries: Sequence[Entry]) -> list[Entry]:
         classes.setdefault(entry.trial.canonical, []).append(entry)
     joined = []
     for members in classes.values():
-        # Several trials may hold the very same training; it counts once
+        # several trials may have the result of the same training, which counts once
         evaluated = {_training(e): e for e in members if e.score is not None and e.trial.reused_from is None}
         scores = [e.score for e in evaluated.values() if e.score is not None]
         if not scores:
@@ -232,14 +231,14 @@ def _grouped(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _training(entry: Entry) -> Hashable:
-    """What tells the training that a score is of from others of its class and protocol: the seed, for the most part.
+    """What identifies the training behind a score among others of its class and protocol: usually the seed.
 
-    A benchmark's table has one training a row, whatever the seed; weights that were trained before the search score an
-    architecture alike each time.
+    A benchmark table has one training per row, so the seed does not count. Weights that were trained before the search
+    give an architecture the same score each time.
     """
     run, trial = entry.run, entry.trial
     if run.evaluation.table is not None:
-        # of a run made in Python the table stands in its evaluator
+        # a run from Python has the table within its evaluator
         table = run.config.get("table") or (run.config.get("evaluator") or {}).get("table") or {}
         return trial.canonical if table.get("rows") == "class" else trial.proposal.architecture
     if run.evaluation.weights_are_fixed:
@@ -247,7 +246,7 @@ def _training(entry: Entry) -> Hashable:
     return trial.seed
 
 
-def sort_words(sort: str) -> tuple[str, str | None]:
+def parse_sort(sort: str) -> tuple[str, str | None]:
     """Name and direction (`asc`, `desc` or None) of a `sort=`, such as `latency desc`."""
     name, space, last = sort.rpartition(" ")
     return (name.strip(), last) if space and last in ("asc", "desc") else (sort, None)
@@ -256,9 +255,9 @@ def sort_words(sort: str) -> tuple[str, str | None]:
 def _direction(name: str, entries: Sequence[Entry]) -> Literal["asc", "desc"]:
     """The order in which the better values of one set come first.
 
-    The objective has its own direction, and costs are minimised. Of the other metrics those are that the evaluator
-    declares as `minimized`, and the rest is maximised; where it declares nothing, `ACCURACIES` are maximised and all
-    else is minimised: losses, times and sizes.
+    The objective has its own direction, and costs are minimised. Of the other metrics, those that the evaluator
+    declares as `minimized` are minimised and the rest is maximised. If it declares nothing, `ACCURACIES` are maximised
+    and the rest is minimised: losses, times and sizes.
     """
     run = entries[0].run
     objective, declared = entries[0].objective, run.config.get("minimized")
@@ -274,12 +273,12 @@ def _values(entry: Entry) -> Mapping[str, float]:
     return {"seconds": entry.trial.seconds, **entry.trial.cost, **entry.trial.metrics}
 
 
-def _sort(entries: list[Entry], name: str, asked: str | None) -> None:
+def _sort(entries: list[Entry], name: str, order: str | None) -> None:
     if name == "number":
-        entries.sort(key=lambda entry: entry.trial.number, reverse=asked == "desc")
+        entries.sort(key=lambda entry: entry.trial.number, reverse=order == "desc")
         entries.sort(key=lambda entry: entry.run.name)
         return
-    direction = asked or ("desc" if name == "score" else _direction(name, entries))
+    direction = order or ("desc" if name == "score" else _direction(name, entries))
     sign = -1.0 if direction == "desc" else 1.0
 
     def key(entry: Entry) -> tuple[bool, bool, float]:
@@ -287,4 +286,4 @@ def _sort(entries: list[Entry], name: str, asked: str | None) -> None:
         wrong = name == "score" and entry.fault is not None
         return (True, wrong, 0.0) if value is None or math.isnan(value) else (False, wrong, sign * value)
 
-    entries.sort(key=key)  # among equals the first found stays first: the sort is stable and trials come by number
+    entries.sort(key=key)  # the sort is stable, so the lower number comes first among equals

@@ -22,7 +22,7 @@ class _Record:
     def elapsed(self) -> float | None:
         return self.clock.get(self.run.name)
 
-    def keep_elapsed(self, seconds: float) -> None:
+    def save_elapsed(self, seconds: float) -> None:
         self.clock[self.run.name] = seconds
 
     def add(self, trial: Trial, elapsed: float = 0.0) -> None:

@@ -103,8 +103,9 @@ class EvaluationProtocol:
             parts.append(f"table {self.table}, {self.settings.get('column')}")
         shared, epochs = self.shared_weights, self.epochs(fidelity)
         if shared is not None:
-            paths = f"{shared['sampling']} paths, {plural(self.recipe['epochs'], 'epoch')}"
-            how = paths if "sampling" in shared else "the proposals"
+            how = "the proposals"
+            if "sampling" in shared:
+                how = f"{shared['sampling']} paths, {plural(self.recipe['epochs'], 'epoch')}"
             parts.append(f"scored by a supernet trained on {how} (seed {shared['seed']})")
         if epochs is not None:
             parts.append(plural(epochs, "epoch"))

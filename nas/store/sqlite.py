@@ -286,7 +286,7 @@ class _Record:
             return None
         return status.st_dev, status.st_ino
 
-    def keep_elapsed(self, seconds: float) -> None:
+    def save_elapsed(self, seconds: float) -> None:
         with suppress(sa.exc.SQLAlchemyError), self._connection.begin():
             self._connection.execute(self._clock, {"run": self.run.name, "seconds": seconds})
 

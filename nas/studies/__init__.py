@@ -1,4 +1,4 @@
-"""Long resumable work above one search."""
+"""Long work above a single search, resumable: retraining, comparison, tabulation."""
 
 from typing import TYPE_CHECKING
 

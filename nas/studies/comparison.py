@@ -1,7 +1,7 @@
-"""Comparing strategies fairly: each of them searches with the same seeds, evaluator and budget, over all cores.
+"""Comparing strategies fairly: each of them searches with the same seeds, evaluator and budget, on all cores.
 
-A run is one `search()`; what no search may see is joined when it has ended. Finished runs are lines of a journal, so an
-interrupted comparison goes on where it was.
+A run is one `search()`. Results that no search may see, such as test accuracies, are added after it has ended. Finished
+runs are lines of a journal, from which an interrupted comparison resumes.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from nas.studies.journal import journal
 from nas.supernets.base import GradientStrategy
 
 JOURNAL = "runs.journal"
-"""The file of a comparison's folder that has its finished runs."""
-NEEDED = ("strategy", "settings", "seed", "queries", "seconds", "architecture", "steps")
+"""File with the finished runs, within the folder of a comparison."""
+REQUIRED_KEYS = ("strategy", "settings", "seed", "queries", "seconds", "architecture", "steps")
 """Keys of each of its lines."""
 
 
@@ -44,9 +44,9 @@ class StrategyEntry:
     """A strategy in a comparison.
 
     Args:
-        label: its name there, unique.
-        make: makes it; must be fit to be sent to another process.
-        settings: JSON-safe; a continued comparison must have the same.
+        label: Unique name within the comparison.
+        make: Class of the strategy, or a partial of it with settings, that can be sent to another process.
+        settings: JSON-safe settings; must be the same when the comparison is resumed.
     """
 
     label: str
@@ -59,9 +59,9 @@ class ComparisonSetup:
     """What all runs of a comparison have in common; sent to every worker.
 
     Args:
-        space, evaluator, budget, objective, duplicates, device: as of `nas.engine.search.search`.
-        store: keeps the trials of every run, so that an interrupted run goes on; None: in memory, for evaluations that
-            cost nothing to repeat.
+        space, evaluator, budget, objective, duplicates, device: As in `nas.engine.search.search`.
+        store: Store for the trials of every run, so that an interrupted run resumes; None: in memory, for evaluations
+            that cost nothing to repeat.
     """
 
     space: SearchSpace
@@ -73,19 +73,21 @@ class ComparisonSetup:
     store: Store | None = None
 
     def ready(self) -> ComparisonSetup:
-        """Itself; the evaluator is prepared by its first search."""
+        """The setup itself; the first search prepares the evaluator."""
         return self
 
     def __call__(self, task: tuple[StrategyEntry, int]) -> dict[str, Any]:
-        """One run: `queries`, `missing`, `simulated_seconds`, `seconds`, `architecture`, `searched`, `steps`.
+        """Search with one strategy and seed.
 
-        Or `failed`, and nothing else.
+        Returns:
+            The run's `queries`, `missing`, `simulated_seconds`, `seconds`, `architecture`, `searched` and `steps`; or
+            only `failed`, the reason.
         """
-        contender, seed = task
+        entry, seed = task
         started = time.perf_counter()
         result = search(
             self.space,
-            contender.make,
+            entry.make,
             self.evaluator,
             budget=self.budget,
             seed=seed,
@@ -93,12 +95,12 @@ class ComparisonSetup:
             duplicates=self.duplicates,
             device=self.device,
             store=self.store,
-            run=f"{contender.label} {seed}",
+            run=f"{entry.label} {seed}",
         )
         if result.best is None or result.ended == "failures":
             return {"failed": last_error(result.trials, result.ended)}
-        known = (trial.metrics.get("simulated_seconds") for trial in result.trials)
-        simulated = [seconds for seconds in known if seconds is not None]
+        costs = (trial.metrics.get("simulated_seconds") for trial in result.trials)
+        simulated = [seconds for seconds in costs if seconds is not None]
         return {
             "queries": len(result.trials),
             "missing": sum(trial.error_kind == NOT_IN_TABLE for trial in result.trials),
@@ -110,7 +112,7 @@ class ComparisonSetup:
         }
 
     def _steps(self, trials: Sequence[Trial]) -> Iterator[Step]:
-        """Every change of the incumbent, with what the evaluator reports of it."""
+        """Every change of the incumbent, with the metrics that the evaluator reports for it."""
         reporter, best, simulated = reporter_of(self.evaluator), None, 0.0
         for query, trial in enumerate(trials, start=1):
             simulated += simulated_seconds(trial)
@@ -118,13 +120,13 @@ class ComparisonSetup:
                 continue
             best = self.objective.score(trial)
             reported = {} if reporter is None else reporter.reported(trial.proposal.architecture)
-            # what reports nothing is compared by the objective
+            # an evaluator that reports nothing is compared by the objective
             metrics = reported or {self.objective.metric: trial.metrics[self.objective.metric]}
             yield Step(query, simulated if "simulated_seconds" in trial.metrics else None, metrics)
 
 
 def columns(evaluator: Evaluator, objective: Objective, results: Sequence[RunResult]) -> list[Column]:
-    """What a comparison reports: the evaluator's own columns, or the objective where it has none."""
+    """Columns of a comparison: those that the evaluator reports, or the objective if it reports none."""
     names, reporter = list(results[0].metrics), reporter_of(evaluator)
     if reporter is None or names == [objective.metric]:
         return [Column(objective.metric, direction=objective.direction)]
@@ -132,8 +134,8 @@ def columns(evaluator: Evaluator, objective: Objective, results: Sequence[RunRes
 
 
 def compare(
-    match: ComparisonSetup,
-    contenders: Sequence[StrategyEntry],
+    setup: ComparisonSetup,
+    entries: Sequence[StrategyEntry],
     seeds: int,
     *,
     path: Path,
@@ -143,100 +145,110 @@ def compare(
     report: Callable[[int, int], None],
     trained: Callable[[int, Sequence[Metrics]], None] = lambda _epochs, _curve: None,
 ) -> list[RunResult]:
-    """All runs of all contenders, by contender and then by seed.
+    """Run every strategy with every seed; finished runs of the journal are not repeated.
 
     Args:
-        match: what they have in common.
-        seeds: runs of each, with the seeds 0 to `seeds` - 1.
-        path: of the journal; runs that it has are not repeated.
-        executor: where runs run, one a worker.
-        about: JSON-safe settings that a continued comparison must share; the evaluator's protocol is added.
-        remarks: JSON-safe, kept when it begins and not compared; the environment is added.
-        report: called with the number of runs done and planned.
-        trained: called after each epoch of weights that the evaluator trains, with their number and the curve so far.
+        setup: What all runs have in common.
+        entries: Strategies to compare.
+        seeds: Number of runs per strategy, with the seeds 0 to `seeds` - 1.
+        path: Path of the journal.
+        executor: Where runs run, one per worker.
+        about: JSON-safe settings that must be the same when the comparison is resumed; the evaluator's protocol is
+            added.
+        remarks: JSON-safe facts that are stored with a new journal and never compared; the environment is added.
+        report: Called with the numbers of finished and of planned runs.
+        trained: Called after each epoch of weights that the evaluator trains, with its number and the curve so far.
+
+    Returns:
+        All runs, by entry and then by seed.
 
     Raises:
-        UsageError: the journal is of another comparison, or two contenders have one label.
-        UserError: a run failed; the finished ones are kept.
+        UsageError: The journal belongs to another comparison, or two entries have the same label.
+        UserError: A run failed; the finished ones are saved.
     """
-    labels = [contender.label for contender in contenders]
+    labels = [entry.label for entry in entries]
     for label in labels:
         if labels.count(label) > 1:
             raise UsageError(f"strategies names {label!r} twice; expected each once")
-    protocol = match.evaluator.protocol() if isinstance(match.evaluator, SupportsProtocol) else {}
-    evaluation = EvaluationProtocol(protocol)
-    identity = {
-        "format": 1,
-        **about,
-        DECISIONS: recorded_choices(match.space),
-        "protocol": protocol,
-        "objective": asdict(match.objective),
-        "budget": asdict(match.budget),
-        "duplicates": match.duplicates,
-    }
-    for contender in contenders:
-        _check_contender(contender, match)
-    if match.budget.only_simulated and evaluation.table is not None and not evaluation.has_costs:
+    identity = _identity(setup, about)
+    evaluation = EvaluationProtocol(identity["protocol"])
+    for entry in entries:
+        _check_entry(entry, setup)
+    if setup.budget.only_simulated and evaluation.table is not None and not evaluation.has_costs:
         raise UsageError(
             "budget.simulated_seconds is the only limit and would never be reached, since table.cost=null; set "
             "budget.trials or budget.hours"
         )
-    with journal(path, identity, {"environment": environment(), **remarks}, NEEDED) as opened:
+    with journal(path, identity, {"environment": environment(), **remarks}, REQUIRED_KEYS) as opened:
         done = {(line["strategy"], line["seed"]): line for line in opened.lines}
         if DECISIONS not in opened.head:  # a journal of version 0.1.0
             for line in opened.lines:
-                parse(match.space, line["architecture"])
-        for contender in contenders:
-            _check_settings(contender, opened.lines, path)
-        plan = [(contender, seed) for seed in range(seeds) for contender in contenders]
-        todo = deque(task for task in plan if (task[0].label, task[1]) not in done)
-        finished = len(plan) - len(todo)
-        if todo and isinstance(match.evaluator, SupportsSharedWeights):
-            with locked_test_set():  # once, before any of the workers would
-                match.evaluator.train_weights(match.device, (), trained)
-        report(finished, len(plan))
-        for batch in each(executor, match.ready, todo):
-            lost = None
-            for (contender, seed), found in batch:
-                if isinstance(found, Died) or "failed" in found:
-                    reason = found.reason if isinstance(found, Died) else found["failed"]
-                    lost = f"{contender.label} with seed {seed} came to nothing: {reason}"
+                parse(setup.space, line["architecture"])
+        for entry in entries:
+            _check_settings(entry, opened.lines, path)
+        planned = [(entry, seed) for seed in range(seeds) for entry in entries]
+        remaining = deque(task for task in planned if (task[0].label, task[1]) not in done)
+        finished = len(planned) - len(remaining)
+        if remaining and isinstance(setup.evaluator, SupportsSharedWeights):
+            with locked_test_set():  # once for all workers
+                setup.evaluator.train_weights(setup.device, (), trained)
+        report(finished, len(planned))
+        for batch in each(executor, setup.ready, remaining):
+            failure = None
+            for (entry, seed), result in batch:
+                if isinstance(result, Died) or "failed" in result:
+                    reason = result.reason if isinstance(result, Died) else result["failed"]
+                    failure = f"{entry.label} (seed {seed}) failed: {reason}"
                     continue
-                line = {"strategy": contender.label, "settings": dict(contender.settings), "seed": seed, **found}
+                line = {"strategy": entry.label, "settings": dict(entry.settings), "seed": seed, **result}
                 opened.append(line)
-                done[contender.label, seed] = line
+                done[entry.label, seed] = line
                 finished += 1
-            if lost:
-                raise UserError(f"{lost}. The finished runs are kept; run it again to go on")
-            report(finished, len(plan))
+            if failure:
+                raise UserError(f"{failure}. The finished runs are saved; run the same command again to resume")
+            report(finished, len(planned))
     return [_result(done[label, seed], path) for label in labels for seed in range(seeds)]
 
 
-def _check_contender(contender: StrategyEntry, match: ComparisonSetup) -> None:
-    """What every run of it would meet is told before the first."""
-    agent = contender.make(space=match.space, objective=match.objective)
+def _identity(setup: ComparisonSetup, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be the same when a comparison is resumed."""
+    return {
+        "format": 1,
+        **about,
+        DECISIONS: recorded_choices(setup.space),
+        "protocol": setup.evaluator.protocol() if isinstance(setup.evaluator, SupportsProtocol) else {},
+        "objective": asdict(setup.objective),
+        "budget": asdict(setup.budget),
+        "duplicates": setup.duplicates,
+    }
+
+
+def _check_entry(entry: StrategyEntry, setup: ComparisonSetup) -> None:
+    """Raise, before the first run, the `UsageError` that every run of a strategy would raise."""
+    agent = entry.make(space=setup.space, objective=setup.objective)
     if isinstance(agent, GradientStrategy):
         raise UsageError(
-            f"strategies has {contender.label!r}, which learns on a supernet; a comparison runs strategies that "
-            "propose, so search with it by nas search, once a seed"
+            f"strategies has {entry.label!r}, which learns on a supernet; a comparison runs strategies "
+            "that propose, so run nas search once per seed instead"
         )
-    if isinstance(match.evaluator, SupportsSharedWeights):
-        if match.evaluator.sequential:
+    if isinstance(setup.evaluator, SupportsSharedWeights):
+        if setup.evaluator.sequential:
             raise UsageError(
-                "evaluator.train=on_proposal: each run would go on with the weights of the run before; compare with "
-                "evaluator.train=before, or run nas search once a seed"
+                "evaluator.train=on_proposal: each run would continue with the weights of the run before; compare "
+                "with evaluator.train=before, or run nas search once per seed"
             )
-        check_shared_weights(match.evaluator, agent, Inline(), match.objective, costless=match.budget.only_simulated)
+        check_shared_weights(setup.evaluator, agent, Inline(), setup.objective, costless=setup.budget.only_simulated)
 
 
-def _check_settings(contender: StrategyEntry, lines: Sequence[Mapping[str, Any]], path: Path) -> None:
-    wanted = identifying(contender.settings, "strategy")
+def _check_settings(entry: StrategyEntry, lines: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Raise `UsageError` if the journal has runs of a strategy with other settings."""
+    settings = identifying(entry.settings, "strategy")
     for line in lines:
-        if line["strategy"] == contender.label and identifying(line["settings"], "strategy") != wanted:
+        if line["strategy"] == entry.label and identifying(line["settings"], "strategy") != settings:
             raise UsageError(
-                f"{path} has runs of {contender.label} with {_listed(line['settings'])}, now it is "
-                f"{_listed(contender.settings)}; choose another out= or write the settings into its name, such as "
-                f"{contender.label.partition('(')[0]}({_listed(contender.settings)})"
+                f"{path} has runs of {entry.label} with {_listed(line['settings'])}, now it is "
+                f"{_listed(entry.settings)}; choose another out= or write the settings into its name, such as "
+                f"{entry.label.partition('(')[0]}({_listed(entry.settings)})"
             )
 
 

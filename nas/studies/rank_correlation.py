@@ -1,11 +1,11 @@
-"""How well shared weights rank architectures: Kendall's rank correlation with a table, or else with retrainings.
+"""How well shared weights rank architectures: their rank correlation (Kendall's tau) with a table or retrainings.
 
-What they are held against may be test accuracies, so this is for after a search.
+The truth may be test accuracies, so this runs only after a search.
 
-Weights that were trained before the search score an architecture as they did in its trial, so every trial whose truth
-is known takes part. Weights that have learnt since score anew, which takes a pass over the validation images each: of
-many architectures a sample takes part, evenly spread over the run's ranking. The best alone would not do: a rank
-correlation over a narrow range is lower.
+Weights that were trained before the search still give an architecture the score of its trial, so every trial whose
+truth is known counts. Weights that were trained during the search have changed since, and score architectures again,
+which takes one pass over the validation images each. Of many architectures they score a sample that is evenly spread
+over the ranking of the run. The best ones would not do: a rank correlation over a narrow range is lower.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from nas.core import Architecture
 from nas.evaluators.base import SupportsReporting, SupportsSharedWeights, reporter_of
 from nas.store.leaderboard import Entry, recipe_key
 
-LEAST = 3
-"""Architectures below which a rank correlation says nothing."""
-MOST = 100
-"""Architectures that are scored anew for it."""
+MIN_ARCHITECTURES = 3
+"""Number of architectures below which a rank correlation means nothing."""
+MAX_SCORED = 100
+"""Largest number of architectures that are scored again."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class RankCorrelation:
     """Kendall's tau-b of scores and truth.
 
     Args:
-        against: what the truth is, such as `c10_test_acc_200`.
-        tau: -1 to 1; 1 where both rank alike, 0 where one says nothing of the other.
-        p_value: two-sided, of tau being 0.
-        n: architectures that it was computed over.
-        of: architectures of the run whose truth is known; where they are more than `n`, those are evenly spread over
-            the run's ranking.
+        against: Name of the truth, such as `c10_test_acc_200`.
+        tau: -1 to 1; 1 for equal rankings, 0 for unrelated ones.
+        p_value: Two-sided p-value of the hypothesis that tau is 0.
+        n: Number of architectures that it was computed from.
+        of: Number of architectures of the run whose truth is known. If it is larger than `n`, those are evenly spread
+            over the ranking of the run.
     """
 
     against: str
@@ -49,49 +49,50 @@ class RankCorrelation:
 
 
 def rank_correlation(
-    evaluator: SupportsSharedWeights, entries: Sequence[Entry], device: str, begin: Callable[[], None]
+    evaluator: SupportsSharedWeights, entries: Sequence[Entry], device: str, restore: Callable[[], None]
 ) -> RankCorrelation | None:  # fmt: skip
-    """Hold the scores of a run's architectures against what is known of them.
+    """The rank correlation of the scores of a run's architectures with the truth.
 
     Args:
-        entries: of the run's leaderboard, best first.
+        evaluator: Evaluator of the run.
+        entries: Leaderboard of the run, best first.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        begin: brings the weights to where the run left them; called only where something is to be scored anew.
+        restore: Restores the weights as the run left them; called only if architectures are scored again.
 
     Returns:
-        None where too little is known.
+        None if the truth of too few architectures is known, or if all of them have the same score or truth.
     """
-    done = [entry for entry in entries if entry.trial.completed]
-    against, truth = _tabulated(reporter_of(evaluator), done)
+    completed = [entry for entry in entries if entry.trial.completed]
+    against, truth = _tabulated(reporter_of(evaluator), completed)
     if not truth:
-        against, truth = "test accuracy after retraining", _retrained(done)
-    chosen = spread(list(truth), MOST) if evaluator.sequential else list(truth)
+        against, truth = "test accuracy after retraining", _retrained(completed)
+    chosen = spread(list(truth), MAX_SCORED) if evaluator.sequential else list(truth)
     expected = [truth[architecture] for architecture in chosen]
-    if len(chosen) < LEAST or np.ptp(expected) == 0:
+    if len(chosen) < MIN_ARCHITECTURES or np.ptp(expected) == 0:
         return None
     if evaluator.sequential:
-        begin()
+        restore()
         scores = evaluator.scores(chosen, device)
     else:
-        known = {entry.trial.proposal.architecture: entry.score for entry in done}
+        known = {entry.trial.proposal.architecture: entry.score for entry in completed}
         scores = [known[architecture] or 0.0 for architecture in chosen]
     if np.ptp(scores) == 0:
         return None
-    found = scipy.stats.kendalltau(scores, expected)
-    return RankCorrelation(against, float(found.statistic), float(found.pvalue), len(chosen), len(truth))
+    kendall = scipy.stats.kendalltau(scores, expected)
+    return RankCorrelation(against, float(kendall.statistic), float(kendall.pvalue), len(chosen), len(truth))
 
 
 def spread(ranked: Sequence[Architecture], most: int) -> list[Architecture]:
-    """At most this many of a ranking, evenly spread over it, the first and the last among them."""
+    """At most `most` architectures of a ranking, evenly spread over it, including the first and the last."""
     if len(ranked) <= most:
         return list(ranked)
-    return [ranked[round(place)] for place in np.linspace(0, len(ranked) - 1, most)]
+    return [ranked[round(position)] for position in np.linspace(0, len(ranked) - 1, most)]
 
 
 def _tabulated(
     reporter: SupportsReporting | None, entries: Sequence[Entry]
 ) -> tuple[str, Mapping[Architecture, float]]:
-    """The first column that is reported, as numbers of which higher is better."""
+    """Name of the first reported column, and architecture -> its value, negated if lower values are better."""
     name, truth = "", dict[Architecture, float]()
     if reporter is None:
         return name, truth
@@ -105,7 +106,7 @@ def _tabulated(
 
 
 def _retrained(entries: Sequence[Entry]) -> Mapping[Architecture, float]:
-    """Mean test accuracies of what was retrained with one recipe, the one that most of it was retrained with."""
+    """Architecture -> mean test accuracy of its retrainings with one recipe, the most common one."""
     recipes = Counter(key for entry in entries for key in {recipe_key(test) for test in entry.tested})
     if not recipes:
         return {}

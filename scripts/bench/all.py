@@ -1,4 +1,4 @@
-"""Run every CPU benchmark of this folder and say which rows fall short.
+"""Run every CPU benchmark of this folder and list the rows that miss their targets.
 
     python scripts/bench/all.py
 

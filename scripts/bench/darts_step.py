@@ -1,14 +1,14 @@
-"""One search step of DARTS against the same step written the plain way, in turn in one process.
+"""A search step of DARTS against the same step in plain PyTorch, alternating in one process.
 
     python scripts/bench/darts_step.py [PLAIN.py]
 
-PLAIN.py has `Supernet`, `optimizers` and `search_step` as a researcher types them from the paper; without it
-`../shared/bench/plain_darts.py` beside the checkout is taken. Before anything is timed, both start from equal weights
-and alphas and must agree: in float64 gradients and the losses of three steps to 1e-9; in float32 the first loss to
-1e-4, and gradients as closely as the plain step agrees with itself in another memory format.
+PLAIN.py has `Supernet`, `optimizers` and `search_step` as a researcher would write them from the paper; the default is
+`../shared/bench/plain_darts.py` beside the checkout. Before the timing, both start from equal weights and alphas and
+must agree: in float64, gradients and the losses of three steps to 1e-9; in float32, the first loss to 1e-4, and
+gradients as closely as the plain step agrees with itself in another memory format.
 
 Rows `darts/first-order` and `darts/second-order` (16 channels, 8 cells, batch 16 on a CPU, 64 on CUDA), and
-`darts/memory`, the peak memory of one first-order step, each in a process of its own.
+`darts/memory`, the peak memory of one first-order step, each in its own process.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 class Ours:
-    """A supernet, alpha and the optimizers as a gradient search has them, from the weights of the plain one."""
+    """Supernet, alphas and optimizer of a gradient search, with the weights of the plain supernet."""
 
     def __init__(self, plain: Any, order: str, dtype: torch.dtype, device: torch.device) -> None:
         space = Space()
@@ -75,14 +75,14 @@ class Ours:
 
 def batches(size: int, dtype: torch.dtype, device: torch.device) -> tuple[Batch, Batch]:
     rng = torch.Generator().manual_seed(1)
-    made = [
+    pair = [
         (
             torch.randn(size, 3, 32, 32, generator=rng).to(device, dtype),
             torch.randint(10, (size,), generator=rng).to(device),
         )
         for _ in range(2)
     ]
-    return made[0], made[1]
+    return pair[0], pair[1]
 
 
 def channels_last(batch: Batch) -> Batch:
@@ -90,7 +90,7 @@ def channels_last(batch: Batch) -> Batch:
 
 
 def check_agreement(plain: ModuleType, device: torch.device) -> str:
-    """End with a sentence unless both compute the same; else how far float32 gradients are apart."""
+    """Exit with a message unless both compute the same; returns by how much float32 gradients differ."""
     for order in ("first", "second"):
         torch.manual_seed(0)
         theirs = plain.Supernet(*CHECKED).to(device, torch.float64)
@@ -136,7 +136,7 @@ def _loss(theirs: Any, batch: Batch) -> torch.Tensor:
 
 
 def relative(found: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
-    """Norm of the difference of all values together, as a share of the norm of what was expected."""
+    """Norm of the difference of all values together, relative to the norm of the expected values."""
     difference = sum((a.detach() - b.detach()).square().sum().item() for a, b in zip(found, expected, strict=True))
     return (difference / sum(b.detach().square().sum().item() for b in expected)) ** 0.5
 
@@ -175,16 +175,19 @@ def _resident() -> float:
 def load(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location("plain_darts", path)
     if spec is None or spec.loader is None or not path.is_file():
-        sys.exit(f"darts_step: there is no plain step at {path}; give the path of one")
+        sys.exit(f"darts_step: {path} does not exist; give the path of a plain step")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def main() -> None:
-    words = sys.argv[1:]
-    measured = words.pop(0).removeprefix("--peak=") if words and words[0].startswith("--peak=") else None
-    path = Path(words[0]) if words else Path(__file__).resolve().parents[3] / "shared" / "bench" / "plain_darts.py"
+    arguments = sys.argv[1:]
+    peak_only = bool(arguments) and arguments[0].startswith("--peak=")
+    measured = arguments.pop(0).removeprefix("--peak=") if peak_only else None
+    path = (
+        Path(arguments[0]) if arguments else Path(__file__).resolve().parents[3] / "shared" / "bench" / "plain_darts.py"
+    )
     plain = load(path)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     size = 64 if device.type == "cuda" else 16

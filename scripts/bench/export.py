@@ -1,9 +1,9 @@
-"""How long it takes to export a network in every form that can be written here, each checked in a fresh process.
+"""Time to export a network in every available format, each checked in a fresh process.
 
     python scripts/bench/export.py
 
 Rows `export/nasbench201` (16 channels, 5 cells a stage) and `export/darts` (DARTS_V2, 36 channels, 20 cells),
-untrained, on validation images of CIFAR-10 or, where there is none, of the digits. The yardstick is what it may take.
+untrained, on validation images of CIFAR-10 or, without it, of the digits. The yardstick is the time limit.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ ONNX = ("onnx", "onnxscript", "onnxruntime")
 
 
 def main() -> None:
-    there = (Path(os.environ.get("NAS_DATA", "")) / "cifar-10-batches-py").is_dir()
-    data = "cifar10" if there else "digits"
+    has_cifar10 = (Path(os.environ.get("NAS_DATA", "")) / "cifar-10-batches-py").is_dir()
+    data = "cifar10" if has_cifar10 else "digits"
     missing = [module for module in ONNX if importlib.util.find_spec(module) is None]
     formats = [name for name in FORMATS if not (missing and name == "onnx")]
     forms = f"all forms but onnx ({missing[0]} is not installed)" if missing else "all forms"
-    for name, (allowed, *words) in NETWORKS.items():
+    for name, (limit, *arguments) in NETWORKS.items():
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
             subprocess.run(
@@ -42,7 +42,7 @@ def main() -> None:
                     "-m",
                     "nas",
                     "export",
-                    *words,
+                    *arguments,
                     f"data={data}",
                     f"format=[{','.join(formats)}]",
                     "out=model",
@@ -52,9 +52,7 @@ def main() -> None:
                 stdout=sys.stderr,
             )
             seconds = time.perf_counter() - started
-        Row(
-            f"export/{name}", seconds, allowed, "s", 1.0, more_is_better=False, note=f"{forms}, images of {data}"
-        ).show()
+        Row(f"export/{name}", seconds, limit, "s", 1.0, more_is_better=False, note=f"{forms}, images of {data}").show()
 
 
 if __name__ == "__main__":

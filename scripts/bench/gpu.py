@@ -1,11 +1,11 @@
-"""Everything that only a real CUDA device can show, checked and timed in a few minutes, with a short table at the end.
+"""Checks and timings that need a real CUDA device, in a few minutes, with a short table at the end.
 
     python scripts/bench/gpu.py [--device cuda:1] [--limit 480]
 
-A check that fails or raises is a line of the table, and the rest goes on. Rows that do not begin within `--limit`
-seconds are left out, and listed as such. Where the variable OUT names a folder, the table and the figures are written
-there as `gpu.txt` and `gpu.json`. `--device cpu` runs the same code on small networks, to try the script; its figures
-say nothing.
+A check that fails or raises is a line of the table, and the rest continues. Rows that do not start within `--limit`
+seconds are skipped, and listed as such. If the variable OUT names a folder, the table and the figures are written there
+as `gpu.txt` and `gpu.json`. `--device cpu` runs the same code on small networks, to try the script; its figures mean
+nothing.
 """
 
 from __future__ import annotations
@@ -59,30 +59,30 @@ STRATEGIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "drnas": (DrNAS, {}),
 }
 Fact = tuple[str, str, bool | None]
-"""A row's name, what was found, and whether it is right (None: a figure without a target)."""
+"""Name of a row, its result, and whether it is right (None: a figure without a target)."""
 
 
 @dataclass
 class Report:
-    """What was found so far."""
+    """The results so far."""
 
     device: torch.device
     limit: float
-    begun: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.monotonic)
     rows: list[Fact] = field(default_factory=list)
 
     def run(self, name: str, work: Callable[[], Any]) -> None:
-        """Do a piece of work, whose rows begin with its name; what it raises is a row."""
-        if time.monotonic() - self.begun > self.limit:
-            self.rows.append((name, "left out: the time was up", None))
+        """Run a check, whose rows start with its name; an exception becomes a row."""
+        if time.monotonic() - self.started > self.limit:
+            self.rows.append((name, "skipped: the time limit was reached", None))
             return
         started = time.monotonic()
         try:
-            found = work()
+            facts = work()
         except Exception as error:  # noqa: BLE001 (the other rows are worth more than a traceback)
             reason = " ".join(str(error).split())[:150]
-            found = [("", f"{type(error).__name__}: {reason}", False)]
-        self.rows += [(f"{name} {row}".strip(), text, right) for row, text, right in found]
+            facts = [("", f"{type(error).__name__}: {reason}", False)]
+        self.rows += [(f"{name} {row}".strip(), text, right) for row, text, right in facts]
         print(f"{name}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
         gc.collect()
         if self.device.type == "cuda":
@@ -101,7 +101,7 @@ def noise(count: int, device: torch.device) -> Images:
 
 
 def searched(name: str, space: Any, cells: int, device: str, *, graphs: bool) -> tuple[list[float], list[str]]:
-    """Training losses of a small search, and what it warned of."""
+    """Training losses of a small search, and its warnings about CUDA graphs."""
     make, options = STRATEGIES[name]
     recipe = SupernetRecipe(
         epochs=1,
@@ -115,11 +115,11 @@ def searched(name: str, space: Any, cells: int, device: str, *, graphs: bool) ->
         network={"channels": 4, "cells": cells},
     )
     strategy = make(space=space, objective=Objective(), epochs=2, **options)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = GradientSearch(space, Digits(), recipe)(strategy, 0, 5, device, lambda *_: None)
-    graph = [str(one.message) for one in told if "CUDA graph" in str(one.message)]
-    return [metrics["supernet_train_loss"] for metrics in found.curve], graph
+        result = GradientSearch(space, Digits(), recipe)(strategy, 0, 5, device, lambda *_: None)
+    graph = [str(one.message) for one in caught if "CUDA graph" in str(one.message)]
+    return [metrics["supernet_train_loss"] for metrics in result.curve], graph
 
 
 def searches(device: torch.device, space: Any, cells: int) -> list[Fact]:
@@ -128,15 +128,15 @@ def searches(device: torch.device, space: Any, cells: int) -> list[Fact]:
     for name in STRATEGIES:
         expected, _ = searched(name, space, cells, "cpu", graphs=False)
         for graphs in (False, True):
-            found, told = searched(name, space, cells, str(device), graphs=graphs)
-            apart = max(abs(a - b) / abs(b) for a, b in zip(found, expected, strict=True))
-            text = f"losses differ from the CPU's by {apart:.1e}" + (f"; {told[0][:80]}" if told else "")
-            rows.append((f"{name}{' graph' if graphs else ''}", text, apart < 1e-2 and not told))
+            losses, warned = searched(name, space, cells, str(device), graphs=graphs)
+            apart = max(abs(a - b) / abs(b) for a, b in zip(losses, expected, strict=True))
+            text = f"losses differ from the CPU's by {apart:.1e}" + (f"; {warned[0][:80]}" if warned else "")
+            rows.append((f"{name}{' graph' if graphs else ''}", text, apart < 1e-2 and not warned))
     return rows
 
 
 def precision(device: torch.device) -> list[Fact]:
-    """Errors of products against float64, which tell whether TF32 is on."""
+    """Errors of products against float64, which show whether TF32 is on."""
     torch.manual_seed(0)
     a, b = torch.randn(512, 512, device=device), torch.randn(512, 512, device=device)
     images, kernel = torch.randn(8, 64, 16, 16, device=device), torch.randn(64, 64, 3, 3, device=device)
@@ -147,8 +147,8 @@ def precision(device: torch.device) -> list[Fact]:
                 ("product", a @ b, a.double() @ b.double()),
                 ("convolution", F.conv2d(images, kernel), F.conv2d(images.double(), kernel.double())),
             )
-        for kind, found, exact in pairs:
-            error = float((found - exact).norm() / exact.norm())
+        for kind, result, exact in pairs:
+            error = float((result - exact).norm() / exact.norm())
             right = (low <= error < high) if device.type == "cuda" else None
             rows.append((f"{name} {kind}", f"error {error:.1e}, expected {low:.0e} to {high:.0e}", right))
     return rows
@@ -189,7 +189,7 @@ class Step:
 
 
 def memory(device: torch.device, sizes: dict[str, int], size: int) -> list[Fact]:
-    """The estimate that is made before a search against the peak of a step and of the eigenvalue."""
+    """The memory estimate before a search against the peak of a step and of the eigenvalue."""
     rows: list[Fact] = []
     with configured(device, Recipe(epochs=1)):
         for name in ("step", "eigenvalue"):
@@ -210,9 +210,9 @@ def memory(device: torch.device, sizes: dict[str, int], size: int) -> list[Fact]
 
 
 def freed(device: torch.device) -> list[Fact]:
-    """What a finished search leaves on the device, without the garbage collector."""
+    """Memory that a finished search leaves on the device, without the garbage collector."""
     if device.type != "cuda":
-        return [("", "a device's memory alone can be asked", None)]
+        return [("", "only the memory of a CUDA device can be measured", None)]
     gc.collect()
     before = torch.cuda.memory_allocated(device)
     gc.disable()
@@ -225,7 +225,7 @@ def freed(device: torch.device) -> list[Fact]:
 
 
 def timed(work: Callable[[], Any], device: torch.device, rounds: int) -> float:
-    """Median seconds of a piece of work, after one that is not counted."""
+    """Median seconds of a function, after a first call that does not count."""
     seconds = []
     for _ in range(rounds + 1):
         _synchronize(device)
@@ -242,7 +242,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def steps(device: torch.device, sizes: dict[str, int], size: int, rounds: int) -> list[Fact]:
-    """Seconds of a step of DARTS, ordinary and replayed."""
+    """Milliseconds of a step of DARTS, ordinary and replayed from a CUDA graph."""
     rows: list[Fact] = []
     with configured(device, Recipe(epochs=1)):
         for order in ("first", "second"):
@@ -260,20 +260,20 @@ def steps(device: torch.device, sizes: dict[str, int], size: int, rounds: int) -
 
 
 def throughput(device: torch.device, sizes: dict[str, int], size: int, images: int) -> list[Fact]:
-    """Images a second of the trainer, augmentation and all, and of bare steps on one batch that is there already."""
+    """Images per second of the trainer, including augmentation, and of bare steps on one batch on the device."""
     rows: list[Fact] = []
     data = noise(images, device)
     for name in ("fp32", "tf32", "bf16"):
         recipe = Recipe(epochs=3, batch_size=size, precision=name, deterministic=False)  # type: ignore[arg-type]
-        ends: list[float] = []
+        epoch_ends: list[float] = []
 
-        def ended(_metrics: Any, ends: list[float] = ends) -> None:
+        def on_epoch_end(_metrics: Any, ends: list[float] = epoch_ends) -> None:
             ends.append(time.perf_counter())
 
         with configured(device, recipe):
             torch.manual_seed(0)
             network = NASBench201().build(CELL, CIFAR, sizes).to(device)
-            fit(network, data, None, recipe, seed=0, report=ended)
+            fit(network, data, None, recipe, seed=0, report=on_epoch_end)
             batch = torch.randn(size, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
             labels = torch.randint(10, (size,), device=device)
             optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, fused=True)
@@ -286,7 +286,7 @@ def throughput(device: torch.device, sizes: dict[str, int], size: int, images: i
                 optimizer.step()  # noqa: B023
 
             plain = size / timed(bare, device, 5)
-        ours = images / min(after - before for before, after in pairwise(ends))
+        ours = images / min(after - before for before, after in pairwise(epoch_ends))
         rows.append((name, f"{ours:,.0f} images/s, bare steps {plain:,.0f}", None))
     return rows
 
@@ -308,15 +308,15 @@ def gpu_tests(limit: float) -> list[Fact]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N, or cpu to try the script")
-    parser.add_argument("--limit", type=float, default=480.0, help="seconds after which no further row begins")
-    words = parser.parse_args()
-    device = resolve_device(words.device)
+    parser.add_argument("--limit", type=float, default=480.0, help="seconds after which no further row starts")
+    arguments = parser.parse_args()
+    device = resolve_device(arguments.device)
     real = device.type == "cuda"
     sizes = {"channels": 16, "cells": 8} if real else {"channels": 2, "cells": 3}
     net = {"channels": 16, "cells": 5} if real else {"channels": 2, "cells": 1}
     size = 64 if real else 4
-    report = Report(device, words.limit)
-    name = torch.cuda.get_device_name(device) if real else "the CPU: a trial run, whose figures say nothing"
+    report = Report(device, arguments.limit)
+    name = torch.cuda.get_device_name(device) if real else "the CPU: a trial run, whose figures mean nothing"
     report.rows.append(("device", f"{name}, torch {torch.__version__}, {torch.cuda.device_count()} devices", None))
     report.run("precision", lambda: precision(device))
     report.run("memory", lambda: memory(device, sizes, size))
@@ -329,14 +329,14 @@ def main() -> int:
         report.run("nasbench201 on cuda:1", lambda: searches(torch.device("cuda:1"), NASBench201(), 1))
     if real:
         report.run("darts", lambda: searches(device, DARTSSpace(), 3))
-        report.run("pytest -m gpu", lambda: gpu_tests(max(60.0, words.limit)))
+        report.run("pytest -m gpu", lambda: gpu_tests(max(60.0, arguments.limit)))
     table = report.table()
     if os.environ.get("OUT"):
         folder = Path(os.environ["OUT"])
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "gpu.txt").write_text(table + "\n")
-        found = [{"name": name, "found": text, "right": right} for name, text, right in report.rows]
-        (folder / "gpu.json").write_text(json.dumps(found, indent=1) + "\n")
+        rows = [{"name": name, "found": text, "right": right} for name, text, right in report.rows]
+        (folder / "gpu.json").write_text(json.dumps(rows, indent=1) + "\n")
     print(table)
     return int(any(right is False for _, _, right in report.rows))
 

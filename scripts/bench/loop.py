@@ -1,8 +1,8 @@
-"""The search loop with a no-op evaluator: what a trial costs besides its training.
+"""The search loop with an evaluator that does nothing: the overhead of a trial.
 
     python scripts/bench/loop.py
 
-Rows `loop/memory` (goal 5,000 trials a second) and `loop/durable` (300 a second, each on disk before the next begins).
+Rows `loop/memory` (goal 5,000 trials a second) and `loop/durable` (300 a second, each on disk before the next starts).
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ STRATEGY = partial(RegularizedEvolution, population_size=10, sample_size=3)
 
 
 def no_op(_proposal: Proposal, _context: Context) -> Mapping[str, float]:
-    """Costs nothing and gives every architecture the same score."""
+    """Do nothing; every architecture gets the same score."""
     return {"valid_accuracy": 0.5}
 
 
 def rate(trials: int, store: Store | None) -> float:
-    """Trials a second; every trial is evaluated, none reused."""
+    """Trials per second; every trial is evaluated, none reused."""
     start = time.perf_counter()
     search(NASBench201(), STRATEGY, no_op, budget=Budget(trials=trials), store=store, duplicates="retrain")
     return trials / (time.perf_counter() - start)
 
 
 def main() -> None:
-    rate(2000, None)  # warm caches of canonical keys, as any longer search has them
+    rate(2000, None)  # fills the caches of canonical keys, as any longer search does
     memory, durable = [], []
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:  # the disk of the project, not a memory file system
         for number in range(ROUNDS):

@@ -1,10 +1,10 @@
-"""Searches on the NAS-Bench-201 table: what a trial costs, ours and that of Optuna, NNI and Syne Tune.
+"""Searches on the NAS-Bench-201 table: the cost of a trial, compared with Optuna, NNI and Syne Tune.
 
     python scripts/bench/replay.py
 
-Needs the table below NAS_DATA (nasbench201/nb201_table.csv.gz), and PyPI for the peers' first installation, each into
-an environment of its own below `.bench/`. Ours and each peer are timed in turn, medians are compared. Ours is
-`nas.engine.search.search` with the table evaluator and the in-memory store; each peer's driver says how it is driven.
+Needs the table below NAS_DATA (nasbench201/nb201_table.csv.gz), and PyPI for the first installation of the peers, each
+into its own environment below `.bench/`. Our search and each peer are timed alternately, and medians are compared. Ours
+is `nas.search` with the table evaluator and the in-memory store; the driver of each peer documents how it is run.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ COMPARISON = (
 
 
 class Clock:
-    """Notes when each ten-thousandth trial was told."""
+    """Records when each ten-thousandth trial ended."""
 
     def __init__(self) -> None:
-        self.told_at: list[float] = []
+        self.times: list[float] = []
 
     def start(self, run: str, trials: Sequence[Trial], total: int | None, objective: Objective) -> None:
-        self.told_at = [time.perf_counter()]
+        self.times = [time.perf_counter()]
 
     def on_trial_end(self, trial: Trial) -> None:
         if trial.number % 10_000 == 9_999:
-            self.told_at.append(time.perf_counter())
+            self.times.append(time.perf_counter())
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Nothing to close."""
 
 
 def ours(evaluator: TableEvaluator, strategy: StrategyFactory, trials: int, *listeners: Any) -> float:
@@ -77,8 +77,8 @@ def evaluations(evaluator: TableEvaluator) -> None:
 def comparison() -> None:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        words = [sys.executable, "-m", "nas", *COMPARISON, f"out={folder}/out"]
-        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+        command = [sys.executable, "-m", "nas", *COMPARISON, f"out={folder}/out"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         took = time.perf_counter() - started
     note = "random, regularized evolution and REINFORCE, 500 seeds, 12,000 simulated s, report included; one run"
     Row("replay/1500-runs", took, 60.0, "s", target=1.0, more_is_better=False, note=note).show()
@@ -89,8 +89,8 @@ def growth(evaluator: TableEvaluator) -> None:
     for _ in range(3):
         clock = Clock()
         ours(evaluator, EVOLUTION, 100_000, clock)
-        first.append(clock.told_at[1] - clock.told_at[0])
-        last.append(clock.told_at[-1] - clock.told_at[-2])
+        first.append(clock.times[1] - clock.times[0])
+        last.append(clock.times[-1] - clock.times[-2])
     note = "seconds of the last 10,000 of 100,000 trials against the first 10,000; median of 3"
     Row(
         "replay/growth",
@@ -130,10 +130,10 @@ def main() -> int:
     if not table.is_file():
         print("replay.py needs NAS_DATA with nasbench201/nb201_table.csv.gz below it", file=sys.stderr)
         return 1
-    made = compose("search", ["evaluator=table", "table=nasbench201"])
-    space = made.make("space")
-    evaluator = made.make("evaluator", space=space)
-    for architecture in space.architectures():  # warm the caches of keys and texts, as any longer study has them
+    settings = compose("search", ["evaluator=table", "table=nasbench201"])
+    space = settings.make("space")
+    evaluator = settings.make("evaluator", space=space)
+    for architecture in space.architectures():  # fills the caches of keys and texts, as any longer study does
         space.canonical(architecture)
         space.to_text(architecture)
     ours(evaluator, EVOLUTION, 2_000)

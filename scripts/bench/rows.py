@@ -1,4 +1,4 @@
-"""What every benchmark prints: one JSON object a line."""
+"""The output of every benchmark: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ class Row:
     """One measured comparison.
 
     Args:
-        name: what was timed.
-        ours, yardstick: the two figures; a goal that is an absolute figure is its own yardstick.
-        unit: of both.
-        target: the least that `ratio` must be.
-        more_is_better: whether a larger figure is the better one (rates) or the worse (times).
-        device: where it ran.
-        note: how it was measured.
+        name: Name of the measurement.
+        ours, yardstick: The two figures; an absolute goal is its own yardstick.
+        unit: Unit of both.
+        target: Smallest allowed `ratio`.
+        more_is_better: Whether a larger figure is better (rates) or worse (times).
+        device: Device that it ran on.
+        note: How it was measured.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """How many times better ours is."""
+        """By which factor ours is better."""
         return self.ours / self.yardstick if self.more_is_better else self.yardstick / self.ours
 
     def show(self) -> None:

@@ -1,4 +1,4 @@
-"""FLOPs that cannot be counted, or were counted otherwise, as a user meets them."""
+"""FLOPs that cannot be counted, or that an earlier version counted differently, as users see them."""
 
 import json
 
@@ -31,7 +31,7 @@ class Mine(SearchSpace):
 
 
 class Counted:
-    """An evaluator whose FLOPs are the number of options `a`, times a factor."""
+    """An evaluator whose FLOPs are a factor times one more than the number of options `a`."""
 
     def __init__(self, factor):
         self.factor, self.recounted = factor, 0
@@ -52,24 +52,24 @@ def searched(evaluator, store, trials):
     return search(ToySpace(), RandomSearch, evaluator, budget=Budget(trials=trials), store=store, config=config)
 
 
-def test_a_run_that_was_counted_otherwise_is_refused():
+def test_a_run_with_other_counts_is_refused():
     store = MemoryStore()
     searched(Counted(1), store, 20)
     again = Counted(1)
     assert searched(again, store, 25).resumed == 20
-    assert 4 <= again.recounted <= 20  # enough to see all four options of all six decisions
+    assert 4 <= again.recounted <= 20  # enough to cover all four options of all six decisions
     with pytest.raises(UserError, match=r"run 'search' was counted by an earlier version.*trial 0 has flops=\d, now"):
         searched(Counted(2), store, 30)
     assert len(store.trials("search")) == 25
 
 
-def test_what_cannot_be_counted_is_named_beside_the_number(nas, tmp_path):
+def test_an_operator_that_cannot_be_counted_is_named_with_the_number(nas, tmp_path):
     (tmp_path / "spectral_space.py").write_text(SPACE)
     (tmp_path / "conf" / "space").mkdir(parents=True)
     (tmp_path / "conf" / "space" / "mine.yaml").write_text("# my space\n_target_: spectral_space.Mine\n")
 
-    def run(*words):
-        result = nas("--config-dir", "conf", *words)
+    def run(*arguments):
+        result = nas("--config-dir", "conf", *arguments)
         assert result.returncode == 0, result.stderr
         return result.stdout
 
@@ -82,11 +82,11 @@ def test_what_cannot_be_counted_is_named_beside_the_number(nas, tmp_path):
     assert "400+" in board
     assert "+: FLOPs without the work of aten._fft_r2c (no formula)." in board
     assert "\n640 " in board.replace(" 640 ", "\n640 ")
-    told = run("retrain", "space=mine", "arch=mixing=spectrum", *quick)
-    assert "FLOPs          400, without aten._fft_r2c (no formula)" in told
+    retrained = run("retrain", "space=mine", "arch=mixing=spectrum", *quick)
+    assert "FLOPs          400, without aten._fft_r2c (no formula)" in retrained
     again = run("retrain", "space=mine", "arch=mixing=spectrum", *quick, "format=json")
     assert json.loads(again)["metrics"]["uncounted:aten._fft_r2c"] == 1
-    words = [
+    arguments = [
         "search",
         "space=mine",
         *quick,
@@ -94,5 +94,5 @@ def test_what_cannot_be_counted_is_named_beside_the_number(nas, tmp_path):
         "objective.metric=flops",
         "objective.direction=minimize",
     ]
-    result = nas("--config-dir", "conf", *words, "budget.trials=4", "run=two", "format=json")
+    result = nas("--config-dir", "conf", *arguments, "budget.trials=4", "run=two", "format=json")
     assert "aten._fft_r2c cannot be counted" in run("leaderboard", "run=two", "format=json"), result.stderr

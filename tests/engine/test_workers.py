@@ -1,7 +1,8 @@
-"""Searches with several workers: their course does not depend on who finishes first, and nothing finished is lost."""
+"""Searches with several workers: they do not depend on which worker finishes first, and no finished trial is lost."""
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
-from conftest import MAXIMIZE, stored_trials
 from light import (
     Counting,
     FewClasses,
@@ -30,7 +30,8 @@ from light import (
     uneven,
 )
 
-from nas import Budget, Proposal, UsageError, search
+from nas import Budget, Objective, Proposal, UsageError, search
+from nas.data.lock import check_unlocked
 from nas.executors.processes import Processes
 from nas.store.memory import MemoryStore
 from nas.store.sqlite import SQLiteStore
@@ -42,19 +43,18 @@ EVOLUTION = partial(RegularizedEvolution, population_size=4, sample_size=2)
 
 
 def peeking(proposal, context):
-    from nas.data.digits import Digits
-
-    Digits().read_test()
+    check_unlocked("test images of digits")  # as every data set does
     return steep(proposal, context)
 
 
 def course(result):
+    """What a search proposed and found, trial by trial."""
     return [(trial.number, trial.text, trial.seed, trial.metrics, trial.status) for trial in result.trials]
 
 
 @dataclass
 class Watching:
-    """Random search that notes what it knew at each question."""
+    """Random search that records what it knew at each proposal."""
 
     space: LightSpace
     objective: object
@@ -70,7 +70,7 @@ class Watching:
         self.told.append(trial.number)
 
 
-def test_an_ordered_search_does_not_depend_on_who_finishes_first():
+def test_an_ordered_search_does_not_depend_on_which_worker_finishes_first():
     runs = [
         search(LightSpace(), EVOLUTION, evaluator, budget=Budget(trials=14), executor=Processes(3))
         for evaluator in (uneven, even)
@@ -78,7 +78,7 @@ def test_an_ordered_search_does_not_depend_on_who_finishes_first():
     assert course(runs[0]) == course(runs[1])
 
 
-def test_an_ordered_trial_is_asked_for_knowing_exactly_those_before_its_workers():
+def test_an_ordered_trial_is_proposed_knowing_exactly_the_trials_before_those_in_flight():
     result = search(
         LightSpace(), Watching, uneven, budget=Budget(trials=10), executor=Processes(3), duplicates="retrain"
     )
@@ -87,7 +87,7 @@ def test_an_ordered_trial_is_asked_for_knowing_exactly_those_before_its_workers(
         assert trial.proposal.info == {"told": list(range(known)), "pending": trial.number - known}
 
 
-def test_an_asynchronous_search_tells_trials_as_they_finish():
+def test_an_asynchronous_search_tells_the_strategy_trials_as_they_finish():
     executor = Processes(3, "async")
     result = search(LightSpace(), Watching, uneven, budget=Budget(trials=12), executor=executor, duplicates="retrain")
     told = result.trials[-1].proposal.info["told"]
@@ -96,14 +96,14 @@ def test_an_asynchronous_search_tells_trials_as_they_finish():
 
 
 def test_a_strategy_may_wait_for_trials_in_flight():
-    result = search(LightSpace(), LocalSearch, uneven, budget=Budget(trials=40), executor=Processes(3))
+    result = search(LightSpace(), LocalSearch, uneven, budget=Budget(trials=20), executor=Processes(3))
     texts = [trial.text for trial in result.trials]
-    assert len(texts) == len(set(texts)) == 40
+    assert len(texts) == len(set(texts)) == 20
 
 
 @dataclass
 class Generations:
-    """Proposes three at a time and waits until all three are told."""
+    """Proposes three at a time and waits for the results of all three."""
 
     space: LightSpace
     objective: object
@@ -121,36 +121,45 @@ class Generations:
         self.told += 1
 
 
-@pytest.mark.parametrize("holes", [{4}, {5, 7}, {4, 7, 10}, {0, 1}])
-def test_the_waits_of_a_strategy_are_replayed(tmp_path, holes):
-    settings = {"budget": Budget(trials=12), "executor": Processes(3), "duplicates": "retrain"}
-    whole = search(LightSpace(), Generations, even, **settings)
-    store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
-    search(LightSpace(), Generations, even, **settings, store=store)
+WAITING = {"budget": Budget(trials=12), "executor": Processes(3), "duplicates": "retrain"}
+
+
+@pytest.fixture(scope="module")
+def waiting(tmp_path_factory):
+    """A finished search whose strategy waits for results, and the file of its store."""
+    path = tmp_path_factory.mktemp("waiting") / "nas.db"
+    return search(LightSpace(), Generations, even, **WAITING, store=SQLiteStore(f"sqlite:///{path}")), path
+
+
+@pytest.mark.parametrize("missing", [{4}, {5, 7}, {4, 7, 10}, {0, 1}])
+def test_a_resumed_search_repeats_the_waits_of_its_strategy(tmp_path, waiting, missing):
+    whole, path = waiting
+    shutil.copy(path, tmp_path / "nas.db")
     with sqlite3.connect(tmp_path / "nas.db") as connection:
-        connection.execute(f"DELETE FROM trials WHERE number IN ({', '.join(map(str, holes))})")
-    seen = Seen()
-    again = search(LightSpace(), Generations, even, **settings, store=store, listeners=[seen])
+        connection.execute(f"DELETE FROM trials WHERE number IN ({', '.join(map(str, missing))})")
+    seen, store = Seen(), SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
+    again = search(LightSpace(), Generations, even, **WAITING, store=store, listeners=[seen])
     assert [t.proposal for t in again.trials] == [t.proposal for t in whole.trials]
     assert [t.told_before for t in again.trials] == [t.told_before for t in whole.trials]
-    assert (seen.started, seen.told_numbers) == (sorted(set(range(12)) - holes), sorted(holes))
+    assert seen.stored == sorted(set(range(12)) - missing)
+    assert seen.new == sorted(missing)
 
 
 class Seen:
-    """Notes what a listener is shown."""
+    """Records the trials that a listener receives."""
 
     def start(self, run, trials, total, objective):
-        self.started = [trial.number for trial in trials]
-        self.told_numbers = []
+        self.stored = [trial.number for trial in trials]
+        self.new = []
 
     def on_trial_end(self, trial):
-        self.told_numbers.append(trial.number)
+        self.new.append(trial.number)
 
     def close(self):
         pass
 
 
-def test_a_dead_worker_is_a_failed_trial_and_the_search_goes_on():
+def test_a_dead_worker_fails_its_trial_and_the_search_continues():
     result = search(LightSpace(), RandomSearch, dying, budget=Budget(trials=8), executor=Processes(2))
     failed = [trial for trial in result.trials if not trial.completed]
     assert failed
@@ -172,13 +181,12 @@ def test_another_number_of_workers_is_another_search():
 
 
 @pytest.mark.parametrize("order", ["ordered", "async"])
-def test_what_finished_out_of_order_is_replayed(tmp_path, order):
-    """Trials 0-2 and 4 are stored, 3 was running: it runs again, 4 does not, and the rest follows."""
+def test_trials_that_finished_out_of_order_are_replayed(tmp_path, order):
+    """Trials 0-2 and 4 are stored and 3 was running: 3 runs again, 4 does not, and the rest follows."""
     executor = Processes(2, order)
-    settings = {"budget": Budget(trials=9), "executor": executor, "run": "one", "objective": MAXIMIZE}
-    whole = search(LightSpace(), EVOLUTION, even, **settings, store=SQLiteStore(f"sqlite:///{tmp_path}/whole.db"))
+    settings = {"budget": Budget(trials=9), "executor": executor, "run": "one", "objective": Objective()}
     url = f"sqlite:///{tmp_path}/part.db"
-    search(LightSpace(), EVOLUTION, even, **settings, store=SQLiteStore(url))
+    whole = search(LightSpace(), EVOLUTION, even, **settings, store=SQLiteStore(url))
     with sqlite3.connect(tmp_path / "part.db") as connection:
         connection.execute("DELETE FROM trials WHERE number = 3 OR number > 4")
     counted = Counting(tmp_path / "count")
@@ -193,12 +201,14 @@ def test_what_finished_out_of_order_is_replayed(tmp_path, order):
 
 
 def config_of(tmp_path):
-    """The settings that the interrupted run was stored with, so that another evaluator may go on with it."""
+    """The settings that the interrupted run was stored with, so that another evaluator may resume it."""
     with sqlite3.connect(tmp_path / "part.db") as connection:
         return json.loads(connection.execute("SELECT config FROM runs").fetchone()[0])
 
 
-def test_a_killed_search_with_workers_ends_as_if_it_had_not_been(tmp_path):
+def test_a_killed_search_with_workers_ends_with_the_trials_of_an_uninterrupted_one(tmp_path):
+    from conftest import stored_trials  # imports torch, which the workers of this module do without
+
     whole, killed = f"sqlite:///{tmp_path}/whole.db", f"sqlite:///{tmp_path}/killed.db"
     program = f"import light; light.killable({killed!r})"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # with the folder of the tests
@@ -211,7 +221,7 @@ def test_a_killed_search_with_workers_ends_as_if_it_had_not_been(tmp_path):
     assert course(killable(killed)) == course(killable(whole))
 
 
-def test_an_evaluation_that_hangs_is_a_failed_trial_and_the_search_goes_on():
+def test_an_evaluation_that_hangs_fails_its_trial_and_the_search_continues():
     budget = Budget(trials=8, trial_seconds=0.5)
     result = search(LightSpace(), RandomSearch, hanging, budget=budget, executor=Processes(2))
     hung = [trial for trial in result.trials if trial.proposal.architecture[0] == 3]
@@ -224,8 +234,8 @@ def test_an_evaluation_that_hangs_is_a_failed_trial_and_the_search_goes_on():
 
 
 def test_a_limit_for_a_trial_needs_a_worker():
-    words = "budget.trial_seconds=5 needs a worker process that can be killed; set executor=processes"
-    with pytest.raises(UsageError, match=words):
+    message = "budget.trial_seconds=5 needs a worker process that can be killed; set executor=processes"
+    with pytest.raises(UsageError, match=message):
         search(LightSpace(), RandomSearch, steep, budget=Budget(trials=2, trial_seconds=5))
     with pytest.raises(UsageError, match=r"budget.trial_seconds must be a number above 0 or null, got -1"):
         Budget(trials=2, trial_seconds=-1)
@@ -243,28 +253,28 @@ def test_an_evaluator_that_leaves_the_program_fails_its_trial_in_a_worker_too():
     }
 
 
-def test_a_space_whose_choices_are_frozen_in_its_init_is_sent_to_workers():
+def test_a_space_that_sets_read_only_choices_in_its_init_can_be_sent_to_workers():
     result = search(FrozenSpace(), RandomSearch, Holding(FrozenSpace()), budget=Budget(trials=2), executor=Processes(1))
     assert all(trial.completed for trial in result.trials)
 
 
 @pytest.mark.parametrize(
-    ("held", "words"),
+    ("held", "message"),
     [
         (
             threading.Lock(),
-            r"cannot pickle '_thread.lock' object\); an object that evaluator or space hold must be left",
+            r"cannot pickle '_thread.lock' object\); leave the object that evaluator or space hold out of what is sent",
         ),
         (lambda: None, r"lambda.*; define evaluator and space at the top of a module, or use executor=inline"),
     ],
 )
-def test_what_cannot_be_sent_is_told_with_what_to_do(held, words):
-    with pytest.raises(UsageError, match=words):
+def test_an_evaluator_that_cannot_be_sent_is_refused_with_advice(held, message):
+    with pytest.raises(UsageError, match=message):
         search(LightSpace(), RandomSearch, Holding(held), budget=Budget(trials=2), executor=Processes(1))
 
 
 @pytest.mark.parametrize("order", ["ordered", "async"])
-def test_equal_architectures_share_one_result_also_while_it_is_computed(tmp_path, order):
+def test_equal_architectures_share_one_result_even_while_it_is_computed(order):
     result = search(FewClasses(), EVOLUTION, by_class, budget=Budget(trials=24), executor=Processes(4, order))
     evaluated = [trial for trial in result.trials if trial.reused_from is None]
     assert len(evaluated) == len({trial.canonical for trial in result.trials}) <= 4
@@ -274,7 +284,7 @@ def test_equal_architectures_share_one_result_also_while_it_is_computed(tmp_path
             assert trial.metrics == result.trials[trial.reused_from].metrics
 
 
-def test_a_duplicate_of_what_fails_is_evaluated_itself():
+def test_a_duplicate_of_a_failed_trial_is_evaluated_itself():
     budget = Budget(trials=16, failures=None)
     result = search(FewClasses(), RandomSearch, failing_class, budget=budget, executor=Processes(4))
     same = [trial for trial in result.trials if trial.canonical == "class 0"]
@@ -285,22 +295,33 @@ def test_a_duplicate_of_what_fails_is_evaluated_itself():
     assert course(result) == course(one)
 
 
-@pytest.mark.parametrize("hole", [1, 2, 3, 5])
-def test_duplicates_in_flight_are_replayed(tmp_path, hole):
-    settings = {"budget": Budget(trials=12), "executor": Processes(3)}
-    whole = search(FewClasses(), EVOLUTION, by_class, **settings)
-    store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
-    search(FewClasses(), EVOLUTION, by_class, **settings, store=store)
+FEW_CLASSES = {"budget": Budget(trials=12), "executor": Processes(3)}
+
+
+@pytest.fixture(scope="module")
+def few_classes(tmp_path_factory):
+    """A finished search with many duplicates, and the file of its store."""
+    path = tmp_path_factory.mktemp("few_classes") / "nas.db"
+    return search(FewClasses(), EVOLUTION, by_class, **FEW_CLASSES, store=SQLiteStore(f"sqlite:///{path}")), path
+
+
+@pytest.mark.parametrize("missing", [1, 2, 3, 5])
+def test_duplicates_in_flight_are_replayed(tmp_path, few_classes, missing):
+    whole, path = few_classes
+    shutil.copy(path, tmp_path / "nas.db")
     with sqlite3.connect(tmp_path / "nas.db") as connection:
-        connection.execute(f"DELETE FROM trials WHERE number = {hole} OR reused_from = {hole} OR number > {hole + 1}")
-    again = search(FewClasses(), EVOLUTION, by_class, **settings, store=store)
+        connection.execute(
+            f"DELETE FROM trials WHERE number = {missing} OR reused_from = {missing} OR number > {missing + 1}"
+        )
+    store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
+    again = search(FewClasses(), EVOLUTION, by_class, **FEW_CLASSES, store=store)
     assert [(*t, s.reused_from) for t, s in zip(course(again), again.trials, strict=True)] == [
         (*t, s.reused_from) for t, s in zip(course(whole), whole.trials, strict=True)
     ]
 
 
-def test_a_run_of_version_0_1_0_takes_the_course_that_it_would_have_taken(tmp_path):
-    """It evaluated duplicates in flight each for itself, and goes on doing so."""
+def test_a_resumed_run_of_version_0_1_0_evaluates_every_duplicate_in_flight(tmp_path):
+    """That version did so, and its runs must take the same course."""
     store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
     settings = {"executor": Processes(4), "store": store}
     search(FewClasses(), RandomSearch, by_class, budget=Budget(trials=1), **settings)

@@ -1,4 +1,4 @@
-"""Worker processes: results, errors and deaths come back to the task they belong to."""
+"""Worker processes: every task gets its own result, error or death."""
 
 import os
 import subprocess
@@ -32,17 +32,17 @@ def test_every_task_gets_its_result(executor):
     assert sorted(done(executor, range(7))) == [(n, n**2) for n in range(7)]
 
 
-def test_nothing_to_do_starts_no_worker():
+def test_without_tasks_no_worker_starts():
     assert list(each(Processes(2), refusing, deque())) == []
 
 
-def test_workers_are_kept_warm_and_share_the_cores():
-    found = [result for _, result in done(Processes(2), ["pid"] * 6)]
-    assert len(set(found)) == 2
-    assert os.getpid() not in found
+def test_workers_stay_warm():
+    pids = [result for _, result in done(Processes(2), ["pid"] * 6)]
+    assert len(set(pids)) == 2
+    assert os.getpid() not in pids
 
 
-def test_each_worker_takes_its_share_of_the_cores(monkeypatch):
+def test_each_worker_uses_its_share_of_the_cores(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     ((_, threads),) = done(Processes(2), ["threads"])
     assert int(threads) == max(1, cores() // 2)
@@ -51,38 +51,41 @@ def test_each_worker_takes_its_share_of_the_cores(monkeypatch):
     assert done(Processes(2), ["threads"]) == [("threads", "3")]
 
 
-@pytest.mark.parametrize("plain", [True, False])
-def test_a_worker_shows_a_warning_as_its_parent_does(plain, monkeypatch, capfd):
-    if plain:  # as a command has it
+@pytest.mark.parametrize("one_line", [True, False])
+def test_a_worker_shows_a_warning_as_its_parent_does(one_line, monkeypatch, capfd):
+    if one_line:  # as in a command
         monkeypatch.setattr(warnings, "showwarning", streams.show_warning)
     assert done(Processes(1), ["warn"]) == [("warn", None)]
-    shown = capfd.readouterr().err
-    assert shown == "nas: warning: of two lines\n" if plain else "UserWarning: of two" in shown
+    error = capfd.readouterr().err
+    assert error == "nas: warning: of two lines\n" if one_line else "UserWarning: of two" in error
 
 
-def test_a_dead_worker_costs_its_own_task_alone():
-    found = dict(done(Processes(2), [1, "kill", 2, 3]))
-    assert found["kill"] == Died("its worker process was ended by SIGKILL")
-    assert {key: found[key] for key in (1, 2, 3)} == {1: 1, 2: 4, 3: 9}
+def test_a_dead_worker_costs_only_its_own_task():
+    results = dict(done(Processes(2), [1, "kill", 2, 3]))
+    assert results["kill"] == Died("its worker process was ended by SIGKILL")
+    assert {key: results[key] for key in (1, 2, 3)} == {1: 1, 2: 4, 3: 9}
 
 
-def test_errors_of_a_task_and_of_the_making_reach_the_caller():
+def test_errors_of_a_task_and_of_make_reach_the_caller():
     with pytest.raises(UserError, match="no images"):
         list(each(Processes(1), refusing, deque([1])))
     with pytest.raises(RuntimeError, match=r"in a worker process: ZeroDivisionError: by nothing \(light.py"):
         list(each(Processes(1), make, deque(["bug"])))
 
 
-def test_what_another_worker_has_finished_comes_before_an_error():
-    found, executor = [], Processes(2)
-    with executor.open(make) as jobs:
-        jobs.submit(1, 5)
-        jobs.submit(2, "bug")
-        time.sleep(3)  # both are done by now, and are told together
-        found += jobs.wait()
+def test_results_of_other_workers_are_returned_before_an_error():
+    warm = []
+    with Processes(2).open(make) as jobs:
+        for key in (1, 2):
+            jobs.submit(key, "pid")
+        while len(warm) < 2:
+            warm += jobs.wait()
+        jobs.submit(3, 5)
+        jobs.submit(4, "bug")
+        time.sleep(0.5)  # both have finished by now, and are received together
+        assert jobs.wait() == [(3, 25)]
         with pytest.raises(RuntimeError, match="ZeroDivisionError"):
             jobs.wait()
-    assert found == [(1, 25)]
 
 
 def odd(task):
@@ -102,18 +105,18 @@ def make_odd():
     return odd
 
 
-def test_what_cannot_come_back_is_told(capfd):
+def test_a_result_that_cannot_be_sent_back_is_reported(capfd):
     with pytest.raises(RuntimeError, match=r"in a worker process: .*lambda"):
         done(Processes(1), ["unpicklable"], make_odd)
     with pytest.raises(UserError, match="one and two"):
         done(Processes(1), ["error"], make_odd)
     assert done(Processes(1), ["signal"], make_odd) == [("signal", Died("its worker process was ended by signal 40"))]
-    with pytest.raises(UsageError, match="cannot send this work"):
+    with pytest.raises(UsageError, match="cannot send this task"):
         done(Processes(1), [lambda: None])
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_script_without_a_guard_is_told_and_not_counted_as_dead_workers(tmp_path):
+def test_a_script_without_a_guard_is_reported_and_not_counted_as_dead_workers(tmp_path):
     script = tmp_path / "bare.py"
     script.write_text(
         "from light import LightSpace, steep\n"
@@ -129,21 +132,21 @@ def test_a_script_without_a_guard_is_told_and_not_counted_as_dead_workers(tmp_pa
     assert ran.stderr.count("Traceback") == 1
 
 
-def test_what_cannot_be_sent_is_told_before_anything_starts():
-    with pytest.raises(UsageError, match=r"executor=processes cannot send this work.*executor=inline"):
+def test_a_task_that_cannot_be_sent_is_refused_before_any_worker_starts():
+    with pytest.raises(UsageError, match=r"executor=processes cannot send this task.*executor=inline"):
         list(each(Processes(2), lambda: square, deque([1])))
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"workers": 0}, "workers must be a whole number of at least 1"),
         ({"workers": 5000}, "workers must be a whole number of at least 1 and at most 1024"),
         ({"order": "fast"}, "executor.order must be one of ordered, async, got 'fast'"),
     ],
 )
-def test_bad_settings(settings, words):
-    with pytest.raises(UsageError, match=words):
+def test_invalid_settings_are_refused(settings, message):
+    with pytest.raises(UsageError, match=message):
         Processes(**settings)
 
 
@@ -161,7 +164,7 @@ def test_workers_and_their_children_end_with_a_parent_that_was_killed(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
     parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment)
     workers = [int(pid) for _ in range(2) for pid in parent.stdout.readline().split()]
-    assert len(workers) == 4  # with a child each
+    assert len(workers) == 4  # two workers with a child each
     parent.kill()
     parent.wait()
     parent.stdout.close()
@@ -183,7 +186,7 @@ def test_partials_can_be_sent():
     assert done(Processes(1), [3], partial(make)) == [(3, 9)]
 
 
-def test_a_dead_worker_is_noticed_though_its_child_holds_its_pipe(capfd):
+def test_a_dead_worker_is_noticed_while_its_child_holds_its_pipe_open(capfd):
     assert done(Processes(1), ["kill"], make_parental) == [("kill", Died("its worker process was ended by SIGKILL"))]
     worker, child = map(int, capfd.readouterr().out.split())
     deadline = time.monotonic() + 20
@@ -193,24 +196,24 @@ def test_a_dead_worker_is_noticed_though_its_child_holds_its_pipe(capfd):
     assert not alive(child)
 
 
-def test_a_task_that_takes_too_long_is_ended_and_the_others_are_not():
+def test_only_a_task_that_takes_too_long_is_killed():
     with Processes(2).open(make, 0.5) as jobs:
         jobs.submit(1, "hang")
         jobs.submit(2, 3)
-        found = []
-        while len(found) < 2:
-            found += jobs.wait()
+        results = []
+        while len(results) < 2:
+            results += jobs.wait()
         jobs.submit(3, 4)
-        found += jobs.wait()
-    assert found == [
+        results += jobs.wait()
+    assert results == [
         (2, 9),
         (1, Died("it took longer than budget.trial_seconds=0.5 and was ended", "time_limit")),
         (3, 16),
     ]
-    assert 0.5 <= found[1][1].seconds < 5
+    assert 0.5 <= results[1][1].seconds < 5
 
 
-def test_a_task_that_leaves_the_program_is_told():
+def test_a_task_that_exits_is_reported():
     for executor in (Inline(), Processes(1)):
         with pytest.raises((UserError, RuntimeError), match=r"SystemExit: 3 \(light.py"):
             done(executor, ["leave"])

@@ -1,4 +1,4 @@
-"""The benchmark of exports runs where an optional package is missing, and says what it leaves out."""
+"""The benchmark of exports runs without optional packages, and reports what it leaves out."""
 
 import importlib.util
 import runpy
@@ -12,15 +12,17 @@ FOLDER = ROOT / "scripts" / "bench"
 
 
 @pytest.mark.parametrize("installed", [True, False])
-def test_onnx_is_left_out_where_it_is_not_installed(monkeypatch, capsys, installed):
+def test_onnx_is_left_out_if_it_is_not_installed(monkeypatch, capsys, installed):
     commands = []
-    there, found = importlib.util.find_spec, "json" if installed else "none"
+    find_spec, package = importlib.util.find_spec, "json" if installed else "none"
     monkeypatch.syspath_prepend(str(FOLDER))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: there(found if name.startswith("onnx") else name))
-    monkeypatch.setattr(subprocess, "run", lambda words, **_: commands.append(words))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: find_spec(package if name.startswith("onnx") else name)
+    )
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: commands.append(command))
     runpy.run_path(str(FOLDER / "export.py"), run_name="__main__")
     sys.modules.pop("rows", None)
-    formats = {word for words in commands for word in words if word.startswith("format=")}
+    formats = {argument for command in commands for argument in command if argument.startswith("format=")}
     onnx = "onnx," if installed else ""
     assert formats == {f"format=[genotype,python,{onnx}torch_export,state]"}
     assert ("all forms but onnx (onnx is not installed)" in capsys.readouterr().out) is not installed

@@ -1,4 +1,4 @@
-"""The converter, on a stand-in with the interface of nats_bench 1.8: the release itself is not at hand."""
+"""The converter, on a stand-in with the interface of nats_bench 1.8, since the release itself is not available."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ import nats_to_table
 
 
 class StandIn:
-    """Answers like the release: the number of an architecture decides its values."""
+    """Has the interface of the release; the number of an architecture determines its values."""
 
     texts = tuple(NASBench201().to_text(architecture) for architecture in NASBench201().architectures())
 
@@ -35,16 +35,16 @@ def test_the_table_is_read_back_by_the_evaluator(tmp_path, monkeypatch):
     out.parent.mkdir()
     assert nats_to_table.write(StandIn(), out) == 15625
     monkeypatch.setenv("NAS_DATA", str(tmp_path))
-    made = compose("search", ["evaluator=table", "table=nasbench201"])
-    space = made.make("space")
-    rows = made.make("table").of(space)
-    place = rows.position(space.from_text(StandIn.texts[77]))
-    assert rows.values[place] == pytest.approx(77 / 200 / 100)
-    assert rows.costs[place] == pytest.approx(0.06 * 1077)
-    assert rows.reported["c10_test_acc_200"][place] == pytest.approx(77 / 200 + 0.5)
+    settings = compose("search", ["evaluator=table", "table=nasbench201"])
+    space = settings.make("space")
+    rows = settings.make("table").of(space)
+    position = rows.position(space.from_text(StandIn.texts[77]))
+    assert rows.values[position] == pytest.approx(77 / 200 / 100)
+    assert rows.costs[position] == pytest.approx(0.06 * 1077)
+    assert rows.reported["c10_test_acc_200"][position] == pytest.approx(77 / 200 + 0.5)
 
 
-def test_a_value_that_the_release_lacks_is_not_made_up(tmp_path):
+def test_a_value_that_the_release_lacks_is_an_error(tmp_path):
     class Lacking(StandIn):
         def get_more_info(self, index, dataset, **more):
             return {"valid-accuracy": 1.0} if index == 3 else super().get_more_info(index, dataset, **more)
@@ -54,16 +54,16 @@ def test_a_value_that_the_release_lacks_is_not_made_up(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_columns_are_those_that_the_yaml_names(tmp_path):
+def test_the_table_has_every_column_that_the_yaml_names(tmp_path):
     table = compose("search", ["evaluator=table", "table=nasbench201"]).make("table")
     assert {table.column, table.cost, *table.reported} <= set(nats_to_table.COLUMNS)
 
 
-def test_its_help_says_that_it_was_tested_on_a_stand_in():
+def test_its_help_states_that_it_was_tested_on_a_stand_in():
     script = [sys.executable, str(ROOT / "scripts" / "nats_to_table.py")]
     done = subprocess.run([*script, "--help"], capture_output=True, text=True, check=True)
     assert "tested on a stand-in" in done.stdout
     missing = subprocess.run([*script, "/nowhere", "a.csv.gz"], capture_output=True, text=True, check=False)
     assert missing.returncode == 2
-    assert "there is no /nowhere" in missing.stderr
+    assert "/nowhere does not exist" in missing.stderr
     assert "Traceback" not in missing.stderr

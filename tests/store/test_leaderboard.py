@@ -6,7 +6,7 @@ import pytest
 from nas import Budget, UsageError, search
 from nas.cli.commands.leaderboard import show
 from nas.store.base import Retraining, Run
-from nas.store.leaderboard import find_trial, leaderboard, protocol_words
+from nas.store.leaderboard import find_trial, leaderboard, protocol_description
 from nas.store.memory import MemoryStore
 from nas.strategies.random import RandomSearch
 
@@ -177,4 +177,4 @@ def test_the_error_of_a_failed_trial_is_shown(store, trial, capsys):
 def test_the_supernet_of_a_group_is_named_with_its_epochs(trial, epochs, expected):
     shared = {"sampling": "uniform", "seed": 5}
     run = Run("one", 0, {}, {"recipe": {"epochs": epochs}, "shared_weights": shared})
-    assert expected in protocol_words(run, trial(0, 0.5))
+    assert expected in protocol_description(run, trial(0, 0.5))

@@ -1,4 +1,4 @@
-"""The winner of a comparison, as `nas export`, `nas draw` and `nas retrain` take it."""
+"""The winner of a comparison, which `nas export`, `nas draw` and `nas retrain` accept as a source."""
 
 import json
 
@@ -19,9 +19,9 @@ HEAD = {
 
 def line(strategy, seed, searched, test):
     steps = [{"query": 1, "simulated_seconds": None, "metrics": {"test_accuracy": test}}]
-    found = {"strategy": strategy, "settings": {}, "seed": seed, "queries": 1, "simulated_seconds": None}
-    found |= {"seconds": 0.1, "architecture": f"{strategy}-{seed}", "steps": steps}
-    return found if searched is None else found | {"searched": searched}
+    run = {"strategy": strategy, "settings": {}, "seed": seed, "queries": 1, "simulated_seconds": None}
+    run |= {"seconds": 0.1, "architecture": f"{strategy}-{seed}", "steps": steps}
+    return run if searched is None else run | {"searched": searched}
 
 
 def journal(folder, *lines, **head):
@@ -36,7 +36,7 @@ LINES = [line("b", 1, 0.5, 0.1), line("a", 1, 0.5, 0.2), line("a", 0, 0.4, 0.9),
 
 def test_the_searched_metric_decides_and_never_a_reported_one(tmp_path):
     folder = journal(tmp_path, *LINES)
-    assert winner(folder, None).text == "a-1"  # of equal ones the first by seed and name
+    assert winner(folder, None).text == "a-1"  # among equals the first by seed, then by name
     assert winner(folder, "c").text == "c-0"
     assert winner(folder, "a 0").text == "a-0"
     assert (
@@ -54,19 +54,19 @@ def test_a_comparison_that_still_runs_is_only_read(tmp_path):
     assert [path.name for path in folder.iterdir()] == [JOURNAL]
 
 
-def test_what_is_no_comparison_is_told(tmp_path):
-    def told(folder, run, words):
-        with pytest.raises(UserError, match=words):
+def test_a_folder_that_is_not_a_comparison_is_refused(tmp_path):
+    def refused(folder, run, message):
+        with pytest.raises(UserError, match=message):
             winner(folder, run)
 
-    told(tmp_path / "nowhere", None, "is no folder of nas compare: its runs.journal is missing")
-    told(journal(tmp_path), None, "has no finished run yet")
-    told(journal(tmp_path, *LINES), "a 7", r"run=a 7 is no run of .*expected a strategy \(a, b, c\)")
+    refused(tmp_path / "nowhere", None, "is not a folder of nas compare: its runs.journal is missing")
+    refused(journal(tmp_path), None, "has no finished run yet")
+    refused(journal(tmp_path, *LINES), "a 7", r"run=a 7 is not a run of .*expected a strategy \(a, b, c\)")
     old = [line("a", 0, None, 0.1), line("a", 1, None, 0.1)]
-    told(journal(tmp_path, *old), None, "an earlier cellnas, .* such as 'run=a 0'")
+    refused(journal(tmp_path, *old), None, "an earlier version of cellnas, .* such as 'run=a 0'")
     assert winner(tmp_path, "a 1").searched is None
     (tmp_path / JOURNAL).write_text("{}\n")
-    told(tmp_path, None, "its runs.journal is damaged")
+    refused(tmp_path, None, "its runs.journal is damaged")
     for damage in (
         {"searched": "nan"},
         {"searched": float("nan")},
@@ -74,41 +74,35 @@ def test_what_is_no_comparison_is_told(tmp_path):
         {"strategy": 7},
         {"seed": "a"},
     ):
-        told(journal(tmp_path, line("a", 0, 0.5, 0.1) | damage), None, "its runs.journal is damaged")
-    told(journal(tmp_path, *LINES, environment=5), None, "its runs.journal is damaged")
+        refused(journal(tmp_path, line("a", 0, 0.5, 0.1) | damage), None, "its runs.journal is damaged")
+    refused(journal(tmp_path, *LINES, environment=5), None, "its runs.journal is damaged")
     (tmp_path / JOURNAL).write_text("no json\n")
-    told(tmp_path, None, "is damaged")
+    refused(tmp_path, None, "is damaged")
     assert issubclass(UsageError, UserError)
 
 
-def test_the_winner_of_a_comparison_is_drawn_retrained_and_exported(nas, tmp_path):
-    quick = ["trainer.epochs=1", "trainer.train_images=200", "trainer.network={channels: 4, cells: 1}"]
-    words = [
-        "strategies=[random]",
-        "seeds=2",
-        "budget.trials=3",
-        "executor=inline",
-        "evaluator=training",
-        "data=digits",
-    ]
-    compared = nas("compare", *words, *quick, "trainer.threads=1", "out=compared")
+def test_the_winner_of_a_comparison_is_drawn_retrained_and_exported(nas, refused, tmp_path):
+    quick = ["trainer.epochs=1", "trainer.train_images=64", "trainer.network={channels: 4, cells: 1}"]
+    compared = nas(
+        "compare", "strategies=[random]", "seeds=1", "budget.trials=2", "executor=inline", "evaluator=training",
+        "data=digits", *quick, "trainer.threads=1", "out=compared",
+    )  # fmt: skip
     assert compared.returncode == 0, compared.stderr
-    from_it = ["comparison=compared", "run=random"]
-    drawn = nas("draw", *from_it)
+    source = ["comparison=compared", "run=random"]
+    drawn = nas("draw", *source)
     assert drawn.returncode == 0, drawn.stderr
     assert "pictures/compared-random-" in drawn.stdout
-    retrained = nas("retrain", *from_it, *quick)
+    retrained = nas("retrain", *source, *quick)
     assert retrained.returncode == 0, retrained.stderr
-    exported = nas("export", *from_it, "format=[genotype,state]", "out=model")
+    exported = nas("export", *source, "format=[genotype,state]", "images=2", "out=model")
     assert exported.returncode == 0, exported.stderr
     facts = json.loads((tmp_path / "model" / "model.json").read_text())
     assert facts["arch"] == winner(tmp_path / "compared", None).text
     assert facts["trained"]["test_accuracy"] > 0
     assert facts["network"] == {"channels": 4, "cells": 1}
     assert facts["commands"]["compare"].startswith("nas compare")
-    found = json.loads((tmp_path / "model" / "genotype.json").read_text())["found"]
-    assert found["comparison"] == "compared"
-    assert 0 < found["metrics"]["valid_accuracy"] < 1
-    wrong = nas("export", *from_it, "trial=2")
-    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
-    assert "leave it out" in wrong.stderr
+    origin = json.loads((tmp_path / "model" / "genotype.json").read_text())["found"]
+    assert origin["comparison"] == "compared"
+    assert 0 < origin["metrics"]["valid_accuracy"] < 1
+    error = refused("export", *source, "trial=2", match="leave it out")
+    assert error.count("\n") == 1

@@ -14,7 +14,15 @@ from nas.core import uncounted
 from nas.errors import NOT_IN_TABLE
 from nas.formatting import plural, short_number
 from nas.store.base import Retraining
-from nas.store.leaderboard import Entry, epochs, leaderboard, protocol_words, recipe_key, retrained_row, without_trial
+from nas.store.leaderboard import (
+    Entry,
+    epochs,
+    leaderboard,
+    protocol_description,
+    recipe_key,
+    retrained_row,
+    without_trial,
+)
 from nas.validation import one_of, whole_number
 
 if TYPE_CHECKING:
@@ -98,7 +106,11 @@ def show(entries: Sequence[Entry], *, several: bool) -> None:
     columns, rows = [columns[index] for index in filled], [[row[index] for index in filled] for row in rows]
     name = "" if several else f"run {entries[0].run.name!r}: "
     print_table(
-        f"{name}{protocol_words(entries[0].run, entries[0].trial)}", columns, rows, text=("run", "arch"), keys=("rank",)
+        f"{name}{protocol_description(entries[0].run, entries[0].trial)}",
+        columns,
+        rows,
+        text=("run", "arch"),
+        keys=("rank",),
     )
     for recipe in recipes:
         mark = f"@{recipe}" if len(recipes) > 1 else "test_accuracy"
@@ -145,8 +157,8 @@ def _print_others(others: Sequence[Sequence[Retraining]]) -> None:
         rows.append(
             [str(rank), _spread(tests), str(len(group)), short_number(first.metrics.get("parameters")), first.text]
         )
-    protocol = others[0][0].protocol
-    title = f"without a trial: {protocol['data']} (split {protocol['split']}), retrained on {recipe_text(others[0][0])}"
+    training = others[0][0].training
+    title = f"without a trial: {training.data} (split {training.split}), retrained on {recipe_text(others[0][0])}"
     columns = ["rank", "test_accuracy", "seeds", "params", "arch"]
     print_table(title, columns, rows, text=("arch",), keys=("rank",))
 
@@ -178,8 +190,8 @@ def _test(entry: Entry, recipes: Sequence[str]) -> str:
 
 def recipe_text(test: Retraining) -> str:
     """The recipe of a retraining: its images, epochs and sizes of the network."""
-    recipe = test.protocol["recipe"]
-    sizes = [f"{key} {value}" for key, value in recipe["network"].items()]
-    part = "training" if test.protocol["part"] == "train" else "training and validation"
+    training, recipe = test.training, test.training.recipe
+    sizes = [f"{key} {value}" for key, value in training.network.items()]
+    part = "training" if training.validated else "training and validation"
     images = f"{part} images, {recipe['train_images'] or 'all'} of them"
     return ", ".join([images, plural(recipe["epochs"], "epoch"), *sizes])

@@ -1,11 +1,11 @@
-"""An environment of its own for each peer, made when first asked for and kept below `.bench/`.
+"""A separate environment for each peer, created on first use below `.bench/`.
 
     python scripts/bench/peers/environment.py
 
-Every package is pinned and pip is told `--no-deps`: the timings repeat, and only what a driver imports is installed.
-Left out are torch (NNI's strategies search without it once told that there is no framework), xgboost with its CUDA
-libraries and statsmodels (Syne Tune's model-based searchers). Peers share no environment, since NNI holds filelock and
-typeguard back. peewee stays below 4, which lacks the `SqliteExtDatabase` that NNI's benchmark module imports.
+Every package is pinned and pip runs with `--no-deps`: the timings repeat, and only what a driver imports is installed.
+Not installed are torch (NNI's strategies search without it if the framework is set to none), xgboost with its CUDA
+libraries and statsmodels (Syne Tune's model-based searchers). Peers share no environment, since NNI needs old versions
+of filelock and typeguard. peewee stays below 4, which lacks the `SqliteExtDatabase` of NNI's benchmark module.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ PACKAGES = {  # by the name of the driver beside this file
 
 
 def interpreter(peer: str) -> Path:
-    """The Python that has the peer; takes 10 to 30 s the first time and after a change of a pin or of this Python."""
+    """The Python with the peer; takes 10 to 30 s the first time and after a change of a pin or of this Python."""
     folder = CACHE / peer
     python, built_from = folder / "bin" / "python", folder / "built-from.txt"
     wanted = "\n".join((f"python=={platform.python_version()}", *PACKAGES[peer]))
@@ -78,12 +78,12 @@ def interpreter(peer: str) -> Path:
         _run(peer, [sys.executable, "-m", "venv", "--clear", str(folder)])
         pip = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--only-binary", ":all:"]
         _run(peer, [*pip, *PACKAGES[peer]])
-        built_from.write_text(wanted)  # last, so that a build that was cut off is made anew
+        built_from.write_text(wanted)  # last, so that an interrupted build is repeated
     return python
 
 
 def replay(peer: str, table: Path, trials: int, seed: int) -> dict[str, Any]:
-    """What the peer's driver printed: `trials`, `seconds`, `version` and `best`."""
+    """The output of the peer's driver: `trials`, `seconds`, `version` and `best`."""
     command = [str(interpreter(peer)), str(HERE / f"{peer}.py"), str(table), str(trials), str(seed)]
     row: dict[str, Any] = json.loads(_run(peer, command))
     return row

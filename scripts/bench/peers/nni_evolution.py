@@ -1,11 +1,11 @@
 """NNI's regularized evolution on the table.
 
-As NNI's own NAS benchmarks do it: a `BenchmarkEvaluator` answers from the table, a `BenchmarkModelSpace` holds six
+As in NNI's own NAS benchmarks, a `BenchmarkEvaluator` answers from the table, a `BenchmarkModelSpace` holds six
 choices and no network, and the `SequentialExecutionEngine` runs the trials in this process, without the web server,
 processes and files of an `NNI experiment`. The space is that of `nni.nas.benchmark.NasBench201Benchmark`, with the
 table's names for edges and operations.
 
-Children are Algorithm 1's in the mean: one edge of six is drawn anew (NNI mutates each edge with a probability).
+On average, children are those of Algorithm 1: one edge of six changes (NNI mutates each edge with a probability).
 Duplicates are evaluated again, which is the faster way: 0.45 ms a trial, 0.60 with NNI's default `dedup=True`, and
 0.85 with its default `mutation_prob=0.05` also, where most children are copies that have to be drawn again.
 """

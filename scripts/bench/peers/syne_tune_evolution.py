@@ -1,9 +1,9 @@
 """Syne Tune's regularized evolution (`REA`) on the table.
 
-Its scheduler is driven directly, as `AskTellScheduler` does it for a loop of the user's own, and every trial is kept
-with its result: 0.09 ms a trial. The simulator backend with `Tuner`, which Syne Tune's documentation uses for tables,
+Its scheduler is called directly, as `AskTellScheduler` does for a user's own loop, and every trial is stored with its
+result: 0.09 ms a trial. The simulator backend with `Tuner`, which Syne Tune's documentation uses for tables,
 takes 1.6 ms, since it simulates clocks and workers and writes a table of results; `AskTellScheduler` takes 5% more for
-its two time stamps. The searcher alone, without a scheduler, would take 0.07 ms and keep nothing but a population.
+its two time stamps. Only the searcher, without a scheduler, would take 0.07 ms and store only a population.
 """
 
 from __future__ import annotations

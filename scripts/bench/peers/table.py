@@ -1,4 +1,4 @@
-"""What the drivers share: the table, the space and the printed line. Standard library only.
+"""Shared by the drivers: the table, the space and the printed line. Only the standard library is used.
 
 A driver runs under the interpreter of its peer's environment, where neither this project nor its dependencies exist.
 """
