@@ -113,9 +113,9 @@ def headline(comparison: Comparison) -> str:
 
 def plus_minus(comparison: Comparison, strategy: str) -> str:
     """`93.97 ± 0.35`: mean and standard deviation of the runs; only the mean for one run."""
-    summary, places = comparison.summaries[strategy], _places(comparison.summaries.values())
-    spread = "" if summary.std is None else f" ± {summary.std:.{places}f}"
-    return f"{summary.mean:.{places}f}{spread}"
+    summary, decimals = comparison.summaries[strategy], _count_decimals(comparison.summaries.values())
+    spread = "" if summary.std is None else f" ± {summary.std:.{decimals}f}"
+    return f"{summary.mean:.{decimals}f}{spread}"
 
 
 def p_text(p: float) -> str:
@@ -123,7 +123,7 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _places(summaries: Collection[Summary]) -> int:
+def _count_decimals(summaries: Collection[Summary]) -> int:
     """Decimals that give standard deviations two significant digits; without any, the means get five."""
     spreads = [summary.std for summary in summaries if summary.std]
     if spreads:
@@ -247,11 +247,11 @@ def _results(comparisons: Sequence[Comparison], runs: Mapping[str, Sequence[RunR
 
 
 def _summary(comparison: Comparison) -> str:
-    places = _places(comparison.summaries.values()) + 1
+    decimals = _count_decimals(comparison.summaries.values()) + 1
 
     def shown(summary: Summary) -> list[str]:
         def number(x: float | None) -> str:
-            return "" if x is None else f"{x:.{places}f}"
+            return "" if x is None else f"{x:.{decimals}f}"
 
         inside = "" if summary.ci_low is None else f"{number(summary.ci_low)} to {number(summary.ci_high)}"
         rest = [number(x) for x in (summary.std, summary.median, summary.iqm, summary.regret)]
@@ -264,12 +264,12 @@ def _summary(comparison: Comparison) -> str:
 def _pairs(comparison: Comparison) -> str:
     if not comparison.pairs:
         return ""
-    places = _places(comparison.summaries.values()) + 1
+    decimals = _count_decimals(comparison.summaries.values()) + 1
 
     def shown(pair: Pair) -> list[str]:
-        inside = "" if pair.ci_low is None else f"{pair.ci_low:+.{places}f} to {pair.ci_high:+.{places}f}"
+        inside = "" if pair.ci_low is None else f"{pair.ci_low:+.{decimals}f} to {pair.ci_high:+.{decimals}f}"
         record = f"{pair.wins} / {pair.ties} / {pair.losses}"
-        difference = f"{pair.mean_difference:+.{places}f}"
+        difference = f"{pair.mean_difference:+.{decimals}f}"
         return [record, f"{pair.rank_biserial:+.2f}", difference, inside, p_text(pair.p_value), p_text(pair.p_holm)]
 
     header = ["first", "second", "better / equal / worse", "rank-biserial", "mean difference", "95 % interval"]

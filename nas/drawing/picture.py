@@ -197,10 +197,10 @@ def _draw_edge(axes: Axes, route: Sequence[Spot], ink: str) -> None:
     from matplotlib.path import Path as Outline
 
     points, codes = [(route[0].x, route[0].y)], [Outline.MOVETO]
-    for here, there in itertools.pairwise(route):
-        start, end = here.x + here.width / 2, there.x - there.width / 2
+    for spot, next_spot in itertools.pairwise(route):
+        start, end = spot.x + spot.width / 2, next_spot.x - next_spot.width / 2
         middle = (start + end) / 2
-        points += [(start, here.y), (middle, here.y), (middle, there.y), (end, there.y)]
+        points += [(start, spot.y), (middle, spot.y), (middle, next_spot.y), (end, next_spot.y)]
         codes += [Outline.LINETO, *[Outline.CURVE4] * 3]
     axes.add_patch(PathPatch(Outline(points, codes), fill=False, edgecolor=ink, linewidth=1.0, zorder=1))
     tip = points[-1]

@@ -114,4 +114,4 @@ def _first_tensor(output: Any) -> Tensor | None:
         values = output.values()
     elif isinstance(output, (tuple, list)):
         values = output
-    return next((found for value in values if (found := _first_tensor(value)) is not None), None)
+    return next((first for value in values if (first := _first_tensor(value)) is not None), None)

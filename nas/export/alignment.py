@@ -168,8 +168,8 @@ def _linearly(values: Sequence[float], sizes: Sequence[int]) -> tuple[tuple[str,
 
 
 def _written(size: Node, terms: Sequence[tuple[str, float]]) -> Node:
-    made = size
+    expression = size
     for sign, number in terms:
-        pair = (number, made) if sign in ("*", "\\") else (made, number)
-        made = Node("operator", "/" if sign == "\\" else sign, pair, line=size.line)
-    return made
+        pair = (number, expression) if sign in ("*", "\\") else (expression, number)
+        expression = Node("operator", "/" if sign == "\\" else sign, pair, line=size.line)
+    return expression

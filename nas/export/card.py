@@ -197,7 +197,7 @@ def _usage(facts: Mapping[str, Any]) -> list[str]:
     if "state" in facts["formats"]:
         lines += [
             "For a search space of your own, run `nas --config-dir FOLDER predict …` in the folder of its module. A "
-            "model with `onnx` but without `state` does not need the space.",
+            "model with `onnx` does not need the space.",
             "",
         ]
     if "python" in facts["formats"]:

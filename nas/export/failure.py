@@ -136,7 +136,7 @@ def runtime_failure(error: str, path: Path) -> str:
         return ""
     dtype = onnx.helper.tensor_dtype_to_np_dtype(types[node.input[0]]).name
     stack = next((entry.value for entry in node.metadata_props if entry.key.endswith("stack_trace")), "")
-    lines = [found for found in re.findall(r'File "(.+)", line (\d+)', stack) if not found[0].startswith(TORCH)]
+    lines = [frame for frame in re.findall(r'File "(.+)", line (\d+)', stack) if not frame[0].startswith(TORCH)]
     where = f" ({Path(lines[-1][0]).name}:{lines[-1][1]})" if lines else ""
     return f"ONNX Runtime has no {node.op_type} of {dtype}{where}"
 
@@ -164,10 +164,10 @@ def _line_of_node(name: str, program: ExportedProgram, network: nn.Module, image
             # ONNX may have decomposed an operation further, into one with the end of its name
             if node.name.endswith(name) and "torch_fn" in node.meta:
                 call, function = node.meta["torch_fn"]
-                with _Lines(function.rpartition(".")[2]) as found, torch.no_grad():
+                with _Lines(function.rpartition(".")[2]) as calls, torch.no_grad():
                     network(images)
                 number = int(call.rpartition("_")[2]) - 1
-                return found.lines[number] if number < len(found.lines) else ""
+                return calls.lines[number] if number < len(calls.lines) else ""
     return ""
 
 

@@ -46,7 +46,7 @@ class SourceBuilder:
         """Suffix of the method that a call of a module calls."""
         self.uses: dict[Node, int] = {}
         self.names: dict[Node, str] = {}
-        self.taken = {"self", "torch", "nn", "F", *trace.inputs}
+        self.used_names = {"self", "torch", "nn", "F", *trace.inputs}
         self.blocks: set[str] = set()
         """Attributes of modules that contain others, whose results get lines of their own."""
         mutations = [index for index, node in enumerate(trace.nodes, 1) if node.mutates]
@@ -230,9 +230,9 @@ class SourceBuilder:
         name_of_target = self.attributes.get(node.target, "") if is_module else node.target.rpartition(".")[2]
         wanted = node.hint or defaults.get(node.op, name_of_target.lower())
         name, number = wanted, 2
-        while name in self.taken:
+        while name in self.used_names:
             name, number = f"{wanted}_{number}", number + 1
-        self.taken.add(name)
+        self.used_names.add(name)
         return name
 
 

@@ -47,19 +47,21 @@ def function_node(function: Callable[..., Any], args: tuple[Any, ...], kwargs: M
     path = _path(function)
     if path.startswith(TENSOR):
         return _method(path.removeprefix(TENSOR), args, kwargs)
-    given = {key: value for key, value in kwargs.items() if not _is_default(function, key, value)}
-    in_place = given.pop("inplace", False)
+    changed_kwargs = {key: value for key, value in kwargs.items() if not _is_default(function, key, value)}
+    in_place = changed_kwargs.pop("inplace", False)
     if in_place:
-        return Node("call_function", path, args, given, in_place_form=("call_function", path, {"inplace": True}))
+        return Node(
+            "call_function", path, args, changed_kwargs, in_place_form=("call_function", path, {"inplace": True})
+        )
     if path.endswith("_") and hasattr(torch, path.rpartition(".")[2][:-1]):
         return Node(
             "call_function",
             f"torch.{path.rpartition('.')[2][:-1]}",
             args,
-            given,
+            changed_kwargs,
             in_place_form=("call_function", path, {}),
         )
-    return Node("call_function", path, args, given)
+    return Node("call_function", path, args, changed_kwargs)
 
 
 def _method(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Node:
@@ -91,10 +93,10 @@ def _path(function: Callable[..., Any]) -> str:
     for prefix, module in (("F", F), ("torch", torch)):
         if getattr(module, name, None) is function:
             return f"{prefix}.{name}"
-    found: str | None = resolve_name(function)
-    if found is None:
+    qualified_name: str | None = resolve_name(function)
+    if qualified_name is None:
         raise TraceError(f"calls {name}, which is not a function of torch")
-    return found.replace("torch.nn.functional.", "F.")
+    return qualified_name.replace("torch.nn.functional.", "F.")
 
 
 def _is_default(function: Callable[..., Any], name: str, value: Any) -> bool:

@@ -45,30 +45,30 @@ def find_images(root: Path) -> ImageFiles:
     if not root.is_dir():
         _check_file(root)
         return ImageFiles([root])
-    found = ImageFiles([])
+    result = ImageFiles([])
 
     def unreadable(_error: OSError) -> None:
-        found.skipped["folder that cannot be read", "folders that cannot be read"] += 1
+        result.skipped["folder that cannot be read", "folders that cannot be read"] += 1
 
     for name, folders, files in os.walk(root, onerror=unreadable):
         parent = Path(name)
         folders[:] = [folder for folder in folders if not _is_hidden(folder)]
         if links := sum((parent / folder).is_symlink() for folder in folders):
-            found.skipped["linked folder", "linked folders"] += links
+            result.skipped["linked folder", "linked folders"] += links
         for path in (parent / file for file in files if not _is_hidden(file)):
             if path.suffix.lower() not in image_suffixes():
-                found.other_files[path.suffix.lower() or "no suffix"] += 1
+                result.other_files[path.suffix.lower() or "no suffix"] += 1
             elif path.is_file():
-                found.images.append(path)
+                result.images.append(path)
             elif path.is_symlink() and not path.exists():
-                found.skipped["dead link", "dead links"] += 1
+                result.skipped["dead link", "dead links"] += 1
             else:
-                found.skipped["pipe or device", "pipes or devices"] += 1
-    found.images.sort()
-    if not found.images:
-        skipped = skipped_text([found])
+                result.skipped["pipe or device", "pipes or devices"] += 1
+    result.images.sort()
+    if not result.images:
+        skipped = skipped_text([result])
         raise UsageError(f"images={root} has no image that can be read{f' ({skipped})' if skipped else ''}")
-    return found
+    return result
 
 
 def skipped_text(found: Sequence[ImageFiles]) -> str:

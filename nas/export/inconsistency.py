@@ -25,9 +25,9 @@ def drawing_line(network: nn.Module, images: Tensor) -> str | None:
         images: (N, C, H, W), one or more.
     """
     others = random.getstate(), str(np.random.get_state())
-    with _RandomCalls() as found, torch.no_grad():
+    with _RandomCalls() as calls, torch.no_grad():
         network(images[:BATCH_SIZE])
-    line: str | None = found.line
+    line: str | None = calls.line
     if line is None and (random.getstate(), str(np.random.get_state())) != others:
         return ""
     return line
@@ -46,9 +46,9 @@ def mixing_line(network: nn.Module, images: Tensor) -> str:
     beside = torch.cat([batch[:1], batch[1:].flip(-1) * 2 + 1])
     runs = []
     for given in (batch, beside):
-        with _FirstRows() as found, torch.no_grad():
+        with _FirstRows() as calls, torch.no_grad():
             network(given)
-        runs.append(found.rows)
+        runs.append(calls.rows)
     before = ""
     for one, other in zip_longest(*runs):
         if one is None or other is None or one[0] != other[0]:

@@ -125,8 +125,8 @@ class MemberBuilder:
                 attributes[name] = f"{attributes[holder]}.{last}"
                 continue
             wanted = _attribute(name) if node.op == "get_attr" else "constant"
-            taken = {*attributes.values(), *tensors}
-            attribute = next(a for n in range(1, 9999) if (a := wanted if n == 1 else f"{wanted}_{n}") not in taken)
+            used = {*attributes.values(), *tensors}
+            attribute = next(a for n in range(1, 9999) if (a := wanted if n == 1 else f"{wanted}_{n}") not in used)
             attributes[name] = attribute
             tensors[attribute] = _tensor(own[name]) if node.op == "get_attr" else _constant(node)
             if node.op == "get_attr":
@@ -222,6 +222,6 @@ def _spread(flat: Tensor) -> float:
 def _attribute(name: str) -> str:
     """`edge_0_1` for `edges.0_1`, `cell_2` for `cells.2`."""
     *containers, last = name.split(".")
-    words = [word.removesuffix("s") if len(word) > 2 else word for word in containers]
-    joined = re.sub(r"\W", "_", "_".join([*words, last]))
+    container_names = [word.removesuffix("s") if len(word) > 2 else word for word in containers]
+    joined = re.sub(r"\W", "_", "_".join([*container_names, last]))
     return f"{joined}_" if keyword.iskeyword(joined) else joined if not joined[0].isdigit() else f"module_{joined}"

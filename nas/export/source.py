@@ -131,14 +131,14 @@ def _classes(root: Member) -> dict[Any, Class]:
             classes.setdefault(member.key, Class("", [])).instances.append(member)
 
     visit(root)
-    taken: dict[str, int] = {"Network": 0}
+    numbers: dict[str, int] = {"Network": 0}
     for key, one in classes.items():
         base = one.instances[0].base
         if key == root.key:
             one.name = "Network"
         else:
-            taken[base] = taken.get(base, 0) + 1
-            one.name = base if taken[base] == 1 else f"{base}{taken[base]}"
+            numbers[base] = numbers.get(base, 0) + 1
+            one.name = base if numbers[base] == 1 else f"{base}{numbers[base]}"
         one.parameters = _parameters(one, classes)
     return classes
 
@@ -174,8 +174,8 @@ def _parameters(one: Class, classes: Mapping[Any, Class]) -> dict[str, list[str]
             alike.setdefault(repr(values), []).append(slot)
     parameters: dict[str, list[str]] = {}
     for slots in alike.values():
-        words = [slot.rpartition(".")[2] for slot in slots]
-        name = "channels" if {"in_channels", "out_channels"} <= {*words} else words[0]
+        names_of_slots = [slot.rpartition(".")[2] for slot in slots]
+        name = "channels" if {"in_channels", "out_channels"} <= {*names_of_slots} else names_of_slots[0]
         while name in parameters:
             name += "_"
         parameters[name] = slots
@@ -190,13 +190,15 @@ def _written(one: Class, classes: Mapping[Any, Class], weights: str | None = Non
         ties: Lines of its constructor that share tensors.
     """
     instance = one.instances[0]
-    given = {slot: name for name, slots in one.parameters.items() for slot in slots}
+    parameter_of = {slot: name for name, slots in one.parameters.items() for slot in slots}
     sequence = not instance.methods
     lines = [f"class {one.name}(nn.{'Sequential' if sequence else 'Module'}):"]
     parameters = ["self", *one.parameters, *(["trained=True"] if weights else [])]
     lines.append(f"    def __init__({', '.join(parameters)}):")
     trained = ["        if trained:", f"            self.load_state_dict({weights})", "            self.eval()"]
-    built = [(name, _construction(member, classes, f"{name}.", given)) for name, member in instance.members.items()]
+    built = [
+        (name, _construction(member, classes, f"{name}.", parameter_of)) for name, member in instance.members.items()
+    ]
     if sequence:
         lines += wrapped(f"super().__init__({', '.join(text for _, text in built)})", 8)
         return "\n".join([*lines, *ties, *(trained if weights else [])])
@@ -231,7 +233,7 @@ def _literal(value: Any) -> str:
     return repr(value)
 
 
-def _construction(member: Member, classes: Mapping[Any, Class], prefix: str, given: Mapping[str, str]) -> str:
+def _construction(member: Member, classes: Mapping[Any, Class], prefix: str, parameter_of: Mapping[str, str]) -> str:
     """The expression that creates a member.
 
     Args:
@@ -239,10 +241,12 @@ def _construction(member: Member, classes: Mapping[Any, Class], prefix: str, giv
         given: Slot -> parameter of the class that fills it.
     """
     if member.kind == "sequence":
-        inner = [_construction(child, classes, f"{prefix}{name}.", given) for name, child in member.members.items()]
+        inner = [
+            _construction(child, classes, f"{prefix}{name}.", parameter_of) for name, child in member.members.items()
+        ]
         return f"nn.Sequential({', '.join(inner)})"
     slots = dict(_slots(member, classes, prefix))
-    texts = {slot[len(prefix) :]: given.get(slot, _literal(value)) for slot, value in slots.items()}
+    texts = {slot[len(prefix) :]: parameter_of.get(slot, _literal(value)) for slot, value in slots.items()}
     if member.kind in ("parameter", "buffer", "constant"):
         value = _initial_value(member, texts)
         return f"nn.Parameter({value})" if member.kind == "parameter" else value
@@ -255,7 +259,9 @@ def _construction(member: Member, classes: Mapping[Any, Class], prefix: str, giv
     for name in member.values:
         if name in leaf.required:
             arguments.append(texts[name])
-        elif f"{prefix}{name}" in given or name not in leaf.defaults or member.values[name] != leaf.defaults[name]:
+        elif (
+            f"{prefix}{name}" in parameter_of or name not in leaf.defaults or member.values[name] != leaf.defaults[name]
+        ):
             arguments.append(f"{name}={texts[name]}")
     text = f"{member.base}({', '.join(arguments)})"
     if not leaf.wrapper:

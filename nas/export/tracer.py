@@ -226,15 +226,15 @@ class _Tracer(TorchFunctionMode):
         """
         with self.pause():
             trace = _RunningTrace(module, parent)
-            given: dict[str, Any] = {}
+            parent_inputs: dict[str, Any] = {}
             args, kwargs = self._distinct((args, kwargs))
             for name, tree in _arguments(module, args, kwargs).items():
                 if not any(True for _ in tree_leaves(tree, Tensor)):
                     continue
                 trace.inputs[name] = Node("placeholder", name, number=self.clock)
                 if parent is not None:
-                    given[name] = self._nodes(tree, parent)
-                    trace.inputs[name].dynamic = any(node.dynamic for node in tree_leaves(given[name], Node))
+                    parent_inputs[name] = self._nodes(tree, parent)
+                    trace.inputs[name].dynamic = any(node.dynamic for node in tree_leaves(parent_inputs[name], Node))
                 itemise(tree, trace.inputs[name], lambda tensor, node: self._know(tensor, node, trace))
             self.clock += 1
         self.stack.append(trace)
@@ -247,8 +247,8 @@ class _Tracer(TorchFunctionMode):
         with self.pause():
             trace.output = self._nodes(result, trace)
             for name, node in trace.lifted.items():
-                given[name] = node
-        return trace, given, result
+                parent_inputs[name] = node
+        return trace, parent_inputs, result
 
     # --- tensors and their nodes -----------------------------------------------------------------------------------
 
@@ -276,8 +276,8 @@ class _Tracer(TorchFunctionMode):
             wanted = (
                 outer.target.rpartition(".")[2] if outer.op in ("get_attr", "placeholder") else outer.hint or "given"
             )
-            taken = {*trace.inputs, "self"}
-            name = next(name for number in range(1, 9999) if (name := _numbered(wanted, number)) not in taken)
+            used = {*trace.inputs, "self"}
+            name = next(name for number in range(1, 9999) if (name := _numbered(wanted, number)) not in used)
             node = Node("placeholder", name, number=outer.number, dynamic=outer.dynamic)
             trace.inputs[name] = node
             trace.lifted[name] = outer

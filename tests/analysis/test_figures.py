@@ -21,13 +21,13 @@ NAMES = [
 
 def curves(count, stop=300.0, runs=30, equal=False, sign=1):
     x = np.unique(np.round(np.geomspace(1, stop, 60)))
-    found = []
-    for place, name in enumerate(NAMES[:count]):
-        mean = sign * (94 - 10 / x - (0 if equal else 0.02 * place))
+    result = []
+    for index, name in enumerate(NAMES[:count]):
+        mean = sign * (94 - 10 / x - (0 if equal else 0.02 * index))
         band = None if runs == 1 else 1 / x + 0.02
         ends = (None, None) if band is None else (mean - band, mean + band)
-        found.append(Curve(name, x, mean, *ends, runs, stop / (1 + place)))
-    return found
+        result.append(Curve(name, x, mean, *ends, runs, stop / (1 + index)))
+    return result
 
 
 def ranking(count, n=30, spread=1.0):

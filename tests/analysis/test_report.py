@@ -15,15 +15,15 @@ TEXTS = {"runs.csv", "summary.json", "summary.md"}
 
 def runs(*strategies, n=8, simulated=True):
     """Strategy number i has accuracy 90 + i plus a few tenths, and loss 2 - i / 10; its second step is the winner."""
-    found = []
-    for place, strategy in enumerate(strategies):
+    result = []
+    for index, strategy in enumerate(strategies):
         for seed in range(n):
-            value = {"accuracy": 90 + place + seed / 10, "loss": 2 - place / 10}
+            value = {"accuracy": 90 + index + seed / 10, "loss": 2 - index / 10}
             first = {"accuracy": 80.0, "loss": 3.0}
             steps = [Step(q, 10.0 * q if simulated else None, m) for q, m in ((1, first), (5 + seed, value))]
             text = f"|conv,{seed}|"
-            found.append(RunResult(strategy, seed, 20 + seed, 300.0 if simulated else None, 0.5, text, steps))
-    return found
+            result.append(RunResult(strategy, seed, 20 + seed, 300.0 if simulated else None, 0.5, text, steps))
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +50,9 @@ def test_runs_csv_has_a_row_a_run(written):
 
 
 def test_summary_json_for_machines(written):
-    found = json.loads((written[0] / "summary.json").read_text())
-    assert [one["strategy"] for one in found] == ["random", "aging|x", "a(lr=0.5,k=2)"]
-    first = found[0]
+    result = json.loads((written[0] / "summary.json").read_text())
+    assert [one["strategy"] for one in result] == ["random", "aging|x", "a(lr=0.5,k=2)"]
+    first = result[0]
     assert {key: first[key] for key in ("seeds", "queries", "simulated_seconds", "seconds")} == {
         "seeds": 8, "queries": 23.5, "simulated_seconds": 300.0, "seconds": 0.5,
     }  # fmt: skip
@@ -103,9 +103,9 @@ def test_one_run_makes_a_report_too(tmp_path):
     (tmp_path / "mine.txt").write_text("left alone")
     report = write_report(tmp_path, runs("random", n=1, simulated=False), COLUMNS, {})
     assert {path.name for path in tmp_path.iterdir()} == TEXTS | {"anytime.png", "anytime.svg", "mine.txt"}
-    (found,) = json.loads((tmp_path / "summary.json").read_text())
-    assert found["simulated_seconds"] is None
-    assert found["metrics"]["accuracy"]["std"] is None
+    (result,) = json.loads((tmp_path / "summary.json").read_text())
+    assert result["simulated_seconds"] is None
+    assert result["metrics"]["accuracy"]["std"] is None
     assert report.headline == "Test accuracy (%) 90.000 (random, n = 1)"
     assert "simulated s" not in terminal_table(report)[0]
     assert "one seed gives no standard deviation" in (tmp_path / "summary.md").read_text()

@@ -69,8 +69,8 @@ def test_text_of_a_cell_is_legible_at_600_pixels_and_does_not_overlap(space):
 def test_every_operation_and_node_is_named(tmp_path):
     space = SPACES[0]
     (graph,) = space.graphs(space.from_text("|nor_conv_3x3~0|+|none~0|none~1|+|avg_pool_3x3~0|none~1|none~2|")).values()
-    words = [text.get_text() for text in cell_figure(graph).axes[0].texts]
-    assert [words.count(word) for word in ("none", "nor conv", "avg pool", "3×3", "0", "3")] == [4, 1, 1, 2, 1, 1]
+    texts = [text.get_text() for text in cell_figure(graph).axes[0].texts]
+    assert [texts.count(word) for word in ("none", "nor conv", "avg pool", "3×3", "0", "3")] == [4, 1, 1, 2, 1, 1]
     first = [path.read_bytes() for path in save(cell_figure(graph), tmp_path, "cell")]
     again = [path.read_bytes() for path in save(cell_figure(graph), tmp_path, "cell")]
     assert first == again

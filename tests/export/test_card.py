@@ -47,8 +47,8 @@ def model(folder):
 def done(nas):
     """Runs `nas` and expects it to succeed."""
 
-    def run(*words):
-        result = nas(*words)
+    def run(*arguments):
+        result = nas(*arguments)
         assert result.returncode == 0, result.stderr
         return result.stdout
 

@@ -42,8 +42,8 @@ def folder(path, channels=1, size=4):
 
 def values(model, path, **more):
     """Pixels from 0 to 255, (H, W) of one channel or (C, H, W)."""
-    found = (read_image(model, path, **more) * 255).round().to(torch.uint8).numpy()
-    return found[0] if len(found) == 1 else found
+    result = (read_image(model, path, **more) * 255).round().to(torch.uint8).numpy()
+    return result[0] if len(result) == 1 else result
 
 
 # How a picture is stored so that each EXIF orientation shows FIGURE (TIFF 6.0: which corner the first pixel is)
@@ -68,8 +68,8 @@ def test_an_image_is_read_in_its_exif_orientation(tmp_path, suffix, options, ori
     exif[0x0112] = orientation
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(np.ascontiguousarray(STORED[orientation])).save(path, exif=exif.tobytes(), **options)
-    found = values(folder(tmp_path / "model"), path)
-    assert np.abs(found.astype(int) - FIGURE).max() <= (2 if suffix in ("jpg", "webp") else 0)
+    result = values(folder(tmp_path / "model"), path)
+    assert np.abs(result.astype(int) - FIGURE).max() <= (2 if suffix in ("jpg", "webp") else 0)
 
 
 def test_an_image_is_rotated_before_it_is_resized(tmp_path):
@@ -134,9 +134,9 @@ def test_transparent_pixels_show_the_background(tmp_path, name, channels):
     path = TRANSPARENT[name](tmp_path / name)
     model = folder(tmp_path / "model", channels)
     for background, below in (("white", 255), ("black", 0), ("#646464", 100)):
-        found = values(model, path, background=parse_colour(background))
-        assert found[..., :2, :].tolist() == np.zeros_like(found[..., :2, :]).tolist()
-        assert set(found[..., 2:, :].ravel().tolist()) == {below}
+        result = values(model, path, background=parse_colour(background))
+        assert result[..., :2, :].tolist() == np.zeros_like(result[..., :2, :]).tolist()
+        assert set(result[..., 2:, :].ravel().tolist()) == {below}
     if channels == 3:
         assert values(model, path, background=parse_colour("#ff8000"))[:, 3, 0].tolist() == [255, 128, 0]
 
@@ -162,8 +162,8 @@ def test_half_transparent_pixels_are_blended_and_opaque_ones_unchanged(tmp_path)
 )
 def test_cmyk_and_16_bit_files_are_read(tmp_path, name, image):
     options = {"quality": 100} if name.endswith("jpg") else {}
-    found = values(folder(tmp_path / "model"), saved(image, tmp_path / name, **options))
-    assert np.abs(found.astype(int) - FIGURE).max() <= (2 if name == "cmyk.jpg" else 0)
+    result = values(folder(tmp_path / "model"), saved(image, tmp_path / name, **options))
+    assert np.abs(result.astype(int) - FIGURE).max() <= (2 if name == "cmyk.jpg" else 0)
 
 
 def test_black_and_white_is_0_and_255(tmp_path):
@@ -178,8 +178,8 @@ def test_hidden_files_and_those_of_archives_are_ignored(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
     (tmp_path / ".photos" / "gone.png").symlink_to("nowhere")
-    found = [str(path.relative_to(tmp_path / ".photos")) for path in find_images(tmp_path / ".photos").images]
-    assert found == ["b.png", "c/a.JPG"]  # a folder given by the user is read although it is hidden
+    result = [str(path.relative_to(tmp_path / ".photos")) for path in find_images(tmp_path / ".photos").images]
+    assert result == ["b.png", "c/a.JPG"]  # a folder given by the user is read although it is hidden
 
 
 def test_files_beside_the_images_are_counted(tmp_path):
@@ -192,9 +192,9 @@ def test_files_beside_the_images_are_counted(tmp_path):
     (photos / "gone.png").symlink_to("nowhere")
     (photos / "loop.png").symlink_to("loop.png")
     os.mkfifo(photos / "pipe.png")
-    found = find_images(photos)
-    assert [path.name for path in found.images] == ["a.jfif", "b.AVIF", "c.jp2", "d.ico"]
-    assert skipped_text([found]) == (
+    result = find_images(photos)
+    assert [path.name for path in result.images] == ["a.jfif", "b.AVIF", "c.jp2", "d.ico"]
+    assert skipped_text([result]) == (
         "skipped: 6 files without an image suffix (.eps, .h5, .json, .pdf, .txt, no suffix), "
         "1 linked folder, 2 dead links, 1 pipe or device"
     )
@@ -238,17 +238,17 @@ def test_skipped_files_are_reported_and_are_not_an_error(predicting, tmp_path):
 
 def damaged(tmp_path):
     """Files that cannot be read, in a folder with two that can."""
-    place = tmp_path / "pictures"
-    place.mkdir()
-    Image.new("L", (4, 4), 255).save(place / "a.png")
-    Image.new("L", (4, 4), 0).save(place / "z.png")
-    (place / "empty.png").write_bytes(b"")
-    (place / "text.jpg").write_text("no image")
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)).save(place / "whole.png")
-    (place / "cut.png").write_bytes((place / "whole.png").read_bytes()[:2000])
-    (place / "whole.png").unlink()
-    Image.fromarray(FIGURE.astype(np.float32)).save(place / "float.tiff")
-    Image.new("1", (100, 100)).save(place / "huge.png")
+    directory = tmp_path / "pictures"
+    directory.mkdir()
+    Image.new("L", (4, 4), 255).save(directory / "a.png")
+    Image.new("L", (4, 4), 0).save(directory / "z.png")
+    (directory / "empty.png").write_bytes(b"")
+    (directory / "text.jpg").write_text("no image")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)).save(directory / "whole.png")
+    (directory / "cut.png").write_bytes((directory / "whole.png").read_bytes()[:2000])
+    (directory / "whole.png").unlink()
+    Image.fromarray(FIGURE.astype(np.float32)).save(directory / "float.tiff")
+    Image.new("1", (100, 100)).save(directory / "huge.png")
     return ["cut.png", "empty.png", "float.tiff", "huge.png", "text.jpg"]
 
 
@@ -267,12 +267,12 @@ def test_unreadable_files_are_listed_at_the_end_and_the_others_labelled(predicti
         "not an image)",
     ]
     if style == "json":
-        found = [(one["file"], one["label"]) for one in json.loads(done.stdout)]
+        result = [(one["file"], one["label"]) for one in json.loads(done.stdout)]
     elif style == "csv":
-        found = [(row["file"], row["label"]) for row in csv.DictReader(io.StringIO(done.stdout))]
+        result = [(row["file"], row["label"]) for row in csv.DictReader(io.StringIO(done.stdout))]
     else:
-        found = [tuple(line.split()[:2]) for line in done.stdout.splitlines()[3:]]
-    assert found == [("pictures/a.png", "light"), ("pictures/z.png", "dark")]
+        result = [tuple(line.split()[:2]) for line in done.stdout.splitlines()[3:]]
+    assert result == [("pictures/a.png", "light"), ("pictures/z.png", "dark")]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -369,7 +369,7 @@ def test_an_unknown_colour_is_refused(predicting):
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "items"),
     [
         ("[random,reinforce(lr=0.5,seed=1)]", ["random", "reinforce(lr=0.5,seed=1)"]),
         ('"[random,local_search]"', ["random", "local_search"]),
@@ -380,8 +380,8 @@ def test_an_unknown_colour_is_refused(predicting):
         ("a(1,b", ["a(1", "b"]),
     ],
 )
-def test_lists_are_parted_at_their_own_commas(text, found):
-    assert list_items(text) == found
+def test_lists_are_split_at_their_own_commas(text, items):
+    assert list_items(text) == items
 
 
 def test_an_unreadable_file_is_reported_in_one_sentence(tmp_path):

@@ -61,9 +61,9 @@ def test_it_contains_only_what_the_cell_uses():
 def test_it_can_be_trained_like_any_network():
     built = network(NASBench201(4, 1), ARCH)
     written = source(built, torch.randn(2, 3, 16, 16))
-    found = made(written, built.state_dict()).train()
-    found(torch.randn(4, 3, 16, 16)).sum().backward()
-    assert all(parameter.grad is not None for parameter in found.parameters())
+    network_of_file = made(written, built.state_dict()).train()
+    network_of_file(torch.randn(4, 3, 16, 16)).sum().backward()
+    assert all(parameter.grad is not None for parameter in network_of_file.parameters())
 
 
 def test_modules_that_differ_in_sizes_are_one_class():
@@ -159,8 +159,8 @@ class Attends(nn.Module):
 
     def forward(self, x):
         x = x.flatten(2).transpose(1, 2)
-        found, _ = self.attention(x, x, x, need_weights=False)
-        return self.norm(found.masked_fill(found > float("inf"), float("-inf")))
+        network_of_file, _ = self.attention(x, x, x, need_weights=False)
+        return self.norm(network_of_file.masked_fill(network_of_file > float("inf"), float("-inf")))
 
 
 def test_torchs_own_modules_are_called_as_the_forward_calls_them():

@@ -182,7 +182,7 @@ class Dense(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.layers = nn.ModuleList([Joined(3 + 2 * place) for place in range(3)])
+        self.layers = nn.ModuleList([Joined(3 + 2 * index) for index in range(3)])
 
     def forward(self, x):
         features = [x]
@@ -237,8 +237,8 @@ class Transforms(nn.Module):
     def forward(self, x):
         y = x.flatten(2).permute(0, 2, 1) if self.batch_first else x.flatten(2).permute(2, 0, 1)
         y = self.encoder(self.project(y))
-        found, weights = self.attention(y, y, y)
-        return (y + found).mean(1 if self.batch_first else 0) + weights.mean((1, 2))[:, None]
+        attended, weights = self.attention(y, y, y)
+        return (y + attended).mean(1 if self.batch_first else 0) + weights.mean((1, 2))[:, None]
 
 
 class Squeezes(nn.Module):

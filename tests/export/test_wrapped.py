@@ -79,8 +79,8 @@ def test_a_wrapped_network_is_exported(make, form, tmp_path):
         return
     with torch.no_grad():
         expected = [inner(images) for images in BATCHES]
-    for found, wanted in zip(exported(network, form, BATCHES, tmp_path), expected, strict=True):
-        same(found, wanted)
+    for logits, wanted in zip(exported(network, form, BATCHES, tmp_path), expected, strict=True):
+        same(logits, wanted)
 
 
 def test_a_train_that_returns_nothing_is_accepted(tmp_path):
@@ -126,9 +126,9 @@ def test_shared_weights_are_shared_in_the_file():
     torch.manual_seed(0)
     built = Tied().eval()
     same_as_source(built, IMAGE)
-    found = made(source(built, torch.zeros(2, *IMAGE)), dict(owned(built)))
-    assert len(list(found.parameters())) == len(list(built.parameters())) == 9
-    assert len({id(buffer) for buffer in found.buffers()}) == 3
+    logits = made(source(built, torch.zeros(2, *IMAGE)), dict(owned(built)))
+    assert len(list(logits.parameters())) == len(list(built.parameters())) == 9
+    assert len({id(buffer) for buffer in logits.buffers()}) == 3
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")
@@ -161,11 +161,11 @@ def test_a_module_named_by_a_keyword_is_reported(tmp_path):
 def test_an_operation_that_onnx_runtime_lacks_is_reported_with_its_type_and_line(dtype, tmp_path):
     onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     kind = getattr(onnx.TensorProto, dtype)
-    given = [onnx.helper.make_tensor_value_info(name, kind, (1, 1, 3, 3)) for name in "xwy"]
+    inputs = [onnx.helper.make_tensor_value_info(name, kind, (1, 1, 3, 3)) for name in "xwy"]
     node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], name="node_conv")
     stack = f'File "/home/me/mine.py", line 7, in forward\n  File "{torch.__file__}", line 9, in forward'
     node.metadata_props.append(onnx.StringStringEntryProto(key="pkg.torch.onnx.stack_trace", value=stack))
-    graph = onnx.helper.make_graph([node], "graph", given[:2], given[2:])
+    graph = onnx.helper.make_graph([node], "graph", inputs[:2], inputs[2:])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
     onnx.save(model, str(tmp_path / "model.onnx"))
     with pytest.raises(Exception) as error:  # noqa: PT011 - its errors have no common class
@@ -201,5 +201,5 @@ def test_a_cached_tensor_does_not_prevent_the_export(tmp_path):
     network, images = Masked().eval(), torch.randn(5, *IMAGE)
     labels = SimpleNamespace(labels=torch.zeros(5))
     expected, _ = original(SimpleNamespace(network=network, task=Task(*IMAGE, 5), inputs=lambda: images, images=labels))
-    (found,) = exported(network, "torch_export", [images], tmp_path)
-    same(found, expected)
+    (logits,) = exported(network, "torch_export", [images], tmp_path)
+    same(logits, expected)

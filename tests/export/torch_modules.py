@@ -14,8 +14,8 @@ class Held(nn.Module):
         self.module, self.times = module, times
 
     def forward(self, x):
-        made = self.module(*(x,) * self.times)
-        tensors = [made] if isinstance(made, torch.Tensor) else [made[0], *flat(made[1:])]
+        result = self.module(*(x,) * self.times)
+        tensors = [result] if isinstance(result, torch.Tensor) else [result[0], *flat(result[1:])]
         if isinstance(self.module, nn.RNNBase):  # hidden states have dimensions (layers, batch, …)
             tensors[1:] = [one.transpose(0, 1) for one in tensors[1:]]
         return torch.cat([one.flatten(1) for one in tensors], 1)

@@ -51,24 +51,24 @@ def made(written, state, *, quickly=False):
     space = {}
     exec(compile(HEAD + written.text, "network", "exec"), space)
     with torch.device("meta" if quickly else "cpu"):
-        found = space["Network"]()
-    found.load_state_dict({name: state[old] for name, old in written.names.items()}, assign=quickly)
-    return found.eval()
+        logits = space["Network"]()
+    logits.load_state_dict({name: state[old] for name, old in written.names.items()}, assign=quickly)
+    return logits.eval()
 
 
 def same_as_source(network, shape, *, quickly=False):
     """Compare the source of a network with it, on batches of 1, 2 and 16 images."""
-    found = made(source(network, torch.zeros(2, *shape)), dict(owned(network)), quickly=quickly)
+    logits = made(source(network, torch.zeros(2, *shape)), dict(owned(network)), quickly=quickly)
     for number in (1, 2, 16):
         images = torch.randn(number, *shape)
         with torch.no_grad():
-            same(found(images.clone()), network(images.clone()))
+            same(logits(images.clone()), network(images.clone()))
 
 
-def same(found, expected, tolerance=1e-4):
+def same(logits, expected, tolerance=1e-4):
     """Compare logits with the expected ones, up to rounding of the largest."""
-    assert found.shape == expected.shape
-    assert float((found - expected).abs().max()) <= tolerance * float(expected.abs().max())
+    assert logits.shape == expected.shape
+    assert float((logits - expected).abs().max()) <= tolerance * float(expected.abs().max())
 
 
 def exported(network, form, batches, folder):
@@ -80,8 +80,8 @@ def exported(network, form, batches, folder):
         text = "network"
 
     images = SimpleNamespace(mean=(0.0,), std=(1.0,))
-    given = dict.fromkeys(entry.name for entry in fields(Model)) | {"network": network, "images": images}
-    importlib.import_module(f"nas.export.formats.{form}").write(Bare(**given | {"class_names": ()}), folder)
+    arguments = dict.fromkeys(entry.name for entry in fields(Model)) | {"network": network, "images": images}
+    importlib.import_module(f"nas.export.formats.{form}").write(Bare(**arguments | {"class_names": ()}), folder)
     try:
         run = getattr(artifact_runner, form)(folder, 1, None)[1]
         return [torch.as_tensor(run(images.numpy() if form == "onnx" else images)) for images in batches]
