@@ -35,12 +35,17 @@ class TrialFailed(Exception):
         self.message = message
 
 
+SIGNATURES = ", but expected one of:"
+"""What torch puts before the signatures of a function that was called with wrong arguments, some 700 characters."""
+
+
 def text_of(error: BaseException) -> str:
     """The text of an exception on one line; its `__str__` may fail."""
     try:
         text = str(error)
     except Exception as failure:  # noqa: BLE001 (it must not hide the original error)
         text = f"its __str__ raises {type(failure).__name__}"
+    text = text.partition(SIGNATURES)[0]
     return " ".join(text.split()).encode(errors="replace").decode() or "no message"
 
 

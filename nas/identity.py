@@ -1,10 +1,10 @@
-"""The settings that identify a run, a comparison or a training.
+"""The settings that identify a run, a comparison or a training: whether two jobs are the same, and what differs.
 
-A setting that did not exist when a result was stored must not keep anybody from resuming it, as long as it has the
-value under which everything stays as it was. It also leaves the automatic names of runs unchanged.
+A setting that did not exist when a result was stored must not prevent resuming it, as long as it has the value that
+changes nothing. It also leaves the automatic names of runs unchanged.
 
-A class may move to another module, so no module of a class identifies anything: keys that begin with `_` (`_target_`)
-are left out, and of the `type` of a part that was made in Python only the name of the class counts.
+A class may move to another module, so no module of a class identifies anything: keys that start with `_` (`_target_`)
+are left out, and the `type` of a part that was created in Python counts only by the name of its class.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _identifying(value: Any, path: str, class_paths: bool) -> Any:
 
 
 def _class_name(value: Any) -> Any:
-    """`C` of `module.C`; whatever is not a dotted path stays as it is."""
+    """`C` of `module.C`; anything but a dotted path stays as it is."""
     parts = value.split(".") if isinstance(value, str) else []
     return parts[-1] if parts and all(part.isidentifier() for part in parts) else value
 

@@ -4,8 +4,8 @@ Liu, Simonyan & Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, ht
 3 and its published code; Zoph, Vasudevan, Shlens & Le, CVPR 2018, https://arxiv.org/abs/1707.07012, for the auxiliary
 classifier and the scheduled drop-path.
 
-Differs from the published networks: images of any size are taken. Where the auxiliary classifier sits on 8x8 maps, as
-with images of 32x32 pixels, it is the published one.
+Differs from the published networks: images of any size are accepted. On maps of 8x8 pixels, which
+images of 32x32 pixels lead to, the auxiliary classifier is the published one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from search_spaces.genotype import Genotype
 from search_spaces.operations import FactorizedReduce, Norm, ReLUConvBN, batch_statistics, cell_operation
 
 STEM = 3
-"""Channels of the stem as a multiple of the first cells' channels."""
+"""Channels of the stem, as a multiple of the channels of the first cells."""
 
 Operations: TypeAlias = Literal["final", "search"]
 
@@ -35,20 +35,20 @@ Operations: TypeAlias = Literal["final", "search"]
 SIZES = ("channels", "cells", "auxiliary")
 """Sizes that a trainer may set."""
 SMALL = MappingProxyType({"channels": 8, "cells": 5, "auxiliary": False})
-"""A network for a quick look: a normal cell before, between and behind the reductions."""
+"""A network for a quick look: a normal cell before, between and after the reductions."""
 
 
 def check_sizes(key: str, sizes: Mapping[str, Any]) -> None:
     """Raise `UsageError` naming the setting below `key` unless a network of these sizes can be built."""
     whole_number(f"{key}.channels", sizes["channels"], least=2)
-    # with fewer than three there is no normal cell, and half of every architecture would not be seen
+    # with fewer than three there is no normal cell, and half of every architecture would go unused
     whole_number(f"{key}.cells", sizes["cells"], least=3, most=1000)
     if not isinstance(sizes["auxiliary"], bool):
         raise UsageError(f"{key}.auxiliary must be true or false, got {sizes['auxiliary']!r}")
 
 
 def reductions(cells: int) -> tuple[int, int]:
-    """Places of the two reduction cells, from 0."""
+    """Positions of the two reduction cells, from 0."""
     return cells // 3, 2 * cells // 3
 
 
@@ -58,7 +58,7 @@ def edge_name(source: int, node: int, operation: str) -> str:
 
 
 def preprocess(channels: int, out_channels: int, *, halve: bool, norm: Norm) -> nn.Module:
-    """Brings an input of a cell to its number of channels, and to half the size behind a reduction."""
+    """Bring an input of a cell to its number of channels, and to half its size after a reduction."""
     return FactorizedReduce(channels, out_channels, norm) if halve else ReLUConvBN(channels, out_channels, 1, norm=norm)
 
 
@@ -66,13 +66,13 @@ class Cell(nn.Module):
     """forward(before, last) -> the concatenated nodes.
 
     Args:
-        edges, concat: of the genotype.
-        before, last: channels of the outputs of the cell before last and of the last cell.
-        channels: of every node.
-        reduction: halve the size of the images.
-        after_reduction: the last cell halved it, so that the one before it is larger.
-        norm: makes the normalisations.
-        search: with operations as in a supernet, and without drop-path.
+        edges, concat: Edges and concatenated states of the genotype.
+        before, last: Channels of the outputs of the cell before last and of the last cell.
+        channels: Channels of every node.
+        reduction: Halve the size of the images.
+        after_reduction: Whether the last cell halved it, so that the output of the one before is larger.
+        norm: Constructs the normalisations.
+        search: Compute the operations as in a supernet, and without drop-path.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class Cell(nn.Module):
         self.concat = tuple(concat)
         self.edges = nn.ModuleDict()
         self.steps: list[tuple[str, int]] = []  # names and sources of the edges, two for each node
-        for place, (operation, source) in enumerate(edges):
+        for position, (operation, source) in enumerate(edges):
             stride = 2 if reduction and source < 2 else 1
-            name = edge_name(source, 2 + place // 2, operation)
+            name = edge_name(source, 2 + position // 2, operation)
             if name in self.edges:
                 name += "_again"
             self.edges[name] = cell_operation(operation, channels, stride, norm, normalised_pools=search)
@@ -104,21 +104,21 @@ class Cell(nn.Module):
 
     def forward(self, before: Tensor, last: Tensor, drop_path: float = 0.0) -> Tensor:
         states = [named(self.before(before), "node_0"), named(self.last(last), "node_1")]
-        for place in range(0, len(self.steps), 2):
+        for start in range(0, len(self.steps), 2):
             first, second = (
-                self._edge(name, states[source], drop_path) for name, source in self.steps[place : place + 2]
+                self._edge(name, states[source], drop_path) for name, source in self.steps[start : start + 2]
             )
             states.append(named(first + second, f"node_{len(states)}"))
         return torch.cat([states[state] for state in self.concat], 1)
 
     def _edge(self, name: str, x: Tensor, drop_path: float) -> Tensor:
         operation = self.edges[name]
-        outcome: Tensor = operation(x)
+        output: Tensor = operation(x)
         if drop_path > 0.0 and self.training and not isinstance(operation, nn.Identity):
-            # whole images of an edge; the others make up for them (Larsson et al., ICLR 2017)
-            kept = torch.rand(x.shape[0], 1, 1, 1, device=x.device) >= drop_path
-            outcome = outcome * (kept / (1.0 - drop_path))
-        return outcome
+            # drops whole images of an edge and scales the others up (Larsson et al., ICLR 2017)
+            mask = torch.rand(x.shape[0], 1, 1, 1, device=x.device) >= drop_path
+            output = output * (mask / (1.0 - drop_path))
+        return output
 
 
 class NormalCell(Cell):
@@ -126,11 +126,11 @@ class NormalCell(Cell):
 
 
 class ReductionCell(Cell):
-    """A cell that halves it."""
+    """A cell that halves the size of the images."""
 
 
 class AuxiliaryHead(nn.Module):
-    """A second classifier, used in training alone: pooled to 2x2, 1x1 convolution, 2x2 convolution, linear."""
+    """A second classifier, used only in training: pooled to 2x2, 1x1 convolution, 2x2 convolution, linear."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class AuxiliaryHead(nn.Module):
 
 
 def _pool_to_2x2(x: Tensor) -> Tensor:
-    """Mean over two overlapping windows a side; 5 pixels at a stride of 3 where the side has 8, as published."""
+    """Mean over two overlapping windows per side: of 5 pixels at a stride of 3 for a side of 8, as published."""
     x = F.pad(x, (0, int(x.shape[3] == 1), 0, int(x.shape[2] == 1)), mode="replicate")
     strides = [max(1, round(3 * side / 8)) for side in x.shape[2:]]
     kernels = [side - stride for side, stride in zip(x.shape[2:], strides, strict=True)]
@@ -158,10 +158,10 @@ class Network(nn.Module, SupportsDropPath, SupportsAuxiliaryHead):
     With an auxiliary head, (logits, auxiliary logits) in training mode.
 
     Args:
-        genotype: of any number of nodes, repeats and concatenations.
-        channels: of the first cells' nodes; doubled by each reduction.
-        cells: all of them, the two reductions included.
-        auxiliary: with an auxiliary head behind the second reduction.
+        genotype: Two cells with any number of nodes, repetitions and concatenations.
+        channels: Channels of the first cells' nodes; doubled by each reduction.
+        cells: Number of cells, the two reductions included.
+        auxiliary: Add an auxiliary head after the second reduction.
         operations: `final` as published, or `search` as a supernet computes them.
     """
 
@@ -176,8 +176,8 @@ class Network(nn.Module, SupportsDropPath, SupportsAuxiliaryHead):
         self.cells = nn.ModuleList()
         before = last = STEM * channels
         after_reduction = False
-        for place in range(cells):
-            reduction = place in reductions(cells)
+        for position in range(cells):
+            reduction = position in reductions(cells)
             channels *= 2 if reduction else 1
             edges, concat = (
                 (genotype.reduce, genotype.reduce_concat) if reduction else (genotype.normal, genotype.normal_concat)
@@ -195,18 +195,18 @@ class Network(nn.Module, SupportsDropPath, SupportsAuxiliaryHead):
             )
             self.cells.append(cell)
             before, last, after_reduction = last, channels * len(concat), reduction
-            if place == reductions(cells)[1]:
+            if position == reductions(cells)[1]:
                 self.auxiliary = AuxiliaryHead(last, task.classes) if auxiliary else None
         self.classifier = nn.Linear(last, task.classes)
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         before = last = self.stem(images)
         second: Tensor | None = None
-        for place, cell in enumerate(self.cells):
+        for position, cell in enumerate(self.cells):
             before, last = last, cell(before, last, self.drop_path)
-            if self.auxiliary is not None and self.training and place == reductions(len(self.cells))[1]:
+            if self.auxiliary is not None and self.training and position == reductions(len(self.cells))[1]:
                 second = self.auxiliary(last)
-        logits: Tensor = self.classifier(last.mean((2, 3)))  # unlike AdaptiveAvgPool2d deterministic on CUDA
+        logits: Tensor = self.classifier(last.mean((2, 3)))  # deterministic on CUDA, unlike AdaptiveAvgPool2d
         return logits if second is None else (logits, second)
 
 

@@ -48,9 +48,9 @@ class DARTS(SupernetSpace):
     """Two cells x 4 nodes x (a pair of inputs, two of 7 operations).
 
     Args:
-        channels: of the first cells' nodes, at least 2 (published: 36).
-        cells: of the network, the two reductions included, at least 3 (published: 20).
-        auxiliary: an auxiliary head in training.
+        channels: Channels of the first cells' nodes, at least 2 (published: 36).
+        cells: Cells of the network, the two reductions included, at least 3 (published: 20).
+        auxiliary: Add an auxiliary head for training.
     """
 
     choices = MappingProxyType(_choices())
@@ -96,7 +96,7 @@ class DARTS(SupernetSpace):
         """Read a genotype, or the name of a published one: `DARTS_V1`, `DARTS_V2`.
 
         Raises:
-            UsageError: the text is not of this space.
+            UsageError: The text is not of this space.
         """
         given = read(text, self.published, OPERATIONS, NODES, "DARTS")
         values: list[int] = []
@@ -141,16 +141,16 @@ class DARTS(SupernetSpace):
         for cell in CELLS:
             probs[cell] = torch.zeros(self.alpha_shapes[cell])
             chosen = {
-                (source, 2 + place // 2): operation
-                for place, (operation, source) in enumerate(edges_of(genotype(architecture), cell))
+                (source, 2 + position // 2): operation
+                for position, (operation, source) in enumerate(edges_of(genotype(architecture), cell))
             }
             for row, edge in enumerate(EDGES):
                 probs[cell][row, RELAXED.index(chosen.get(edge, "none"))] = 1.0
         return probs
 
     def derive(self, probs: Mapping[str, Tensor]) -> Architecture:
-        """The paper's rule (section 2.4): of each edge the likeliest operation but `none`, of each node the two edges
-        whose operation is likeliest, times the weight of the edge where there is one; the first among equals."""
+        """The paper's rule (section 2.4): the likeliest operation of each edge except `none`, and the two edges
+        into each node whose operation is likeliest, times the weight of the edge if it has one; first among equals."""
         from search_spaces.mixed import weighted_edges
 
         values: list[int] = []
@@ -158,9 +158,9 @@ class DARTS(SupernetSpace):
             strengths, best = weighted_edges(probs, cell)[:, 1:].detach().cpu().max(1)
             for node in range(NODES):
                 rows = [row for row, (_, target) in enumerate(EDGES) if target == 2 + node]
-                kept = sorted(sorted(rows, key=lambda row: -strengths[row].item())[:2])
-                sources = tuple(EDGES[row][0] for row in kept)
-                values += [PAIRS[node].index(sources), *(int(best[row]) for row in kept)]
+                chosen = sorted(sorted(rows, key=lambda row: -strengths[row].item())[:2])
+                sources = tuple(EDGES[row][0] for row in chosen)
+                values += [PAIRS[node].index(sources), *(int(best[row]) for row in chosen)]
         return tuple(values)
 
 

@@ -6,7 +6,7 @@ https://arxiv.org/abs/1907.05737, eq. 1 and 2, for partial channels and weights 
 
 Computes the plain network's numbers up to rounding with less work (`search_spaces/mixed.py`): `none` is left out, a
 state is rectified and pooled once for all edges that leave it, dilated convolutions run on its four phases, which are
-taken once and joined once a node, and operations of probability zero are not run.
+computed once and joined once per node, and operations of probability zero are not run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from search_spaces.mixed import (
     accumulate,
     accumulate_weighted,
     channels_last,
-    check_parted,
+    check_divisible,
     runs,
     shuffle_channels,
     weighted_edges,
@@ -40,11 +40,11 @@ SOURCES = 1 + NODES
 
 
 class Fan:
-    """One state and what the edges that leave it look at, each computed when it is first needed.
+    """A state and the values that its outgoing edges read, each computed when it is first needed.
 
     Args:
         state: (B, C, H, W), channels-last.
-        stride: of the edges.
+        stride: Stride of the edges.
     """
 
     def __init__(self, state: Tensor, stride: int) -> None:
@@ -81,10 +81,10 @@ class MixedCell(nn.Module):
     """forward(before, last, probs, run) -> the nodes, and their rectified values.
 
     Args:
-        before, last: channels of the outputs of the cell before last and of the last cell.
-        channels: of every node.
-        reduction, after_reduction: see `cells.Cell`.
-        partial: one of so many channels goes through the operations.
+        before, last: Channels of the outputs of the cell before last and of the last cell.
+        channels: Channels of every node.
+        reduction, after_reduction: See `cells.Cell`.
+        partial: K of PC-DARTS: one in K channels goes through the operations.
     """
 
     def __init__(
@@ -112,10 +112,10 @@ class MixedCell(nn.Module):
         """The cell on rectified inputs.
 
         Args:
-            before, last: rectified outputs of the two cells before this one.
-            probs: (14, 8), weights of the edges included.
-            edges: (14,), weights of the edges alone; None: all 1.
-            run: which operations are run.
+            before, last: Rectified outputs of the two cells before this one.
+            probs: Probabilities (14, 8), weights of the edges included.
+            edges: Weights (14,) of the edges; None: all 1.
+            run: Which operations are run.
         """
         weights = [row.unbind(0) for row in probs[..., None].unbind(0)]
         states = [_preprocessed(self.before, before), _preprocessed(self.last, last)]
@@ -141,14 +141,14 @@ class MixedCell(nn.Module):
                     weight = weights[row][column]
                     module = self.edges[key] if (key := edge_name(source, 2 + node, name)) in self.edges else None
                     if isinstance(module, DilatedConv) and fan.phased:
-                        outcome = module.pointwise(depthwise.same(fan.phases, module.depthwise.weight))
-                        phased[node] = accumulate(phased[node], weighted_norm(outcome, weight))
+                        output = module.pointwise(depthwise.same(fan.phases, module.depthwise.weight))
+                        phased[node] = accumulate(phased[node], weighted_norm(output, weight))
                     elif module is not None:
-                        outcome = module.rectified(fan.rectified)  # type: ignore[operator]
-                        totals[node] = accumulate(totals[node], weighted_norm(outcome, weight))
+                        output = module.rectified(fan.rectified)  # type: ignore[operator]
+                        totals[node] = accumulate(totals[node], weighted_norm(output, weight))
                     else:
-                        outcome = fan.state if name == "skip_connect" else getattr(fan, name)
-                        totals[node] = accumulate_weighted(totals[node], outcome, weight)
+                        output = fan.state if name == "skip_connect" else getattr(fan, name)
+                        totals[node] = accumulate_weighted(totals[node], output, weight)
                 if rest is not None:
                     share = rest.new_ones(()) if edges is None else edges[row]
                     bypassed[node] = accumulate_weighted(bypassed[node], rest, share)
@@ -161,7 +161,7 @@ class MixedCell(nn.Module):
         return nodes, [*rectified, F.relu(nodes[-1])]
 
     def _node(self, total: Tensor | None, phased: Tensor | None, bypassed: Tensor | None, like: Tensor) -> Tensor:
-        """The sum of a node's edges; zeros where none of them carries anything."""
+        """The sum of a node's edges; zeros if no operation leads to it."""
         if phased is not None:
             total = accumulate(total, depthwise.from_phases(phased))
         if total is None:
@@ -189,13 +189,13 @@ class Supernet(nn.Module):
 
     def __init__(self, task: Task, channels: int, cells: int, partial_channels: int = 1) -> None:
         super().__init__()
-        check_parted(channels, partial_channels)
+        check_divisible(channels, partial_channels)
         self.stem = stem(task, channels, "search")
         self.cells = nn.ModuleList()
         before = last = STEM * channels
         after_reduction = False
-        for place in range(cells):
-            reduction = place in reductions(cells)
+        for position in range(cells):
+            reduction = position in reductions(cells)
             channels *= 2 if reduction else 1
             self.cells.append(
                 MixedCell(

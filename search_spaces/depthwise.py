@@ -1,12 +1,12 @@
 """Depthwise convolutions whose gradients are fast on a CPU.
 
-The CPU kernels behind torch's depthwise gradients fall back to slow code for dilated kernels and for rows of more than
-three weights: on two cores the gradients of a dilated 5x5 convolution take 40 times its forward pass. The same sums
-are had from fast ones:
+The CPU kernels of torch's depthwise gradients fall back to slow code for dilated kernels and for rows of more than
+three weights: on two cores the gradients of a dilated 5x5 convolution take 40 times its forward pass. Fast kernels
+give the same sums:
 
-- dilation 2 is no dilation on each of the four images made of every second row and column;
+- a dilation of 2 is an ordinary convolution on each of the four images made of every second row and column;
 - the gradient in the input of a convolution of stride 1 is a convolution with the mirrored kernel;
-- the gradient in a wide kernel is had three columns of weights at a time.
+- the gradient in a wide kernel is computed for three columns of weights at a time.
 
 The numbers are torch's up to rounding. On CUDA, without gradients, and under autocast, it is torch's convolution
 itself.
@@ -45,7 +45,7 @@ class DepthwiseConv2d(nn.Conv2d):
 
 
 def handled(x: Tensor) -> bool:
-    """Whether the ways of this module are the faster ones; not while torch.fx traces, which knows nothing of `x`."""
+    """Whether the methods of this module are the faster ones; not while torch.fx traces, when `x` is unknown."""
     if isinstance(x, torch.fx.Proxy):
         return False
     plain = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
@@ -53,7 +53,7 @@ def handled(x: Tensor) -> bool:
 
 
 def even(x: Tensor) -> bool:
-    """Whether an image can be parted into four phases of one size; not known while torch.fx traces."""
+    """Whether an image can be divided into four phases of one size; unknown, so false, while torch.fx traces."""
     if isinstance(x, torch.fx.Proxy):
         return False
     return x.shape[2] % 2 == 0 and x.shape[3] % 2 == 0
@@ -62,8 +62,8 @@ def even(x: Tensor) -> bool:
 def phases(x: Tensor) -> Tensor:
     """(B, C, H, W) to (4 B, C, H / 2, W / 2): every second row and column, in channels-last memory."""
     batch, channels, height, width = x.shape
-    parted = x.permute(0, 2, 3, 1).reshape(batch, height // 2, 2, width // 2, 2, channels).permute(2, 4, 0, 1, 3, 5)
-    return parted.reshape(4 * batch, height // 2, width // 2, channels).permute(0, 3, 1, 2)
+    blocks = x.permute(0, 2, 3, 1).reshape(batch, height // 2, 2, width // 2, 2, channels).permute(2, 4, 0, 1, 3, 5)
+    return blocks.reshape(4 * batch, height // 2, width // 2, channels).permute(0, 3, 1, 2)
 
 
 def from_phases(x: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ def from_phases(x: Tensor) -> Tensor:
 
 
 def every_second(x: Tensor) -> Tensor:
-    """The pixels that a dilated convolution of stride 2 looks at, in channels-last memory."""
+    """The pixels that a dilated convolution of stride 2 reads, in channels-last memory."""
     return x[:, :, ::2, ::2].contiguous(memory_format=torch.channels_last)
 
 
@@ -82,8 +82,8 @@ def same(x: Tensor, weight: Tensor) -> Tensor:
     """Depthwise convolution of stride 1.
 
     Args:
-        x: (B, C, H, W), channels-last.
-        weight: (C, 1, K, K), K odd.
+        x: Images (B, C, H, W), channels-last.
+        weight: Kernels (C, 1, K, K), K odd.
 
     Returns:
         (B, C, H, W).
@@ -126,7 +126,7 @@ def _in_weight(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
 def _of_columns(gradient: Tensor, x: Tensor, weight: Tensor, padding: tuple[int, int]) -> Tensor:
     ones, mask = (1, 1), (False, True, False)
-    found: Tensor = torch.ops.aten.convolution_backward(
+    in_weight: Tensor = torch.ops.aten.convolution_backward(
         gradient, x, weight, None, ones, padding, ones, False, (0, 0), len(weight), mask
     )[1]
-    return found
+    return in_weight

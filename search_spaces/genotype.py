@@ -27,8 +27,8 @@ class Genotype(NamedTuple):
     """A normal and a reduction cell.
 
     Args:
-        normal, reduce: two edges for each node, node after node.
-        normal_concat, reduce_concat: the states, from 0, whose concatenation is the cell's output.
+        normal, reduce: Two edges for each node, node after node.
+        normal_concat, reduce_concat: States, from 0, whose concatenation is the output of the cell.
     """
 
     normal: tuple[Edge, ...]
@@ -37,18 +37,18 @@ class Genotype(NamedTuple):
     reduce_concat: tuple[int, ...]
 
     def __str__(self) -> str:
-        words = (f"{name}={_text(value)}" for name, value in zip(FIELDS, self, strict=True))
-        return f"Genotype({', '.join(words)})"
+        fields = (f"{name}={_text(value)}" for name, value in zip(FIELDS, self, strict=True))
+        return f"Genotype({', '.join(fields)})"
 
 
 def parse(text: str, name: str = "arch") -> Genotype:
-    """Read the text of a genotype; nothing in it is run.
+    """Read the text of a genotype, without executing any of it.
 
     Args:
-        name: of the setting that holds the text, for messages.
+        name: Setting that holds the text, for messages.
 
     Raises:
-        UsageError: it is no genotype, or no network can be made of it.
+        UsageError: It is not a genotype, or no network can be built from it.
     """
     shape = (
         "Genotype(normal=[('sep_conv_3x3', 0), …], normal_concat=range(2, 6), reduce=[…], reduce_concat=range(2, 6))"
@@ -80,15 +80,15 @@ def _value(node: ast.expr) -> Any:
 
 
 def check(genotype: Genotype, name: str = "arch") -> None:
-    """Raise `UsageError` unless a network can be made: two edges a node, sources that exist, something to output."""
+    """Raise `UsageError` unless a network can be built: two edges per node, sources that exist, and an output."""
     for cell, edges, concat in (
         ("normal", genotype.normal, genotype.normal_concat),
         ("reduction", genotype.reduce, genotype.reduce_concat),
     ):
         if not edges or len(edges) % 2:
             raise UsageError(f"{name}: the {cell} cell has {len(edges)} edges; expected two for each node")
-        for place, (operation, source) in enumerate(edges):
-            node = 2 + place // 2
+        for position, (operation, source) in enumerate(edges):
+            node = 2 + position // 2
             if not 0 <= source < node:
                 raise UsageError(
                     f"{name}: ({operation!r}, {source}) of node {node} of the {cell} cell; expected a source of "
@@ -110,8 +110,8 @@ def graphs(genotype: Genotype) -> dict[str, pictures.Graph]:
     ):
         states = ["c(k-2)", "c(k-1)", *(str(node) for node in range(2, 2 + len(edges) // 2))]
         drawn = [
-            pictures.Edge(states[source], states[2 + place // 2], operation)
-            for place, (operation, source) in enumerate(edges)
+            pictures.Edge(states[source], states[2 + position // 2], operation)
+            for position, (operation, source) in enumerate(edges)
         ]
         drawn += [pictures.Edge(states[state], "c(k)") for state in concat]
         cells[name] = pictures.Graph([*states, "c(k)"], drawn, inputs=states[:2], outputs=["c(k)"])
@@ -136,24 +136,24 @@ def loose_ends(edges: Sequence[Edge]) -> tuple[int, ...]:
 def canonical_cell(edges: Sequence[Edge], concat: Sequence[int]) -> str:
     """A key that is equal for two cells that differ in the order of a node's inputs, or in the numbering of nodes.
 
-    The concatenation comes in another order then, which the 1x1 convolution (or the classifier) behind it makes up for.
+    The concatenation then has another order, which the 1x1 convolution (or the classifier) after it compensates.
     It is the least text over all numberings in which every node follows its sources: nodes, and not only their
     formulas, count, since two nodes of equal formula carry weights of their own.
     """
-    nodes = [tuple(edges[place : place + 2]) for place in range(0, len(edges), 2)]
+    nodes = [tuple(edges[start : start + 2]) for start in range(0, len(edges), 2)]
     return min(_numbered(nodes, concat, order) for order in _orders(nodes))
 
 
 def _orders(nodes: Sequence[tuple[Edge, ...]]) -> Iterator[tuple[int, ...]]:
     """All orders of the nodes in which each comes after those it uses."""
     for order in permutations(range(len(nodes))):
-        places = {node: place for place, node in enumerate(order)}
-        if all(places[source - 2] < places[node] for node in order for _, source in nodes[node] if source >= 2):
+        positions = {node: position for position, node in enumerate(order)}
+        if all(positions[source - 2] < positions[node] for node in order for _, source in nodes[node] if source >= 2):
             yield order
 
 
 def _numbered(nodes: Sequence[tuple[Edge, ...]], concat: Sequence[int], order: tuple[int, ...]) -> str:
-    names = {0: 0, 1: 1} | {2 + node: 2 + place for place, node in enumerate(order)}
+    names = {0: 0, 1: 1} | {2 + node: 2 + position for position, node in enumerate(order)}
     written = ["+".join(sorted(f"{operation}({names[source]})" for operation, source in nodes[node])) for node in order]
     return f"{' '.join(written)} > {','.join(map(str, sorted(names[state] for state in concat)))}"
 
@@ -236,15 +236,15 @@ def read(text: str, published: Mapping[str, str], operations: Sequence[str], nod
     """The genotype of a text or of a published name, with the nodes and operations of a space.
 
     Raises:
-        UsageError: it is not of this space.
+        UsageError: It is not of this space.
     """
     whose = looks_like(text)
     if whose is not None and "Genotype" not in whose:
         raise UsageError(f"arch={text!r} is {whose}; expected a Genotype of the {space} space")
     if re.fullmatch(r"[\w-]+", text.strip()) and text.strip() not in published:
         raise UsageError(
-            f"arch={text!r} is no published cell of the {space} space; expected {' or '.join(published)}, or the text "
-            "of a Genotype"
+            f"arch={text!r} is not a published cell of the {space} space; expected {' or '.join(published)}, or the "
+            "text of a Genotype"
         )
     genotype = parse(published.get(text.strip(), text))
     check_operations(genotype, operations, nodes, space)
@@ -252,7 +252,7 @@ def read(text: str, published: Mapping[str, str], operations: Sequence[str], nod
 
 
 def check_operations(genotype: Genotype, operations: Sequence[str], nodes: int, space: str, name: str = "arch") -> None:
-    """Raise `UsageError` unless both cells have so many nodes and only operations of a space."""
+    """Raise `UsageError` unless both cells have this number of nodes and only operations of a space."""
     for cell, edges in (("normal", genotype.normal), ("reduction", genotype.reduce)):
         if len(edges) != 2 * nodes:
             raise UsageError(

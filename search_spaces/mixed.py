@@ -1,8 +1,8 @@
-"""What mixed edges of supernets share: operations weighted by probabilities, without work that is done twice.
+"""Mixed edges of supernets: operations weighted by probabilities, without doing any work twice.
 
 DARTS eq. 2, the sum over an edge's operations weighted by their probabilities, is linear, so the sum over all edges of
-a node is taken at once; a rectified or pooled state is computed once for all edges that leave it; and the weight of an
-operation goes into the normalisation behind it. The numbers are those of the plain sum up to rounding.
+a node is computed at once; a rectified or pooled state is computed once for all edges that leave it; the weight of an
+operation is applied by the normalisation after it. The numbers are those of the plain sum up to rounding.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ def weighted_norm(x: Tensor, weights: Tensor) -> Tensor:
     """Normalise by the statistics of the batch, then multiply.
 
     Args:
-        x: (B, M C, H, W): the outcomes of M operations side by side.
-        weights: (M,), the probability of each.
+        x: Outputs (B, M C, H, W) of M operations side by side.
+        weights: Probability (M,) of each.
 
     Returns:
         The shape of `x`.
     """
-    # a view of stride 0 would be read past its end: the kernels take a dense scale for granted
+    # a view of stride 0 would be read past its end: the kernels assume a dense scale
     scale = weights[:, None].expand(-1, x.shape[1] // len(weights)).reshape(-1).contiguous()
     return F.batch_norm(x, None, None, scale, None, True, 0.0, EPSILON)
 
@@ -47,7 +47,7 @@ def runs(probs: Mapping[str, Tensor], *, run_all_operations: bool) -> dict[str, 
     """Which operations are run, by rows of probabilities: those above zero.
 
     Args:
-        run_all_operations: all of them, without a look at the probabilities. On CUDA that look waits for the device.
+        run_all_operations: Run all of them without reading the probabilities, which on CUDA waits for the device.
     """
     if run_all_operations:
         return {name: [[True] * rows.shape[1]] * len(rows) for name, rows in probs.items() if rows.dim() == 2}
@@ -55,25 +55,25 @@ def runs(probs: Mapping[str, Tensor], *, run_all_operations: bool) -> dict[str, 
 
 
 def weighted_edges(probs: Mapping[str, Tensor], name: str) -> Tensor:
-    """Probabilities (E, O) of a cell's operations times the weights (E,) of its edges, where there are any."""
+    """Probabilities (E, O) of a cell's operations times the weights (E,) of its edges, if it has them."""
     edges = probs.get(f"{name}_edges")
     return probs[name] if edges is None else probs[name] * edges[:, None]
 
 
-def check_parted(channels: int, shares: int) -> None:
-    """Raise `UsageError` unless channels can be parted into equal shares."""
+def check_divisible(channels: int, shares: int) -> None:
+    """Raise `UsageError` unless channels can be divided into equal shares."""
     if channels % shares:
         raise UsageError(
-            f"supernet.network.channels={channels} cannot be parted into {shares} equal shares; expected a multiple of "
-            f"strategy.partial_channels={shares}"
+            f"supernet.network.channels={channels} cannot be divided into {shares} equal shares; expected a multiple "
+            f"of strategy.partial_channels={shares}"
         )
 
 
 def shuffle_channels(x: Tensor, groups: int) -> Tensor:
     """Interleave `groups` blocks of channels, (B, C, H, W) to the same shape, in channels-last memory."""
     batch, channels, height, width = x.shape
-    parted = x.permute(0, 2, 3, 1).reshape(batch, height, width, groups, channels // groups)
-    return parted.transpose(3, 4).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
+    blocks = x.permute(0, 2, 3, 1).reshape(batch, height, width, groups, channels // groups)
+    return blocks.transpose(3, 4).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 def channels_last(x: Tensor) -> Tensor:

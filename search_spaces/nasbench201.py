@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 
     from search_spaces.cells import Operations
 
-WAYS = tuple(
+PATHS = tuple(
     tuple(EDGES.index(step) for step in pairwise((0, *between, NODES - 1)))
     for count in range(NODES - 1)
     for between in combinations(range(1, NODES - 1), count)
 )
-"""The ways from a cell's input to its output, as places of their edges."""
+"""The paths from the input of a cell to its output, as indices of their edges."""
 
 
 class NASBench201(SupernetSpace):
     """6 edges x 5 operations.
 
     Args:
-        channels: filters of the first stage (benchmark: 16).
-        cells: cells in each of the three stages (benchmark: 5).
+        channels: Filters of the first stage (benchmark: 16).
+        cells: Cells in each of the three stages (benchmark: 5).
     """
 
     choices = MappingProxyType({f"{source}->{target}": OPERATIONS for source, target in EDGES})
@@ -95,7 +95,7 @@ class NASBench201(SupernetSpace):
         """Read the official string.
 
         Raises:
-            UsageError: the text is not of this space.
+            UsageError: The text is not of this space.
         """
         example = "|nor_conv_3x3~0|+|skip_connect~0|none~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|"
         nodes = [node.strip().strip("|").split("|") for node in text.strip().split("+")]
@@ -135,11 +135,11 @@ class NASBench201(SupernetSpace):
         return {CELL: F.one_hot(torch.tensor(architecture), len(OPERATIONS)).float()}
 
     def derive(self, probs: Mapping[str, Tensor]) -> Architecture:
-        """The likeliest cell that hands something of its input on; the first of equals.
+        """The likeliest cell with a path from its input to its output; the first among equals.
 
-        Differs from the benchmark's authors, who take the likeliest operation of each edge whatever comes of it: a
-        normalisation behind `none` keeps a supernet from learning what `none` costs (Liu et al., section 2.4), so a
-        search may favour it on every way through the cell. Where theirs is connected, the two are the same.
+        Differs from the benchmark's authors, who take the likeliest operation of each edge regardless: normalisation
+        after `none` keeps a supernet from learning what `none` costs (Liu et al., section 2.4), so a search may favour
+        it on every path through the cell. Where their cell is connected, both are the same.
         """
         import torch
 
@@ -150,9 +150,9 @@ class NASBench201(SupernetSpace):
         best = rows.clone()
         best[:, OPERATIONS.index("none")] = 0.0
         cells = []
-        for way in WAYS:
+        for path in PATHS:
             cell = likeliest.clone()
-            for edge in way:
+            for edge in path:
                 cell[edge] = best[edge].argmax()
             cells.append(cell)
         chances = torch.stack([rows.gather(1, cell[:, None]).prod() for cell in cells])
@@ -160,8 +160,8 @@ class NASBench201(SupernetSpace):
 
 
 def _connected(architecture: Sequence[int]) -> bool:
-    """Whether a cell hands something of its input on."""
-    return any(all(OPERATIONS[architecture[edge]] != "none" for edge in way) for way in WAYS)
+    """Whether a path leads from the input of a cell to its output."""
+    return any(all(OPERATIONS[architecture[edge]] != "none" for edge in path) for path in PATHS)
 
 
 @lru_cache(maxsize=5**6)

@@ -20,12 +20,12 @@ def canonical_form(architecture: Architecture) -> tuple[str, tuple[int, ...]]:
 
     Skip connections are contracted, sums flattened and unordered, `none` and a pooling of nothing removed. A
     convolution of a dead input is kept: its normalisation still adds a learnable constant. A convolution that is used
-    twice is told from two convolutions of the same input, since those have weights of their own. That pooling is linear
-    is not used, so some equal cells keep keys of their own.
+    twice differs from two convolutions of the same input, which have weights of their own. That pooling is linear is
+    not used, so some equal cells have different keys.
 
     Returns:
         The key, and the edges of its convolutions in the order of its numbering: two cells with equal keys compute the
-        same function when the convolutions at equal places carry the same weights.
+        same function when the convolutions at equal positions carry the same weights.
     """
     sums: list[tuple[Term, ...]] = [(("x",),), (), (), ()]
     plain: list[tuple[str, ...]] = [("x",), (), (), ()]  # the addends as text, convolutions without names
@@ -48,7 +48,7 @@ def canonical_form(architecture: Architecture) -> tuple[str, tuple[int, ...]]:
         shapes[target] |= shapes[source]
     formula = sums[3]
 
-    # Which edge carries a convolution does not matter, only which places share one. Convolutions of unlike shape
+    # Which edge carries a convolution does not matter, only which positions share one. Convolutions of unlike shape
     # cannot be confused, so only those of equal shape are renamed among each other, and the least text is the key.
     groups: dict[str, list[int]] = {}
     for edge, shape in sorted(shapes[3].items(), key=lambda item: (item[1], item[0])):
@@ -79,7 +79,7 @@ def published_key(architecture: Architecture) -> str:
 
     An operation on a dead input is dead, dead addends are kept, skip connections are contracted, and convolutions have
     no identity. It merges cells that compute different functions (a convolution used twice and two convolutions), and
-    keeps some equal ones apart (a contracted sum is not sorted anew, so the count depends on how the signs sort: dead,
+    keeps some equal ones apart (a contracted sum is not sorted again, so the count depends on how the signs sort: dead,
     composed, input). Nothing here relies on it.
     """
     nodes = ["x"]

@@ -61,7 +61,7 @@ class ResidualReduction(nn.Module):
         self.first = ReLUConvBN(channels, 2 * channels, 3, stride=2, norm=norm)
         self.second = ReLUConvBN(2 * channels, 2 * channels, 3, norm=norm)
         self.shortcut = nn.Sequential(
-            # ceil_mode lets odd sizes through as the strided convolution does; at even sizes it changes nothing
+            # ceil_mode gives odd sizes the shape that the strided convolution gives them; even sizes are not affected
             nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False),
             nn.Conv2d(channels, 2 * channels, 1, bias=False),
         )
@@ -73,12 +73,12 @@ class ResidualReduction(nn.Module):
 
 
 class Skeleton(nn.Module):
-    """What final networks and supernets have in common: all but the cells.
+    """The part that final networks and supernets share: everything except the cells.
 
     Args:
-        channels: of the first stage.
-        cells: in each of the three stages.
-        cell: makes a cell of so many channels.
+        channels: Channels of the first stage.
+        cells: Cells in each of the three stages.
+        cell: Constructs a cell of a number of channels.
         operations: `final` as published, or `search` as a supernet computes them.
     """
 
@@ -104,7 +104,7 @@ class Skeleton(nn.Module):
     def logits(self, x: Tensor) -> Tensor:
         """From the output of the body."""
         x = torch.relu(self.norm(x))
-        logits: Tensor = self.classifier(x.mean((2, 3)))  # unlike AdaptiveAvgPool2d deterministic on CUDA
+        logits: Tensor = self.classifier(x.mean((2, 3)))  # deterministic on CUDA, unlike AdaptiveAvgPool2d
         return logits
 
 

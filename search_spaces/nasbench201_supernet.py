@@ -23,7 +23,7 @@ from search_spaces.cells import edge_name
 from search_spaces.mixed import (
     accumulate_weighted,
     channels_last,
-    check_parted,
+    check_divisible,
     runs,
     shuffle_channels,
     weighted_edges,
@@ -40,9 +40,9 @@ class MixedCell(nn.Module):
     """forward(x: (B, channels, H, W), probs, edges, run) -> the shape of x.
 
     Args:
-        channels: of every node.
-        norm: makes the normalisations.
-        partial: one of so many channels goes through the operations (PC-DARTS).
+        channels: Channels of every node.
+        norm: Constructs the normalisations.
+        partial: K of PC-DARTS: one in K channels goes through the operations.
     """
 
     def __init__(self, channels: int, norm: Norm, partial: int = 1) -> None:
@@ -59,9 +59,9 @@ class MixedCell(nn.Module):
         """The cell.
 
         Args:
-            probs: (6, 5), weights of the edges included.
-            edges: (6,), weights of the edges alone; None: all 1.
-            run: which operations are run.
+            probs: Probabilities (6, 5), weights of the edges included.
+            edges: Weights (6,) of the edges; None: all 1.
+            run: Which operations are run.
         """
         states = [x]
         totals: list[Tensor | None] = [None] * NODES
@@ -88,7 +88,7 @@ class MixedCell(nn.Module):
         run: Sequence[Sequence[bool]],
         totals: list[Tensor | None],
     ) -> None:
-        """Add what leaves a state to the sums of the nodes behind it."""
+        """Add the outputs of a state's edges to the sums of the nodes that they lead to."""
         rectified: Tensor | None = None
         for value, name in enumerate(OPERATIONS):
             reached = [target for target in range(source + 1, NODES) if run[ROWS[source, target]][value]]
@@ -97,11 +97,11 @@ class MixedCell(nn.Module):
             weights = torch.stack([probs[ROWS[source, target], value] for target in reached])
             if value in CONVOLUTIONS:
                 rectified = F.relu(state) if rectified is None else rectified
-                outcomes = self._convolved(rectified, weights, [edge_name(source, t, name) for t in reached])
-                for target, outcome in zip(reached, outcomes, strict=True):
-                    # a part of a wider tensor must not be added to in place
+                outputs = self._convolved(rectified, weights, [edge_name(source, t, name) for t in reached])
+                for target, output in zip(reached, outputs, strict=True):
+                    # a slice of a wider tensor must not be added to in place
                     total = totals[target]
-                    totals[target] = outcome.clone() if total is None else total.add_(outcome)
+                    totals[target] = output.clone() if total is None else total.add_(output)
                 continue
             shared = state if name == "skip_connect" else F.avg_pool2d(state, 3, 1, 1, count_include_pad=False)
             for target, weight in zip(reached, weights.unbind(0), strict=True):
@@ -114,7 +114,7 @@ class MixedCell(nn.Module):
         return torch.split(weighted_norm(wide, weights), rectified.shape[1], 1)
 
     def _node(self, total: Tensor | None, bypassed: Tensor | None, like: Tensor) -> Tensor:
-        """The sum of a node's edges; zeros where none of them carries anything."""
+        """The sum of a node's edges; zeros if no operation leads to it."""
         total = torch.zeros_like(like) if total is None else total
         return total if bypassed is None else shuffle_channels(torch.cat((total, bypassed), 1), self.partial)
 
@@ -127,7 +127,7 @@ class Supernet(Skeleton):
     """
 
     def __init__(self, task: Task, channels: int, cells: int, partial_channels: int = 1) -> None:
-        check_parted(channels, partial_channels)
+        check_divisible(channels, partial_channels)
         super().__init__(task, channels, cells, partial(MixedCell, partial=partial_channels), "search")
 
     def forward(self, images: Tensor, probs: Mapping[str, Tensor], run_all_operations: bool = False) -> Tensor:

@@ -3,12 +3,12 @@
 Zoph, Vasudevan, Shlens & Le, "Learning Transferable Architectures for Scalable Image Recognition", CVPR 2018,
 https://arxiv.org/abs/1707.07012, section 3.1; Real, Aggarwal, Huang & Le, AAAI 2019, https://arxiv.org/abs/1802.01548.
 
-A normal and a reduction cell of 5 nodes; each is the sum of two operations on any two earlier states, the same one
-twice included, and the nodes that no other uses are concatenated.
+A normal and a reduction cell of 5 nodes; each is the sum of two operations on any two earlier states, which
+may be the same, and the nodes that no other uses are concatenated.
 
 Differs from the papers: the operations are those that their best cells, written as DARTS writes them, draw from
 (AmoebaNet's, and the dilated 5x5 convolution of DARTS), and the skeleton is that of DARTS, with one output of the cell
-for both cells behind it.
+for both cells that follow.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class NASNet(SearchSpace):
     """Two cells x 5 nodes x two (input, one of 9 operations).
 
     Args:
-        channels: of the first cells' nodes, at least 2.
-        cells: of the network, the two reductions included, at least 3.
-        auxiliary: an auxiliary head in training.
+        channels: Channels of the first cells' nodes, at least 2.
+        cells: Cells of the network, the two reductions included, at least 3.
+        auxiliary: Add an auxiliary head for training.
     """
 
     choices = MappingProxyType(_choices())
@@ -92,7 +92,7 @@ class NASNet(SearchSpace):
         """Read a genotype, or the name of a published one: `NASNet-A`, `AmoebaNet-A`.
 
         Raises:
-            UsageError: the text is not of this space.
+            UsageError: The text is not of this space.
         """
         given = read(text, self.published, OPERATIONS, NODES, "NASNet")
         values: list[int] = []

@@ -1,8 +1,8 @@
 """Operations of cells, as the final networks of NAS-Bench-201, DARTS, NASNet and AmoebaNet use them.
 
-Every operation maps (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride)). Its `norm` makes
-its normalisation: `nn.BatchNorm2d` in a final network, `batch_statistics` in a network that shares a supernet's
-weights.
+Every operation maps (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride)). Its `norm`
+constructs its normalisation: `nn.BatchNorm2d` in a final network, `batch_statistics` in a network that shares the
+weights of a supernet.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from search_spaces.depthwise import DepthwiseConv2d, even
 Norm: TypeAlias = Callable[[int], nn.Module]
 
 batch_statistics: Norm = partial(nn.BatchNorm2d, affine=False, track_running_stats=False)
-"""Normalisation of supernets: without parameters, as in DARTS (a scale would make up for alpha), and by the statistics
+"""Normalisation of supernets: without parameters, as in DARTS (a scale would compensate alpha), and by the statistics
 of the batch at all times, since running ones belong to no single cell of the many that share the weights."""
 
 
@@ -41,9 +41,9 @@ class ReLUConvBN(nn.Sequential):
         return self[2]
 
     def rectified(self, x: Tensor) -> Tensor:
-        """From the rectified input to what is normalised."""
-        outcome: Tensor = self[1](x)
-        return outcome
+        """From the rectified input to the values that are normalised."""
+        output: Tensor = self[1](x)
+        return output
 
 
 class AvgPool3x3(nn.Module):
@@ -74,7 +74,7 @@ class FactorizedReduce(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, norm: Norm = nn.BatchNorm2d) -> None:
         super().__init__()
         half = out_channels // 2
-        # The strides are taken by slicing: torch's strided 1x1 convolution of fewer than 8 channels-last channels
+        # Slices implement the strides: torch's strided 1x1 convolution of fewer than 8 channels-last channels
         # writes past its memory on a CPU (2.15)
         self.first = nn.Conv2d(in_channels, half, 1, bias=False)
         self.second = nn.Conv2d(in_channels, out_channels - half, 1, bias=False)
@@ -85,7 +85,7 @@ class FactorizedReduce(nn.Module):
         return normalised
 
     def rectified(self, x: Tensor) -> Tensor:
-        """From the rectified input to what is normalised."""
+        """From the rectified input to the values that are normalised."""
         height, width = x.shape[2:]
         shifted = x if even(x) else F.pad(x, (0, width % 2, 0, height % 2))  # both halves have one size
         return torch.cat((self.first(x[:, :, ::2, ::2]), self.second(shifted[:, :, 1::2, 1::2])), 1)
@@ -108,10 +108,10 @@ class SeparableConv(nn.Module):
         return normalised
 
     def rectified(self, x: Tensor) -> Tensor:
-        """From the rectified input to what is normalised."""
+        """From the rectified input to the values that are normalised."""
         middle = self.norm1(self.pointwise1(self.depthwise1(x)))
-        outcome: Tensor = self.pointwise2(self.depthwise2(F.relu(middle, inplace=True)))
-        return outcome
+        output: Tensor = self.pointwise2(self.depthwise2(F.relu(middle, inplace=True)))
+        return output
 
 
 class DilatedConv(nn.Module):
@@ -128,9 +128,9 @@ class DilatedConv(nn.Module):
         return normalised
 
     def rectified(self, x: Tensor) -> Tensor:
-        """From the rectified input to what is normalised."""
-        outcome: Tensor = self.pointwise(self.depthwise(x))
-        return outcome
+        """From the rectified input to the values that are normalised."""
+        output: Tensor = self.pointwise(self.depthwise(x))
+        return output
 
 
 class StripConv(nn.Module):
@@ -151,7 +151,7 @@ def cell_operation(name: str, channels: int, stride: int, norm: Norm, *, normali
     """An operation of the DARTS and NASNet spaces by its published name.
 
     Args:
-        normalised_pools: normalise behind pooling, as the search networks of DARTS do and its final ones do not.
+        normalised_pools: Normalise after pooling, as the search networks of DARTS do and its final ones do not.
     """
     if name == "skip_connect":
         return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, norm)

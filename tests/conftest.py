@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -158,10 +160,19 @@ def table() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.fixture(scope="session")
+def searched_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished search of three trials, as run `one`; read only."""
+    folder = tmp_path_factory.mktemp("searched")
+    with contextlib.chdir(folder):
+        assert main(["search", *QUICK, "strategy=random", "budget.trials=3", "run=one", "progress=false"]) == 0
+    return folder
+
+
 @pytest.fixture
-def searched(nas):
+def searched(nas, searched_folder, tmp_path):
     """A finished search of three trials in the current folder, as run `one`."""
-    assert nas("search", *QUICK, "strategy=random", "budget.trials=3", "run=one").returncode == 0
+    shutil.copytree(searched_folder, tmp_path, dirs_exist_ok=True)
     return nas
 
 

@@ -1,4 +1,4 @@
-"""CUDA devices that are not there: tensors that say `cuda:N` and keep their values in this machine's memory.
+"""Simulated CUDA devices: tensors whose device is `cuda:N` and whose values are in main memory.
 
 Every operation is checked as a real device checks it (all tensors on one device, generators of that device, nothing
 that waits for the device while a graph is captured) and is then computed on the CPU. So a search on `cuda` runs through
@@ -29,19 +29,19 @@ INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, 
 
 
 class FakeTensor(torch.Tensor):
-    """A tensor that says that it lies on a CUDA device."""
+    """A tensor whose device is a CUDA device."""
 
     inner: torch.Tensor
-    place: torch.device
+    fake_device: torch.device
 
     @staticmethod
     def __new__(cls, inner: torch.Tensor, device: torch.device) -> FakeTensor:
         # a CUDA tensor for dispatch and autocast; for autograd's engine, which would ask the driver, a meta tensor
         with torch._C._DisableTorchDispatch():
             shape = torch.empty_strided(inner.shape, inner.stride(), dtype=inner.dtype, device="meta")
-        made = torch.Tensor._make_subclass(cls, shape, False, device_for_backend_keys=device)
-        made.inner, made.place = inner, device
-        return made
+        tensor = torch.Tensor._make_subclass(cls, shape, False, device_for_backend_keys=device)
+        tensor.inner, tensor.fake_device = inner, device
+        return tensor
 
     __torch_function__ = torch._C._disabled_torch_function_impl
 
@@ -51,7 +51,7 @@ class FakeTensor(torch.Tensor):
 
     @property
     def device(self) -> torch.device:
-        return self.place
+        return self.fake_device
 
     @property
     def is_cuda(self) -> bool:
@@ -63,7 +63,7 @@ class FakeTensor(torch.Tensor):
 
     def to(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         device, dtype, _, layout = torch._C._nn._parse_to(*args, **kwargs)
-        stays = device is None or ACTIVE[-1].place(device, self.place) == self.place
+        stays = device is None or ACTIVE[-1].device_of(device, self.fake_device) == self.fake_device
         if stays and dtype in (None, self.dtype) and layout is None and not kwargs.get("copy"):
             return self
         return super().to(*args, **kwargs)
@@ -89,7 +89,7 @@ class FakeTensor(torch.Tensor):
 
 
 class FakeCuda(TorchDispatchMode):
-    """All that is computed within lies on fake devices where it says so.
+    """A context in which tensors can be on fake devices.
 
     Args:
         count: Number of devices.
@@ -100,7 +100,7 @@ class FakeCuda(TorchDispatchMode):
         super().__init__()
         self.count, self.only = count, only
         self.current = 0
-        self.begun = False
+        self.initialised = False
         self.capture: FakeGraph | None = None
         self.captures = self.replays = 0
         self.reserved = self.allocated = 2**20
@@ -109,18 +109,18 @@ class FakeCuda(TorchDispatchMode):
         return self.run(func, args, kwargs or {})
 
     def index(self, device: Any = None) -> int:
-        """The index of a device as torch's own functions take it, which must be one that there is."""
+        """The index of a device as torch's own functions accept it; it must exist."""
         if isinstance(device, str):
             device = torch.device(device)
-        found = device.index if isinstance(device, torch.device) else device
-        found = self.current if found is None else int(found)
-        if not 0 <= found < self.count:
+        index = device.index if isinstance(device, torch.device) else device
+        index = self.current if index is None else int(index)
+        if not 0 <= index < self.count:
             raise RuntimeError("CUDA error: invalid device ordinal")
-        if self.only is not None and found != self.only:
-            raise AssertionError(f"cuda:{found} is used where cuda:{self.only} was asked for")
-        return found
+        if self.only is not None and index != self.only:
+            raise AssertionError(f"cuda:{index} is used instead of cuda:{self.only}")
+        return index
 
-    def place(self, device: Any, own: torch.device | None = None) -> torch.device:
+    def device_of(self, device: Any, own: torch.device | None = None) -> torch.device:
         """A device with its index; what autograd takes for a meta device is the tensor's own."""
         device = torch.device(device)
         if device.type == "meta":
@@ -136,12 +136,12 @@ class FakeCuda(TorchDispatchMode):
             return func(*args, **kwargs)
         device = self._device(func, args, kwargs, fakes, others)
         if device.type == "cuda":
-            self.begun = True
+            self.initialised = True
             self.index(device)
         generator = kwargs.get("generator")
         if generator is not None and generator.device.type != device.type:
             raise RuntimeError(f"Expected a '{device.type}' device type for generator but found '{generator.device}'")
-        crosses = any(fake.place != device for fake in fakes) or (device.type == "cuda" and _any_dim(others))
+        crosses = any(fake.fake_device != device for fake in fakes) or (device.type == "cuda" and _any_dim(others))
         if self.capture is not None and (crosses or (fakes and func is aten._local_scalar_dense.default)):
             raise RuntimeError(CAPTURING)
         if options.get("device") is not None:
@@ -155,8 +155,8 @@ class FakeCuda(TorchDispatchMode):
             return outcome
         written, returned = _writes(func)
         if returned:  # what an operation writes to is the tensor that it was given
-            found = [args[place] if place < len(args) else kwargs[name] for place, name in written]
-            return found[0] if returned == 1 else tuple(found[:returned])
+            outputs = [args[position] if position < len(args) else kwargs[name] for position, name in written]
+            return outputs[0] if returned == 1 else tuple(outputs[:returned])
         return _wrapped(outcome, device)
 
     def _device(
@@ -166,22 +166,22 @@ class FakeCuda(TorchDispatchMode):
         if func is aten.copy_.default:
             return args[0].device  # type: ignore[no-any-return]
         if kwargs.get("device") is not None:
-            return self.place(kwargs["device"], fakes[0].place if fakes else None)
+            return self.device_of(kwargs["device"], fakes[0].fake_device if fakes else None)
         if not fakes:
             return CPU
         if func in INDEXING:
             if not isinstance(args[0], FakeTensor):
                 raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
-            return args[0].place
-        first = fakes[0].place
-        if any(fake.place != first for fake in fakes) or _any_dim(others):
+            return args[0].fake_device
+        first = fakes[0].fake_device
+        if any(fake.fake_device != first for fake in fakes) or _any_dim(others):
             names = ", ".join(sorted({str(tensor.device) for tensor in [*fakes, *others]}))
             raise RuntimeError(f"Expected all tensors to be on the same device, but found {names} in {func}")
         return first
 
 
 def _bare(value: Any, fakes: list[FakeTensor], others: list[torch.Tensor]) -> Any:
-    """A value with the tensors behind fake ones; both kinds are collected."""
+    """A value with the tensors inside fake ones; both kinds are collected."""
     if isinstance(value, FakeTensor):
         fakes.append(value)
         return value.inner
@@ -213,10 +213,10 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
 
 @cache
 def _writes(func: Any) -> tuple[list[tuple[int, str]], int]:
-    """Place and name of the arguments that an operation writes to, and how many of them it returns."""
+    """Position and name of the arguments that an operation writes to, and how many of them it returns."""
     written = [
-        (place, argument.name)
-        for place, argument in enumerate(func._schema.arguments)
+        (position, argument.name)
+        for position, argument in enumerate(func._schema.arguments)
         if argument.alias_info is not None and argument.alias_info.is_write
     ]
     returns = func._schema.returns
@@ -241,8 +241,8 @@ class Call(NamedTuple):
     kwargs: dict[str, Any]
 
     def written(self) -> Iterator[torch.Tensor]:
-        for place, name in _writes(self.func)[0]:
-            yield from _tensors(self.args[place] if place < len(self.args) else self.kwargs.get(name))
+        for position, name in _writes(self.func)[0]:
+            yield from _tensors(self.args[position] if position < len(self.args) else self.kwargs.get(name))
 
 
 class FakeGraph:
@@ -250,16 +250,16 @@ class FakeGraph:
 
     def __init__(self) -> None:
         self.steps: list[tuple[Call, list[torch.Tensor | None]]] = []
-        self.kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.saved: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.fresh: set[int] = set()
         self.device: int | None = None
 
     def record(self, call: Call) -> Any:
         for tensor in call.written():
             storage = tensor.untyped_storage()
-            if storage.data_ptr() not in self.fresh and storage.data_ptr() not in self.kept:
+            if storage.data_ptr() not in self.fresh and storage.data_ptr() not in self.saved:
                 whole = torch.empty(0, dtype=torch.uint8).set_(storage)  # type: ignore[call-overload]
-                self.kept[storage.data_ptr()] = (whole, whole.clone())
+                self.saved[storage.data_ptr()] = (whole, whole.clone())
         outcome = call.func(*call.args, **call.kwargs)
         given = {tensor.untyped_storage().data_ptr() for tensor in _tensors([call.args, [*call.kwargs.values()]])}
         new = [value if value.untyped_storage().data_ptr() not in given else None for value in _tensors(outcome)]
@@ -268,18 +268,18 @@ class FakeGraph:
         return outcome
 
     def undo(self) -> None:
-        """A capture computes nothing: what was there before it is there again."""
-        for whole, before in self.kept.values():
+        """A capture computes nothing: values are as before it."""
+        for whole, before in self.saved.values():
             whole.copy_(before)
-        self.kept.clear()
+        self.saved.clear()
 
     def replay(self) -> None:
         active = ACTIVE[-1]
         active.replays += 1
         assert active.current == self.device, f"captured on cuda:{self.device}, replayed on cuda:{active.current}"
         with torch.no_grad(), torch._C._DisableTorchDispatch():
-            for call, kept in self.steps:
-                for old, new in zip(kept, _tensors(call.func(*call.args, **call.kwargs)), strict=True):
+            for call, outputs in self.steps:
+                for old, new in zip(outputs, _tensors(call.func(*call.args, **call.kwargs)), strict=True):
                     if old is not None:
                         old.copy_(new)
 
@@ -293,7 +293,7 @@ def fake_cuda(count: int = 1, only: int | None = None) -> Iterator[FakeCuda]:
 
     Args:
         count: Number of devices.
-        only: Index of the device that was asked for: a look at any other fails.
+        only: Index of the only device that may be used: any other fails.
     """
     mode = FakeCuda(count, only)
     overwrites = torch.__future__.get_overwrite_module_params_on_conversion()
@@ -301,7 +301,7 @@ def fake_cuda(count: int = 1, only: int | None = None) -> Iterator[FakeCuda]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in _functions(mode).items():
             patch.setattr(torch.cuda, name, value)
-        # asked by every Adam whether a graph is captured, on whichever device is current
+        # every Adam asks on the current device whether a graph is captured
         patch.setattr(torch.accelerator, "current_stream", lambda: Stream(capturing=mode.capture is not None))
         torch.__future__.set_overwrite_module_params_on_conversion(True)
         torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(…, device="cuda") copies in an operation of its own
@@ -347,7 +347,7 @@ def _functions(mode: FakeCuda) -> dict[str, Any]:
 
     def reset(device: Any = None) -> None:
         mode.index(device)
-        if not mode.begun:
+        if not mode.initialised:
             raise RuntimeError(f"Invalid device argument {device}: did you call init?")
 
     def set_state(state: torch.Tensor, device: Any = None) -> None:
@@ -368,7 +368,7 @@ def _functions(mode: FakeCuda) -> dict[str, Any]:
         "is_bf16_supported": lambda *_, **__: True,
         "is_current_stream_capturing": lambda: mode.capture is not None,
         "_lazy_init": lambda: None,
-        "init": lambda: setattr(mode, "begun", True),
+        "init": lambda: setattr(mode, "initialised", True),
         "manual_seed_all": lambda seed: None,
         "empty_cache": lambda: None,
         "device": on,

@@ -99,7 +99,7 @@ def make():
 
 
 class FrozenSpace(LightSpace):
-    """Its choices are made for each object, and nobody can change them."""
+    """Its choices belong to each object and are read-only."""
 
     def __init__(self):
         self.choices = MappingProxyType({f"d{i}": ("a", "b", "c", "d") for i in range(6)})

@@ -14,10 +14,10 @@ EDGES, OPERATIONS = 2, ("zero", "keep", "flip", "blur")
 
 
 class Operation(nn.Module):
-    """What an edge does to the four pixels of an image; only one of them keeps what tells the classes apart.
+    """What an edge does to the four pixels of an image; only one of them preserves what distinguishes the classes.
 
     Args:
-        useful: the place of `keep` among the options; the others stand in their order around it.
+        name: Name of the operation.
     """
 
     def __init__(self, name: str) -> None:
@@ -33,18 +33,18 @@ class Operation(nn.Module):
 
 
 class Planted(SupernetSpace):
-    """Two edges in a row; the class is the sign of a difference of pixels, which `keep` alone lets through.
+    """Two edges in a row; the class is the sign of a difference of pixels, which only `keep` lets through.
 
     Args:
-        place: of the best operation, for each edge; the planted architecture.
+        planted: Index of the best operation, for each edge: the planted architecture.
     """
 
     supports_partial_channels = True
 
-    def __init__(self, place: tuple[int, ...] = (1, 1)) -> None:
-        self.place = place
+    def __init__(self, planted: tuple[int, ...] = (1, 1)) -> None:
+        self.planted = planted
         others = [name for name in OPERATIONS if name != "keep"]
-        self.names = tuple((*others[:p], "keep", *others[p:]) for p in place)
+        self.names = tuple((*others[:p], "keep", *others[p:]) for p in planted)
         self.choices = {f"e{edge}": names for edge, names in enumerate(self.names)}
         self.alpha_shapes = {f"e{edge}": (1, len(OPERATIONS)) for edge in range(EDGES)}
         self.operations = {f"e{edge}": names for edge, names in enumerate(self.names)}

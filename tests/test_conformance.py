@@ -1,4 +1,4 @@
-"""Every part that has a YAML keeps what its kind promises. A new part is found here by its YAML alone."""
+"""Every part that has a YAML keeps the promises of its kind. A new part is found here by its YAML."""
 
 import os
 from pathlib import Path
@@ -24,14 +24,14 @@ from nas.testing import (
 OPTIONS = group_options()
 
 
-def made(group, option):
+def composed(group, option):
     return compose("search", [f"{group}={option}"])
 
 
 WITH_SUPERNET = [
-    option for option in OPTIONS["space"] if isinstance(made("space", option).make("space"), SupernetSpace)
+    option for option in OPTIONS["space"] if isinstance(composed("space", option).make("space"), SupernetSpace)
 ]
-GRADIENT = [option for option in OPTIONS["strategy"] if made("strategy", option).choices["supernet"]]
+GRADIENT = [option for option in OPTIONS["strategy"] if composed("strategy", option).choices["supernet"]]
 TINY = {
     "darts": {"channels": 4, "cells": 3},
     "nasbench201": {"channels": 4, "cells": 1},
@@ -48,7 +48,7 @@ TRIALS = {"lstm_controller": 8}
 @pytest.mark.parametrize("task", [Task(3, 16, 16, 10), Task(1, 8, 8, 4)], ids=["16x16", "8x8"])
 @pytest.mark.parametrize("option", OPTIONS["space"])
 def test_spaces(option, task):
-    space = made("space", option).make("space")
+    space = composed("space", option).make("space")
     check_space(space, task, network=space.known_sizes(TINY.get(option, {"channels": 4, "cells": None})))
 
 
@@ -59,7 +59,7 @@ def test_the_toy_space_of_the_tests_is_a_space():
 @pytest.mark.parametrize("task", [Task(3, 16, 16, 10), Task(1, 9, 7, 3), Task(2, 1, 1, 2)], ids=str)
 @pytest.mark.parametrize("option", WITH_SUPERNET)
 def test_spaces_with_a_supernet(option, task):
-    space = made("space", option).make("space")
+    space = composed("space", option).make("space")
     check_supernet_space(space, task, TINY[option], samples=2)  # besides those with one option everywhere
 
 
@@ -69,24 +69,26 @@ def test_spaces_with_a_supernet(option, task):
     [(option, space) for option in GRADIENT for space in WITH_SUPERNET if space != "darts" or option in OF_DARTS],
 )
 def test_gradient_strategies(option, space):
-    chosen = made("strategy", option)
+    chosen = composed("strategy", option)
     check_gradient_strategy(
-        chosen.factory("strategy"), made("space", space).make("space"), Task(1, 8, 8, 4), TINY[space]
+        chosen.factory("strategy"), composed("space", space).make("space"), Task(1, 8, 8, 4), TINY[space]
     )
 
 
 @pytest.mark.parametrize("option", GRADIENT)
 def test_gradient_strategies_refuse_a_space_without_a_supernet(option):
     with pytest.raises(UsageError, match="needs a supernet, and the space NASNet has none"):
-        made("strategy", option).make("strategy", space=made("space", "nasnet").make("space"), objective=Objective())
+        composed("strategy", option).make(
+            "strategy", space=composed("space", "nasnet").make("space"), objective=Objective()
+        )
 
 
 @pytest.mark.parametrize("space", ["toy", *OPTIONS["space"]])
 @pytest.mark.parametrize("option", [option for option in OPTIONS["strategy"] if option not in GRADIENT])
 def test_strategies(option, space):
     check_strategy(
-        made("strategy", option).factory("strategy"),
-        ToySpace() if space == "toy" else made("space", space).make("space"),
+        composed("strategy", option).factory("strategy"),
+        ToySpace() if space == "toy" else composed("space", space).make("space"),
         trials=TRIALS.get(option, 60),
     )
 
@@ -99,7 +101,7 @@ def test_data_sets(option):
     root = Path(os.environ.get("NAS_DATA", "/nowhere"))
     if option.startswith("cifar10") and not (root / "cifar-10-batches-py").is_dir():
         pytest.skip("needs CIFAR-10 below NAS_DATA")
-    check_data(lambda: made("data", option).make("data"))
+    check_data(lambda: composed("data", option).make("data"))
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS["evaluator"] if option != "table"])

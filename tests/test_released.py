@@ -208,7 +208,7 @@ def test_a_killed_search_with_the_first_rule_of_early_stopping_is_refused(releas
     checkpoint = Path("runs/stopping/checkpoints/search-0000.pt")
     before = checkpoint.read_bytes()
     arguments = [*EARLY, "strategy.epochs=300", "seed=3", "run=stopping"]
-    message = "whose strategy.early_stopping=true ended searches far too early; remove it to "
+    message = "whose strategy.early_stopping=true ended searches far too early; remove it to start again"
     refused("search", *arguments, match=message)
     assert checkpoint.read_bytes() == before
 

@@ -1,4 +1,4 @@
-"""Anytime curves: how good the incumbent was, against what had been spent by then."""
+"""Anytime curves: the quality of the incumbent against the cost so far."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nas.analysis.bootstrap import Array, bootstrap_interval
 from nas.analysis.results import Column, RunResult
 from nas.analysis.statistics import by_strategy, value
 
-POINTS = 150
+MAX_POINTS = 150
 RESAMPLES = 2_000
 
 
@@ -19,17 +19,17 @@ RESAMPLES = 2_000
 class Curve:
     """Mean incumbent of a strategy's runs.
 
-    It begins where the last run has its first incumbent. A run that ended keeps its winner, so that the curve's end
-    is the mean of the table and no point is a mean of the runs alone that happened to last: read it as what a search
-    returns if it is stopped at x or by its own budget, whichever is first. It may go down where the column is not what
-    was searched for.
+    A curve starts at the x by which every run has an incumbent. A finished run keeps its winner, so that the end of the
+    curve is the mean in the table and no point is a mean of only the longest runs: a point is what a search returns if
+    it is stopped at x or by its own budget, whichever is first. A curve may fall if the column is not the searched
+    metric.
 
     Args:
         x: (p,), ascending; evaluations or simulated seconds.
         mean: (p,), in the column's units.
         low, high: (p,), 95 % intervals of the mean; None for one run.
-        runs: behind every point.
-        first_end: x at which the first run ended; up to here all of them are running.
+        runs: Number of runs in every point.
+        first_end: x at which the first run ends; up to there all of them are running.
     """
 
     strategy: str
@@ -42,17 +42,17 @@ class Curve:
 
 
 def by_evaluations(results: Sequence[RunResult], column: Column) -> list[Curve]:
-    """One curve a strategy against evaluated architectures, at whole numbers.
+    """One curve for each strategy against evaluated architectures, at whole numbers.
 
     Raises:
-        UsageError: there are no runs, two of equal strategy and seed, or a run lacks the column.
+        UsageError: There are no runs, two runs of the same strategy and seed, or a run lacks the column.
     """
     return [
         _curve(
             strategy,
             column,
             runs,
-            begins=[[float(step.query) for step in run.steps] for run in runs],
+            starts=[[float(step.query) for step in run.steps] for run in runs],
             ends=[float(run.queries) for run in runs],
             whole=True,
         )
@@ -61,18 +61,18 @@ def by_evaluations(results: Sequence[RunResult], column: Column) -> list[Curve]:
 
 
 def by_simulated_seconds(results: Sequence[RunResult], column: Column) -> list[Curve]:
-    """One curve a strategy against simulated seconds; none at all where a run has no such cost.
+    """One curve for each strategy against simulated seconds; no curves if a run has no such cost.
 
     Raises:
-        UsageError: there are no runs, two of equal strategy and seed, or a run lacks the column.
+        UsageError: There are no runs, two runs of the same strategy and seed, or a run lacks the column.
     """
     curves = []
     for strategy, runs in by_strategy(results).items():
-        begins = [[step.simulated_seconds for step in run.steps if step.simulated_seconds is not None] for run in runs]
+        starts = [[step.simulated_seconds for step in run.steps if step.simulated_seconds is not None] for run in runs]
         ends = [run.simulated_seconds for run in runs if run.simulated_seconds is not None]
-        if len(ends) < len(runs) or any(len(b) < len(run.steps) for b, run in zip(begins, runs, strict=True)):
+        if len(ends) < len(runs) or any(len(b) < len(run.steps) for b, run in zip(starts, runs, strict=True)):
             return []
-        curves.append(_curve(strategy, column, runs, begins=begins, ends=ends, whole=False))
+        curves.append(_curve(strategy, column, runs, starts=starts, ends=ends, whole=False))
     return curves
 
 
@@ -81,28 +81,28 @@ def _curve(
     column: Column,
     runs: Sequence[RunResult],
     *,
-    begins: Sequence[Sequence[float]],
+    starts: Sequence[Sequence[float]],
     ends: Sequence[float],
     whole: bool,
 ) -> Curve:
-    """The curve of runs whose incumbents begin at `begins`, ascending, and that end at `ends`."""
-    start, stop = max(begin[0] for begin in begins), max(ends)
+    """The curve of runs whose incumbents start at `starts`, ascending, and that end at `ends`."""
+    start, stop = max(first for first, *_ in starts), max(ends)
     x = _grid(start, max(start, stop), whole)
     values = np.empty((len(runs), len(x)))
-    for row, run, begin in zip(values, runs, begins, strict=True):
+    for row, run, run_starts in zip(values, runs, starts, strict=True):
         incumbents = np.array([value(run, column, step) for step in range(len(run.steps))])
-        row[:] = incumbents[np.searchsorted(begin, x, side="right") - 1]
+        row[:] = incumbents[np.searchsorted(run_starts, x, side="right") - 1]
     low, high = bootstrap_interval(values, RESAMPLES) if len(runs) > 1 else (None, None)
     return Curve(strategy, x, values.mean(axis=0), low, high, len(runs), min(ends))
 
 
 def _grid(start: float, stop: float, whole: bool) -> Array:
-    """At most POINTS places from start to stop, closer together at the start, where more happens."""
+    """At most MAX_POINTS positions from start to stop, closer together at the start, where more happens."""
     if not whole:
-        # From 0 the ratio would be infinite; a thousandth of the whole is nothing in a figure
-        grid = np.geomspace(max(start, stop / 1000), stop, POINTS) if stop > 0 else np.zeros(1)
-        grid[[0, -1]] = max(start, stop / 1000), stop  # the ends themselves, not what rounding makes of them
+        # a geometric grid cannot start at 0; a thousandth of the whole is invisible in a figure
+        grid = np.geomspace(max(start, stop / 1000), stop, MAX_POINTS) if stop > 0 else np.zeros(1)
+        grid[[0, -1]] = max(start, stop / 1000), stop  # exactly, without rounding
         return np.unique(grid)
-    if stop - start < POINTS:
+    if stop - start < MAX_POINTS:
         return np.arange(start, stop + 1)
-    return np.unique(np.round(np.geomspace(start, stop, POINTS)))
+    return np.unique(np.round(np.geomspace(start, stop, MAX_POINTS)))

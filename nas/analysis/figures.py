@@ -1,4 +1,4 @@
-"""The two figures of a comparison, as PNG and SVG, readable in grey and without a legend.
+"""The two figures of a comparison, as PNG and SVG, readable in grey and with labels at the curves.
 
 Everything is drawn through the object-oriented interface of matplotlib: no pyplot, no global state. Equal inputs give
 equal bytes.
@@ -27,25 +27,36 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 200
-SIZE = 9.0
+FONT_SIZE = 9.0
 """Font size of the labels, points."""
 
-SHOWN = 1 / 16
-"""Part of the horizontal range left out of the figure at its start: there every search is still at random."""
+FIRST_SHOWN_PART = 1 / 16
+"""Part of the budget at which the figure starts: before it every search is still random."""
+SAMPLE_INCHES = (0.12, 0.22, 0.6)
+"""Where beside a panel the connector bends, where the sample of a line begins and where it ends."""
 
-LINES: Sequence[Any] = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (1, 0.7)), (0, (8, 3)), (0, (3, 3)))
+LINE_STYLES: Sequence[Any] = (
+    "-",
+    "--",
+    "-.",
+    ":",
+    (0, (6, 1.5, 1, 1.5, 1, 1.5)),
+    (0, (1, 0.7)),
+    (0, (8, 3)),
+    (0, (3, 3)),
+)
 MARKERS = "osD^vPX*<>ph"
 
 
 def anytime(evaluations: Sequence[Curve], seconds: Sequence[Curve], column: Column) -> Figure:
-    """Mean incumbents with their intervals: against evaluations, and beside it against simulated seconds.
+    """Mean incumbents with their intervals, against evaluations and, in a second panel, against simulated seconds.
 
-    The vertical range is what the best strategy goes through from 1/16 of the budget on, and every final mean. The
-    optimum is drawn where that does not squeeze the curves.
+    The vertical range covers the best strategy from 1/16 of the budget on, and every final mean. The optimum is drawn
+    unless that would compress the curves.
 
     Args:
-        evaluations: at least one curve.
-        seconds: of the same strategies in the same order, or empty.
+        evaluations: At least one curve.
+        seconds: Curves of the same strategies in the same order, or none.
     """
     panels = [(evaluations, "evaluated architectures"), *([(seconds, "simulated seconds")] if seconds else [])]
     with _style():
@@ -58,16 +69,16 @@ def anytime(evaluations: Sequence[Curve], seconds: Sequence[Curve], column: Colu
         names = [f"{curve.strategy} (n = {curve.runs})" if many else curve.strategy for curve in evaluations]
         early = any(_ends_early(curve) for curves, _ in panels for curve in curves)
         wide, tall = 4.2, max(3.6, 0.2 * len(names) + 0.6)
-        room = max(_width(name, figure) for name in names) + 0.45
+        room = max(_width(name, figure) for name in names) + SAMPLE_INCHES[2] + 0.2
         gap, left, bottom, top = 0.35, 0.85, 0.6, 0.62 if early else 0.42
         total = left + len(panels) * wide + (len(panels) - 1) * gap + room + 0.1
         figure.set_size_inches(total, bottom + tall + top)
         height = bottom + tall + top
-        for place, (curves, label) in enumerate(panels):
-            x = left + place * (wide + gap)
+        for index, (curves, label) in enumerate(panels):
+            x = left + index * (wide + gap)
             axes = figure.add_axes((x / total, bottom / height, wide / total, tall / height))
             stop = max(curve.x[-1] for curve in curves)
-            start = max(min(curve.x[0] for curve in curves), stop * SHOWN)
+            start = max(min(curve.x[0] for curve in curves), stop * FIRST_SHOWN_PART)
             _draw_curves(axes, curves, start, stop)
             axes.set_ylim(low, high)
             if start < stop:
@@ -83,7 +94,7 @@ def anytime(evaluations: Sequence[Curve], seconds: Sequence[Curve], column: Colu
                 axes.ticklabel_format(axis="y", style="plain", useOffset=False)
             axes.grid(axis="y", color="0.9", linewidth=0.6)
             axes.spines[["top", "right"]].set_visible(False)
-            if place:
+            if index:
                 axes.tick_params(labelleft=False)
             else:
                 axes.set_ylabel(column.label or column.name)
@@ -94,24 +105,24 @@ def anytime(evaluations: Sequence[Curve], seconds: Sequence[Curve], column: Colu
             figure.axes[0].annotate(
                 f"optimum {column.optimum:.4g}", (0, column.optimum), (4, 3 if above else -3),
                 xycoords=("axes fraction", "data"), textcoords="offset points",
-                va="bottom" if above else "top", fontsize=SIZE - 1, color="0.35",
+                va="bottom" if above else "top", fontsize=FONT_SIZE - 1, color="0.35",
             )  # fmt: skip
         _label_ends(figure.axes[-1], panels[-1][0], names, (low, high), tall)
-        figure.text(left / total, 1 - 0.1 / height, _title(evaluations), fontsize=SIZE + 1, va="top")
+        figure.text(left / total, 1 - 0.1 / height, _title(evaluations), fontsize=FONT_SIZE + 1, va="top")
         if early:
-            said = "Upright mark: the strategy's first run ends here; a run that ended keeps its best."
-            figure.text(left / total, 1 - 0.3 / height, said, fontsize=SIZE - 1, va="top", color="0.35")
+            caption = "Vertical tick: the first of its runs ends here; a finished run keeps its best."
+            figure.text(left / total, 1 - 0.3 / height, caption, fontsize=FONT_SIZE - 1, va="top", color="0.35")
     return figure
 
 
 def critical_difference(ranking: Ranking, column: Column) -> Figure:
-    """Mean ranks on an axis, best to the right; a bar joins strategies that the Nemenyi test does not tell apart.
+    """Mean ranks on an axis, best on the right; a bar joins strategies without a significant difference.
 
     Demšar, JMLR 7, 2006, figure 1 (a).
     """
     names, ranks = list(ranking.average), list(ranking.average.values())
     count, step = len(names), 0.24
-    half = (count + 1) // 2  # the better half hangs on the right
+    half = (count + 1) // 2  # the better half is on the right
     with _style():
         from matplotlib.figure import Figure
 
@@ -122,11 +133,13 @@ def critical_difference(ranking: Ranking, column: Column) -> Figure:
         bars = 0.2 + 0.13 * len(ranking.cliques)
         above, below = 1.25, bars + step * half + 0.15
         title = f"Mean ranks by {column.label or column.name}, {plural(ranking.n, 'seed')}"
-        said = "1 is best. A bar joins strategies that the Nemenyi test at 0.05 does not tell apart."
-        total = max(sum(sides) + wide, _width(title, figure, SIZE + 1) + 0.3, _width(said, figure, SIZE - 1) + 0.3)
+        caption = "1 is best. A bar joins strategies that do not differ significantly (Nemenyi test, level 0.05)."
+        total = max(
+            sum(sides) + wide, _width(title, figure, FONT_SIZE + 1) + 0.3, _width(caption, figure, FONT_SIZE - 1) + 0.3
+        )
         figure.set_size_inches(total, above + below)
         axes = figure.add_axes((0, 0, 1, 1))
-        # inches, from the left end of the rank axis and upwards from it
+        # in inches; the origin is the left end of the rank axis
         left = sides[0] + (total - sum(sides) - wide) / 2
         axes.set_xlim(-left, total - left)
         axes.set_ylim(-below, above)
@@ -140,34 +153,34 @@ def critical_difference(ranking: Ranking, column: Column) -> Figure:
         for number in range(1, count + 1):
             axes.plot([at(number)] * 2, [0, 0.09], **line)
             axes.text(at(number), 0.12, str(number), ha="center", va="bottom")
-        # Longer than the axis, it would say nothing more than that it is
+        # a bar longer than the axis would add nothing
         shown = min(ranking.critical_difference, count - 1) * wide / (count - 1)
         axes.plot([0, shown], [0.48, 0.48], **line)
         for end in (0.0, shown):
             axes.plot([end, end], [0.44, 0.52], **line)
         longer = " (longer than the axis)" if ranking.critical_difference > count - 1 else ""
         axes.text(0, 0.55, f"CD = {ranking.critical_difference:.3g}{longer}", ha="left", va="bottom")
-        for place, (text, rank) in enumerate(zip(texts, ranks, strict=True)):
-            right = place < half
-            row = place if right else count - 1 - place
+        for index, (text, rank) in enumerate(zip(texts, ranks, strict=True)):
+            right = index < half
+            row = index if right else count - 1 - index
             y = -bars - step * (row + 0.5)
             end = wide + 0.1 if right else -0.1
             axes.plot([at(rank), at(rank), end], [0, y, y], color="0.35", linewidth=0.7)
             axes.text(end + (0.06 if right else -0.06), y, text, ha="left" if right else "right", va="center")
-        for place, clique in enumerate(ranking.cliques):
-            y = -0.15 - 0.13 * place
+        for index, clique in enumerate(ranking.cliques):
+            y = -0.15 - 0.13 * index
             ends = [at(ranking.average[clique[-1]]) - 0.05, at(ranking.average[clique[0]]) + 0.05]
             axes.plot(ends, [y, y], color="black", linewidth=3.2, solid_capstyle="butt")
-        axes.text(0.12 - left, above - 0.1, title, fontsize=SIZE + 1, va="top")
-        axes.text(0.12 - left, above - 0.3, said, fontsize=SIZE - 1, va="top", color="0.35")
+        axes.text(0.12 - left, above - 0.1, title, fontsize=FONT_SIZE + 1, va="top")
+        axes.text(0.12 - left, above - 0.3, caption, fontsize=FONT_SIZE - 1, va="top", color="0.35")
     return figure
 
 
 def save(figure: Figure, path: Path) -> tuple[Path, Path]:
-    """Write a figure as PNG of 200 dpi and as SVG; each file is replaced whole or not at all.
+    """Write a figure as PNG with 200 dpi and as SVG, each atomically.
 
     Args:
-        path: without a suffix; its folder exists.
+        path: Path without a suffix, in an existing folder.
     """
     written = []
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
@@ -178,23 +191,23 @@ def save(figure: Figure, path: Path) -> tuple[Path, Path]:
 
 
 def _style() -> AbstractContextManager[None]:
-    return plain_style({"font.size": SIZE, "svg.hashsalt": "nas", "axes.unicode_minus": False})
+    return plain_style({"font.size": FONT_SIZE, "svg.hashsalt": "nas", "axes.unicode_minus": False})
 
 
-def _width(text: str, figure: Figure, size: float = SIZE) -> float:
-    """Of a text, inches."""
+def _width(text: str, figure: Figure, size: float = FONT_SIZE) -> float:
+    """Width of a text, inches."""
     from matplotlib.backends.backend_agg import RendererAgg
 
     drawn = figure.text(0, 0, text, fontsize=size)
-    # Of one pixel, since that of the figure's size would be made anew for every text
+    # one pixel: a canvas of the figure's size would have to be created for every text
     renderer = RendererAgg(1, 1, DPI)  # type: ignore[no-untyped-call]  # matplotlib has it untyped
     width = drawn.get_window_extent(renderer).width / DPI
     drawn.remove()
     return float(width)
 
 
-def _colours(count: int) -> list[Any]:
-    """From dark to light in even steps, so that a grey print keeps them apart, while the hue goes round.
+def colours(count: int) -> list[Any]:
+    """Colours from dark to light in even steps, so that they differ in a grey print, with the hue going round.
 
     Green, "A colour scheme for the display of astronomical intensity images", Bull. Astr. Soc. India 39, 2011,
     section 2.
@@ -206,23 +219,23 @@ def _colours(count: int) -> list[Any]:
 
 
 def _draw_curves(axes: Axes, curves: Sequence[Curve], start: float, stop: float) -> None:
-    shade = 0.2 if len(curves) <= 4 else 0.1  # many bands would hide the lines
-    for place, (curve, colour) in enumerate(zip(curves, _colours(len(curves)), strict=True)):
-        style = LINES[place % len(LINES)]
+    alpha = 0.2 if len(curves) <= 4 else 0.1  # many opaque bands would hide the lines
+    for index, (curve, colour) in enumerate(zip(curves, colours(len(curves)), strict=True)):
+        style = LINE_STYLES[index % len(LINE_STYLES)]
         axes.plot(
             curve.x, curve.mean, color=colour, linestyle=style, linewidth=1.7, zorder=3,
             drawstyle="steps-post" if curve.runs == 1 else "default", solid_capstyle="butt", dash_capstyle="butt",
         )  # fmt: skip
         if curve.low is not None and curve.high is not None:
             axes.fill_between(
-                curve.x, curve.low, curve.high, color=colour, alpha=shade, linewidth=0, zorder=2
+                curve.x, curve.low, curve.high, color=colour, alpha=alpha, linewidth=0, zorder=2
             )  # fmt: skip
-        # Every strategy has its own places, so that the markers of equal curves do not hide each other
-        parts = (np.arange(5) + (place + 0.5) / len(curves)) / 5
-        places = [x for x in start * (stop / start) ** parts if curve.x[0] <= x <= curve.x[-1]] if start else []
-        points = [_point(curve, x) for x in places]
+        # each strategy has its own positions, so that markers of equal curves do not hide one another
+        parts = (np.arange(5) + (index + 0.5) / len(curves)) / 5
+        positions = [x for x in start * (stop / start) ** parts if curve.x[0] <= x <= curve.x[-1]] if start else []
+        points = [_point(curve, x) for x in positions]
         axes.plot(
-            *np.array(points).reshape(-1, 2).T, color=colour, marker=MARKERS[place % len(MARKERS)], linestyle="",
+            *np.array(points).reshape(-1, 2).T, color=colour, marker=MARKERS[index % len(MARKERS)], linestyle="",
             markersize=5, markeredgecolor="white", markeredgewidth=0.5, zorder=4,
         )  # fmt: skip
         if _ends_early(curve):
@@ -231,7 +244,7 @@ def _draw_curves(axes: Axes, curves: Sequence[Curve], start: float, stop: float)
 
 def _vertical_range(panels: Sequence[Sequence[Curve]], column: Column) -> tuple[float, float]:
     sign = 1 if column.direction == "maximize" else -1
-    early = min(max(sign * _point(curve, curve.x[-1] * SHOWN)[1] for curve in curves) for curves in panels)
+    early = min(max(sign * _point(curve, curve.x[-1] * FIRST_SHOWN_PART)[1] for curve in curves) for curves in panels)
     curves = [curve for panel in panels for curve in panel]
     final = [sign * curve.mean[-1] for curve in curves]
     ends = [sign * end[-1] for curve in curves for end in (curve.low, curve.high) if end is not None] + final
@@ -246,59 +259,65 @@ def _vertical_range(panels: Sequence[Sequence[Curve]], column: Column) -> tuple[
 def _label_ends(
     axes: Axes, curves: Sequence[Curve], names: Sequence[str], limits: tuple[float, float], tall: float
 ) -> None:
-    """Names beside the ends of their lines, moved up and down by as little as keeps them apart.
+    """Samples of the lines with their names beside the ends, moved up and down just enough not to overlap.
 
     Args:
-        tall: height of the axes, inches.
+        tall: Height of the axes, inches.
     """
     low, high = limits
     wanted = np.array([(curve.mean[-1] - low) / (high - low) * tall for curve in curves])
-    heights = spread(wanted, 1.35 * SIZE / 72, tall) / tall
+    heights = spread(wanted, 1.35 * FONT_SIZE / 72, tall) / tall
     inch = 1 / (axes.get_position().width * axes.figure.bbox.width / DPI)
-    for place, (name, colour, y, end) in enumerate(
-        zip(names, _colours(len(names)), heights, wanted / tall, strict=True)
+    for index, (name, colour, y, end) in enumerate(
+        zip(names, colours(len(names)), heights, wanted / tall, strict=True)
     ):
+        bend, first, last = (1 + inches * inch for inches in SAMPLE_INCHES)
+        common: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
+        axes.plot([1.0, bend, first - 0.03 * inch], [end, y, y], color="0.7", linewidth=0.7, **common)
         axes.plot(
-            [1.0, 1 + 0.12 * inch, 1 + 0.24 * inch], [end, y, y], transform=axes.transAxes, clip_on=False,
-            color=colour, linewidth=0.8,
+            [first, last], [y, y], color=colour, linestyle=LINE_STYLES[index % len(LINE_STYLES)], linewidth=1.7,
+            dash_capstyle="butt", **common,
         )  # fmt: skip
         axes.plot(
-            [1 + 0.24 * inch], [y], transform=axes.transAxes, clip_on=False, color=colour, linestyle="",
-            marker=MARKERS[place % len(MARKERS)], markersize=5,
+            [(first + last) / 2], [y], color=colour, linestyle="", marker=MARKERS[index % len(MARKERS)], markersize=5,
+            markeredgecolor="white", markeredgewidth=0.5, **common,
         )  # fmt: skip
-        axes.text(1 + 0.34 * inch, y, name, transform=axes.transAxes, va="center", gid="strategy")
+        axes.text(last + 0.1 * inch, y, name, transform=axes.transAxes, va="center_baseline", gid="strategy")
 
 
 def spread(wanted: Array, apart: float, tall: float) -> Array:
-    """Places 0 to `tall` at least `apart` from one another and in sum of squares nearest to the wanted ones.
+    """Positions from 0 to `tall`, at least `apart` from one another and nearest to the wanted ones in least squares.
 
     Least squares under p[i + 1] - p[i] >= d is isotonic regression of p[i] - i * d.
 
     Args:
         wanted: (n,), in any order; n * apart <= tall.
+
+    Returns:
+        (n,), in the order of `wanted`.
     """
     order = np.argsort(wanted, kind="stable")
     steps = apart * np.arange(len(wanted))
     free = scipy.optimize.isotonic_regression(wanted[order] - steps).x
-    places = np.empty(len(wanted))
-    places[order] = np.clip(free, 0, max(0.0, tall - steps[-1])) + steps
-    return places
+    positions = np.empty(len(wanted))
+    positions[order] = np.clip(free, 0, max(0.0, tall - steps[-1])) + steps
+    return positions
 
 
 def _point(curve: Curve, x: float) -> tuple[float, float]:
-    """The curve's last point up to x; its first one where it begins later."""
-    place = max(0, int(np.searchsorted(curve.x, x, side="right")) - 1)
-    return float(curve.x[place]), float(curve.mean[place])
+    """The curve's last point up to x; its first point if it starts later."""
+    index = max(0, int(np.searchsorted(curve.x, x, side="right")) - 1)
+    return float(curve.x[index]), float(curve.mean[index])
 
 
 def _ends_early(curve: Curve) -> bool:
-    """Whether runs end at places that a reader would see apart."""
+    """Whether the runs of a curve end visibly apart."""
     return bool(curve.first_end < 0.97 * curve.x[-1])
 
 
 def _title(curves: Sequence[Curve]) -> str:
     runs = sorted({curve.runs for curve in curves})
     if runs == [1]:
-        return "Best architecture so far: one run a strategy, no interval"
-    what = f"mean of {runs[0]} runs" if len(runs) == 1 else "mean of n runs"
-    return f"Best architecture so far: {what}, 95 % bootstrap interval"
+        return "Best architecture so far: one run per strategy, no interval"
+    mean = f"mean of {runs[0]} runs" if len(runs) == 1 else "mean of n runs"
+    return f"Best architecture so far: {mean}, 95 % bootstrap interval"

@@ -20,19 +20,19 @@ from nas.files import atomic_write
 from nas.formatting import plural
 
 METRICS = ("mean", "std", "median", "iqm", "ci_low", "ci_high", "regret")
-DIGITS = 10
-"""Significant digits in summary.json: what follows depends on the machine's order of summing."""
+JSON_DIGITS = 10
+"""Significant digits in summary.json: further ones depend on the machine's order of summation."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was found and where it was written.
+    """The result of a comparison and its files.
 
     Args:
-        headline: the result in one line, of the first column.
-        comparisons: one a column, in the order given.
-        runs: of each strategy, strategies in the order given.
-        files: all that were written.
+        headline: Result for the first column, on one line.
+        comparisons: One for each column, in the given order.
+        runs: Strategy -> its runs, strategies in the given order.
+        files: Paths of all files written.
     """
 
     headline: str
@@ -44,19 +44,19 @@ class Report:
 def write_report(
     folder: Path, results: Sequence[RunResult], columns: Sequence[Column], about: Mapping[str, str]
 ) -> Report:
-    """Write runs.csv, summary.json, summary.md and the figures; each file is replaced whole or not at all.
+    """Write runs.csv, summary.json, summary.md and the figures, each atomically.
 
-    Nothing is written where an argument is wrong. A critical-difference diagram takes two strategies with two shared
+    Nothing is written if an argument is wrong. A critical-difference diagram needs two strategies with two shared
     seeds; without them, that of an earlier report in the folder is removed.
 
     Args:
-        folder: made where it is missing; other files in it are left alone.
-        columns: at least one; the first one is the headline and the one of the figures.
-        about: what a reader needs to repeat it (command, table, wall time …), shown in this order.
+        folder: Folder, created if missing; its other files are not touched.
+        columns: At least one; the first is that of the headline and the figures.
+        about: What a reader needs to reproduce it (command, table, wall time, …), shown in this order.
 
     Raises:
-        UsageError: there are no runs, two of equal strategy and seed, or a run lacks a column.
-        UserError: a file cannot be written.
+        UsageError: There are no runs, two runs of the same strategy and seed, or a run lacks a column.
+        UserError: A file cannot be written.
     """
     comparisons = tuple(compare(results, column) for column in columns)
     first, runs = comparisons[0], by_strategy(results)
@@ -67,11 +67,11 @@ def write_report(
     }
     if first.ranking and first.ranking.n > 1:
         drawn["critical_difference"] = critical_difference(first.ranking, first.column)
-    found = headline(first)
+    title = headline(first)
     texts = {
         "runs.csv": _runs(runs, columns),
         "summary.json": _json(comparisons, runs),
-        "summary.md": _markdown(found, comparisons, runs, about, list(drawn)),
+        "summary.md": _markdown(title, comparisons, runs, about, list(drawn)),
     }
     files = []
     try:
@@ -87,11 +87,11 @@ def write_report(
                 (folder / f"critical_difference.{kind}").unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{error.filename or folder} cannot be written ({error.strerror})") from None
-    return Report(found, comparisons, runs, tuple(files))
+    return Report(title, comparisons, runs, tuple(files))
 
 
 def terminal_table(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows for `nas.cli.output.print_table`, text in column `strategy`: a strategy a row, mean ± std."""
+    """Columns and rows for `nas.cli.output.print_table`, a row for each strategy; column `strategy` is text."""
     simulated = any(run.simulated_seconds is not None for runs in report.runs.values() for run in runs)
     columns = ["strategy", "seeds", "queries", *(["simulated s"] if simulated else []), "seconds"]
     columns += [comparison.column.name for comparison in report.comparisons]
@@ -112,7 +112,7 @@ def headline(comparison: Comparison) -> str:
 
 
 def plus_minus(comparison: Comparison, strategy: str) -> str:
-    """`93.97 ± 0.35`: mean and standard deviation of the runs; the mean alone for one run."""
+    """`93.97 ± 0.35`: mean and standard deviation of the runs; only the mean for one run."""
     summary, places = comparison.summaries[strategy], _places(comparison.summaries.values())
     spread = "" if summary.std is None else f" ± {summary.std:.{places}f}"
     return f"{summary.mean:.{places}f}{spread}"
@@ -124,7 +124,7 @@ def p_text(p: float) -> str:
 
 
 def _places(summaries: Collection[Summary]) -> int:
-    """Decimals that give the standard deviations two significant digits; without one, the means five."""
+    """Decimals that give standard deviations two significant digits; without any, the means get five."""
     spreads = [summary.std for summary in summaries if summary.std]
     if spreads:
         least, typical = (1 - math.floor(math.log10(std)) for std in (min(spreads), statistics.median(spreads)))
@@ -138,7 +138,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def _simulated(runs: Sequence[RunResult]) -> float | None:
-    """Mean over the runs; None where one has none."""
+    """Mean simulated seconds of the runs; None if one has none."""
     spent = [run.simulated_seconds for run in runs if run.simulated_seconds is not None]
     return _mean(spent) if len(spent) == len(runs) else None
 
@@ -157,7 +157,7 @@ def _runs(runs: Mapping[str, Sequence[RunResult]], columns: Sequence[Column]) ->
 
 def _json(comparisons: Sequence[Comparison], runs: Mapping[str, Sequence[RunResult]]) -> str:
     def rounded(number: float | None) -> float | None:
-        return None if number is None else float(f"{number:.{DIGITS}g}")
+        return None if number is None else float(f"{number:.{JSON_DIGITS}g}")
 
     tree = [
         {
@@ -180,31 +180,31 @@ def _json(comparisons: Sequence[Comparison], runs: Mapping[str, Sequence[RunResu
 
 LEGEND = """\
 - Interval: BCa bootstrap of the mean, 10,000 resamples. IQM: mean of the middle half of the runs. Regret: distance of
-  the mean to the optimum of the space.
-- Pairs: first against second on the seeds that both have; the difference is first - second. Rank-biserial is 1 where
-  the first is better on every seed that is no tie, -1 where the second is. p: Wilcoxon signed-rank test, two-sided;
-  Holm's correction is over the pairs of one table, not over the columns.
-- Seeds repeat the search on one benchmark: nothing here speaks of another one. A mean rank depends on which strategies
-  are compared; conclusions rest on the pairs.
-- Curves: an ended run keeps its winner, so that the right end of a curve is the mean of the table."""
+  the mean from the optimum of the space.
+- Pairs: first against second on the seeds that both have; the difference is first - second. Rank-biserial is 1 if the
+  first is better on every seed without a tie, -1 if the second is. p: two-sided Wilcoxon signed-rank test; Holm's
+  correction is over the pairs of one table, not over the columns.
+- Seeds repeat the search on one benchmark, so nothing here applies to another one. A mean rank depends on which
+  strategies are compared; conclusions rest on the pairs.
+- Curves: a finished run keeps its winner, so the right end of a curve is the mean in the table."""
 
 
 # --- summary.md --------------------------------------------------------------------------------------------------
 
 
 def _markdown(
-    found: str,
+    title: str,
     comparisons: Sequence[Comparison],
     runs: Mapping[str, Sequence[RunResult]],
     about: Mapping[str, str],
     figures: Sequence[str],
 ) -> str:
     first = comparisons[0]
-    parts = [f"# {_plain(found)}", _verdict(first)]
+    parts = [f"# {_plain(title)}", _verdict(first)]
     parts.append("\n".join(f"- {_plain(key)}: {_plain(text)}" for key, text in about.items()))
-    said = dict.fromkeys(sentence for comparison in comparisons for sentence in comparison.warnings)
-    if said:
-        parts += ["## Warnings", "\n".join(f"- {_plain(sentence)}" for sentence in said)]
+    warnings = dict.fromkeys(sentence for comparison in comparisons for sentence in comparison.warnings)
+    if warnings:
+        parts += ["## Warnings", "\n".join(f"- {_plain(sentence)}" for sentence in warnings)]
     parts += ["## Results", _results(comparisons, runs), "Mean ± standard deviation of the runs."]
     parts += [f"![{_title(name)}]({name}.png)\n\n[{_title(name)} as SVG]({name}.svg)" for name in figures]
     for comparison in comparisons:
@@ -215,30 +215,30 @@ def _markdown(
 
 
 def _verdict(comparison: Comparison) -> str:
-    """Over which others the best mean is shown to be better, in one sentence; empty for one strategy."""
+    """One sentence on which strategies the best one is significantly better than; empty for one strategy."""
     best = comparison.best
-    shown: list[str] = []
+    worse: list[str] = []
     unclear: list[str] = []
     for pair in comparison.pairs:
         if best in (pair.first, pair.second):
             other = pair.second if pair.first == best else pair.first
             ahead = pair.rank_biserial if pair.first == best else -pair.rank_biserial
-            (shown if pair.differs and ahead > 0 else unclear).append(other)
-    parts = [f"better than {_listed(shown)}"] if shown else []
-    parts += [f"not shown to be better than {_listed(unclear)}"] if unclear else []
+            (worse if pair.differs and ahead > 0 else unclear).append(other)
+    parts = [f"significantly better than {_listed(worse, 'and')}"] if worse else []
+    parts += [f"not significantly better than {_listed(unclear, 'or')}"] if unclear else []
     if not parts:
         return ""
     holm = ", Holm's correction" if len(comparison.pairs) > 1 else ""
-    return f"{_plain(best)} is {', and '.join(parts)} (Wilcoxon signed-rank test over shared seeds{holm}, p < 0.05)."
+    return f"{_plain(best)} is {', but '.join(parts)} (Wilcoxon signed-rank test over shared seeds{holm}, p < 0.05)."
 
 
 def _results(comparisons: Sequence[Comparison], runs: Mapping[str, Sequence[RunResult]]) -> str:
     columns, rows = terminal_table(Report("", tuple(comparisons), runs, ()))
     best = [comparison.best for comparison in comparisons]
     for row in rows:
-        for place in range(len(best)):
-            if best[place] == row[0]:
-                row[place - len(best)] = f"**{row[place - len(best)]}**"
+        for index, winner in enumerate(best, start=-len(best)):
+            if winner == row[0]:
+                row[index] = f"**{row[index]}**"
     optima = [comparison.column.optimum for comparison in comparisons]
     if any(optimum is not None for optimum in optima):
         known = ["" if optimum is None else f"{optimum:.6g}" for optimum in optima]
@@ -283,12 +283,12 @@ def _ranks(comparison: Comparison) -> str:
         return ""
     rows = [[strategy, f"{average:.2f}"] for strategy, average in ranking.average.items()]
     if ranking.friedman is None or ranking.friedman_p is None:
-        test = "Friedman's test takes three strategies; of two the Wilcoxon test above decides."
+        test = "Friedman's test needs three strategies; for two, see the Wilcoxon test above."
     else:
         p = p_text(ranking.friedman_p)
         p = p if p.startswith("<") else f"= {p}"
         test = f"Friedman's chi-squared is {ranking.friedman:.1f} with {len(rows) - 1} degrees of freedom, p {p}."
-    text = f"Ranks are means over {plural(ranking.n, 'seed')}, 1 is best. {test}"
+    text = f"Mean ranks over {plural(ranking.n, 'seed')}; 1 is best. {test}"
     return (
         f"{_table(['strategy', 'mean rank'], rows)}\n\n{text}"
         f" Nemenyi's critical difference at 0.05 is {ranking.critical_difference:.3g} ranks."
@@ -296,7 +296,7 @@ def _ranks(comparison: Comparison) -> str:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; columns of text stand to the left."""
+    """A Markdown table; columns of text are aligned left."""
     marks = ["---" if column in ("strategy", "first", "second") else "---:" for column in columns]
     lines = [columns, marks, *rows]
     return "\n".join(
@@ -309,12 +309,12 @@ def _cell(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """In one line."""
+    """Text on one line."""
     return " ".join(text.split())
 
 
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+def _listed(names: Sequence[str], word: str) -> str:
+    return f" {word} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _title(figure: str) -> str:

@@ -1,4 +1,4 @@
-"""What a comparison knows of one finished search."""
+"""The finished searches that a comparison compares."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Step:
-    """The moment a search found a better architecture than all before.
+    """A change of a search's incumbent.
 
     Args:
-        query: how many architectures had been evaluated by then, this one included; from 1.
-        simulated_seconds: what all of them had cost by then, in the benchmark's own seconds; None where the evaluator
-            has no such cost.
-        metrics: column -> value of the new incumbent, in the units of the table; never seen by the search itself.
+        query: Number of architectures evaluated so far, this one included; at least 1.
+        simulated_seconds: Cost of all of them in the benchmark's own seconds; None if the evaluator has no such cost.
+        metrics: Column -> value of the new incumbent, in the units of the table; not visible to the search.
     """
 
     query: int
@@ -28,14 +27,14 @@ class RunResult:
     """One search of one strategy with one seed.
 
     Args:
-        strategy: its label in the comparison.
-        seed: of the run; runs of equal seed are a pair.
-        queries: architectures evaluated, repeated ones included.
-        simulated_seconds: their cost in the benchmark's own seconds; None where there is none.
-        seconds: wall time of the run.
-        architecture: text of the winner, the architecture of the best searched metric.
-        steps: every change of the incumbent, first one first; never empty. The last one is the winner's.
-        missing: queries that a table of a sample could not answer.
+        strategy: Label of the strategy in the comparison.
+        seed: Seed of the run; runs of the same seed are paired.
+        queries: Number of architectures evaluated, repetitions included.
+        simulated_seconds: Cost of the queries in the benchmark's own seconds; None if there is none.
+        seconds: Wall time of the run.
+        architecture: Text of the winner, the architecture with the best searched metric.
+        steps: Every change of the incumbent in order, at least one; the last is the winner.
+        missing: Number of queries that the table of a sample could not answer.
     """
 
     strategy: str
@@ -58,10 +57,10 @@ class Column:
     """A reported column.
 
     Args:
-        name: as the table has it, such as `c10_test_acc_200`.
-        optimum: its best value over the whole space; None where unknown.
-        direction: which way is better.
-        label: for the axis of a figure, with the unit, such as `CIFAR-10 test accuracy (%)`; the name unless given.
+        name: Name in the table, such as `c10_test_acc_200`.
+        optimum: Best value over the whole space; None if unknown.
+        direction: Whether larger or smaller is better.
+        label: Label of a figure's axis, with the unit, such as `CIFAR-10 test accuracy (%)`; the name by default.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""What a comparison may claim: summaries with intervals, paired tests, ranks, and where the seeds are too few.
+"""What a comparison may claim: summaries with intervals, paired tests, ranks, and warnings about too few seeds.
 
 The pairwise tests (Wilcoxon with Holm's correction) carry the conclusions; the ranks are an overview, since a mean
-rank changes with the company a strategy is in (Benavoli, Corani & Mangili, "Should We Really Use Post-Hoc Tests Based
+rank depends on which strategies are compared (Benavoli, Corani & Mangili, "Should We Really Use Post-Hoc Tests Based
 on Mean-Ranks?", JMLR 17, 2016).
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -24,6 +24,7 @@ LEVEL = 0.05
 """Significance level of the tests."""
 
 ENOUGH_SEEDS = 20
+"""Seeds from which on the bootstrap's intervals are not warned about."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,13 @@ class Summary:
     """One column over the runs of one strategy, in the column's units.
 
     Args:
-        n: runs.
-        std: of the runs, with n - 1; None for one run.
-        iqm: mean without the floor(n / 4) lowest and highest runs (Agarwal et al., "Deep RL at the Edge of the
+        n: Number of runs.
+        std: Standard deviation of the runs, with n - 1; None for one run.
+        iqm: Mean without the floor(n / 4) lowest and highest runs (Agarwal et al., "Deep RL at the Edge of the
             Statistical Precipice", NeurIPS 2021).
         ci_low, ci_high: 95 % interval of the mean; None for one run.
-        regret: distance from the mean to the column's optimum, at least 0 unless that optimum is wrong; None where it
-            is unknown.
+        regret: Distance of the mean from the column's optimum, at least 0 unless the optimum is wrong; None if it is
+            unknown.
     """
 
     n: int
@@ -55,15 +56,15 @@ class Pair:
     """Two strategies on the seeds that both have.
 
     Args:
-        n: shared seeds; wins + ties + losses.
-        wins, ties, losses: seeds on which the first one is better, equal, worse.
-        mean_difference: first - second, in the column's units whatever its direction.
+        n: Number of shared seeds; wins + ties + losses.
+        wins, ties, losses: Number of seeds on which the first is better, equal, worse.
+        mean_difference: first - second, in the column's units and regardless of its direction.
         ci_low, ci_high: 95 % interval of the mean difference; None for one seed.
         rank_biserial: matched-pairs rank-biserial correlation, (favourable - unfavourable) rank sum over their total
-            (Kerby, "The Simple Difference Formula", 2014); -1 to 1, 1 where the first is better on every seed that is
-            no tie, 0 where all tie.
-        p_value: two-sided Wilcoxon signed-rank test without the ties (Wilcoxon 1945); 1 where all tie.
-        p_holm: corrected for the number of pairs (Holm 1979).
+            (Kerby, "The Simple Difference Formula", 2014); -1 to 1, 1 if the first is better on every seed without a
+            tie, 0 if all tie.
+        p_value: two-sided Wilcoxon signed-rank test without the ties (Wilcoxon 1945); 1 if all tie.
+        p_holm: p-value corrected for the number of pairs (Holm 1979).
     """
 
     first: str
@@ -86,15 +87,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Strategies ranked on each seed that all have, 1 best, equal ones sharing the mean of their ranks.
+    """Strategies ranked on each seed that all have; 1 is best, and equal ones share the mean of their ranks.
 
     Args:
-        n: those seeds.
-        average: strategy -> mean rank, 1 to number of strategies, best first.
+        n: Number of these seeds.
+        average: Strategy -> mean rank, 1 to number of strategies, best first.
         friedman, friedman_p: chi-squared of Friedman's test with its correction for ties, and its p-value; None for
             two strategies, to which it does not apply.
-        critical_difference: mean ranks at least this far apart differ (Nemenyi).
-        cliques: the largest groups of strategies within less than that of one another, best first; no singles.
+        critical_difference: Smallest significant distance of two mean ranks (Nemenyi).
+        cliques: Largest groups of strategies less than this distance apart, best first; at least two in each.
     """
 
     n: int
@@ -107,13 +108,13 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything said of one column.
+    """All results for one column.
 
     Args:
-        summaries: strategy -> summary, in the order given.
-        pairs: every two strategies with a shared seed, in the order given.
-        ranking: None for fewer than two strategies, or no seed that all have.
-        warnings: sentences for a person.
+        summaries: Strategy -> summary, in the given order.
+        pairs: Every two strategies with a shared seed, in the given order.
+        ranking: None for fewer than two strategies, or if they share no seed.
+        warnings: Sentences for the reader.
     """
 
     column: Column
@@ -124,16 +125,16 @@ class Comparison:
 
     @property
     def best(self) -> str:
-        """The strategy of the best mean, the earlier one of equals."""
+        """The strategy with the best mean; of equal ones the first."""
         sign = 1 if self.column.direction == "maximize" else -1
         return max(self.summaries, key=lambda strategy: sign * self.summaries[strategy].mean)
 
 
 def compare(results: Sequence[RunResult], column: Column) -> Comparison:
-    """Summaries, pairs, ranks and warnings of a column.
+    """Summaries, pairs, ranks and warnings for a column.
 
     Raises:
-        UsageError: there are no runs, two of equal strategy and seed, or a run lacks the column.
+        UsageError: There are no runs, two runs of the same strategy and seed, or a run lacks the column.
     """
     values = {
         strategy: {run.seed: value(run, column) for run in runs} for strategy, runs in by_strategy(results).items()
@@ -145,10 +146,10 @@ def compare(results: Sequence[RunResult], column: Column) -> Comparison:
 
 
 def by_strategy(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
-    """Runs of each strategy by seed, strategies in the order of their first run.
+    """Runs of each strategy sorted by seed, strategies in the order of their first run.
 
     Raises:
-        UsageError: there are none, or two of equal strategy and seed.
+        UsageError: There are no runs, or two of the same strategy and seed.
     """
     if not results:
         raise UsageError("there are no runs to compare; give at least one strategy and one seed")
@@ -162,20 +163,20 @@ def by_strategy(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
 
 
 def value(run: RunResult, column: Column, step: int = -1) -> float:
-    """The column of a run's winner, or of the incumbent of another step.
+    """The value of a column for a run's winner, or for the incumbent of another step.
 
     Raises:
-        UsageError: it is missing or not finite.
+        UsageError: The value is missing or not finite.
     """
-    found = run.steps[step].metrics.get(column.name)
-    if found is None or not math.isfinite(found):
-        said = "has no" if found is None else f"has {found} as"
-        raise UsageError(f"run {run.strategy!r} of seed {run.seed} {said} {column.name}; leave that column out")
-    return float(found)
+    number = run.steps[step].metrics.get(column.name)
+    if number is None or not math.isfinite(number):
+        problem = "has no" if number is None else f"has {number} as"
+        raise UsageError(f"run {run.strategy!r} of seed {run.seed} {problem} {column.name}; leave that column out")
+    return float(number)
 
 
 def summarise(values: Sequence[float] | Array, column: Column) -> Summary:
-    """Summary of one value a run, (n,) with n >= 1; the values are finite."""
+    """Summary of one finite value per run, (n,) with n >= 1."""
     array = np.asarray(values, dtype=np.float64)
     mean = float(np.mean(array))
     low, high = _ends(array)
@@ -193,57 +194,57 @@ def summarise(values: Sequence[float] | Array, column: Column) -> Summary:
 
 
 def compare_pairs(values: Mapping[str, Mapping[int, float]], column: Column) -> tuple[Pair, ...]:
-    """Every two strategies on the seeds that both have; those without one are left out.
+    """Every two strategies on the seeds that both have; pairs without a shared seed are left out.
 
     Args:
-        values: strategy -> seed -> value of the winner.
+        values: Strategy -> seed -> value of the winner.
     """
     sign = 1 if column.direction == "maximize" else -1
-    found = []
+    pairs = []
     for first, second in combinations(values, 2):
         seeds = sorted(values[first].keys() & values[second].keys())
         if not seeds:
             continue
         ours, theirs = (np.array([values[strategy][seed] for seed in seeds]) for strategy in (first, second))
-        # Rounded, or 91.53 - 91.50 and 90.03 - 90.00 would not tie
+        # rounded, or 91.53 - 91.50 and 90.03 - 90.00 would not tie
         difference = _without_noise(ours - theirs, like=np.concatenate([ours, theirs]))
-        other = sign * difference[difference != 0]
-        ranks = scipy.stats.rankdata(np.abs(other))
+        nonzero = sign * difference[difference != 0]
+        ranks = scipy.stats.rankdata(np.abs(nonzero))
         low, high = _ends(difference)
-        found.append(
+        pairs.append(
             Pair(
                 first,
                 second,
                 n=len(seeds),
-                wins=int((other > 0).sum()),
-                ties=len(seeds) - len(other),
-                losses=int((other < 0).sum()),
+                wins=int((nonzero > 0).sum()),
+                ties=len(seeds) - len(nonzero),
+                losses=int((nonzero < 0).sum()),
                 mean_difference=float(difference.mean()),
                 ci_low=low,
                 ci_high=high,
-                rank_biserial=float((np.sign(other) * ranks).sum() / ranks.sum()) if len(other) else 0.0,
-                p_value=float(scipy.stats.wilcoxon(other).pvalue) if len(other) else 1.0,
+                rank_biserial=float((np.sign(nonzero) * ranks).sum() / ranks.sum()) if len(nonzero) else 0.0,
+                p_value=float(scipy.stats.wilcoxon(nonzero).pvalue) if len(nonzero) else 1.0,
                 p_holm=math.nan,
             )
         )
-    corrected = holm([pair.p_value for pair in found])
-    return tuple(Pair(**{**vars(pair), "p_holm": p}) for pair, p in zip(found, corrected, strict=True))
+    corrected = holm([pair.p_value for pair in pairs])
+    return tuple(replace(pair, p_holm=p) for pair, p in zip(pairs, corrected, strict=True))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values, in the order given (Holm, "A Simple Sequentially Rejective Multiple Test Procedure", 1979)."""
+    """Adjusted p-values, in the given order (Holm, "A Simple Sequentially Rejective Multiple Test Procedure", 1979)."""
     adjusted, largest = [0.0] * len(p_values), 0.0
-    for place, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
+    for rank_of_p, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank_of_p) * p_values[index]))
         adjusted[index] = largest
     return adjusted
 
 
 def rank(values: Mapping[str, Mapping[int, float]], column: Column) -> Ranking | None:
-    """Mean ranks over the seeds that all strategies have; None for fewer than two strategies, or no such seed.
+    """Mean ranks over the seeds that all strategies have; None without such a seed, or for fewer than two strategies.
 
-    Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7, 2006, section 3.2, with seeds in
-    the place of data sets: what differs then differs on this benchmark.
+    Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7, 2006, section 3.2, with seeds
+    instead of data sets: a difference is one on this benchmark.
     """
     shared = sorted(set.intersection(*(set(seeds) for seeds in values.values())))
     if len(values) < 2 or not shared:
@@ -256,7 +257,7 @@ def rank(values: Mapping[str, Mapping[int, float]], column: Column) -> Ranking |
     chi2 = p_value = None
     if len(values) > 2:
         chi2, p_value = 0.0, 1.0
-        if np.ptp(ranks):  # scipy divides by zero where every seed is a tie of all
+        if np.ptp(ranks):  # scipy divides by zero if all strategies tie on every seed
             chi2, p_value = map(float, scipy.stats.friedmanchisquare(*ranks.T))
     return Ranking(len(shared), average, chi2, p_value, distance, cliques(average, distance))
 
@@ -268,20 +269,20 @@ def critical_difference(strategies: int, seeds: int) -> float:
 
 
 def cliques(average: Mapping[str, float], distance: float) -> tuple[tuple[str, ...], ...]:
-    """The largest groups of strategies whose mean ranks are less than a distance apart, best first; no singles.
+    """The largest groups of strategies whose mean ranks are less than a distance apart, best first, of two or more.
 
     Args:
-        average: strategy -> mean rank, best first.
+        average: Strategy -> mean rank, best first.
     """
     names = list(average)
-    found: list[tuple[str, ...]] = []
+    groups: list[tuple[str, ...]] = []
     reached = 0
     for start, strategy in enumerate(names):
         stop = sum(average[other] - average[strategy] < distance for other in names)
         if stop > max(reached, start + 1):
-            found.append(tuple(names[start:stop]))
+            groups.append(tuple(names[start:stop]))
         reached = max(reached, stop)
-    return tuple(found)
+    return tuple(groups)
 
 
 def _ends(values: Array) -> tuple[float | None, float | None]:
@@ -295,12 +296,12 @@ def _regret(mean: float, column: Column) -> float | None:
     if column.optimum is None:
         return None
     regret = column.optimum - mean if column.direction == "maximize" else mean - column.optimum
-    # The mean of equal numbers may miss them by a rounding
+    # the mean of equal numbers may differ from them by rounding
     return max(regret, 0.0) if regret > -1e-9 * abs(column.optimum) else regret
 
 
 def _without_noise(values: Array, like: Array) -> Array:
-    """Values rounded where the sums of numbers as large as those of `like` have no digits left."""
+    """Values without the digits that are rounding errors in sums of numbers as large as those of `like`."""
     largest = float(np.abs(like).max())
     return np.round(values, 11 - math.ceil(math.log10(largest))) if largest > 0 else values
 
@@ -312,49 +313,53 @@ def _warnings(
     ranking: Ranking | None,
     column: Column,
 ) -> tuple[str, ...]:
-    said = []
+    warnings = []
     counts = {strategy: summary.n for strategy, summary in summaries.items()}
     fewest = min(counts.values())
     single = [strategy for strategy, n in counts.items() if n == 1]
     if single:
-        said.append(f"{', '.join(single)}: one seed gives neither spread nor interval, and no test can use it.")
+        warnings.append(
+            f"{', '.join(single)}: one seed gives no standard deviation and no interval, and no test can use it."
+        )
     elif fewest < ENOUGH_SEEDS:
-        said.append(
-            f"With {fewest} seeds a strategy the 95 % intervals are rough and likely too narrow;"
-            f" {ENOUGH_SEEDS} or more are better."
+        warnings.append(
+            f"With {fewest} seeds per strategy the 95 % intervals are rough and probably too narrow;"
+            f" use {ENOUGH_SEEDS} or more."
         )
     if len(set(counts.values())) > 1:
         each = ", ".join(f"{strategy} {n}" for strategy, n in counts.items())
-        said.append(f"The numbers of seeds differ ({each}); tests use only the seeds that both sides have.")
+        warnings.append(f"The numbers of seeds differ ({each}); a test uses only the seeds that both strategies have.")
     if len(values) > 1 and len(pairs) < math.comb(len(values), 2):
-        alone = [f"{a} and {b}" for a, b in combinations(values, 2) if not values[a].keys() & values[b].keys()]
-        said.append(f"No shared seed, so no test: {'; '.join(alone)}.")
+        unpaired = [f"{a} and {b}" for a, b in combinations(values, 2) if not values[a].keys() & values[b].keys()]
+        warnings.append(f"No shared seed, so no test: {'; '.join(unpaired)}.")
     if pairs:
         most, needed = max(pair.n for pair in pairs), _pairs_needed(len(pairs))
         if most < needed:
-            least = min(1.0, 2.0 ** (1 - most) * len(pairs))
-            holding = f" after Holm's correction over {len(pairs)} pairs" if len(pairs) > 1 else ""
-            said.append(
+            smallest = min(1.0, 2.0 ** (1 - most) * len(pairs))
+            correction = f" after Holm's correction over {len(pairs)} pairs" if len(pairs) > 1 else ""
+            warnings.append(
                 f"With {plural(most, 'shared seed')} no pair can reach p < {LEVEL}: the smallest Wilcoxon p-value"
-                f" is {least:.2g}{holding}. It takes {needed} seeds."
+                f" is {smallest:.2g}{correction}. Use at least {needed} seeds."
             )
     for pair in pairs:
         if pair.ties == pair.n and pair.n > 1:
-            said.append(f"{pair.first} and {pair.second} are equal in {column.name} on all {pair.n} seeds.")
+            warnings.append(f"{pair.first} and {pair.second} are equal in {column.name} on all {pair.n} seeds.")
         elif pair.ties > pair.n / 2:
-            left = plural(pair.n - pair.ties, "seed")
-            said.append(
+            rest = plural(pair.n - pair.ties, "seed")
+            warnings.append(
                 f"{pair.first} and {pair.second} tie in {column.name} on {pair.ties} of {pair.n} seeds: their p-value"
-                f" and effect size speak of the other {left} alone."
+                f" and effect size are based on the other {rest} only."
             )
     if ranking and ranking.n <= 10:
-        said.append(f"The mean ranks are of {plural(ranking.n, 'seed')}; their tests are approximations for above 10.")
+        warnings.append(
+            f"The mean ranks are over {plural(ranking.n, 'seed')}; their tests are approximations for more than 10."
+        )
     for strategy, summary in summaries.items():
         if summary.regret is not None and summary.regret < 0:
-            said.append(
-                f"{strategy} is better than the stated optimum of {column.name} ({column.optimum:g}): it is no optimum."
+            warnings.append(
+                f"{strategy} is better than the given optimum of {column.name} ({column.optimum:g}), which is wrong."
             )
-    return tuple(said)
+    return tuple(warnings)
 
 
 def _pairs_needed(tests: int) -> int:

@@ -76,15 +76,15 @@ def retrain_command(
         config_dir: Folder with the user's own options.
         more: Arguments appended to the command.
     """
-    protocol = retraining.protocol
-    its_space, recipe = protocol["space"], protocol["recipe"]
-    parts = [f"space={its_space['name']}", f"data={data[0]}", f"trainer={BASE_TRAINER}"]
+    training = retraining.training
+    recipe = training.recipe
+    parts = [f"space={training.space}", f"data={data[0]}", f"trainer={BASE_TRAINER}"]
     base = compose("retrain", parts, config_dir)
     trainer = {key: recipe[key] for key in recipe if key in base.node("trainer")}
-    if "validate_every" in protocol:
-        trainer["validate_every"] = protocol["validate_every"]
-    recorded = {"space": its_space["settings"], "data": data[1], "trainer": trainer}
-    recorded |= {"validate": protocol["part"] == "train", "tested": protocol.get("tested", "last")}
+    if training.tested == "best":
+        trainer["validate_every"] = training.validate_every
+    recorded: dict[str, Any] = {"space": training.space_settings, "data": data[1], "trainer": trainer}
+    recorded |= {"validate": training.validated, "tested": training.tested}
     first = min(seeds)
     # its own seed is then the last, whose weights are exported
     one_command = sorted(seeds) == list(range(first, retraining.seed + 1))

@@ -22,6 +22,7 @@ from nas.identity import DECISIONS
 from nas.space.base import SearchSpace, parse
 from nas.store.base import Run
 from nas.store.leaderboard import find_trial
+from nas.store.protocol import EvaluationProtocol
 from nas.studies.winner import Winner, winner
 
 
@@ -70,7 +71,7 @@ class Selection:
         option, recorded = self.data or (None, {})
         node = self.settings.node("data")
         same = option == self.settings.choices.get("data") and all(node.get(key) == recorded[key] for key in recorded)
-        return self.protocol.get("split") if same and self.protocol.get("data") == name else None
+        return EvaluationProtocol(self.protocol).split_of(name) if same else None
 
     @property
     def protocol(self) -> Mapping[str, Any]:

@@ -90,7 +90,7 @@ def check_evaluated(
     if "executor" not in config:
         return
     evaluator = choices.get("evaluator")
-    # a strategy that learns on a supernet trains it on the images whatever scores its architectures
+    # a strategy that learns on a supernet trains it on the images, no matter what scores its architectures
     used = used_parts(config) | ({"data"} if choices.get("supernet") else set())
     for part in sorted(_references(config.get("evaluator"), required=True)):
         if part in choices and part not in config:

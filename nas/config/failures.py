@@ -75,12 +75,16 @@ def missing_class(target: str) -> str | None:
     except (ImportError, AttributeError, ValueError):
         return f"cannot be found: there is no module {module} in the current folder or among the installed ones"
     try:
-        found = sys.modules.get(module) or import_module(module)
-    except Exception:  # noqa: BLE001 (whatever a user's module raises)
+        imported = sys.modules.get(module) or import_module(module)
+    except Exception:  # noqa: BLE001 (a user's module may raise anything)
         return None
-    if hasattr(found, name):
+    if hasattr(imported, name):
         return None
-    classes = [word for word, value in vars(found).items() if isinstance(value, type) and value.__module__ == module]
+    classes = [
+        attribute
+        for attribute, value in vars(imported).items()
+        if isinstance(value, type) and value.__module__ == module
+    ]
     return f"cannot be found: module {module} has no class {name}{closest(name, classes)}"
 
 

@@ -196,8 +196,8 @@ def closest(name: str, existing: Sequence[str]) -> str:
 
     A key without its group finds the whole one, and `learning_rate` the abbreviation `lr`.
     """
-    found = closest_name(name, [key for key in existing if key != name])
-    return f" (did you mean {found!r}?)" if found else ""
+    name_meant = closest_name(name, [key for key in existing if key != name])
+    return f" (did you mean {name_meant!r}?)" if name_meant else ""
 
 
 def closest_name(name: str, existing: Sequence[str]) -> str | None:
@@ -234,4 +234,4 @@ def _text(value: str) -> str:
 
 
 def _raw(value: str) -> str:
-    return value.replace("${", "\\${")  # raw text is no interpolation
+    return value.replace("${", "\\${")  # raw text is not an interpolation

@@ -1,4 +1,4 @@
-"""What a data set offers: training images split for search, and test images behind a lock."""
+"""What a data set offers: training images split for search, and locked test images."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class DataSet(ABC):
     """Base of all data sets: reads two parts and leaves splitting, hashing and locking to this class.
 
     Args:
-        valid_fraction: share of the training images held out for validation, above 0 and at most 0.95.
-        split_seed: which of the possible splits.
+        valid_fraction: Share of the training images held out for validation, above 0 and at most 0.95.
+        split_seed: Which of the possible splits.
     """
 
     name: str
@@ -77,7 +77,7 @@ class DataSet(ABC):
         """All training images.
 
         Raises:
-            UserError: they are missing or damaged.
+            UserError: They are missing or damaged.
         """
 
     @abstractmethod
@@ -85,15 +85,15 @@ class DataSet(ABC):
         """All test images, for retraining and reporting.
 
         Raises:
-            TestSetLocked: a search is running.
-            UserError: they are missing or damaged.
+            TestSetLocked: A search is running.
+            UserError: They are missing or damaged.
         """
 
     def split(self) -> Split:
         """Training and validation part, the same on every machine.
 
         Raises:
-            UserError: the images do not fit what the data set states, or are others than at the last call.
+            UserError: The images do not fit what the data set states, or are others than at the last call.
         """
         split, drawn = self._split_once()
         seen, before = self._of(split), self._seen
@@ -111,7 +111,7 @@ class DataSet(ABC):
         return _Seen((self.valid_fraction, self.split_seed), split.hash, split.train.mean, split.train.std)
 
     def _split_once(self) -> tuple[Split, bool]:
-        """The split of one reading, and whether a global random generator was used in it."""
+        """The split of one reading, and whether a global random generator was used for it."""
         check_statements(self)
         before = _random_state()
         images = self._checked(self._read(self.read_train), "read_train")
@@ -127,7 +127,7 @@ class DataSet(ABC):
         """What a reading method returns.
 
         Raises:
-            UserError: it fails, however it does.
+            UserError: It fails, however it does.
         """
         try:
             return method()
@@ -139,7 +139,7 @@ class DataSet(ABC):
     def _checked_test(self, images: Images) -> Images:
         """Test images that fit, normalised like the images that a network was trained on."""
         train = self._seen or self._of(self.split())
-        if isinstance(images, Images):  # whatever it states is of no use: a network knows the training part's only
+        if isinstance(images, Images):  # what it states is unused: a network was normalised by the training part's
             self.__dict__["restated"] = not same_numbers((images.mean, train.mean), (images.std, train.std))
             images = replace(images, mean=train.mean, std=train.std)
         return self._checked(images, "read_test")
@@ -147,8 +147,8 @@ class DataSet(ABC):
     def _checked(self, images: object, method: str) -> Images:
         origin = self._origin(method)
         if not isinstance(images, Images):
-            told = f"a tuple of {len(images)}" if isinstance(images, tuple) else f"{type(images).__name__}"
-            raise UserError(f"{origin} returned {told}; expected Images(pixels, labels, mean, std) of nas.data")
+            received = f"a tuple of {len(images)}" if isinstance(images, tuple) else f"{type(images).__name__}"
+            raise UserError(f"{origin} returned {received}; expected Images(pixels, labels, mean, std) of nas.data")
         return checked(images, self.task, origin, training=method == "read_train")
 
     def _origin(self, method: str) -> str:

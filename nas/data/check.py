@@ -34,10 +34,10 @@ def check_statements(data: Any) -> None:
     """Check what a data set states without reading an image: name, task, class names, and that it was initialised.
 
     Args:
-        data: A `nas.data.DataSet`, of which nothing else is known yet.
+        data: A `nas.data.DataSet`, not checked yet.
 
     Raises:
-        UserError: one of them is missing or contradicts another.
+        UserError: One of them is missing or contradicts another.
     """
     owner = f"{type(data).__module__}.{type(data).__qualname__}"
     for attribute in ("valid_fraction", "split_seed"):
@@ -62,9 +62,7 @@ def check_statements(data: Any) -> None:
         raise UserError(f"{owner}.class_names has {len(names)} names, but its task has classes={task.classes}")
     if len(set(names)) < len(names):
         twice = next(one for one in names if list(names).count(one) > 1)
-        raise UserError(
-            f"{owner}.class_names holds {twice!r} more than once; predictions are told apart by these names"
-        )
+        raise UserError(f"{owner}.class_names holds {twice!r} more than once; predictions are labelled by these names")
 
 
 def is_class_name(text: str) -> bool:
@@ -76,16 +74,16 @@ def checked(images: Images, task: Task, origin: str, *, training: bool) -> Image
     """Images that fit their task, as the trainer takes them: uint8 (N, C, H, W) pixels, int64 labels, float statistics.
 
     Args:
-        images: what a data set returned.
-        task: what the data set states.
-        origin: module, class and method that returned them, for the sentence.
-        training: whether every class must have the images that a split needs.
+        images: What a data set returned.
+        task: What the data set states.
+        origin: Module, class and method that returned them, for the sentence.
+        training: Whether every class must have the images that a split needs.
 
     Returns:
         The same images; without a copy where they already were as they should be.
 
     Raises:
-        UserError: they do not fit.
+        UserError: They do not fit.
     """
     pixels, labels = _tensor(images.pixels, "pixels", origin), _tensor(images.labels, "labels", origin)
     _check_pixels(pixels, task, origin, training=training)
@@ -129,7 +127,7 @@ def _check_pixels(pixels: Tensor, task: Task, origin: str, *, training: bool) ->
         raise UserError(f"{origin} returned no images; expected at least {least}")
     shape, one = tuple(pixels.shape), (task.channels, task.height, task.width)
     if shape[1:] != one:
-        told = " x ".join(map(str, shape))
+        text = " x ".join(map(str, shape))
         stated = f"{task.channels} x {task.height} x {task.width}"
         if shape[1:] == (task.height, task.width, task.channels):
             advice = "the channels come last: return pixels.permute(0, 3, 1, 2)"
@@ -137,7 +135,7 @@ def _check_pixels(pixels: Tensor, task: Task, origin: str, *, training: bool) ->
             advice = "the channel is missing: return pixels.unsqueeze(1)"
         else:
             advice = "correct the task or the images"
-        raise UserError(f"{origin}: pixels are {told}, but the task says N x {stated} (N, C, H, W); {advice}")
+        raise UserError(f"{origin}: pixels are {text}, but the task says N x {stated} (N, C, H, W); {advice}")
     if pixels.dtype == torch.uint8:
         return
     kind = str(pixels.dtype).removeprefix("torch.")
@@ -166,14 +164,14 @@ def _not_finite(sample: Tensor) -> str:
 def _checked_labels(labels: Tensor, count: int, task: Task, origin: str) -> Tensor:
     shape = tuple(labels.shape)
     if shape != (count,):
-        told = " x ".join(map(str, shape)) or "a single number"
+        text = " x ".join(map(str, shape)) or "a single number"
         if shape == (count, task.classes):
             advice = "they are one-hot: return labels.argmax(1)"
         elif shape == (count, 1):
             advice = "return labels.squeeze(1)"
         else:
             advice = "expected one label an image"
-        raise UserError(f"{origin}: labels are {told} for {count} images; {advice}")
+        raise UserError(f"{origin}: labels are {text} for {count} images; {advice}")
     kind = str(labels.dtype).removeprefix("torch.")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise UserError(f"{origin}: labels are {kind}; expected whole numbers, labels.long()")
@@ -227,13 +225,13 @@ def _check_statistics(mean: tuple[float, ...], std: tuple[float, ...], origin: s
     """Pixel values of 0 to 1 have a mean within that range, and no standard deviation above 1."""
     scaled = "expected that of pixel values scaled to 0-1"
     for field, numbers in (("mean", mean), ("std", std)):
-        told = ", ".join(f"{number:g}" for number in numbers)
+        text = ", ".join(f"{number:g}" for number in numbers)
         if not all(map(isfinite, numbers)):
-            raise UserError(f"{origin}: {field} is {told}; expected finite numbers")
+            raise UserError(f"{origin}: {field} is {text}; expected finite numbers")
         if max(numbers) > 1:
-            raise UserError(f"{origin}: {field} is {told}; {scaled}: divide it by 255")
+            raise UserError(f"{origin}: {field} is {text}; {scaled}: divide it by 255")
         if min(numbers) < 0:
-            raise UserError(f"{origin}: {field} is {told}; {scaled}, which is not negative")
+            raise UserError(f"{origin}: {field} is {text}; {scaled}, which is not negative")
     if min(std) == 0:
         channel = std.index(min(std))
         raise UserError(
@@ -246,8 +244,8 @@ def _check_values(pixels: Tensor, std: tuple[float, ...], origin: str) -> None:
     """Images that were scaled to 0-1 before they became uint8 are black; their statistics show that they should not."""
     sample = pixels[:: max(1, len(pixels) // SAMPLED_IMAGES)]
     if int(sample.max()) <= 1 and max(std) > 4 / 255:
-        told = ", ".join(f"{number:g}" for number in std)
+        text = ", ".join(f"{number:g}" for number in std)
         raise UserError(
-            f"{origin}: pixels are uint8 from {int(sample.min())} to {int(sample.max())}, but std is {told}; expected "
+            f"{origin}: pixels are uint8 from {int(sample.min())} to {int(sample.max())}, but std is {text}; expected "
             "0 to 255: scale them before the conversion to uint8"
         )

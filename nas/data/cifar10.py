@@ -45,10 +45,10 @@ class Cifar10(DataSet):
     """CIFAR-10 from disk, downloaded where it is missing.
 
     Args:
-        root: folder that holds (or shall hold) `cifar-10-batches-py`; None looks in `NAS_DATA` and the cache.
+        root: Folder that holds (or shall hold) `cifar-10-batches-py`; None looks in `NAS_DATA` and the cache.
         valid_fraction: NAS-Bench-201 holds out one half.
-        split_seed: which of the possible splits.
-        pool: side of the square of pixels that is averaged into one: 1, 2, 4, 8 or 16; 4 gives images of 8x8 pixels.
+        split_seed: Which of the possible splits.
+        pool: Side of the square of pixels that is averaged into one: 1, 2, 4, 8 or 16; 4 gives images of 8x8 pixels.
     """
 
     name = "cifar10"
@@ -69,20 +69,24 @@ class Cifar10(DataSet):
             self.task = Task(channels=3, height=side, width=side, classes=10)
 
     def read_train(self) -> Images:
-        return pooled(_read(self._folder(), TRAIN), self.pool)
+        return pooled(_read(self.folder(), TRAIN), self.pool)
 
     def read_test(self) -> Images:
-        return pooled(_read(self._folder(), TEST), self.pool)
+        return pooled(_read(self.folder(), TEST), self.pool)
 
-    def _folder(self) -> Path:
-        """Where the files are; downloads them if they are nowhere."""
-        places = [Path(p).expanduser() for p in (self.root, os.environ.get("NAS_DATA"), cache_folder()) if p]
-        for place in places:
-            for folder in (place / FOLDER, place):
+    def folder(self) -> Path:
+        """The folder with the batches, downloaded where it is missing.
+
+        Raises:
+            UserError: The download failed.
+        """
+        roots = [Path(p).expanduser() for p in (self.root, os.environ.get("NAS_DATA"), cache_folder()) if p]
+        for root in roots:
+            for folder in (root / FOLDER, root):
                 if folder.name == FOLDER and folder.is_dir():
                     return folder
         # An explicit data.root is where the user wants the files; NAS_DATA may be shared and read-only.
-        target = places[0] if self.root else cache_folder()
+        target = roots[0] if self.root else cache_folder()
         looked = ", ".join(
             (
                 f"data.root ({self.root or 'not set'})",
@@ -111,7 +115,7 @@ def _read(folder: Path, sums: dict[str, str]) -> Images:
     """The images of some files, in the order of the files.
 
     Raises:
-        UserError: a file is missing or is not the official one.
+        UserError: A file is missing or is not the official one.
     """
     pixels, labels = [], []
     for name, md5 in sums.items():
@@ -144,7 +148,7 @@ def _download(target: Path, looked: str) -> None:
     """Download and unpack the official archive.
 
     Raises:
-        UserError: there is no network, or the download failed.
+        UserError: The network is unreachable, or the download failed.
     """
     advice = "Set data.root to a folder that holds cifar-10-batches-py, or try data=digits."
     reason = reachable(ADDRESS)

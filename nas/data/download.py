@@ -23,7 +23,7 @@ from nas.errors import UserError
 
 CHUNK_BYTES = 1 << 18
 TIMEOUT_SECONDS = 30
-"""Longest silence of a server, so that a dead connection does not keep this process and those that wait for it."""
+"""Longest silence of a server, so that a dead connection blocks neither this process nor those that wait for it."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Archive:
     """A compressed tar archive.
 
     Args:
-        name: What it holds, for messages.
+        name: Name of its content, for messages.
         address: URL.
         md5: MD5 sum of the archive, hexadecimal.
-        folder: Folder that it unpacks to.
+        folder: Folder that it is unpacked to.
         disk_bytes: Free space needed for the archive and its unpacked files.
     """
 
@@ -57,13 +57,15 @@ def reachable(address: str) -> str | None:
 def download(archive: Archive, target: Path, advice: str) -> None:
     """Download and unpack an archive into a folder below `target`, unless another process has done so meanwhile.
 
-    What a killed download has left is removed by the next.
+    The next download removes what a killed one has left.
 
     Args:
+        archive: What to download.
+        target: Folder to unpack into.
         advice: Sentence that ends an error message.
 
     Raises:
-        UserError: there is no network or no space, or what came is damaged.
+        UserError: The network is unreachable, the disk is full, or the archive is damaged.
     """
     partial = target / f".{archive.folder}.partial"
     lock = FileLock(target / f".{archive.folder}.lock")
@@ -104,11 +106,11 @@ def _remove_leftovers(target: Path, folder: str) -> None:
     """Remove unfinished folders of processes that have ended; version 0.1.0 named them by the process."""
     for left in target.glob(f".{folder}.*"):
         owner = left.suffix.removeprefix(".")
-        if owner == "partial" or (owner.isdigit() and not _runs(int(owner))):
+        if owner == "partial" or (owner.isdigit() and not _is_running(int(owner))):
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _runs(process: int) -> bool:
+def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
@@ -133,9 +135,9 @@ def _fetch(archive: Archive, file: Path) -> None:
                 out.write(chunk)
                 digest.update(chunk)
                 bar.update(len(chunk))
-        if response.length:  # what was announced and did not come
+        if response.length:  # bytes that were announced and not sent
             raise OSError(f"the connection broke off {response.length:,} bytes before the end")
     if digest.hexdigest() != archive.md5:
         raise OSError(
-            f"{file.stat().st_size:,} bytes came from {archive.address}, and their MD5 sum is not {archive.md5}"
+            f"{file.stat().st_size:,} bytes were read from {archive.address}, and their MD5 sum is not {archive.md5}"
         )

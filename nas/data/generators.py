@@ -18,7 +18,7 @@ def state() -> dict[str, Any]:
     return {"python": random.getstate(), "numpy": {**of_numpy, "state": inner}}
 
 
-def put_back(before: dict[str, Any]) -> None:
+def restore(before: dict[str, Any]) -> None:
     """Set both generators to a state."""
     random.setstate(before["python"])
     of_numpy = before["numpy"]
@@ -32,10 +32,10 @@ def seed(value: int) -> None:
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Draws within change nothing that is drawn after."""
+def restored() -> Iterator[None]:
+    """Restore both generators afterwards, so that draws inside change no later ones."""
     before = state()
     try:
         yield
     finally:
-        put_back(before)
+        restore(before)

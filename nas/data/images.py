@@ -12,14 +12,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Images:
-    """Labelled images as they are kept in memory.
+    """Labelled images in memory.
 
     Args:
         pixels: uint8, (N, C, H, W).
         labels: int64, (N,), 0 to classes - 1.
-        mean, std: per channel, of pixel values scaled to 0-1; for normalisation. Those of test images are replaced by
+        mean, std: Per channel, of pixel values scaled to 0-1; for normalisation. Those of test images are replaced by
             those of the training images.
-        mirror: whether a mirrored image keeps its label (true of objects, not of digits).
+        mirror: Whether a mirrored image keeps its label (true of objects, not of digits).
     """
 
     pixels: Tensor
@@ -50,7 +50,7 @@ class Split:
     """Training images parted for search.
 
     Args:
-        train, valid: disjoint; any prefix of either holds the classes in nearly equal shares.
+        train, valid: Disjoint; any prefix of either holds the classes in nearly equal shares.
         hash: 16 hexadecimal digits over the images, labels and their order in both parts.
     """
 
@@ -75,8 +75,8 @@ def stratified(labels: np.ndarray, share: float, salt: str) -> tuple[np.ndarray,
 
     Args:
         labels: (N,) class of each position.
-        share: fraction of each class that goes into the first part, 0-1; both parts get one of each class at least.
-        salt: which of the possible orders.
+        share: Fraction of each class that goes into the first part, 0-1; both parts get one of each class at least.
+        salt: Which of the possible orders.
 
     Returns:
         Two disjoint int64 arrays of positions. Each interleaves the classes, so that every prefix is balanced.
@@ -88,16 +88,16 @@ def stratified(labels: np.ndarray, share: float, salt: str) -> tuple[np.ndarray,
         ]
     )
     parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    places: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    positions: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         members = members[np.argsort(ranks[members], kind="stable")]
         cut = min(max(round(share * len(members)), 1), len(members) - 1)
         for side, chosen in enumerate((members[:cut], members[cut:])):
             parts[side].append(chosen)
-            places[side].append((np.arange(len(chosen)) + 0.5) / max(len(chosen), 1))
+            positions[side].append((np.arange(len(chosen)) + 0.5) / max(len(chosen), 1))
     first, second = (
-        np.concatenate(part)[np.argsort(np.concatenate(place), kind="stable")]
-        for part, place in zip(parts, places, strict=True)
+        np.concatenate(part)[np.argsort(np.concatenate(position), kind="stable")]
+        for part, position in zip(parts, positions, strict=True)
     )
     return first, second

@@ -1,7 +1,7 @@
 """The lock on the test set: while a search runs, test images cannot be read.
 
 A score that was chosen by looking at the test set is not a test score. `search()` holds the lock, every evaluation
-holds it in whatever process it runs, and only retraining and reporting run outside of it.
+holds it in its process, and only retraining and reporting run outside of it.
 """
 
 from __future__ import annotations

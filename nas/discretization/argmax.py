@@ -1,4 +1,4 @@
-"""The likeliest: each paper's own rule, which the space knows."""
+"""The likeliest operations: the rule of each space's own paper."""
 
 from __future__ import annotations
 

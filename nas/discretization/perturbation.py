@@ -3,22 +3,21 @@
 Wang, Cheng, Chen, Tang & Hsieh, "Rethinking Architecture Selection in Differentiable NAS", ICLR 2021,
 https://arxiv.org/abs/2108.04392, algorithm 1.
 
-Edge after edge in random order, each operation is taken out by itself, and the one without which the validation
-accuracy is lowest is kept; the supernet is trained on a little before the next edge. Then node after node in random
-order, each edge into it is taken out by itself, those that are missed most are kept, the others are gone, and the
-supernet is trained on again.
+Edge after edge in random order, each operation is removed by itself, and the one without which the validation accuracy
+is lowest is kept; the supernet is tuned before the next edge. Then node after node in random order, each edge into it
+is removed by itself, those without which the accuracy is lowest are kept, the others are removed, and the supernet is
+tuned again.
 
-Under partial channels an operation is taken out of the part that passes through the operations; an edge is taken out
-with the rest too, whose weight is the edge's alone (PC-DARTS eq. 1).
+Under partial channels, removing an operation affects the channels that pass through the operations; removing an edge
+also removes the channels that bypass them, which only the weight of the edge scales (PC-DARTS eq. 1).
 
-Differs from the paper: where a node keeps all its edges (NAS-Bench-201), the second part has nothing to decide and is
-left out.
+Differs from the paper: where a node keeps all its edges (NAS-Bench-201), the second part is left out.
 
 Differs from the published code (https://github.com/ruocwang/darts-pt): that decides an edge of both cells of the DARTS
 space in one round and trains for 5 epochs between rounds, 81 in all; here each cell's edges have rounds of their own,
 28 for operations and 6 for edges, so that tune_epochs=5 trains for 170 epochs (NAS-Bench-201: 30, theirs 25). It
 continues to train alpha, at a learning rate that falls from a tenth of the search's to its lowest by a cosine; here
-alpha rests and the learning rate is the lowest one throughout (a tenth of the search's where that is 0).
+alpha is frozen and the learning rate is the lowest one throughout (a tenth of the search's where that is 0).
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Perturbation:
-    """Selection by what the trained supernet misses.
+    """Selection by the loss in accuracy of the trained supernet.
 
     Args:
         tune_epochs: Training after each decision (paper: 5, for both cells of the DARTS space together); 0: none.
@@ -56,18 +55,18 @@ class Perturbation:
         self, space: SupernetSpace, probs: Mapping[str, Tensor], trained: TrainedSupernet, rng: Generator
     ) -> Architecture:
         relaxed = {name: rows.clone() for name, rows in probs.items()}
-        places = [(name, row) for name, shape in space.alpha_shapes.items() for row in range(shape[0])]
-        for place in rng.permutation(len(places)).tolist():
-            name, row = places[place]
-            (kept,) = trained.decide(partial(_operation, space, relaxed, name, row, trained))
+        edges = [(name, row) for name, shape in space.alpha_shapes.items() for row in range(shape[0])]
+        for index in rng.permutation(len(edges)).tolist():
+            name, row = edges[index]
+            (best,) = trained.decide(partial(_operation, space, relaxed, name, row, trained))
             relaxed[name][row] = 0.0
-            relaxed[name][row, kept] = 1.0
-            if space.operations[name][kept] == NOTHING:
+            relaxed[name][row, best] = 1.0
+            if space.operations[name][best] == NOTHING:
                 _stop_bypass(relaxed, name, row)
             trained.tune(relaxed, self.tune_epochs)
         crowded = list(_crowded(space, relaxed))
-        for place in rng.permutation(len(crowded)).tolist():
-            name, rows, count = crowded[place]
+        for index in rng.permutation(len(crowded)).tolist():
+            name, rows, count = crowded[index]
             kept_rows = trained.decide(partial(_edges, relaxed, name, rows, count, trained))
             for row in set(rows).difference(kept_rows):
                 _drop(relaxed, name, row)
@@ -78,7 +77,7 @@ class Perturbation:
 def _operation(
     space: SupernetSpace, relaxed: Mapping[str, Tensor], name: str, row: int, trained: TrainedSupernet
 ) -> list[int]:  # fmt: skip
-    """The operation of an edge that is missed most, the first of equals."""
+    """The operation of an edge whose removal costs most accuracy, the first among equals."""
     candidates = _candidates(space, name)
     return [min(candidates, key=lambda column: trained.score(_without(relaxed, name, row, [column])))]
 
@@ -86,23 +85,23 @@ def _operation(
 def _edges(
     relaxed: Mapping[str, Tensor], name: str, rows: Sequence[int], count: int, trained: TrainedSupernet
 ) -> list[int]:
-    """Those edges of a node that are missed most, the first of equals."""
-    left = {}
+    """The edges of a node whose removal costs most accuracy, the first among equals."""
+    scores = {}
     for row in rows:
         without = {key: values.clone() for key, values in relaxed.items()}
         _drop(without, name, row)
-        left[row] = trained.score(without)
-    return sorted(rows, key=left.__getitem__)[:count]
+        scores[row] = trained.score(without)
+    return sorted(rows, key=scores.__getitem__)[:count]
 
 
 def _drop(probs: Mapping[str, Tensor], name: str, row: int) -> None:
-    """Take a whole edge out: its operations, and the channels that pass them by."""
+    """Remove a whole edge: its operations, and the channels that bypass them."""
     probs[name][row] = 0.0
     _stop_bypass(probs, name, row)
 
 
 def _stop_bypass(probs: Mapping[str, Tensor], name: str, row: int) -> None:
-    """Let no channels pass an edge's operations by: only the edge weights their share."""
+    """Remove the channels that bypass the operations of an edge, by its weight."""
     if f"{name}_edges" in probs:
         probs[f"{name}_edges"][row] = 0.0
 
@@ -120,11 +119,11 @@ def _without(probs: Mapping[str, Tensor], name: str, row: int, columns: Sequence
 
 
 def _crowded(space: SupernetSpace, relaxed: Mapping[str, Tensor]) -> Iterator[tuple[str, list[int], int]]:
-    """Nodes that more edges lead to than an architecture has: the edges, and how many it has."""
+    """Nodes with more incoming edges than an architecture has: the edges, and how many to keep."""
     final = space.relax(space.derive({name: relaxed[name] for name in space.alpha_shapes}))
     for name, targets in space.targets.items():
         for node in sorted(set(targets)):
             rows = [row for row, end in enumerate(targets) if end == node]
-            kept = sum(final[name][row].equal(relaxed[name][row].cpu()) for row in rows)
-            if kept < len(rows):
-                yield name, rows, kept
+            count = sum(final[name][row].equal(relaxed[name][row].cpu()) for row in rows)
+            if count < len(rows):
+                yield name, rows, count

@@ -1,4 +1,4 @@
-"""The stages of a network, read off the network itself."""
+"""The stages of a network, read from the network itself."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from nas.errors import UserError, located
 
 @dataclass(frozen=True)
 class Stage:
-    """Equal blocks in a row.
+    """Equal consecutive blocks.
 
     Args:
-        name: of one of them.
-        times: how many.
-        shape: of what comes out of the last, without the batch.
+        name: Name of a block.
+        times: Number of blocks.
+        shape: Shape of the output of the last, without the batch.
     """
 
     name: str
@@ -32,14 +32,14 @@ class Stage:
 
 
 def stages(network: nn.Module, task: Task) -> list[Stage]:
-    """What images go through, from the images themselves on; equal neighbours with equal outcomes are one stage.
+    """The stages that images pass through, the images first; equal neighbours with equal shapes are one stage.
 
-    Blocks are the network's own modules, and the elements of its lists and dictionaries; of a block that returns
-    several tensors the first is shown. Those that an evaluation leaves aside, such as an auxiliary head, are no part
-    of it.
+    Blocks are the direct children of the network and the elements of its lists and dictionaries. If a block returns
+    several tensors, the shape is that of the first. Blocks that are not used in evaluation, such as an auxiliary head,
+    are left out.
 
     Raises:
-        UserError: the network cannot be run on images of the task.
+        UserError: The network cannot be run on images of the task.
     """
     seen: list[Stage] = [Stage("images", 1, (task.channels, task.height, task.width))]
     blocks = list(_blocks(network)) or [(_spelled(type(network).__name__), network)]
@@ -54,7 +54,7 @@ def stages(network: nn.Module, task: Task) -> list[Stage]:
         except Exception as error:
             raise UserError(f"the stages cannot be drawn, since the network fails: {located(error)}") from error
         finally:
-            for module, training in modes:  # each its own: a part may be frozen in evaluation mode
+            for module, training in modes:  # one by one: a part may be frozen in evaluation mode
                 module.training = training
     return seen
 
@@ -70,9 +70,9 @@ def _hooked(name: str, module: nn.Module, seen: list[Stage]) -> RemovableHandle:
 
 
 def _blank(network: nn.Module, shape: tuple[int, ...]) -> Tensor:
-    """Two black images of the kind that the network computes with."""
-    kinds = [parameter for parameter in network.parameters() if parameter.is_floating_point()]
-    like = next(iter(kinds), torch.zeros(()))
+    """Two black images with the type and device of the network."""
+    candidates = [parameter for parameter in network.parameters() if parameter.is_floating_point()]
+    like = next(iter(candidates), torch.zeros(()))
     return torch.zeros(2, *shape, device=like.device, dtype=like.dtype)
 
 
@@ -86,13 +86,13 @@ def _blocks(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _spelled(name: str) -> str:
-    """`ReductionCell` as two words."""
+    """`ReductionCell` as two words on two lines."""
     return re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "\\n", name).lower() if "_" not in name else name
 
 
 def _noted(name: str, seen: list[Stage]) -> Callable[[nn.Module, Any, Any], None]:
-    def note(_module: nn.Module, _inputs: Any, outcome: Any) -> None:
-        tensor = _first_tensor(outcome)
+    def note(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        tensor = _first_tensor(output)
         if tensor is None:
             return
         shape = tuple(tensor.shape[1:])
@@ -105,13 +105,13 @@ def _noted(name: str, seen: list[Stage]) -> Callable[[nn.Module, Any, Any], None
     return note
 
 
-def _first_tensor(outcome: Any) -> Tensor | None:
-    """Of what a block returns: a tensor, or any nesting of tuples, lists and dictionaries."""
-    if isinstance(outcome, Tensor):
-        return outcome
+def _first_tensor(output: Any) -> Tensor | None:
+    """The first tensor of a block's output, which may be any nesting of tuples, lists and dictionaries."""
+    if isinstance(output, Tensor):
+        return output
     values: Iterable[Any] = ()
-    if isinstance(outcome, Mapping):
-        values = outcome.values()
-    elif isinstance(outcome, (tuple, list)):
-        values = outcome
+    if isinstance(output, Mapping):
+        values = output.values()
+    elif isinstance(output, (tuple, list)):
+        values = output
     return next((found for value in values if (found := _first_tensor(value)) is not None), None)

@@ -1,4 +1,4 @@
-"""One plain style for every figure, whatever the user's matplotlibrc and environment say."""
+"""One plain style for every figure, independent of the user's matplotlibrc and environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an evaluator offers: to be callable, and abilities that the search asks for with `isinstance`."""
+"""The interface of evaluators: a callable, and abilities that the search looks for with `isinstance`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from nas.core import Architecture, Context, Metrics, Proposal, Trial
 
 
 class Evaluator(Protocol):
-    """Scores a proposal; a plain function will do."""
+    """Scores a proposal; a plain function is enough."""
 
     def __call__(self, proposal: Proposal, context: Context) -> Metrics:
         """Final metrics of the proposal, the objective's among them.
 
         Raises:
-            TrialFailed: this trial is lost, the search goes on.
+            TrialFailed: This trial is lost; the search continues.
         """
 
 
@@ -29,10 +29,10 @@ class SupportsPrepare(Protocol):
 
 @runtime_checkable
 class SupportsProtocol(Protocol):
-    """An evaluator that says what makes two of its results comparable."""
+    """An evaluator that states what makes two of its results comparable."""
 
     def protocol(self) -> Mapping[str, Any]:
-        """JSON-safe: data split, recipe, network, fidelity. Results of unequal protocols are never ranked together."""
+        """Data split, recipe, network, fidelity; JSON-safe. Results of unequal protocols are never ranked together."""
 
 
 @runtime_checkable
@@ -47,26 +47,27 @@ class SupportsArchitectureMetrics(Protocol):
 
 @runtime_checkable
 class SupportsRepeatedQueries(Protocol):
-    """An evaluator that must be asked again about a duplicate: a benchmark whose every query costs, shared weights that
-    have changed since."""
+    """An evaluator that must evaluate duplicates again: each query of a benchmark has a cost, or shared weights have
+    changed since.
+    """
 
     answers_every_query: bool
 
 
 @runtime_checkable
 class SupportsMinimized(Protocol):
-    """An evaluator that names those of its metrics that are better lower; the leaderboard sorts by it."""
+    """An evaluator with metrics of which lower is better; the leaderboard sorts accordingly."""
 
     minimized: Sequence[str]
 
 
 @runtime_checkable
 class SupportsSharedWeights(Protocol):
-    """An evaluator that scores with weights which it trains itself: before the first trial, or trial by trial.
+    """An evaluator that scores with weights it trains itself: before the first trial, or trial by trial.
 
     Attributes:
-        sequential: whether a score depends on the proposals before it, so that this process evaluates them in order.
-        metric_names: of its metrics, so that another objective is refused before the training.
+        sequential: Whether a score depends on the proposals before it, so that one process evaluates them in order.
+        metric_names: Names of its metrics, so that any other objective is refused before the training.
         is_trained: Whether trained weights are in memory or in a checkpoint.
         checkpoint_dir: Folder for its checkpoint, set by the caller; None: nothing is saved.
     """
@@ -79,19 +80,19 @@ class SupportsSharedWeights(Protocol):
     def train_weights(
         self, device: str, trials: Sequence[Trial], report: Callable[[int, Sequence[Metrics]], None]
     ) -> None:
-        """Train as far as is due before the next trial, or go on from a checkpoint; called before any evaluation.
+        """Train as far as the next trial requires, from a checkpoint if there is one; called before any evaluation.
 
         Args:
             device: `auto`, `cpu`, `cuda` or `cuda:N`.
-            trials: those of earlier sessions, by number.
-            report: called after each epoch with the number of epochs and the curve so far.
+            trials: Trials of earlier sessions, by number.
+            report: Called after each epoch with the number of epochs and the curve so far.
 
         Raises:
-            UserError: the weights cannot be trained, or a checkpoint cannot be used.
+            UserError: The weights cannot be trained, or a checkpoint cannot be used.
         """
 
     def scores(self, architectures: Sequence[Architecture], device: str) -> list[float]:
-        """Scores with the weights as they are now, higher is better."""
+        """Scores with the present weights; higher is better."""
 
 
 @runtime_checkable
@@ -102,18 +103,18 @@ class SupportsReporting(Protocol):
         """Column -> value of an architecture, in the units of its table; empty where the table lacks it.
 
         Raises:
-            TestSetLocked: a search is running.
+            TestSetLocked: A search is running.
         """
 
     def optimum(self, column: str) -> float | None:
-        """The best value of a column over the whole space; None where unknown.
+        """The best value of a column over the whole space; None if unknown.
 
         Raises:
-            TestSetLocked: a search is running.
+            TestSetLocked: A search is running.
         """
 
     def direction(self, column: str) -> Literal["maximize", "minimize"]:
-        """Which way a column is better."""
+        """Whether higher or lower values of a column are better."""
 
     def label(self, column: str) -> str:
         """The column in words, with its unit, for the axis of a figure."""

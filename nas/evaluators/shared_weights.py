@@ -6,11 +6,11 @@ Talwalkar, "Random Search and Reproducibility for NAS", UAI 2019, https://arxiv.
 Trained on the strategy's own proposals, with REINFORCE, it is Pham, Guan, Zoph, Le & Dean, "Efficient Neural
 Architecture Search via Parameter Sharing", ICML 2018, https://arxiv.org/abs/1802.03268.
 
-Differs from the papers: normalisation takes the statistics of each batch, in training and in scoring, so none have to
-be measured anew for each architecture; ENAS takes turns proposal by proposal, not an epoch of weights and then 2,000
-steps of the controller, scores on all validation images instead of one batch, and does not score anew at the end: a
-trial's score is that of its time, so early ones of weights that knew little. The recipe of the weights is the caller's,
-not ENAS' (configs/experiment/enas.yaml names the constants).
+Differs from the papers: normalisation uses the statistics of each batch, in training and in scoring, so none have to be
+measured for each architecture; ENAS alternates proposal by proposal, not an epoch of weights and then 2,000 steps of
+the controller, scores on all validation images instead of one batch, and does not score again at the end: the score of
+a trial is that of the weights at its time, which early on have learnt little. The recipe of the weights is that of the
+caller, not of ENAS (configs/experiment/enas.yaml lists the constants).
 """
 
 from __future__ import annotations
@@ -43,27 +43,27 @@ from nas.training.recipe import Recipe
 from nas.validation import one_of, whole_number
 
 FILE = "shared-weights.pt"
-"""Name of the checkpoint."""
+"""File name of the checkpoint."""
 
 
 class SharedWeights:
     """Scores proposals with one supernet.
 
     Metrics of a trial: `valid_accuracy` (fraction 0-1), `valid_loss` (nats), and with `train="on_proposal"`
-    `train_loss`. They rank architectures against one another and say nothing of what training would reach.
+    `train_loss`. They rank architectures relative to one another and do not predict what training would reach.
 
     Args:
-        space: with a supernet.
-        data: training images train the supernet, validation images score; the test images stay locked.
-        supernet: the recipe; its epochs are the length of the training, and on proposals that of its schedule.
-        train: `before` the search on sampled paths, or `on_proposal`, some steps on each before it is scored.
-        sampling: of the paths before the search, `uniform` (also for None) or `fair`.
-        steps: batches that the weights are trained on with each proposal, 1 or more; None: 1.
-        seed: of initialisation, images and paths.
-        table: a benchmark to hold the scores against after a search; None: none is at hand.
+        space: Space with a supernet.
+        data: Images; the training part trains the supernet, the validation part scores, the test images stay locked.
+        supernet: Recipe of the weights; its epochs are the length of the training, or of the schedule on proposals.
+        train: `before` the search, on sampled paths, or `on_proposal`, some steps on each before it is scored.
+        sampling: Sampling of the paths before the search, `uniform` (also for None) or `fair`.
+        steps: Batches per proposal that the weights are trained on, 1 or more; None: 1.
+        seed: Seed of initialisation, images and paths.
+        table: Benchmark to compare the scores with after a search; None: there is none.
     """
 
-    answers_every_query = True  # equal functions have different weights in a supernet, or the weights have changed
+    answers_every_query = True  # equal functions may have different weights in a supernet, and weights change
 
     def __init__(
         self,
@@ -142,12 +142,12 @@ class SharedWeights:
         self, device: str, trials: Sequence[Trial], report: Callable[[int, Sequence[Metrics]], None]
     ) -> None:
         resolved = resolve_device(device)
-        known = self._shared if self._shared is not None and self._shared.weights.device == resolved else None
+        current = self._shared if self._shared is not None and self._shared.weights.device == resolved else None
         proposals = [trial.proposal.architecture for trial in trials]
-        if isinstance(known, TrainedBefore) or (known is not None and known.learnt == proposals):
-            return  # the same weights for every search, or what they would come to
+        if isinstance(current, TrainedBefore) or (current is not None and current.learnt == proposals):
+            return  # the weights are trained already
         if self.reporter is not None:
-            self.reporter.prepare(device)  # what is wrong with the table is told before the hours of training
+            self.reporter.prepare(device)  # report an unusable table before hours of training
         protocol = self.protocol()
         assert self._split is not None
         if self._valid_images() < 2:
@@ -169,9 +169,9 @@ class SharedWeights:
                 run_all_operations=False,
             )
             if self.sequential:
-                along = TrainedOnProposals(self.space, weights, path, identity, steps=self.steps or 1)
-                along.resume(proposals)
-                self._shared = along
+                on_proposals = TrainedOnProposals(self.space, weights, path, identity, steps=self.steps or 1)
+                on_proposals.resume(proposals)
+                self._shared = on_proposals
             else:
                 sampler = SAMPLERS[self.sampling or "uniform"]
                 before = TrainedBefore(self.space, weights, path, identity, sampler=sampler)
@@ -179,10 +179,10 @@ class SharedWeights:
                 self._shared = before
 
     def prepare(self, device: str) -> None:
-        """Train, or load what a checkpoint has, where no search has begun it.
+        """Train or load the weights, unless a search has done so.
 
         Raises:
-            UserError: as `train_weights`.
+            UserError: As `train_weights`.
         """
         if self._shared is None:
             self.train_weights(device, (), lambda _epochs, _curve: None)
@@ -204,7 +204,7 @@ class SharedWeights:
         return metrics
 
     def scores(self, architectures: Sequence[Architecture], device: str) -> list[float]:
-        """Accuracies (fractions 0-1) on the validation images with the weights as they are now."""
+        """Accuracies (fractions 0-1) on the validation images with the present weights."""
         self.prepare(device)
         shared = self._shared
         assert shared is not None
@@ -217,22 +217,22 @@ class SharedWeights:
 
     @contextmanager
     def _working(self, device: torch.device) -> Iterator[None]:
-        """With the recipe's threads and precision; what fails ends the search, since all scores hang on the weights."""
+        """With the recipe's threads and precision; a failure ends the search, as all scores depend on the weights."""
         try:
-            with configured(device, self.supernet), memory_guard("supernet"), generators.kept():
+            with configured(device, self.supernet), memory_guard("supernet"), generators.restored():
                 yield
         except TrainingFailed as failure:
-            kept = (
+            resumable = (
                 self.checkpoint_dir is not None
                 and (self.checkpoint_dir / FILE).exists()
                 and failure.kind != "not_finite"
             )
-            more = "; the same command goes on from what is kept" if kept else ""
+            more = "; rerun the command to resume from the last checkpoint" if resumable else ""
             raise UserError(f"the training of the shared weights failed: {failure.message}{more}") from None
         except UserError:
             raise
         except Exception as error:
             if not self.sequential:
                 raise
-            # a step that broke off has left weights that no other session would come to
+            # an interrupted step leaves weights that no other session could reproduce
             raise UserError(f"the shared weights could not learn from a proposal: {located(error)}") from error

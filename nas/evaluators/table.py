@@ -25,8 +25,8 @@ class TableEvaluator:
     table of a sample lacks is a failed trial without a cost.
 
     Args:
-        space: what is searched; must be the space of the table.
-        table: where the table is and what its columns mean.
+        space: What is searched; must be the space of the table.
+        table: Where the table is and what its columns mean.
     """
 
     answers_every_query = True
@@ -42,7 +42,7 @@ class TableEvaluator:
         """Read the table.
 
         Raises:
-            UserError: it is missing, damaged, or of another space.
+            UserError: It is missing, damaged, or of another space.
         """
         _ = self.rows
 
@@ -77,7 +77,7 @@ class TableEvaluator:
         """The reported columns of an architecture, in the table's units, for after a search; empty where it has no row.
 
         Raises:
-            TestSetLocked: a search is running.
+            TestSetLocked: A search is running.
         """
         check_unlocked(f"the reported columns of {self.table.file}")
         rows = self.rows
@@ -90,7 +90,7 @@ class TableEvaluator:
         """The best value of a reported column over the whole table; of a sample, the best that can be found in it.
 
         Raises:
-            TestSetLocked: a search is running.
+            TestSetLocked: A search is running.
         """
         check_unlocked(f"the reported columns of {self.table.file}")
         low, high = self.rows.best[column]
@@ -101,7 +101,7 @@ class TableEvaluator:
         return "minimize" if column in self.table.minimized else "maximize"
 
     def label(self, column: str) -> str:
-        """A reported column in words."""
+        """A reported column in words, with its unit."""
         return self.table.labels.get(column, column)
 
     def __getstate__(self) -> dict[str, Any]:

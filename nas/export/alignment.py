@@ -1,7 +1,7 @@
-"""Forwards of several batch sizes as one: numbers that follow the batch become sizes of tensors.
+"""Merges traces of several batch sizes: numbers that depend on the batch become sizes of tensors.
 
-A number that is the same for all sizes is a constant of the network. One that differs must be computed from the size
-of a tensor that the forward has, whichever dimension the batch is by then.
+A number that is equal in all traces is a constant of the network. One that differs must be computed from the size of a
+tensor of the forward, in whichever dimension the batch is by then.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class _Varying:
 
 
 def align(traces: Sequence[Trace]) -> Trace:
-    """The first of some traces, for any batch.
+    """The first trace, changed so that it holds for any batch size.
 
     Args:
-        traces: of the same module, each recorded with another batch size.
+        traces: Traces of the same module, each with another batch size.
 
     Raises:
-        TraceError: they do different things, or a number depends on the batch in another way than a size does.
+        TraceError: The traces do different things, or a number cannot be computed from the size of a tensor.
     """
     return _Alignment(traces).trace
 
@@ -51,7 +51,7 @@ class _Alignment:
         self.trace.output = self._sized(self._merged([trace.output for trace in traces]), len(self.trace.nodes), None)
 
     def _differs(self) -> TraceError:
-        return TraceError("does other things for other numbers of images", self.line)
+        return TraceError("does different things for different numbers of images", self.line)
 
     def _pair(self, group: Sequence[Node]) -> None:
         self.same[id(group[0])] = tuple(group)
@@ -102,7 +102,7 @@ class _Alignment:
         if id(first) in self.same:
             if tuple(map(id, self.same[id(first)])) != tuple(map(id, group)):
                 raise self._differs()
-        elif first.op == "getitem":  # of a tuple within a tuple
+        elif first.op == "getitem":  # an item of a nested tuple
             if any(node.args[1] != first.args[1] for node in group):
                 raise self._differs()
             self._same_node([node.args[0] for node in group])
@@ -115,7 +115,7 @@ class _Alignment:
         return tree_map(tree, lambda number: self._size(number.values, position, node), _Varying)
 
     def _size(self, values: tuple[float, ...], position: int, node: Node | None) -> Node:
-        """How a number that depends on the batch is computed."""
+        """The node that computes a number that depends on the batch."""
         line = node.line if node is not None else self.line
         for fits in (_exactly, _linearly):
             for tensor, shapes in self._candidates(position):
@@ -126,10 +126,10 @@ class _Alignment:
         raise TraceError("computes a number from the number of images in a way that cannot be followed", line)
 
     def _candidates(self, position: int) -> Iterator[tuple[Node, tuple[Shape, ...]]]:
-        """Tensors that are there, the inputs first."""
-        there = list(self.shapes.items())
-        yield from ((node, shapes) for node, shapes in there if _is_input(node))
-        yield from ((node, shapes) for node, shapes in there if not _is_input(node) and node.op != "get_attr")
+        """Tensors computed so far, the inputs first."""
+        known = list(self.shapes.items())
+        yield from ((node, shapes) for node, shapes in known if _is_input(node))
+        yield from ((node, shapes) for node, shapes in known if not _is_input(node) and node.op != "get_attr")
 
 
 def _is_input(node: Node) -> bool:
@@ -148,7 +148,7 @@ def _exactly(values: Sequence[float], sizes: Sequence[int]) -> tuple[tuple[str, 
 
 
 def _linearly(values: Sequence[float], sizes: Sequence[int]) -> tuple[tuple[str, float], ...] | None:
-    """Operators and numbers that make a value of a size."""
+    """Operators and numbers that compute a value from a size."""
     if all(isinstance(value, int) for value in values):
         ratios = {
             size // value if value and size % value == 0 else 0 for value, size in zip(values, sizes, strict=True)

@@ -102,7 +102,7 @@ def assemble(job: ExportJob, retraining: Retraining | None, images: int, command
     Raises:
         UserError: Data are missing, or weights do not fit.
     """
-    data, sizes = job.data, job.sizes if retraining is None else retraining.protocol["recipe"]["network"]
+    data, sizes = job.data, job.sizes if retraining is None else retraining.training.network
     split = data.split()
     warn_of_other_images(data, split.hash, job.searched_split)
     torch.manual_seed(0)

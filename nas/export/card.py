@@ -1,4 +1,4 @@
-"""`model.json`, which programs read, and `MODEL_CARD.md`, which people do."""
+"""`model.json` for programs, and `MODEL_CARD.md` for people."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ def about(
     forms: Mapping[str, CheckResult],
     repeats: Sequence[Retraining],
 ) -> dict[str, Any]:
-    """What `model.json` holds.
+    """The content of `model.json`.
 
     Args:
-        repeats: retrainings of the same architecture with the same recipe and other seeds, its own among them.
+        original: The network itself.
+        forms: Format -> its check.
+        repeats: Retrainings of the same architecture with the same recipe and any seed, its own included.
     """
     name, settings = model.data
     counts = count.architecture(model.network, model.task)
@@ -99,12 +101,13 @@ def write(folder: Path, facts: Mapping[str, Any], pictures: Sequence[str]) -> No
 
 
 def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
-    """`model.json` as a page.
+    """The text of `MODEL_CARD.md`.
 
     Args:
-        pictures: file names of PNGs beside it.
+        facts: Content of `model.json`.
+        pictures: Names of the PNG files beside it.
     """
-    task, given, data = facts["task"], facts["preprocessing"], facts["data"]
+    task, preprocessing, data = facts["task"], facts["preprocessing"], facts["data"]
     size = f"{task['channels']}×{task['height']}×{task['width']}"
     sizes = {**facts["space"]["settings"], **facts["network"]}
     lines = [f"# {_headline(facts)}", "", f"`{facts['arch']}`", ""]
@@ -115,22 +118,23 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
         f"| search space | {': '.join(filter(None, (facts['space']['name'], _listed(sizes))))} |",
         f"| parameters | {short_number(facts['parameters'])} ({facts['parameters']:,}) |",
         f"| FLOPs (multiply-accumulates) | {short_number(facts['flops'])}{_missing(facts)} |",
-        f"| images | {size}; pixel values 0-255 are divided by 255, less the mean ({_numbers(given['mean'])}), divided "
-        f"by the standard deviation ({_numbers(given['std'])}); `nas predict` turns photos by their EXIF "
-        "orientation, shows transparent pixels on `background=white`, averages files that are a whole number of times "
-        "as large, and resizes others bilinearly |",
+        f"| input | {size}; pixel values 0-255 are divided by 255, then normalised with mean "
+        f"({_numbers(preprocessing['mean'])}) and standard deviation ({_numbers(preprocessing['std'])}) |",
+        "| image files | `nas predict` rotates an image to its EXIF orientation, puts transparent pixels on "
+        "`background=white`, averages an image whose sides are an integer multiple of the input's, and resizes any "
+        "other bilinearly |",
         f"| classes | {', '.join(facts['classes'])} |",
         f"| data | {data['name']}, split `{data['split']}` |",
         *_training(facts["trained"], mirror=data["mirror"]),
         f"| made with | {', '.join(f'{name} {value}' for name, value in facts['environment'].items())} |",
         "",
-        "## The files, checked",
+        "## Files",
         "",
-        f"Each was loaded in a fresh process and compared with the network on {facts['images']} validation images, in "
-        f"batches of 1, 2, 16 and 64. {_caveat(facts)}"
-        f"Milliseconds on {facts['processor']} with {plural(facts['threads'], 'thread')}, median.",
+        f"Each format was loaded in a fresh process and compared with the network on {facts['images']} validation "
+        f"images, in batches of 1, 2, 16 and 64. {_caveat(facts)}"
+        f"Latency is the median in milliseconds on {facts['processor']} with {plural(facts['threads'], 'thread')}.",
         "",
-        "| format | files | largest difference of a logit | allowed | accuracy on these | 1 image | 64 images |",
+        "| format | files | logit difference | tolerance | accuracy on these | 1 image, ms | 64 images, ms |",
         "|---|---|---|---|---|---|---|",
         f"| the network itself | | | | {facts['original']['accuracy']:.4f} | {_latencies(facts['original'])} |",
     ]
@@ -139,52 +143,52 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
         f"{form['tolerance']:.1e} | {form['accuracy']:.4f} | {_latencies(form)} |"
         for name, form in facts["formats"].items()
     ]
-    lines += ["", *_usage(facts), "## Made by", "", "```bash", *facts["commands"].values(), "```", ""]
+    lines += ["", *_usage(facts), "## Reproduce it", "", "```bash", *facts["commands"].values(), "```", ""]
     return "\n".join(lines)
 
 
 def _missing(facts: Mapping[str, Any]) -> str:
-    return f", without the work of {', '.join(facts['uncounted'])} (no formula)" if facts["uncounted"] else ""
+    return f", without {', '.join(facts['uncounted'])} (no formula)" if facts["uncounted"] else ""
 
 
 def _headline(facts: Mapping[str, Any]) -> str:
     trained = facts["trained"]
     if trained is None:
-        return f"A cell of {facts['space']['name']} for {facts['data']['name']}: untrained, with random weights"
+        return f"A {facts['space']['name']} network for {facts['data']['name']}: untrained, with random weights"
     over = trained["over_seeds"]
     spread = f" ± {over['std']:.4f} (n = {over['n']})" if over["n"] > 1 else " (n = 1)"
-    return f"A cell of {facts['space']['name']}: test accuracy {over['mean']:.4f}{spread} on {facts['data']['name']}"
+    return f"A {facts['space']['name']} network for {facts['data']['name']}: test accuracy {over['mean']:.4f}{spread}"
 
 
 def seen(protocol: Mapping[str, Any], split: str) -> bool:
-    """Whether a retraining may have trained on validation images of a split."""
+    """Whether a retraining may have trained on validation images of a split, so that accuracy on them is inflated."""
     return bool(protocol["part"] != "train" or protocol["split"] != split)
 
 
 def _caveat(facts: Mapping[str, Any]) -> str:
-    """A remark where an accuracy flatters."""
+    """A remark if the accuracy on these images is too high."""
     if facts["trained"] is None or not seen(facts["trained"], facts["data"]["split"]):
         return ""
-    return "The network may have been trained on these images: only the test accuracy tells how good it is. "
+    return "The network may have been trained on these images, so only its test accuracy says how good it is. "
 
 
 def _training(trained: Mapping[str, Any] | None, *, mirror: bool) -> list[str]:
     """How it was trained.
 
     Args:
-        mirror: whether the data set lets images be mirrored; without it the recipe's `flip` does nothing.
+        mirror: Whether the data set allows mirrored images; otherwise the recipe's `flip` has no effect.
     """
     if trained is None:
-        return ["| trained | not at all: its weights are random |"]
+        return ["| training | none: the weights are random |"]
     recipe = trained["recipe"]
-    silent = {"network"} if mirror else {"network", "flip"}
-    told = {key: value for key, value in recipe.items() if key not in silent and value is not None}
-    best = ", the best epoch by validation" if trained["tested"] == "best" else ""
+    without_effect = {"network"} if mirror else {"network", "flip"}
+    shown = {key: value for key, value in recipe.items() if key not in without_effect and value is not None}
+    best = ", best epoch by validation" if trained["tested"] == "best" else ""
     images = "training" if trained["part"] == "train" else "training and validation"
     return [
-        f"| test accuracy | {trained['test_accuracy']:.4f} of these weights{best}, measured once "
-        f"(seed {trained['seed']}) |",
-        f"| trained | {trained['seconds']:,.0f} s on {images} images: {_listed(told)} |",
+        f"| test accuracy | {trained['test_accuracy']:.4f} for these weights (seed {trained['seed']}{best}), measured "
+        "once |",
+        f"| training | {trained['seconds']:,.0f} s on {images} images: {_listed(shown)} |",
     ]
 
 
@@ -192,8 +196,8 @@ def _usage(facts: Mapping[str, Any]) -> list[str]:
     lines = ["## Use", "", "```bash", "nas predict model=. images=FOLDER", "```", ""]
     if "state" in facts["formats"]:
         lines += [
-            "A space of your own needs its folder too: `nas --config-dir FOLDER predict …`, called from where its "
-            "module lies. ONNX needs none where `state` is not beside it.",
+            "For a search space of your own, run `nas --config-dir FOLDER predict …` in the folder of its module. A "
+            "model with `onnx` but without `state` does not need the space.",
             "",
         ]
     if "python" in facts["formats"]:

@@ -1,4 +1,4 @@
-"""What torch's exporters say of a network that they cannot take, in a sentence with the line of the forward."""
+"""Errors of torch's exporters as sentences with the line of the forward."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LOGGING = str(Path(logging.__file__).parent)
 
 
 def line_of(error: BaseException) -> str:
-    """File and number of the last line outside of torch and of the exporter that an error passed; empty if none."""
+    """File and number of the innermost line of an error outside of torch and the exporter; empty if there is none."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -37,20 +37,20 @@ def line_of(error: BaseException) -> str:
 
 
 def program_failure(error: Exception, export: Callable[[], object]) -> tuple[str, str]:
-    """Why `torch.export` cannot take a network, continuing "its forward …", and at which line where that is known.
+    """Why `torch.export` cannot take a network, to complete "its forward …", and the line if known.
 
     Args:
-        export: Raises the error again.
+        export: Function that raises the error again.
     """
     if isinstance(error, GuardOnDataDependentSymNode):
         return "decides by a value what is done", line_of(error)
     if "Constraints violated" in str(error):
-        return "works for one number of images only", _fixing_line(export)
-    return f"raises there: {_short(error)}", line_of(error)
+        return "works only for one number of images", _fixing_line(export)
+    return f"raises an error: {_short(error)}", line_of(error)
 
 
 def _fixing_line(export: Callable[[], object]) -> str:
-    """The line at which `torch.export` takes the number of images as fixed, which it tells only to its log."""
+    """The line at which `torch.export` fixes the number of images, which only its log contains."""
     log, listener = logging.getLogger("torch.fx.experimental.symbolic_shapes"), _FixedSizes()
     level, propagate = log.level, log.propagate
     log.addHandler(listener)
@@ -60,7 +60,7 @@ def _fixing_line(export: Callable[[], object]) -> str:
         with quiet():
             logging.disable(logging.NOTSET)
             export()
-    except Exception:  # noqa: BLE001 - the same as before
+    except Exception:  # noqa: BLE001 - the same error as before
         return listener.line
     finally:
         log.removeHandler(listener)
@@ -70,7 +70,7 @@ def _fixing_line(export: Callable[[], object]) -> str:
 
 
 class _FixedSizes(logging.Handler):
-    """Keeps the line that runs when a size is first found to be one number."""
+    """Remembers the line that runs when a size is first fixed."""
 
     line = ""
 
@@ -80,10 +80,10 @@ class _FixedSizes(logging.Handler):
 
 
 def onnx_failure(error: BaseException, program: ExportedProgram, network: nn.Module, images: Tensor) -> str:
-    """Why a program has no ONNX form: the operation, with the line of the forward that it comes from.
+    """Why a program has no ONNX form: the operation, with the line of the forward that calls it.
 
     Args:
-        images: that the network takes.
+        images: (B, C, H, W), images that the network takes.
     """
     texts = [str(error)]
     while error.__cause__ is not None:
@@ -99,9 +99,9 @@ def onnx_failure(error: BaseException, program: ExportedProgram, network: nn.Mod
 
 
 def wrong_in_onnx(network: nn.Module, images: Tensor) -> str:
-    """What torch (2.9 to 2.14) writes wrongly to ONNX, with its line; empty where there is nothing.
+    """What torch (2.9 to 2.14) exports incorrectly to ONNX, with its line; empty if there is nothing.
 
-    The initial states of an LSTM with projections get one size, where the state of the cell has another.
+    The initial states of an LSTM with projections get one size, but the state of the cell has another.
     """
     for module in network.modules():
         if isinstance(module, nn.LSTM) and module.proj_size:
@@ -114,15 +114,15 @@ def wrong_in_onnx(network: nn.Module, images: Tensor) -> str:
     return ""
 
 
-def runtime_failure(said: str, path: Path) -> str:
-    """Why ONNX Runtime does not run a file: the operation that it lacks, with its type and line; empty where unknown.
+def runtime_failure(error: str, path: Path) -> str:
+    """Why ONNX Runtime does not run a file: the operation that it lacks, with its type and line; empty if unknown.
 
     Args:
-        said: its error.
-        path: of the file.
+        error: Text of its error.
+        path: Path of the file.
     """
-    named = re.search(r"NOT_IMPLEMENTED .* node with name '([^']+)'", said) or re.search(
-        r"Type 'tensor\(\w+\)' of input parameter .* in node \(([^)]+)\) is invalid", said
+    named = re.search(r"NOT_IMPLEMENTED .* node with name '([^']+)'", error) or re.search(
+        r"Type 'tensor\(\w+\)' of input parameter .* in node \(([^)]+)\) is invalid", error
     )
     if named is None:
         return ""
@@ -142,7 +142,7 @@ def runtime_failure(said: str, path: Path) -> str:
 
 
 def scripted(network: nn.Module) -> str:
-    """What of a network torch.jit made, continuing "its forward …"; empty if there is none."""
+    """The part of a network that torch.jit created, to complete "its forward …"; empty if there is none."""
     for name, module in network.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             return f"{f'calls {name}, which was' if name else 'was'} made by torch.jit.script or torch.jit.trace"
@@ -150,18 +150,18 @@ def scripted(network: nn.Module) -> str:
 
 
 def misnamed(network: nn.Module) -> str:
-    """A tensor whose name `torch.export` cannot write, and why; empty where there is none."""
+    """A tensor whose name `torch.export` cannot write, and why; empty if there is none."""
     for name, _ in (*network.named_parameters(), *network.named_buffers()):
         if word := next(filter(keyword.iskeyword, name.split(".")), ""):
-            return f"{name} is named by Python's keyword {word!r}; name that part otherwise"
+            return f"{name} is named by Python's keyword {word!r}; rename that module or tensor"
     return ""
 
 
 def _line_of_node(name: str, program: ExportedProgram, network: nn.Module, images: Tensor) -> str:
-    """The line that calls the function which a node comes from; nodes know only its name and which call it was."""
+    """The line that calls the function of a node; a node has only the function's name and the number of the call."""
     for graph in (program.graph, program.run_decompositions().graph):  # ONNX is written from the second
         for node in graph.nodes:
-            # ONNX may have taken an operation apart once more, into one with the end of its name
+            # ONNX may have decomposed an operation further, into one with the end of its name
             if node.name.endswith(name) and "torch_fn" in node.meta:
                 call, function = node.meta["torch_fn"]
                 with _Lines(function.rpartition(".")[2]) as found, torch.no_grad():
@@ -186,7 +186,7 @@ class _Lines(TorchFunctionMode):
 
 
 def running_line() -> str:
-    """File and number of the innermost line outside of torch, of logging and of the exporter that is running."""
+    """File and number of the innermost running line outside of torch, logging and the exporter."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith((TORCH, HERE, LOGGING)):
         frame = frame.f_back
@@ -201,13 +201,13 @@ def _short(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without what torch's exporters print, log and warn of."""
+    """Suppresses what torch's exporters print, log and warn about."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     silence = io.StringIO()
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
-            warnings.simplefilter("ignore")  # of torch's own future
+            warnings.simplefilter("ignore")  # about future versions of torch
             yield
     finally:
         logging.disable(before)

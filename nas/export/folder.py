@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from nas.export.model import MakeSpace
 
 NAME, VERSION = "model.json", 1
-LARGEST = 2**24
-"""Values of an image, far beyond any that is trained on; a larger one would take the memory of the machine."""
+MAX_IMAGE_VALUES = 2**24
+"""Values of the largest image, beyond any that is trained on; a larger one would exhaust the memory."""
 
 
 @dataclass(frozen=True)
@@ -98,14 +98,14 @@ def read(path: Path) -> Folder:
 def _check(about: Mapping[str, Any]) -> None:
     task = Task(**about["task"])
     shape = (task.channels, task.height, task.width, task.classes)
-    if not all(isinstance(size, int) and size > 0 for size in shape) or math.prod(shape[:3]) > LARGEST:
+    if not all(isinstance(size, int) and size > 0 for size in shape) or math.prod(shape[:3]) > MAX_IMAGE_VALUES:
         raise ValueError(f"task {shape}")
-    given = about["preprocessing"]
+    preprocessing = about["preprocessing"]
     for key in ("mean", "std"):
-        numbers = all(isinstance(value, float | int) and not isinstance(value, bool) for value in given[key])
-        if len(given[key]) != task.channels or not numbers or not all(map(math.isfinite, given[key])):
+        numbers = all(isinstance(value, float | int) and not isinstance(value, bool) for value in preprocessing[key])
+        if len(preprocessing[key]) != task.channels or not numbers or not all(map(math.isfinite, preprocessing[key])):
             raise ValueError(f"preprocessing.{key}")
-    if min(given["std"]) <= 0:
+    if min(preprocessing["std"]) <= 0:
         raise ValueError("preprocessing.std")
     if len(about["classes"]) != task.classes or not all(map(is_class_name, about["classes"])):
         raise ValueError("classes")

@@ -12,10 +12,10 @@ import torch
 from nas.export.trace import Node, Trace, TraceError
 
 WIDTH = 100
-DEEPEST = 3
-"""Calls that stand within one another on a line."""
-ITSELF = ("placeholder", "get_attr", "constant")
-"""Values that have names already."""
+MAX_DEPTH = 3
+"""Nested calls on a line."""
+NAMED_OPS = ("placeholder", "get_attr", "constant")
+"""Ops of values that already have names."""
 LITERALS = (
     bool,
     int,
@@ -32,30 +32,30 @@ LITERALS = (
 
 
 class SourceBuilder:
-    """The lines of a forward.
+    """Builds the lines of a forward.
 
     Args:
-        trace: what it came to.
+        trace: Trace of the forward.
     """
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.attributes: Mapping[str, str] = {}
-        """Module or tensor within -> what it is called here."""
+        """Module or tensor within the module -> its attribute in the file."""
         self.methods: Callable[[Node], str] = lambda _call: ""
-        """Suffix of a module's call where it does several things."""
+        """Suffix of the method that a call of a module calls."""
         self.uses: dict[Node, int] = {}
         self.names: dict[Node, str] = {}
         self.taken = {"self", "torch", "nn", "F", *trace.inputs}
         self.blocks: set[str] = set()
-        """Modules of several others, whose outcomes get lines of their own."""
-        changes = [place for place, node in enumerate(trace.nodes, 1) if node.mutates]
-        self.ordered = max(changes, default=0)
-        """Number of first nodes that are computed in their order, since tensors change in place meanwhile."""
+        """Attributes of modules that contain others, whose results get lines of their own."""
+        mutations = [index for index, node in enumerate(trace.nodes, 1) if node.mutates]
+        self.ordered = max(mutations, default=0)
+        """Number of nodes that must be computed in their order, since tensors change in place among them."""
         self.calls: list[Node] = []
-        """Calls of modules that are needed."""
+        """Calls of modules that the output needs."""
         self.tensors: list[Node] = []
-        """Parameters, buffers and constants that are needed."""
+        """Parameters, buffers and constants that the output needs."""
         self._count(trace.output)
         for node in trace.nodes:
             if node.mutates:
@@ -91,7 +91,7 @@ class SourceBuilder:
             self._count((tree.start, tree.stop, tree.step))
 
     def _whole(self, tree: Any) -> Node | None:
-        """The value whose elements a tuple, list or dictionary has, all of them in order."""
+        """The value that a tuple, list or dictionary has all elements of, in their order; None if there is none."""
         if not isinstance(tree, tuple | list | dict) or not tree:
             return None
         owner: Node | None = None
@@ -105,26 +105,26 @@ class SourceBuilder:
         return owner if owner is not None and owner.length == len(tree) else None
 
     def resolved(self, tree: Any) -> Any:
-        """The value that a tree is as a whole."""
+        """The node of a tree, or the one that it has all elements of."""
         return tree if isinstance(tree, Node) else self._whole(tree)
 
     def lines(self) -> Iterator[str]:
-        self.made: list[str] = []
+        self.statements: list[str] = []
         for node in self.trace.nodes[: self.ordered]:
-            if node in self.uses and node.op not in ITSELF:
+            if node in self.uses and node.op not in NAMED_OPS:
                 self._in_order(node)
         self.ordered = 0
         text = self._text(self.trace.output, 0)
-        yield from self.made
+        yield from self.statements
         yield f"return {text}"
 
     def _in_order(self, node: Node) -> None:
         if node.op == "getitem" and node.args[0].length is not None:
             return
         if self.uses[node]:
-            self._value(node, DEEPEST)
+            self._value(node, MAX_DEPTH)
         elif node not in self.names:
-            self.made.append(self._expression(node, 1))
+            self.statements.append(self._expression(node, 1))
 
     def _text(self, tree: Any, depth: int) -> str:  # noqa: PLR0911 - one for each op
         whole = self._whole(tree)
@@ -138,41 +138,41 @@ class SourceBuilder:
         if isinstance(tree, dict):
             return "{" + ", ".join(f"{key!r}: {self._text(value, depth)}" for key, value in tree.items()) + "}"
         if isinstance(tree, slice):
-            return f"slice({', '.join(self._text(end, DEEPEST) for end in (tree.start, tree.stop, tree.step))})"
+            return f"slice({', '.join(self._text(end, MAX_DEPTH) for end in (tree.start, tree.stop, tree.step))})"
         if isinstance(tree, float) and not math.isfinite(tree):
             return f'float("{tree}")'
         if isinstance(tree, torch.device):
             return self._device(tree)
-        if hasattr(tree, "dtype") and hasattr(tree, "item"):  # a number of numpy's
+        if hasattr(tree, "dtype") and hasattr(tree, "item"):  # a NumPy scalar
             tree = tree.item()
         if not isinstance(tree, LITERALS):
-            raise TraceError(f"hands on a {type(tree).__name__}")
+            raise TraceError(f"passes a {type(tree).__name__}")
         if isinstance(tree, int) and not isinstance(tree, bool):
             return str(int(tree))
         return repr(tree)
 
     def _device(self, device: torch.device) -> str:
-        """That of an input, so that the network can be moved."""
+        """The device of an input, so that the network can be moved to another one."""
         for name, node in self.trace.inputs.items():
             if node.shape is not None:
                 return f"{name}.device"
         return repr(str(device))
 
     def _value(self, node: Node, depth: int) -> str:
-        if node.op in ITSELF:
+        if node.op in NAMED_OPS:
             return node.target if node.op == "placeholder" else f"self.{self.attributes[tensor_name(node)]}"
         if node in self.names:
             return self.names[node]
-        inline = node.op == "size" or (node.op == "operator" and node.number == 0)
+        always = node.op == "size" or (node.op == "operator" and node.number == 0)
         if node.op == "getitem" and node.args[0].length is not None:
-            inline = self.uses.get(node, 1) == 1 or self.ordered > 0
-        alone = self.uses[node] == 1 and node.hint is None and depth < DEEPEST and not self._block(node)
-        alone = inline or (alone and not self.ordered)
-        text = self._expression(node, depth + 1 if alone else 1)
-        if alone:
+            always = self.uses.get(node, 1) == 1 or self.ordered > 0
+        once = self.uses[node] == 1 and node.hint is None and depth < MAX_DEPTH and not self._block(node)
+        inline = always or (once and not self.ordered)
+        text = self._expression(node, depth + 1 if inline else 1)
+        if inline:
             return text
         name = self._name(node)
-        self.made.append(f"{name} = {text}")
+        self.statements.append(f"{name} = {text}")
         self.names[node] = name
         return name
 
@@ -203,11 +203,11 @@ class SourceBuilder:
         elif op == "call_module":
             head = f"self.{self.attributes[target]}{self.methods(node)}"
         if node.trace is not None:  # its inputs in order
-            given = [self._text(kwargs[name], depth) for name in node.trace.inputs]
+            arguments = [self._text(kwargs[name], depth) for name in node.trace.inputs]
         else:
-            given = [self._text(item, depth) for item in args]
-            given += [f"{name}={self._text(item, depth)}" for name, item in kwargs.items()]
-        return f"{head}({', '.join(given)})"
+            arguments = [self._text(item, depth) for item in args]
+            arguments += [f"{name}={self._text(item, depth)}" for name, item in kwargs.items()]
+        return f"{head}({', '.join(arguments)})"
 
     def _operand(self, tree: Any, depth: int) -> str:
         text = self._text(tree, depth)
@@ -220,14 +220,15 @@ class SourceBuilder:
         if isinstance(key, tuple) and key:
             return ", ".join(map(self._key, key))
         if isinstance(key, slice):
-            ends = ["" if end is None else self._text(end, DEEPEST) for end in (key.start, key.stop)]
-            return ":".join(ends) + ("" if key.step is None else f":{self._text(key.step, DEEPEST)}")
-        return "..." if key is Ellipsis else self._text(key, DEEPEST)
+            ends = ["" if end is None else self._text(end, MAX_DEPTH) for end in (key.start, key.stop)]
+            return ":".join(ends) + ("" if key.step is None else f":{self._text(key.step, MAX_DEPTH)}")
+        return "..." if key is Ellipsis else self._text(key, MAX_DEPTH)
 
     def _name(self, node: Node) -> str:
-        words = {"operator": "total" if node.target == "+" else "x", "unary": "x", "getitem": "part"}
-        word = self.attributes.get(node.target, "") if node.op == "call_module" else node.target.rpartition(".")[2]
-        wanted = node.hint or words.get(node.op, word.lower())
+        defaults = {"operator": "total" if node.target == "+" else "x", "unary": "x", "getitem": "part"}
+        is_module = node.op == "call_module"
+        name_of_target = self.attributes.get(node.target, "") if is_module else node.target.rpartition(".")[2]
+        wanted = node.hint or defaults.get(node.op, name_of_target.lower())
         name, number = wanted, 2
         while name in self.taken:
             name, number = f"{wanted}_{number}", number + 1
@@ -236,11 +237,12 @@ class SourceBuilder:
 
 
 def tensor_name(node: Node) -> str:
+    """The name of a tensor within its module; a constant gets a name that no tensor has."""
     return node.target if node.op == "get_attr" else f"constant {id(node)}"
 
 
 def wrapped(line: str, indent: int) -> Iterator[str]:
-    """A line, broken where it is too long: at its last brackets, or at its sums."""
+    """A line, broken if it is too long: in its last brackets, or at its sums."""
     pad = " " * indent
     if len(pad) + len(line) <= WIDTH:
         yield pad + line
@@ -261,24 +263,24 @@ def wrapped(line: str, indent: int) -> Iterator[str]:
         yield pad + line
         return
     yield f"{pad}{head.group()}("
-    for place, term in enumerate(terms):
-        yield from wrapped(f"{'+ ' if place else ''}{term}", indent + 4)
+    for index, term in enumerate(terms):
+        yield from wrapped(f"{'+ ' if index else ''}{term}", indent + 4)
     yield f"{pad}){comma}"
 
 
 def _opening(text: str) -> int:
-    """Where the bracket opens that a text ends with; -1 where it ends with none."""
+    """The position of the bracket that closes at the end of a text; -1 if it does not end with a bracket."""
     depth, text = 0, _without_strings(text)
-    for place in range(len(text) - 1, -1, -1) if text.endswith(")") else ():
-        depth += (text[place] in ")]}") - (text[place] in "([{")
+    for position in range(len(text) - 1, -1, -1) if text.endswith(")") else ():
+        depth += (text[position] in ")]}") - (text[position] in "([{")
         if depth == 0:
-            return place
+            return position
     return -1
 
 
 def _without_strings(text: str) -> str:
-    """A text of the same length in which string literals have no signs that mean anything."""
-    return re.sub(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"", lambda found: "_" * len(found.group()), text)
+    """A text of the same length with string literals blanked out."""
+    return re.sub(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"", lambda match: "_" * len(match.group()), text)
 
 
 def _outside(text: str, sign: str) -> bool:
@@ -286,11 +288,11 @@ def _outside(text: str, sign: str) -> bool:
 
 
 def _split(text: str, sign: str) -> list[str]:
-    """Parts between signs that stand outside of brackets and of strings."""
-    found, depth, start, plain = [], 0, 0, _without_strings(text)
-    for place, letter in enumerate(plain):
+    """The parts of a text between signs outside of brackets and strings."""
+    parts, depth, start, plain = [], 0, 0, _without_strings(text)
+    for position, letter in enumerate(plain):
         depth += (letter in "([{") - (letter in ")]}")
-        if depth == 0 and plain.startswith(sign, place):
-            found.append(text[start:place])
-            start = place + len(sign)
-    return [part for part in (*found, text[start:]) if part]
+        if depth == 0 and plain.startswith(sign, position):
+            parts.append(text[start:position])
+            start = position + len(sign)
+    return [part for part in (*parts, text[start:]) if part]

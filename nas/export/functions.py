@@ -1,4 +1,4 @@
-"""How a function of torch is written in source."""
+"""Calls of functions of torch as nodes of a trace."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ TENSOR = "torch.Tensor."
 
 
 def function_node(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Node:  # noqa: PLR0911 - one for each kind
-    """A call of a function of torch, as source has it.
+    """The node of a call of a function of torch, as it is written in source.
 
     Args:
-        args, kwargs: what it is called with, with nodes in place of tensors.
+        args, kwargs: Arguments of the call, with nodes in place of tensors.
 
     Raises:
-        TraceError: it is none of torch's, or sets an attribute.
+        TraceError: The function is not part of torch, or sets an attribute.
     """
     name = getattr(function, "__name__", str(function))
     if name == "__get__":
@@ -98,7 +98,7 @@ def _path(function: Callable[..., Any]) -> str:
 
 
 def _is_default(function: Callable[..., Any], name: str, value: Any) -> bool:
-    """Whether an argument has the function's default; functions of torch pass all of theirs on."""
+    """Whether an argument equals the function's default; functions of torch pass on all of their arguments."""
     try:
         default = inspect.signature(function).parameters[name].default
     except (ValueError, TypeError, KeyError):

@@ -1,7 +1,7 @@
-"""The genotype file: an architecture as JSON, with all that is needed to train it again.
+"""The genotype file: an architecture as JSON, with everything needed to train it again.
 
-It names its space and data set by their options in `configs/` and never by a class, so reading one from elsewhere runs
-no code of its choosing.
+It names its space and data set by their options in `configs/` and never by a class, so reading a foreign file runs no
+code of its choosing.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Genotype:
     """An architecture and where it comes from.
 
     Args:
-        space, space_settings: option of the group `space`, and its settings.
-        arch: the architecture in the space's notation.
-        canonical: its function class.
-        data, data_settings: the data set that it was found on; None where there was none.
-        found: run, trial, metrics, seed and protocol of the search.
+        space, space_settings: Option of the group `space`, and its settings.
+        arch: Architecture in the space's notation.
+        canonical: Text of its equivalence class.
+        data, data_settings: Data set that it was found on; None if there was none.
+        found: Run, trial, metrics, seed and protocol of the search.
     """
 
     space: str
@@ -57,14 +57,14 @@ def read_genotype(path: Path) -> Genotype:
     """Read a genotype file.
 
     Raises:
-        UsageError: it is missing, damaged, no genotype, or of a newer version.
+        UsageError: The file is missing or damaged, is not a genotype, or is of a newer version.
     """
     try:
         tree = json.loads(path.read_text())
     except OSError as error:
         raise UsageError(f"arch={path} cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"arch={path} is not a genotype file: no valid JSON ({error})") from None
+        raise UsageError(f"arch={path} is not a genotype file: not valid JSON ({error})") from None
     version = tree.get("cellnas_genotype") if isinstance(tree, dict) else None
     if not isinstance(version, int):
         raise UsageError(f"arch={path} is not a genotype file: it has no key cellnas_genotype")
@@ -91,11 +91,11 @@ def read_genotype(path: Path) -> Genotype:
 
 
 def write_genotype(genotype: Genotype, folder: Path) -> Path:
-    """Write `genotype.json` into a folder that is new, empty, or holds this very file.
+    """Write `genotype.json` into a folder that is new, empty, or contains only the same file.
 
     Raises:
-        UsageError: the folder holds something else, which is left as it is.
-        UserError: it cannot be written.
+        UsageError: The folder contains something else, which is left unchanged.
+        UserError: The file cannot be written.
     """
     with atomic_folder(folder) as workplace:
         (workplace / NAME).write_text(genotype.to_json())

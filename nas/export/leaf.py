@@ -1,4 +1,4 @@
-"""Modules of torch's own as source constructs them, with the arguments read back from the module."""
+"""Modules of torch as source constructs them, with the arguments read back from the module."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from torch.nn.utils import parametrize
 from nas.export.trace import tree_map
 
 PLAIN = (bool, int, float, str, type(None))
-LEFT_OUT = ("device", "dtype", "inplace")
-"""Arguments that do not belong to a module in itself."""
+IGNORED_ARGUMENTS = ("device", "dtype", "inplace")
+"""Arguments that are not properties of the module itself."""
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """A module of torch's own.
+    """A module that is written as one of torch's.
 
     Args:
-        kind: its class.
-        values: arguments of the constructor, in order.
-        required: those without a default.
-        defaults: of the others.
-        wrapper, options: of a parametrization, the function that makes it and the arguments that differ from defaults.
+        kind: Class of torch.
+        values: Arguments of its constructor, in order.
+        required: Arguments without a default.
+        defaults: Defaults of the others.
+        wrapper, options: Function that creates its parametrization, and the arguments that differ from their defaults.
     """
 
     kind: type[nn.Module]
@@ -39,11 +39,11 @@ class Leaf:
 
 
 def leaf(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], known: dict[Hashable, bool]) -> Leaf | None:
-    """What a module is written as where torch has it; None where its forward has to be written.
+    """The module of torch that a module is written as; None if its forward has to be written.
 
     Args:
-        args, kwargs: what it is called with here.
-        known: whether modules of one's own compute the same as torch's; filled here.
+        args, kwargs: Arguments of the call.
+        known: Whether the user's subclasses of torch's modules compute the same as these; filled here.
     """
     wrapper, options, kind = "", dict[str, Any](), type(module)
     if parametrize.is_parametrized(module):
@@ -79,15 +79,15 @@ def _signature(base: type[nn.Module]) -> dict[str, inspect.Parameter]:
     return {
         name: one
         for name, one in found.items()
-        if one.kind in plain and name not in LEFT_OUT and not name.startswith("_")
+        if one.kind in plain and name not in IGNORED_ARGUMENTS and not name.startswith("_")
     }
 
 
 def _arguments(module: nn.Module, parameters: Mapping[str, inspect.Parameter], *, short: bool) -> dict[str, Any] | None:
-    """The constructor's arguments; None where one is not known.
+    """The constructor's arguments; None if one cannot be read back.
 
     Args:
-        short: 3 for (3, 3).
+        short: Whether to write 3 for (3, 3).
     """
     values: dict[str, Any] = {}
     for name, parameter in parameters.items():
@@ -122,14 +122,14 @@ def _short(value: Any) -> Any:
 
 
 def _alike(base: type[nn.Module], values: Mapping[str, Any], module: nn.Module, *, wrapped: bool) -> bool:
-    """Whether a module made with these arguments is as this one, its weights aside."""
+    """Whether a module created with these arguments equals this one except for its weights."""
     try:
         with torch.device("meta"):
             made = base(**values)
-    except Exception:  # noqa: BLE001 - whatever a constructor says of arguments that are not its own
+    except Exception:  # noqa: BLE001 - a constructor may raise anything for wrong arguments
         return False
     for name, value in vars(made).items():
-        if name.startswith("_") or name in ("training", *LEFT_OUT) or not _is_plain(value):
+        if name.startswith("_") or name in ("training", *IGNORED_ARGUMENTS) or not _is_plain(value):
             continue
         if getattr(module, name, None) != value:
             return False
@@ -149,7 +149,7 @@ def _does_as(
     kwargs: Mapping[str, Any],
     known: dict[Hashable, bool],
 ) -> bool:
-    """Whether a module of one's own computes what torch's class that it derives from computes, faster perhaps."""
+    """Whether a user's subclass computes the same as the module of torch that it derives from."""
     if any(True for _ in module.children()):
         return False
     settings = tuple((name, value) for name, value in vars(module).items() if _is_plain(value))
@@ -165,12 +165,12 @@ def _computes_as(base: type[nn.Module], module: nn.Module, args: Sequence[Any], 
             args, kwargs = tree_map((tuple(args), dict(kwargs)), Tensor.clone)
             theirs = base.forward(module, *args, **kwargs)
             return bool(torch.allclose(theirs, module(*args, **kwargs), rtol=1e-4, atol=1e-5))
-        except (TypeError, RuntimeError, AttributeError, NotImplementedError):  # it takes something else
+        except (TypeError, RuntimeError, AttributeError, NotImplementedError):  # it takes other arguments
             return False
 
 
 def _parametrization(module: nn.Module) -> tuple[str, dict[str, Any]]:
-    """The function of `nn.utils.parametrizations` that made a module, and its arguments."""
+    """The function of `nn.utils.parametrizations` that created a module, and its arguments."""
     found = module.parametrizations
     assert isinstance(found, nn.ModuleDict)
     if list(found) != ["weight"] or len(found["weight"]) != 1:  # type: ignore[arg-type]

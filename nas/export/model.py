@@ -1,4 +1,4 @@
-"""A network as it leaves the house: with its weights, what it was found and trained with, and images to check it on."""
+"""The network to export: with its weights, how it was found and trained, and images to check it on."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ MakeSpace: TypeAlias = Callable[[str, Mapping[str, Any]], SearchSpace]
 
 @dataclass(frozen=True)
 class Model:
-    """What is exported.
+    """The network to export.
 
     Args:
-        network: in evaluation mode, on the CPU.
-        space, space_name, space_settings, architecture: what it is built from.
-        sizes: of the network, such as `channels` and `cells`; those that the space has.
-        task, class_names: of the images, and what the logits stand for.
-        images: validation images with their normalisation.
-        split: hash of the data's split.
-        data: option of the data set and its settings.
-        retraining: where its weights come from; None: it is untrained.
-        commands: that find, train and export it again, as far as they are known: `search` or `compare`, `retrain`,
+        network: Network in evaluation mode, on the CPU.
+        space, space_name, space_settings, architecture: What the network is built from.
+        sizes: Sizes of the network that the space has, such as `channels` and `cells`.
+        task, class_names: Task of the network, and the names of its logits.
+        images: Validation images with their normalisation.
+        split: Hash of the data's split.
+        data: Option of the data set and its settings.
+        retraining: Source of the weights; None if the network is untrained.
+        commands: Commands that find, train and export it again, as far as known: `search` or `compare`, `retrain`,
             `export`.
         make_space: Makes the space in another process, so it must be picklable.
     """
@@ -77,7 +77,7 @@ class Model:
         return contiguous(plain_batch(self.images, 0, len(self.images)))
 
     def fresh(self) -> nn.Module:
-        """The network before any training, in evaluation mode."""
+        """The network with its initial weights, in evaluation mode."""
         torch.manual_seed(0)
         sizes = self.space.known_sizes(self.sizes)
         network = materialized(self.space.build(self.architecture, self.task, sizes), self.task)
@@ -86,29 +86,29 @@ class Model:
 
     @cached_property
     def program(self) -> ExportedProgram:
-        """The network as `torch.export` takes it down, for batches of any size.
+        """The network as a program of `torch.export`, for batches of any size.
 
         Raises:
-            UserError: it cannot.
+            UserError: `torch.export` cannot take it.
         """
         network, images = unwrapped(self.network), torch.zeros(2, *self.shape)
         name = type(network).__name__
         if reason := misnamed(network):
             raise UserError(f"torch.export cannot take {name}: {reason}")
-        taken = partial(export, network, (images,), dynamic_shapes=_any_number(network))
+        export_network = partial(export, network, (images,), dynamic_shapes=_any_number(network))
         try:
             with quiet():
-                return taken()
+                return export_network()
         except Exception as error:  # noqa: BLE001 - its errors have no common class
-            reason, line = program_failure(error, taken)
+            reason, line = program_failure(error, export_network)
             reason = scripted(network) or reason
             line = line or refused_line(deepcopy(network), images)
-            where = f" ({line})" if line else ""
-            raise UserError(f"torch.export cannot take {name}: its forward {reason}{where}") from None
+            position = f" ({line})" if line else ""
+            raise UserError(f"torch.export cannot take {name}: its forward {reason}{position}") from None
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
-    """The network that `torch.compile` or `nn.DataParallel` returned in a wrapper, whose names begin otherwise."""
+    """The network inside the wrappers of `torch.compile` and `nn.DataParallel`, which prefix its names."""
     while True:
         if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
             network = network.module
@@ -119,7 +119,7 @@ def unwrapped(network: nn.Module) -> nn.Module:
 
 
 def _any_number(network: nn.Module) -> tuple[Any, ...]:
-    """The shapes that `torch.export` is told of a forward's only argument: batches of any size."""
+    """The `dynamic_shapes` of `torch.export` for the only argument of a forward: batches of any size."""
     shape = {0: Dim("batch", min=1)}
     try:
         first = next(iter(inspect.signature(network.forward).parameters.values()), None)
@@ -131,22 +131,22 @@ def _any_number(network: nn.Module) -> tuple[Any, ...]:
 def trained(
     store: Store, space: Mapping[str, Any], text: str, data: str, *, run: str | None, trial: int | None
 ) -> Retraining | None:
-    """The last retraining of an architecture on a data set whose checkpoint is there; None where it has none.
+    """The last retraining of an architecture on a data set whose checkpoint exists; None if there is none.
 
-    Those of the trial itself come before those of the same architecture from elsewhere.
+    Retrainings of the trial itself take precedence over others of the same architecture.
 
     Args:
-        space: `name` and `settings`, as a retraining's protocol has them.
+        space: `name` and `settings`, as in a retraining's protocol.
     """
-    there = [
+    existing = [
         retraining
         for retraining in _retrainings(store)
         if (retraining.text, retraining.training.data) == (text, data)
         and retraining.training.is_of_space(space["name"], space["settings"])
         and (Path(retraining.folder) / CHECKPOINT).is_file()
     ]
-    own = [retraining for retraining in there if (retraining.run, retraining.trial) == (run, trial)]
-    return next(reversed(own or there), None)
+    own = [retraining for retraining in existing if (retraining.run, retraining.trial) == (run, trial)]
+    return next(reversed(own or existing), None)
 
 
 def data_sets(store: Store, text: str) -> list[str]:
@@ -155,7 +155,7 @@ def data_sets(store: Store, text: str) -> list[str]:
 
 
 def _retrainings(store: Store) -> Sequence[Retraining]:
-    """All of them; none where there is no store yet."""
+    """All retrainings of a store; none if it does not exist yet."""
     try:
         return store.retrainings()
     except NoStore:
@@ -163,7 +163,7 @@ def _retrainings(store: Store) -> Sequence[Retraining]:
 
 
 def repeats_of(store: Store, retraining: Retraining) -> list[Retraining]:
-    """Retrainings that differ from this one in the seed alone, each seed once, itself first."""
+    """Retrainings that differ from this one only in the seed, each seed once, this one first."""
     same = {
         other.seed: other
         for other in _retrainings(store)
@@ -173,10 +173,10 @@ def repeats_of(store: Store, retraining: Retraining) -> list[Retraining]:
 
 
 def weights_of(folder: Path, space: Mapping[str, Any], text: str, data: str) -> Retraining:
-    """What a folder of `nas retrain` says of itself, of this architecture on this data set.
+    """The retraining in a folder of `nas retrain`, which must be of this architecture on this data set.
 
     Raises:
-        UsageError: it is none, or of something else.
+        UsageError: The folder has no retraining, or one of something else.
     """
     retraining = read_result(folder)
     if retraining is None or not (folder / CHECKPOINT).is_file():
@@ -202,10 +202,10 @@ def loaded(network: nn.Module, checkpoint: Path, text: str) -> nn.Module:
     """A network in evaluation mode with the weights of a checkpoint.
 
     Args:
-        text: the architecture that they must be of.
+        text: Architecture that the weights must be of.
 
     Raises:
-        UsageError: they cannot be read, or do not fit.
+        UsageError: The weights cannot be read, or do not fit.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -220,5 +220,5 @@ def loaded(network: nn.Module, checkpoint: Path, text: str) -> nn.Module:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"the weights {checkpoint} do not fit the network of {text} ({reason})") from None
-    network.eval()  # not as the value: a `train` of the user's own may return nothing
+    network.eval()  # on its own line: a user's own `train` may return None
     return network

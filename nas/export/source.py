@@ -1,8 +1,7 @@
-"""A network as one readable file that needs torch alone, written from the network itself.
+"""A network as one readable file that needs only torch, written from the network itself.
 
-Each module is traced to a straight line of calls (`nas.export.tracer`), so that nothing stands in the file which this
-network does not do, and the file needs nothing of what built it. Modules that do the same with other sizes become one
-class whose constructor takes what differs.
+Each module is traced (`nas.export.tracer`), so that the file contains only what this network does and needs none of the
+code that built it. Modules that differ only in sizes become one class whose constructor takes what differs.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from nas.export.members import Member, MemberBuilder, method_suffix
 from nas.export.trace import Trace, TraceError
 from nas.export.tracer import owned, trace
 
-SURPRISES = (
+TRACING_ERRORS = (
     AssertionError,
     AttributeError,
     IndexError,
@@ -34,28 +33,28 @@ SURPRISES = (
     TypeError,
     ValueError,
 )
-"""What a forward may raise because it is recorded, though it runs elsewhere."""
-SIZES = (3, 1)
-"""Numbers of images that a forward is recorded with, so that what follows the batch is known from what does not."""
+"""What a forward may raise because it is traced, although it runs otherwise."""
+BATCH_SIZES = (3, 1)
+"""Batch sizes of the traces, which tell numbers that depend on the batch from constants."""
 
 
 @dataclass
 class Class:
-    """A class of the file: members of one key."""
+    """A class of the file, which stands for all members of one key."""
 
     name: str
     instances: list[Member]
     parameters: dict[str, list[str]] = field(default_factory=dict)
-    """Parameter -> slots that it fills."""
+    """Parameter of the constructor -> slots that it fills."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A network's file.
+    """The source of a network.
 
     Args:
-        text: classes, the last one `Network`.
-        names: name of each parameter and buffer in the file's network -> its name in the network as it was.
+        text: Classes, the last one `Network`.
+        names: Name of each parameter and buffer in the file's network -> its name in the original network.
     """
 
     text: str
@@ -63,23 +62,23 @@ class Source:
 
 
 def refused_line(network: nn.Module, images: Tensor) -> str:
-    """File and number of the line for which a network cannot be recorded; empty where it can."""
+    """File and number of the line because of which a network cannot be traced; empty if it can."""
     try:
         _traced(network, images, {})
     except TraceError as error:
         return error.line
-    except (RecursionError, *SURPRISES):
+    except (RecursionError, *TRACING_ERRORS):
         pass
     return ""
 
 
 def _traced(network: nn.Module, images: Tensor, leaf_modules: dict[int, Leaf | None]) -> Trace:
-    """A network's forward for any number of images."""
+    """The trace of a network's forward for any number of images."""
     with torch.no_grad():
-        network(images[:1])  # lazy modules get their sizes, and what is kept for later calls is there
+        network(images[:1])  # lazy modules get their sizes, and caches are filled
     generator = torch.Generator().manual_seed(0)
     traces = []
-    for size in SIZES:
+    for size in BATCH_SIZES:
         noise = torch.randn(size, *images.shape[1:], generator=generator).to(images.device, images.dtype)
         traces.append(trace(network, (noise,), leaf_modules))
     return align(traces)
@@ -89,22 +88,24 @@ def source(network: nn.Module, images: Tensor, weights: str | None = None) -> So
     """Write a network.
 
     Args:
-        network: in evaluation mode, with the values that a fresh one begins with.
-        images: (B, C, H, W), two or more, of the size that it is for.
-        weights: an expression for a state of the file's network; with it `Network()` takes up that state and is in
-            evaluation mode, and `Network(trained=False)` is fresh.
+        network: Network in evaluation mode, with its initial weights.
+        images: (B, C, H, W), at least two, of the size of its input.
+        weights: Expression for a state of the file's network; with it `Network()` loads that state and is in evaluation
+            mode, and `Network(trained=False)` is newly initialised.
 
     Raises:
-        UserError: a forward depends on values, or calls what is not of torch.
+        UserError: A forward depends on values, or calls something that is not part of torch.
     """
     leaf_modules: dict[int, Leaf | None] = {}
     try:
         root, _ = MemberBuilder(leaf_modules).build(network, [_traced(network, images, leaf_modules)], root=True)
     except TraceError as error:
-        where = f" ({error.line})" if error.line else ""
+        position = f" ({error.line})" if error.line else ""
         reason = scripted(network) or error.reason
-        raise UserError(f"{type(network).__name__} cannot be written as source: its forward {reason}{where}") from None
-    except (RecursionError, *SURPRISES) as error:
+        raise UserError(
+            f"{type(network).__name__} cannot be written as source: its forward {reason}{position}"
+        ) from None
+    except (RecursionError, *TRACING_ERRORS) as error:
         reason = scripted(network) or f"cannot be followed ({located(error)})"
         raise UserError(f"{type(network).__name__} cannot be written as source: its forward {reason}") from None
     classes = _classes(root)
@@ -120,30 +121,30 @@ def source(network: nn.Module, images: Tensor, weights: str | None = None) -> So
 
 
 def _classes(root: Member) -> dict[Any, Class]:
-    """Key -> class, those that others need first."""
-    found: dict[Any, Class] = {}
+    """Key -> class, in an order in which each class follows those that it uses."""
+    classes: dict[Any, Class] = {}
 
     def visit(member: Member) -> None:
         for inner in member.members.values():
             visit(inner)
         if member.kind == "class":
-            found.setdefault(member.key, Class("", [])).instances.append(member)
+            classes.setdefault(member.key, Class("", [])).instances.append(member)
 
     visit(root)
     taken: dict[str, int] = {"Network": 0}
-    for key, made in found.items():
-        base = made.instances[0].base
+    for key, one in classes.items():
+        base = one.instances[0].base
         if key == root.key:
-            made.name = "Network"
+            one.name = "Network"
         else:
             taken[base] = taken.get(base, 0) + 1
-            made.name = base if taken[base] == 1 else f"{base}{taken[base]}"
-        made.parameters = _parameters(made, found)
-    return found
+            one.name = base if taken[base] == 1 else f"{base}{taken[base]}"
+        one.parameters = _parameters(one, classes)
+    return classes
 
 
 def _slots(member: Member, classes: Mapping[Any, Class], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """What a member is constructed with: name below its owner -> value."""
+    """What a member is constructed with: slot, which is a name below its owner, and value."""
     if member.kind in ("leaf", "parameter", "buffer", "constant"):
         for name, value in member.values.items():
             yield f"{prefix}{name}", value
@@ -156,43 +157,44 @@ def _slots(member: Member, classes: Mapping[Any, Class], prefix: str = "") -> It
 
 
 def _inner(member: Member, classes: Mapping[Any, Class]) -> Iterator[tuple[str, Any]]:
-    """The slots of all members within."""
+    """The slots of all members of a member."""
     for name, inner in member.members.items():
         yield from _slots(inner, classes, f"{name}.")
 
 
-def _parameters(made: Class, classes: Mapping[Any, Class]) -> dict[str, list[str]]:
-    """Slots that differ between the members, those that always agree as one."""
+def _parameters(one: Class, classes: Mapping[Any, Class]) -> dict[str, list[str]]:
+    """Slots that differ between the instances; those that are always equal share a parameter."""
     columns: dict[str, list[Any]] = {}
-    for instance in made.instances:
+    for instance in one.instances:
         for slot, value in _inner(instance, classes):
             columns.setdefault(slot, []).append(value)
     alike: dict[str, list[str]] = {}
     for slot, values in columns.items():
         if any(value != values[0] for value in values):
             alike.setdefault(repr(values), []).append(slot)
-    found: dict[str, list[str]] = {}
+    parameters: dict[str, list[str]] = {}
     for slots in alike.values():
         words = [slot.rpartition(".")[2] for slot in slots]
         name = "channels" if {"in_channels", "out_channels"} <= {*words} else words[0]
-        while name in found:
+        while name in parameters:
             name += "_"
-        found[name] = slots
-    return found
+        parameters[name] = slots
+    return parameters
 
 
-def _written(made: Class, classes: Mapping[Any, Class], weights: str | None = None, ties: Sequence[str] = ()) -> str:
-    """A class in source.
+def _written(one: Class, classes: Mapping[Any, Class], weights: str | None = None, ties: Sequence[str] = ()) -> str:
+    """The source of a class.
 
     Args:
-        ties: lines of its constructor that make tensors one.
+        weights: Expression for the state that the constructor loads.
+        ties: Lines of its constructor that share tensors.
     """
-    instance = made.instances[0]
-    given = {slot: name for name, slots in made.parameters.items() for slot in slots}
+    instance = one.instances[0]
+    given = {slot: name for name, slots in one.parameters.items() for slot in slots}
     sequence = not instance.methods
-    lines = [f"class {made.name}(nn.{'Sequential' if sequence else 'Module'}):"]
-    words = ["self", *made.parameters, *(["trained=True"] if weights else [])]
-    lines.append(f"    def __init__({', '.join(words)}):")
+    lines = [f"class {one.name}(nn.{'Sequential' if sequence else 'Module'}):"]
+    parameters = ["self", *one.parameters, *(["trained=True"] if weights else [])]
+    lines.append(f"    def __init__({', '.join(parameters)}):")
     trained = ["        if trained:", f"            self.load_state_dict({weights})", "            self.eval()"]
     built = [(name, _construction(member, classes, f"{name}.", given)) for name, member in instance.members.items()]
     if sequence:
@@ -201,23 +203,25 @@ def _written(made: Class, classes: Mapping[Any, Class], weights: str | None = No
     lines.append("        super().__init__()")
     for name, text in built:
         kind = instance.members[name].kind
-        kept = ", persistent=False" if kind == "constant" else ""
+        persistence = ", persistent=False" if kind == "constant" else ""
         tensor = kind in ("buffer", "constant")
-        lines += wrapped(f'self.register_buffer("{name}", {text}{kept})' if tensor else f"self.{name} = {text}", 8)
+        lines += wrapped(
+            f'self.register_buffer("{name}", {text}{persistence})' if tensor else f"self.{name} = {text}", 8
+        )
     lines += [*ties, *(trained if weights else [])]
     if not built and not weights:
         lines = lines[:1]
-    for place, (inputs, body) in enumerate(instance.methods):
-        if place or len(lines) > 1:
+    for index, (inputs, body) in enumerate(instance.methods):
+        if index or len(lines) > 1:
             lines.append("")
-        lines.append(f"    def {method_suffix(place).removeprefix('.') or 'forward'}({', '.join(('self', *inputs))}):")
+        lines.append(f"    def {method_suffix(index).removeprefix('.') or 'forward'}({', '.join(('self', *inputs))}):")
         for line in body:
             lines += wrapped(line, 8)
     return "\n".join(lines)
 
 
 def _literal(value: Any) -> str:
-    """A value in source: `repr` gives infinity and NaN as names that Python does not have."""
+    """A value in source; `repr` writes infinity and NaN as names that Python does not have."""
     if isinstance(value, float) and not math.isfinite(value):
         return f'float("{value}")'
     if isinstance(value, list):
@@ -228,27 +232,32 @@ def _literal(value: Any) -> str:
 
 
 def _construction(member: Member, classes: Mapping[Any, Class], prefix: str, given: Mapping[str, str]) -> str:
-    """The expression that makes a member; `given` are slots that the class's parameters fill."""
+    """The expression that creates a member.
+
+    Args:
+        prefix: Name of the member below its class, with a dot.
+        given: Slot -> parameter of the class that fills it.
+    """
     if member.kind == "sequence":
         inner = [_construction(child, classes, f"{prefix}{name}.", given) for name, child in member.members.items()]
         return f"nn.Sequential({', '.join(inner)})"
     slots = dict(_slots(member, classes, prefix))
     texts = {slot[len(prefix) :]: given.get(slot, _literal(value)) for slot, value in slots.items()}
     if member.kind in ("parameter", "buffer", "constant"):
-        made = _beginning(member, texts)
-        return f"nn.Parameter({made})" if member.kind == "parameter" else made
+        value = _initial_value(member, texts)
+        return f"nn.Parameter({value})" if member.kind == "parameter" else value
     if member.kind == "class":
-        words = list(texts.values()) if len(texts) == 1 else [f"{name}={text}" for name, text in texts.items()]
-        return f"{classes[member.key].name}({', '.join(words)})"
+        arguments = list(texts.values()) if len(texts) == 1 else [f"{name}={text}" for name, text in texts.items()]
+        return f"{classes[member.key].name}({', '.join(arguments)})"
     leaf = member.leaf
     assert leaf is not None
-    words = []
+    arguments = []
     for name in member.values:
         if name in leaf.required:
-            words.append(texts[name])
+            arguments.append(texts[name])
         elif f"{prefix}{name}" in given or name not in leaf.defaults or member.values[name] != leaf.defaults[name]:
-            words.append(f"{name}={texts[name]}")
-    text = f"{member.base}({', '.join(words)})"
+            arguments.append(f"{name}={texts[name]}")
+    text = f"{member.base}({', '.join(arguments)})"
     if not leaf.wrapper:
         return text
     return (
@@ -256,8 +265,8 @@ def _construction(member: Member, classes: Mapping[Any, Class], prefix: str, giv
     )
 
 
-def _beginning(member: Member, texts: Mapping[str, str]) -> str:
-    """The expression of a tensor before any training."""
+def _initial_value(member: Member, texts: Mapping[str, str]) -> str:
+    """The expression of a tensor's initial value."""
     dtype = member.key[2]
     if member.base == "tensor":
         return f"torch.tensor({texts['value']}{dtype})"
@@ -270,10 +279,10 @@ def _beginning(member: Member, texts: Mapping[str, str]) -> str:
 
 
 def _ties(names: Mapping[str, str], network: nn.Module) -> list[str]:
-    """Lines that give tensors which the network has in several places one place here too.
+    """Lines that share the tensors which the network shares.
 
     Args:
-        names: of each tensor in the file's network -> in this one.
+        names: Name of each tensor in the file's network -> its name in the original network.
     """
     own = dict(owned(network))
     first: dict[int, str] = {}
@@ -289,7 +298,7 @@ def _ties(names: Mapping[str, str], network: nn.Module) -> list[str]:
 
 
 def _renamed(member: Member, old: str = "", new: str = "") -> Iterator[tuple[str, str]]:
-    """Names of tensors after and before."""
+    """Names of tensors in the file's network and in the original one."""
     if member.kind == "leaf":
         assert member.module is not None
         for name in (name for name, _ in owned(member.module)):

@@ -1,4 +1,4 @@
-"""What watches a search, one a file."""
+"""Listeners, which watch a search, one a file."""
 
 from typing import TYPE_CHECKING
 

@@ -9,12 +9,19 @@ from nas.core import Metrics, Objective, Trial
 
 
 class Listener(Protocol):
-    """Watches a search: progress bar, TensorBoard. It cannot change anything."""
+    """Watches a search without changing it, such as a progress bar or TensorBoard."""
 
     def start(self, run: str, trials: Sequence[Trial], total: int | None, objective: Objective) -> None:
-        """Called once, with the trials of a resumed run and the number of trials planned (None: unknown)."""
+        """Called once, at the start.
 
-    def on_trial_end(self, trial: Trial) -> None: ...
+        Args:
+            run: Name of the run.
+            trials: Stored trials of a resumed run.
+            total: Planned number of trials; None if unknown.
+        """
+
+    def on_trial_end(self, trial: Trial) -> None:
+        """Called after each trial, completed or failed, in the order in which they finish."""
 
     def close(self) -> None:
         """Called once, also after an error or an interruption."""
@@ -22,14 +29,13 @@ class Listener(Protocol):
 
 @runtime_checkable
 class SupportsEpochs(Protocol):
-    """A listener that also watches the training of a supernet: of a search that a trial's architecture comes from, or
-    of the weights that an evaluator scores with."""
+    """A listener that also watches supernets: those that architectures are derived from, and the evaluator's."""
 
     def on_epoch_end(self, number: int | None, epochs: int, curve: Sequence[Metrics]) -> None:
-        """Called at the start of such a training and after each of its epochs.
+        """Called when the training of a supernet starts and after each of its epochs.
 
         Args:
-            number: of the trial; None: of the evaluator.
-            epochs: planned.
-            curve: metrics of the epochs so far, those of earlier sessions included.
+            number: Number of the trial; None for the evaluator's supernet.
+            epochs: Planned number of epochs.
+            curve: Metrics of each epoch so far, including those before a resume.
         """

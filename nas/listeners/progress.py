@@ -1,4 +1,4 @@
-"""Progress of a search on stderr: a bar on a terminal, lines elsewhere."""
+"""Progress of a search on stderr: a bar on a terminal, lines in a file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from nas.errors import NOT_IN_TABLE
 from nas.runtime.streams import is_terminal, say
 
 LINE_SECONDS = 10
-"""Least time between two lines where stderr is not a terminal."""
+"""Minimum time between two lines if stderr is not a terminal."""
 
 
 class Progress:
-    """Shows the trials done, the incumbent, and every failure in words."""
+    """Shows the number of finished trials, the incumbent, and every failure."""
 
     def start(self, run: str, trials: Sequence[Trial], total: int | None, objective: Objective) -> None:
         self.objective = objective
@@ -28,8 +28,8 @@ class Progress:
         self.last_line = time.monotonic() if self.terminal else 0.0
         self.bar = tqdm(total=total, initial=self.done, desc=run, unit="trial", disable=not self.terminal)
         if trials:
-            rest = "nothing is left of the budget" if total and len(trials) >= total else "going on after them"
-            self._say(f"run {run!r}: {len(trials)} trials are stored; {rest}")
+            state = "the budget is used up" if total and len(trials) >= total else "resuming after them"
+            self._say(f"run {run!r}: {len(trials)} trial{'s' if len(trials) > 1 else ''} stored; {state}")
         self._show()
 
     def on_trial_end(self, trial: Trial) -> None:
@@ -37,10 +37,8 @@ class Progress:
         if trial.completed:
             if self.best is None or self.objective.score(trial) > self.objective.score(self.best):
                 self.best = trial
-        elif trial.error_kind != NOT_IN_TABLE:  # thousands may be of that kind; the end says how many
-            self._say(
-                f"trial {trial.number} failed: {trial.error}; the trial is kept as failed and the search goes on."
-            )
+        elif trial.error_kind != NOT_IN_TABLE:  # there may be thousands; their number is reported at the end
+            self._say(f"trial {trial.number} failed: {trial.error}; it is stored as failed and the search continues.")
         self.bar.update()
         self._show()
         if not self.terminal and (time.monotonic() - self.last_line >= LINE_SECONDS or self.done == self.total):
@@ -48,30 +46,30 @@ class Progress:
             self._say(f"{self.done}{f'/{self.total}' if self.total else ''} trials, {self._incumbent()}")
 
     def on_epoch_end(self, number: int | None, epochs: int, curve: Sequence[Metrics]) -> None:
-        """Progress on a supernet: losses, and of a search what alpha has decided and the share of skip connections."""
+        """Show the losses of a supernet and, in a gradient search, alpha's entropy and the skip connections' share."""
         if not curve:
             return
-        now = curve[-1]
-        losses = [name for name in ("train", "valid") if f"supernet_{name}_loss" in now]
-        health = [f"{name} loss {now[f'supernet_{name}_loss']:.3f}" for name in losses]
-        if "alpha_entropy" in now:
-            health += [f"entropy {now['alpha_entropy']:.3f}", f"{now['skip_share']:.0%} skip"]
-        if "alpha_eigenvalue" in now:
-            health.append(f"eigenvalue {now['alpha_eigenvalue']:.3g}")
-        who = "supernet" if number is None else f"trial {number}"
-        words = f"{who}, epoch {len(curve)}/{epochs}: {', '.join(health)}"
-        self.bar.set_postfix_str(words)
+        metrics = curve[-1]
+        losses = [name for name in ("train", "valid") if f"supernet_{name}_loss" in metrics]
+        parts = [f"{name} loss {metrics[f'supernet_{name}_loss']:.3f}" for name in losses]
+        if "alpha_entropy" in metrics:
+            parts += [f"entropy {metrics['alpha_entropy']:.3f}", f"{metrics['skip_share']:.0%} skip"]
+        if "alpha_eigenvalue" in metrics:
+            parts.append(f"eigenvalue {metrics['alpha_eigenvalue']:.3g}")
+        subject = "supernet" if number is None else f"trial {number}"
+        line = f"{subject}, epoch {len(curve)}/{epochs}: {', '.join(parts)}"
+        self.bar.set_postfix_str(line)
         last = len(curve) == epochs
         if not self.terminal and (time.monotonic() - self.last_line >= LINE_SECONDS or last):
             self.last_line = time.monotonic()
-            self._say(words)
+            self._say(line)
 
     def close(self) -> None:
         self.bar.close()
 
     def _incumbent(self) -> str:
         if self.best is None:
-            return "none completed yet"
+            return "none completed"
         metric = self.objective.metric
         return f"best {metric} {self.best.metrics[metric]:.4f} (trial {self.best.number})"
 

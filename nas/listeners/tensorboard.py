@@ -1,7 +1,7 @@
 """TensorBoard events of a search: objective of every trial, the incumbent, and the curve of each trial.
 
-The events are a view of the store. A continued run draws them anew from its stored trials, so that nothing is
-missing or doubled after a kill; the curve of an evaluator's supernet comes with its checkpoint.
+The events are a view of the store. A resumed run writes them again from its stored trials, so that none is missing or
+duplicated after a kill; the curve of an evaluator's supernet is restored with its checkpoint.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ class TensorBoard:
     the weights that the evaluator scores with.
 
     Args:
-        folder: of this run alone; its event files are replaced.
+        folder: Folder of this run only; its event files are replaced.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder.absolute()  # once: an evaluator may change the current folder
+        self.folder = folder.absolute()  # now, since an evaluator may change the current folder
 
     def start(self, run: str, trials: Sequence[Trial], total: int | None, objective: Objective) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.objective = objective
         self.best: Trial | None = None
-        self.seen = False
+        self.has_events = False
         self._lock()
         try:
             old = [path for path in self.folder.glob("*/events.out.tfevents.*") if path.is_file()]
-            if old and not trials:  # of a run of the same name in another store
+            if old and not trials:  # from a run of the same name in another store
                 self.folder.rename(_free_name(self.folder))
             for path in old if trials else []:
                 path.unlink()
@@ -51,7 +51,7 @@ class TensorBoard:
             self.on_trial_end(trial)
 
     def _lock(self) -> None:
-        """Keep other searches out of the folder: those of the same run in another store would mix their curves in."""
+        """Lock the folder, or a search of the same run name in another store would mix in its curves."""
         self.lock = FileLock(self.folder.with_name(f"{self.folder.name}.lock"))
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ class TensorBoard:
             raise self._unwritable(error) from None
 
     def _without_traceback(self, thrown: threading.ExceptHookArgs) -> None:
-        """What the writer's thread meets, such as a full disk, is raised at the next event, and told once."""
+        """Errors of the writer's thread, such as a full disk, are raised at the next event and need no traceback."""
         if "AsyncWriter" not in type(thrown.thread).__name__:
             self._hook(thrown)
 
@@ -75,7 +75,7 @@ class TensorBoard:
         def add(tag: str, value: float) -> None:
             self.writer.add_scalar(tag, value, trial.number)
 
-        self.seen = True
+        self.has_events = True
         metric = self.objective.metric
         if trial.completed:
             if self.best is None or self.objective.score(trial) > self.objective.score(self.best):
@@ -89,13 +89,13 @@ class TensorBoard:
             self._draw(trial.number, trial.curve)
 
     def on_epoch_end(self, number: int | None, epochs: int, curve: Sequence[Metrics]) -> None:
-        """The curve so far of a search on a supernet, or of the supernet that scores."""
+        """Write the curve so far of a supernet."""
         if curve:
-            self.seen = True
+            self.has_events = True
             self._draw(number, curve)
 
     def _draw(self, number: int | None, curve: Sequence[Metrics]) -> None:
-        """Draw a curve anew, in place of what was drawn of it before."""
+        """Replace the events of a curve."""
         draw_curve(self.folder / ("supernet" if number is None else f"trial-{number:04d}"), curve)
 
     def close(self) -> None:
@@ -104,16 +104,19 @@ class TensorBoard:
         finally:
             threading.excepthook = self._hook
             self.lock.release()
-        if not self.seen:  # a start that came to nothing leaves no events
+        if not self.has_events:  # the search failed before its first trial
             for path in (self.folder / "search").glob("events.out.tfevents.*"):
                 path.unlink()
 
 
 def draw_curve(folder: Path, curve: Sequence[Mapping[str, float]]) -> None:
-    """Events of one training, epoch by epoch, in place of those that the folder has.
+    """Write the events of one training, epoch by epoch, in place of those in the folder.
+
+    Args:
+        curve: Metrics of each epoch.
 
     Raises:
-        UserError: they cannot be written.
+        UserError: The events cannot be written.
     """
     from torch.utils.tensorboard import SummaryWriter
 
@@ -129,5 +132,5 @@ def draw_curve(folder: Path, curve: Sequence[Mapping[str, float]]) -> None:
 
 
 def _free_name(folder: Path) -> Path:
-    """The first of `folder-1`, `folder-2` … that is not there."""
+    """The first of `folder-1`, `folder-2`, … that does not exist."""
     return next(name for n in count(1) if not (name := folder.with_name(f"{folder.name}-{n}")).exists())

@@ -12,31 +12,31 @@ if TYPE_CHECKING:
 
 
 class Strategy(Protocol):
-    """A search method; made with `space=` and `objective=`, and knowing nothing else."""
+    """A search method; constructed with only `space=` and `objective=`, besides its settings."""
 
     def reset(self, rng: Generator) -> None:
-        """Start anew; the only random initialisation (controller weights and the like)."""
+        """Forget all trials and initialise, for example controller weights; the only random initialisation."""
 
     def ask(self, rng: Generator, pending: Sequence[Proposal]) -> Proposal | None:
         """The next proposal. Pure: two calls with equal generators give equal proposals and change nothing.
 
         Args:
-            rng: this trial's own random numbers; valid during the call only.
-            pending: proposals asked for but not told yet, oldest first.
+            rng: Random numbers of this trial; valid only during the call.
+            pending: Proposals whose trials `tell` has not received yet, oldest first.
 
         Returns:
-            None to wait for a pending trial; None with nothing pending ends the search.
+            A proposal; None to wait for a pending trial, or to end the search if none is pending.
         """
 
     def tell(self, trial: Trial) -> None:
-        """The only change of state: a strategy is a fold over the trials it was told, so resume is replay.
+        """Learn from a finished trial. The only change of state, so that a search is resumed by replaying its trials.
 
-        Failed trials are told too: `objective.score(trial)` needs `trial.completed`.
+        Failed trials are passed too: `objective.score(trial)` needs `trial.completed`.
         """
 
 
 class StrategyFactory(Protocol):
-    """Makes a strategy: the class itself, or `functools.partial` of it with settings."""
+    """Constructs a strategy: the class itself, or a `functools.partial` of it with settings."""
 
     # `Any`, since a gradient strategy takes only a SupernetSpace
     def __call__(self, *, space: Any, objective: Objective) -> Strategy: ...

@@ -3,8 +3,8 @@
 Liu, Simonyan & Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, https://arxiv.org/abs/1806.09055,
 algorithm 1, eq. 6 to 8.
 
-As in the published code, the virtual step of the second order is one of the weights' own optimizer: with momentum,
-weight decay and its present learning rate as ξ.
+As in the published code, the virtual step of the second order is a step of the weights' own optimizer, with momentum,
+weight decay and the present learning rate as ξ.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from nas.strategies.weights import frozen
 from nas.validation import one_of
 
 STEP = 0.01
-"""Length of the central difference's steps in the weights; its share of their gradient's norm is the paper's ε."""
+"""Length of the steps of the central difference in the weights; divided by the norm of their gradient, it is ε."""
 
 
 @dataclass
 class DARTS(Relaxation):
-    """Lower the validation loss by alpha, at the weights as they are or as they would be after one step more.
+    """Lower the validation loss in alpha, at the present weights or at those after one more step.
 
     Args:
         order: `first` (ξ = 0) or `second`, which costs 2.5 times as much.
@@ -80,8 +80,8 @@ class DARTS(Relaxation):
                         step = decayed.add(step, alpha=group["momentum"])
                     weight.sub_(step, alpha=xi)
             loss = self.loss(supernet, valid, rng)
-            found = torch.autograd.grad(loss, [*alphas, *weights])
-            in_alphas, along = found[: len(alphas)], found[len(alphas) :]
+            parts = torch.autograd.grad(loss, [*alphas, *weights])
+            in_alphas, along = parts[: len(alphas)], parts[len(alphas) :]
             epsilon = STEP / torch.linalg.vector_norm(torch.stack(torch._foreach_norm(along)))
             sides = []
             for sign in (1, -1):

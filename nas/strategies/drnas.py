@@ -4,7 +4,7 @@ Chen, Wang, Cheng, Tang & Hsieh, "DrNAS: Dirichlet Neural Architecture Search", 
 https://arxiv.org/abs/2006.10355, eq. 3 and 4.
 
 The concentration is elu(alpha) + 1, gradients go through the samples, and the distance of the concentration from 1 is
-penalised, by its Euclidean norm for each kind of cell; the published code decays alpha in its place. Differs from the
+penalised, by its Euclidean norm for each kind of cell; the published code decays alpha instead. Differs from the
 paper: the progressive shrinking of the space (its section 3.4) is not part of this; partial channels may be set.
 
 Differs from the published code (https://github.com/xiangning-chen/DrNAS), which ranks by the softmax of alpha and has
@@ -27,8 +27,8 @@ from torch.distributions import Dirichlet
 from nas.strategies.relaxation import Relaxation
 from nas.validation import number_in, whole_number
 
-LEAST = 1e-3
-"""Least concentration: below, samples underflow."""
+MIN_CONCENTRATION = 1e-3
+"""Below it, samples underflow."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class DrNAS(Relaxation):
     """Learn the concentrations of a Dirichlet distribution over the operations of each edge.
 
     Args:
-        anchor_weight: λ, of the distance to the flat distribution (paper: 1e-3).
+        anchor_weight: Weight λ of the distance to the flat distribution (paper: 1e-3).
         partial_channels: K of PC-DARTS; 1: all channels.
     """
 
@@ -53,13 +53,13 @@ class DrNAS(Relaxation):
 
     def concentrations(self) -> dict[str, Tensor]:
         """β of each edge's Dirichlet distribution, above 0."""
-        return {name: (F.elu(alpha) + 1.0).clamp_min(LEAST) for name, alpha in self.parameters.items()}
+        return {name: (F.elu(alpha) + 1.0).clamp_min(MIN_CONCENTRATION) for name, alpha in self.parameters.items()}
 
     def probs(self, rng: torch.Generator) -> Mapping[str, Tensor]:
         """A sample of each edge, differentiable in alpha."""
         seed = int(torch.randint(2**62, (), generator=rng))
-        with torch.random.fork_rng(devices=()):  # the distribution draws from torch's global generator alone
-            torch.default_generator.manual_seed(seed)  # of the CPU; torch.manual_seed is of every device
+        with torch.random.fork_rng(devices=()):  # the distribution draws only from torch's global generator
+            torch.default_generator.manual_seed(seed)  # of the CPU; torch.manual_seed seeds every device
             return {
                 name: Dirichlet(beta.cpu()).rsample().to(beta.device) for name, beta in self.concentrations().items()
             }
@@ -70,6 +70,6 @@ class DrNAS(Relaxation):
         return {name: beta / beta.sum(-1, keepdim=True) for name, beta in self.concentrations().items()}
 
     def penalty(self) -> Tensor | float:
-        """λ ‖β - 1‖₂ of all edges of a kind of cell, added up (eq. 4)."""
+        """λ ‖β - 1‖₂ over all edges of a kind of cell, summed over the kinds (eq. 4)."""
         distances = [torch.linalg.vector_norm(beta - 1.0) for beta in self.concentrations().values()]
         return self.anchor_weight * torch.stack(distances).sum()

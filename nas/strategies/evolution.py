@@ -5,8 +5,8 @@ https://arxiv.org/abs/1802.01548, Algorithm 1.
 
 Differs from the paper: the tournament is drawn with replacement, as NAS-Bench-201 did, and a failed trial enters the
 population with the worst possible score instead of not at all, so that a space full of failures cannot freeze the
-search. A child may also have two parents and no mutation, as in the evolution of SPOS (Guo et al., ECCV 2020,
-https://arxiv.org/abs/1904.00420, Algorithm 1), which makes half of its children so.
+search. Optionally, a child has two parents and is not mutated, as half of the children are in SPOS (Guo et al., ECCV
+2020, https://arxiv.org/abs/1904.00420, Algorithm 1).
 
 Differs from NAS-Bench-201's code, which draws the node to mutate first and then an edge into it: of the six edges the
 first has probability 1/3 there, the two of the second node 1/6 each and the three of the last 1/9 each. Here, as for
@@ -63,7 +63,7 @@ class RegularizedEvolution:
         if not self.population or len(self.population) + len(pending) < self.population_size:
             return Proposal(self.space.sample(rng))
         parent = self._best_of_a_sample(rng)
-        if self.crossover and rng.random() < self.crossover:  # draws nothing at 0, as before there was a crossover
+        if self.crossover and rng.random() < self.crossover:  # at 0 no number is drawn
             return Proposal(self.space.crossover(parent, self._best_of_a_sample(rng), rng))
         return Proposal(self.space.mutate(parent, rng))
 

@@ -3,7 +3,7 @@
 Dong & Yang, "Searching for a Robust Neural Architecture in Four GPU Hours", CVPR 2019, https://arxiv.org/abs/1910.04465,
 eq. 3 to 5.
 
-The forward pass runs the sampled operation of each edge alone; the gradient of its weight goes into alpha through the
+The forward pass runs only the sampled operation of each edge; the gradient of its weight reaches alpha through the
 softmax that it was drawn from. Differs from the published code: operations that were not sampled give alpha no gradient
 of their own (the code adds their bare weights to the output).
 """
@@ -20,7 +20,8 @@ from torch import Tensor
 from nas.strategies.relaxation import Relaxation
 from nas.validation import number_in
 
-TINY = 1e-20
+MIN_UNIFORM = 1e-20
+"""Keeps logarithms finite."""
 
 
 @dataclass
@@ -29,7 +30,7 @@ class GDAS(Relaxation):
 
     Args:
         epochs: Length of a search (paper: 250).
-        tau_max, tau_min: temperature of the first and of the last epoch, linear in between (paper: 10 and 0.1).
+        tau_max, tau_min: Temperature of the first and of the last epoch, linear in between (paper: 10 and 0.1).
     """
 
     epochs: int = 250
@@ -54,9 +55,9 @@ class GDAS(Relaxation):
         return {name: self._sampled(alpha, rng) for name, alpha in self.parameters.items()}
 
     def _sampled(self, alpha: Tensor, rng: torch.Generator) -> Tensor:
-        uniform = torch.rand(alpha.shape, generator=rng).clamp_min(TINY)
-        gumbel = -torch.log(-torch.log(uniform).clamp_max(-TINY)).to(alpha.device)
+        uniform = torch.rand(alpha.shape, generator=rng).clamp_min(MIN_UNIFORM)
+        gumbel = -torch.log(-torch.log(uniform).clamp_max(-MIN_UNIFORM)).to(alpha.device)
         soft = ((alpha.log_softmax(-1) + gumbel) / self.tau).softmax(-1)
         chosen = torch.zeros_like(soft).scatter_(-1, soft.argmax(-1, keepdim=True), 1.0)
-        # exactly 0 and 1 in value, which `chosen + soft - soft` is not: dust would have to be computed
+        # exactly 0 and 1, unlike `chosen + soft - soft`, whose rounding errors would make every operation run
         return chosen * (1.0 + (soft - soft.detach()))

@@ -5,8 +5,8 @@ https://arxiv.org/abs/2005.02960, Algorithm 1: evaluate all neighbours, move to 
 NAS-Bench-201 it reaches the CIFAR-100 optimum in 127 architectures on average.
 
 Differs from the paper: at a local optimum it starts again from a random architecture for as long as the budget lasts;
-a failed start is replaced at once, a failed neighbour is worse than any other. No architecture is proposed twice: once
-all of the space is known the search is finished.
+a failed start is replaced at once, and a failed neighbour is worse than any other. No architecture is proposed twice:
+once the whole space is known, the search is finished.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from numpy.random import Generator
 from nas.core import Architecture, Objective, Proposal, Trial
 from nas.space.base import SearchSpace
 
-DRAWS = 1000
-"""Random starts, all of them known, after which the few architectures left are listed."""
+MAX_DRAWS = 1000
+"""Random starts, all of them known, after which the few remaining architectures are listed."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class LocalSearch:
     objective: Objective
     scores: dict[Architecture, float] = field(default_factory=dict, init=False)
     centre: Architecture | None = field(default=None, init=False)
-    """Whose neighbours are being evaluated; None: a start is due."""
+    """Architecture whose neighbours are being evaluated; None: a start is due."""
     neighbours: Sequence[Architecture] = field(default=(), init=False, repr=False)
 
     def reset(self, rng: Generator) -> None:
@@ -45,14 +45,14 @@ class LocalSearch:
 
     def ask(self, rng: Generator, pending: Sequence[Proposal]) -> Proposal | None:
         centre, neighbours = self.centre, self.neighbours
-        asked = {proposal.architecture for proposal in pending}
+        requested = {proposal.architecture for proposal in pending}
         if centre is None:
-            # A start in flight is the next centre: unless it fails, its neighbours are due whatever its score
+            # A start in flight is the next centre: unless it fails, its neighbours are due, however it scores
             start = next((proposal for proposal in pending if "neighbour_of" not in proposal.info), None)
             if start is None:
-                return self._start(rng, asked)
+                return self._start(rng, requested)
             centre, neighbours = start.architecture, tuple(self.space.neighbours(start.architecture))
-        due = next(self._unknown(neighbours, asked), None)
+        due = next(self._unknown(neighbours, requested), None)
         return None if due is None else Proposal(due, info={"neighbour_of": list(centre)})
 
     def tell(self, trial: Trial) -> None:
@@ -68,13 +68,15 @@ class LocalSearch:
         self.centre = centre
         self.neighbours = () if centre is None else tuple(self.space.neighbours(centre))
 
-    def _unknown(self, architectures: Iterable[Architecture], asked: Container[Architecture]) -> Iterator[Architecture]:
-        return (each for each in architectures if each not in self.scores and each not in asked)
+    def _unknown(
+        self, architectures: Iterable[Architecture], requested: Container[Architecture]
+    ) -> Iterator[Architecture]:
+        return (each for each in architectures if each not in self.scores and each not in requested)
 
-    def _start(self, rng: Generator, asked: Container[Architecture]) -> Proposal | None:
-        drawn = (self.space.sample(rng) for _ in range(DRAWS))
-        start = next(self._unknown(drawn, asked), None)
+    def _start(self, rng: Generator, requested: Container[Architecture]) -> Proposal | None:
+        drawn = (self.space.sample(rng) for _ in range(MAX_DRAWS))
+        start = next(self._unknown(drawn, requested), None)
         if start is None:
-            left = list(self._unknown(self.space.architectures(), asked))
-            start = left[rng.integers(len(left))] if left else None
+            remaining = list(self._unknown(self.space.architectures(), requested))
+            start = remaining[rng.integers(len(remaining))] if remaining else None
         return None if start is None else Proposal(start)

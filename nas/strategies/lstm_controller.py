@@ -30,9 +30,9 @@ from nas.space.base import SearchSpace
 from nas.strategies.rewards import Rewards
 from nas.validation import number_in, whole_number
 
-REJECTIONS = 100
+MAX_REJECTIONS = 100
 """Invalid draws in a row after which a uniform architecture is proposed instead."""
-SCALE = 0.08
+START_RANGE = 0.08
 """Weights start uniform in -0.08 to 0.08 (section 4.1)."""
 
 
@@ -40,15 +40,15 @@ SCALE = 0.08
 class LSTMController:
     """Choose the options one after the other, each given those before it.
 
-    The gradient is taken at the present weights: exact while one trial is in flight; with several in flight, a trial
+    The gradient is computed at the present weights: exact while one trial is in flight; with several in flight, a trial
     was drawn from slightly older ones, which is not corrected for.
 
     Args:
-        hidden: units of the LSTM, and size of the embedding of the previous choice, 1 or more.
+        hidden: Units of the LSTM, and size of the embedding of the previous choice, 1 or more.
         lr: Adam's step size, above 0, at most 1 (paper: 0.0006, over 12,800 architectures).
-        baseline_momentum: weight of the past in the moving average of the previous rewards, 0 to 0.999 (the paper
+        baseline_momentum: Weight of the past in the moving average of the previous rewards, 0 to 0.999 (the paper
             gives none). The first advantage is 0.
-        entropy_weight: of the decisions' entropies (nats, summed) along the told architecture, 0 or more (paper: 0).
+        entropy_weight: Weight of the entropies (nats, summed) of the decisions of an architecture, from 0 (paper: 0).
     """
 
     space: SearchSpace
@@ -69,14 +69,14 @@ class LSTMController:
     def reset(self, rng: Generator) -> None:
         options, hidden = sum(self.space.sizes), self.hidden
         shapes = {
-            "embedding": (1 + options, hidden),  # row 0 begins the sequence
+            "embedding": (1 + options, hidden),  # row 0 starts the sequence
             "gates": (4 * hidden, 2 * hidden),  # input, forget and output gate, then the new cell, of (input, state)
             "gates_bias": (4 * hidden,),
             "heads": (options, hidden),  # one softmax layer a decision, one below the other
             "heads_bias": (options,),
         }
         self.weights = {
-            name: torch.tensor(rng.uniform(-SCALE, SCALE, shape), dtype=torch.float32, requires_grad=True)
+            name: torch.tensor(rng.uniform(-START_RANGE, START_RANGE, shape), dtype=torch.float32, requires_grad=True)
             for name, shape in shapes.items()
         }
         self.rewards = Rewards(self.baseline_momentum)
@@ -84,7 +84,7 @@ class LSTMController:
         self._starts = tuple(accumulate(self.space.sizes, initial=0))
 
     def ask(self, rng: Generator, pending: Sequence[Proposal]) -> Proposal:
-        for _ in range(REJECTIONS):
+        for _ in range(MAX_REJECTIONS):
             with _one_thread(), torch.no_grad():
                 architecture, _ = self._walk(partial(_draw, rng.random(len(self.space.sizes))))
             if self.space.is_valid(architecture):
@@ -119,8 +119,8 @@ class LSTMController:
         for position, (head, bias) in enumerate(zip(heads, biases, strict=True)):
             both = torch.cat((w["embedding"][token], state))
             gates, new = torch.addmv(w["gates_bias"], w["gates"], both).split_with_sizes((3 * hidden, hidden))
-            enter, keep, leave = gates.sigmoid().chunk(3)
-            cell = keep * cell + enter * new.tanh()
+            enter, retain, leave = gates.sigmoid().chunk(3)
+            cell = retain * cell + enter * new.tanh()
             state = leave * cell.tanh()
             logs.append(torch.addmv(bias, head, state).log_softmax(0))
             chosen.append(pick(position, logs[-1]))
@@ -128,10 +128,10 @@ class LSTMController:
         return tuple(chosen), logs
 
 
-def _draw(places: NDArray[np.float64], position: int, logs: Tensor) -> int:
-    """The option at a decision's uniform number, by the inverse of the distribution function."""
+def _draw(uniform: NDArray[np.float64], position: int, logs: Tensor) -> int:
+    """The option at the uniform number of a decision, by the inverse distribution function."""
     cumulative = np.exp(logs.numpy().astype(np.float64)).cumsum()
-    return int(cumulative.searchsorted(places[position] * cumulative[-1], side="right"))
+    return int(cumulative.searchsorted(uniform[position] * cumulative[-1], side="right"))
 
 
 @contextmanager

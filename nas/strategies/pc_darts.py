@@ -4,8 +4,8 @@ Xu, Xie, Zhang, Chen, Qi, Tian & Xiong, "PC-DARTS: Partial Channel Connections f
 Search", ICLR 2020, https://arxiv.org/abs/1907.05737, eq. 1 and 2.
 
 One of K channels goes through the operations of an edge and the others bypass them, which needs less memory and favours
-weight-free operations less; weights of the edges, a softmax over those into a node, make up for what the channels at
-random do to the choice of edges. Alpha rests in the first epochs.
+weight-free operations less; weights of the edges, a softmax over those into a node, steady the choice of edges, which
+sampled channels make noisy. Alpha is not trained in the first epochs.
 
 The recipe of the weights is the caller's: the published code (https://github.com/yuhuixu1993/PC-DARTS) takes batches of
 256 and a learning rate that falls from 0.1 to 0 by a cosine, `supernet=darts` 64 and 0.025 to 0.001.
@@ -45,7 +45,7 @@ class PCDARTS(Relaxation):
         return shapes | {f"{name}_edges": shape[:1] for name, shape in shapes.items()}
 
     def init(self, rng: Generator, device: torch.device) -> None:
-        """Beside alpha, the edges into each node, as indices on the device: a step that is replayed copies none."""
+        """Also index the edges into each node on the device: a replayed step must not copy any."""
         super().init(rng, device)
         self._groups: dict[str, tuple[list[Tensor], Tensor]] = {}
         for name, targets in self.space.targets.items():

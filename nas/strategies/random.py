@@ -23,10 +23,10 @@ class RandomSearch:
     objective: Objective
 
     def reset(self, rng: Generator) -> None:
-        """There is nothing to forget."""
+        """Nothing: there is no state."""
 
     def ask(self, rng: Generator, pending: Sequence[Proposal]) -> Proposal:
         return Proposal(self.space.sample(rng))
 
     def tell(self, trial: Trial) -> None:
-        """There is nothing to learn."""
+        """Nothing: random search does not learn."""

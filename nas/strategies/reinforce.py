@@ -24,7 +24,7 @@ from nas.space.base import SearchSpace
 from nas.strategies.rewards import Rewards
 from nas.validation import number_in, one_of
 
-REJECTIONS = 1000
+MAX_REJECTIONS = 1000
 """Invalid draws in a row after which a uniform architecture is proposed instead."""
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 """Adam's constants (Kingma & Ba, ICLR 2015)."""
@@ -36,17 +36,17 @@ PADDING = -1e9
 class Reinforce:
     """Raise the probability of what was rewarded above the moving average, lower that of the rest.
 
-    The gradient is taken at the present probabilities: exact while one trial is in flight; with several in flight, a
+    The gradient is computed at the present probabilities: exact while one trial is in flight; with several in flight, a
     trial was drawn from slightly older ones, which is not corrected for.
 
     Args:
-        lr: step size, above 0. Adam moves a logit by about `lr` a trial, whatever the scale of the rewards; under SGD
-            the step is proportional to the rewards' scale, so that accuracies as fractions need 100 times the rate
-            that accuracies in percent need.
+        lr: Step size, above 0. Adam moves a logit by about `lr` per trial, however large the rewards are; under SGD
+            the step is proportional to the rewards, so that accuracies as fractions need 100 times the rate that
+            accuracies in percent need.
         optimizer: `adam` or `sgd` (plain gradient ascent).
-        baseline_momentum: weight of the past in the baseline, above 0, at most 0.999. The baseline takes a reward in
-            before the advantage is formed, as the benchmark's script does: the first advantage is 0.
-        entropy_weight: of the entropy (nats, summed over decisions) in what is maximised, 0 or more (benchmark: 0).
+        baseline_momentum: Weight of the past in the baseline, above 0, at most 0.999. A reward enters the baseline
+            before its advantage is computed, as in the benchmark's script: the first advantage is 0.
+        entropy_weight: Weight of the entropy (nats, summed over decisions) in what is maximised, from 0 (benchmark: 0).
     """
 
     space: SearchSpace
@@ -75,10 +75,10 @@ class Reinforce:
         self._normalise()
 
     def ask(self, rng: Generator, pending: Sequence[Proposal]) -> Proposal:
-        for _ in range(REJECTIONS):
+        for _ in range(MAX_REJECTIONS):
             # inverse of each decision's distribution function at a uniform number
-            places = rng.random(len(self._rows)) * self._cumulative[:, -1]
-            architecture = tuple((self._cumulative > places[:, None]).argmax(axis=1).tolist())
+            uniform = rng.random(len(self._rows)) * self._cumulative[:, -1]
+            architecture = tuple((self._cumulative > uniform[:, None]).argmax(axis=1).tolist())
             if self.space.is_valid(architecture):
                 return Proposal(architecture)
         return Proposal(self.space.sample(rng))
@@ -93,7 +93,7 @@ class Reinforce:
             self._steps += 1
             self._mean += (1 - BETA1) * (gradient - self._mean)
             self._square += (1 - BETA2) * (gradient * gradient - self._square)
-            # their algorithm 1 with the corrections of the biases taken out of the arrays
+            # algorithm 1 of Kingma & Ba, with the bias corrections applied to the step size
             scale = math.sqrt(1 - BETA2**self._steps)
             size = np.sqrt(self._square) + EPSILON * scale
             self.logits += self.lr * scale / (1 - BETA1**self._steps) * self._mean / size
@@ -103,13 +103,13 @@ class Reinforce:
 
     def gradient(self, architecture: Architecture, advantage: float) -> NDArray[np.float64]:
         """Gradient of advantage · log π(architecture) + entropy_weight · H(π) in the logits, of their shape."""
-        found = -advantage * self.probabilities
-        found[self._rows, architecture] += advantage  # one-hot minus softmax
+        gradient = -advantage * self.probabilities
+        gradient[self._rows, architecture] += advantage  # one-hot minus softmax
         if self.entropy_weight:
             logs = np.log(np.maximum(self.probabilities, 1e-300))  # 0 · log 0 = 0
             entropy = -(self.probabilities * logs).sum(axis=1, keepdims=True)
-            found -= self.entropy_weight * self.probabilities * (logs + entropy)
-        return found
+            gradient -= self.entropy_weight * self.probabilities * (logs + entropy)
+        return gradient
 
     def _normalise(self) -> None:
         weights = np.exp(self.logits - np.maximum.reduce(self.logits, axis=1, keepdims=True))

@@ -1,7 +1,7 @@
-"""What the strategies that learn alpha by gradients have in common: parameters, their optimizer, and their state.
+"""What strategies that learn alpha by gradients share: parameters, their optimizer, and their state.
 
 Liu, Simonyan & Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, https://arxiv.org/abs/1806.09055, section
-2: each edge has one parameter an operation, and validation loss is lowered by Adam.
+2: each edge has one parameter per operation, and Adam lowers the validation loss.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from nas.validation import number_in, whole_number
 
 @dataclass
 class Relaxation:
-    """Alpha and first-order steps of it.
+    """Alpha and its first-order steps.
 
     Args:
-        epochs: length of a search.
-        alpha_lr: learning rate of alpha, Adam with betas (0.5, 0.999).
+        epochs: Length of a search.
+        alpha_lr: Learning rate of alpha, for Adam with betas (0.5, 0.999).
         alpha_weight_decay: L2 penalty on alpha, from 0.
-        warmup: epochs in which the weights alone are trained, fewer than `epochs`.
-        eigenvalue: measure the dominant eigenvalue of the validation loss's Hessian in alpha after each epoch (Zela et
-            al., ICLR 2020, https://arxiv.org/abs/1909.09656); costs some twenty more steps an epoch.
-        early_stopping: end the search where that eigenvalue has risen by a third within five epochs, and derive the
-            cell from before; not from the first ten epochs after the warm-up.
-        discretization: how the probabilities become an architecture; None: by the space's own rule.
+        warmup: Epochs at the start in which only the weights are trained, fewer than `epochs`.
+        eigenvalue: Measure the dominant eigenvalue of the validation loss's Hessian in alpha after each epoch (Zela et
+            al., ICLR 2020, https://arxiv.org/abs/1909.09656); costs about twenty more steps per epoch.
+        early_stopping: End the search once that eigenvalue has risen by a third within five epochs, and derive the
+            cell from before the rise; never from the first ten epochs after the warm-up.
+        discretization: Rule by which probabilities become an architecture; None: the space's own.
     """
 
     space: SupernetSpace
@@ -68,17 +68,17 @@ class Relaxation:
                 raise UsageError(f"strategy.{key} must be true or false, got {getattr(self, key)!r}")
 
     def reset(self, rng: Generator) -> None:
-        """Nothing outlasts a search."""
+        """No state outlasts a search."""
 
     def ask(self, rng: Generator, pending: Sequence[Proposal]) -> Proposal | None:
-        """The loop runs the search itself, on a supernet; there is nothing to propose without one."""
+        """Refuse: the loop runs the search on a supernet, and without one there is nothing to propose."""
         raise UsageError(f"strategy {type(self).__name__} needs a supernet to search on; give search() supernets=")
 
     def tell(self, trial: Trial) -> None:
         """Searches do not learn from one another."""
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of each parameter; a method with more than one an operation adds its own."""
+        """Name -> shape of each parameter; a method with parameters besides those of operations adds its own."""
         return dict(self.space.alpha_shapes)
 
     def init(self, rng: Generator, device: torch.device) -> None:
@@ -116,8 +116,8 @@ class Relaxation:
             return None
         with frozen(supernet):
             loss = self.loss(supernet, valid, rng) + self.penalty()
-            found = gradients(loss, self.alphas())
-        self.step(found)
+            in_alphas = gradients(loss, self.alphas())
+        self.step(in_alphas)
         return loss.detach()
 
     def loss(self, supernet: nn.Module, batch: tuple[Tensor, Tensor], rng: torch.Generator) -> Tensor:
@@ -127,7 +127,7 @@ class Relaxation:
         return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
 
     def penalty(self) -> Tensor | float:
-        """What a method adds to the validation loss."""
+        """A term that a method adds to the validation loss."""
         return 0.0
 
     def step(self, gradients: Sequence[Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""What policy gradients hold a reward against: a moving average, and a worth for failed trials."""
+"""The baseline of policy gradients: a moving average of rewards, and a reward for failed trials."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 from nas.core import Objective, Trial
 
-LARGEST = 1e15
-"""Largest reward, by its absolute value, that is told from a larger one: squares of gradients must stay finite in
-single precision, or all weights become NaN and one architecture is proposed for ever."""
+MAX_REWARD = 1e15
+"""Bound of a reward's absolute value: squares of gradients must stay finite in single precision, or all weights become
+NaN and one architecture is proposed for ever."""
 
 
 @dataclass
 class Rewards:
-    """Exponential moving average of rewards, and what a failed trial is worth.
+    """Exponential moving average of rewards, and the reward of a failed trial.
 
     Args:
-        momentum: weight of the past, 0 to below 1.
+        momentum: Weight of the past, 0 to below 1.
     """
 
     momentum: float
@@ -27,16 +27,13 @@ class Rewards:
 
     @property
     def mean(self) -> float:
-        """The average, free of the bias towards its start at 0; NaN before the first reward."""
+        """The average, corrected for its start at 0; NaN before the first reward."""
         return self.total / self.weight if self.weight else math.nan
 
     def of(self, trial: Trial, objective: Objective) -> float | None:
-        """Score of a trial, higher is better, within ±`LARGEST`; of a failed one the worst before it.
-
-        None where there is none.
-        """
+        """Score of a trial, higher is better, within ±`MAX_REWARD`; if it failed, the worst so far; None before any."""
         if trial.completed:
-            return max(-LARGEST, min(objective.score(trial), LARGEST))
+            return max(-MAX_REWARD, min(objective.score(trial), MAX_REWARD))
         return None if math.isinf(self.worst) else self.worst
 
     def add(self, reward: float) -> None:

@@ -1,4 +1,4 @@
-"""Gradients in alpha alone, while the weights of a supernet rest."""
+"""Gradients in alpha only, while the weights of a supernet are frozen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """No gradients in the weights within: neither computed, nor anything kept for them."""
+    """A context without gradients in the weights: none are computed, and nothing is saved for them."""
     weights = [weight for weight in module.parameters() if weight.requires_grad]
     for weight in weights:
         weight.requires_grad_(False)
@@ -23,7 +23,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 def gradients(loss: Tensor, alphas: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Gradients of a loss; zeros where it does not depend on alpha, as in a sampled cell that hands nothing on."""
+    """Gradients of a loss; zeros where it does not depend on alpha, as in a disconnected sampled cell."""
     if not loss.requires_grad:
         return [torch.zeros_like(alpha) for alpha in alphas]
     return torch.autograd.grad(loss, alphas, allow_unused=True, materialize_grads=True)

@@ -1,7 +1,7 @@
 """A journal: what a long job has finished, one JSON line each, so that a job that is killed resumes where it stopped.
 
 The first line says what the job is; a journal of another job is refused. Every line is synchronised to the disk before
-the job goes on.
+the job continues.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ from nas.training.fit import EVALUATION_BATCH, TrainingFailed, logits_of, memory
 from nas.training.memory_format import settle
 from nas.training.rebuild import check_rebuilt
 from nas.training.recipe import Recipe
-from nas.training.seeding import random_numbers_kept
+from nas.training.seeding import random_state_restored
 from nas.training.weights import NotStorable, copied, load_weights, packed, save_weights, unpacked
 
 CHECKPOINT, RESULT = "model.safetensors", "result.json"
@@ -66,7 +66,7 @@ class TrainingJob:
         recipe: How it is trained.
         space_settings: Settings of the space, stored with the result.
         run, trial: Where the architecture was found; None for one from elsewhere.
-        found_on: Hash of the split that the search used, of the same data set with the same settings; None: unknown.
+        searched_split: Hash of the split that its search used, of this data set with these settings; None: unknown.
         seed: Training seed.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         validate: Train on the training images only and validate on the others after each epoch; the weights of the
@@ -167,7 +167,7 @@ class TrainingJob:
         """
         recipe, device = self.recipe, self.target
         train, valid = (part.first(DRY_RUN_IMAGES).to(device) for part in (self.split.train, self.split.valid))
-        with configured(device, recipe), memory_guard(), random_numbers_kept(device):
+        with configured(device, recipe), memory_guard(), random_state_restored(device):
             network = build_seeded(self.seed, self.build)
             findings = check_network(network, train, self.data.task, recipe, gradient_batches=GRADIENT_BATCHES)
             if findings.unregistered:
@@ -273,7 +273,7 @@ def warn_of_other_images(data: DataSet, now: str, searched_split: str | None) ->
     Args:
         data: Data set.
         now: Hash of its split.
-        found_on: Hash of the search's split; None: unknown.
+        searched_split: Hash of the search's split; None: unknown.
     """
     if searched_split not in (None, now):
         warnings.warn(

@@ -1,8 +1,8 @@
 """Tabulating a space: train every architecture class and write the results as a table that searches can look up.
 
 Only this module and retraining read test images. Nothing is chosen here: every class is trained with the same recipe
-and seeds, whatever it scores, so a test accuracy cannot leak into a choice. Searches over the finished table see only
-its search metric.
+and seeds, independent of its scores, so a test accuracy cannot leak into a choice. Searches over the finished table
+see only its search metric.
 
 Each finished training is a line of a journal, synchronised to the disk, so a tabulation that is killed resumes where it
 stopped. Classes come in an order drawn from a hash: what is done at any moment is a random sample of the space.

@@ -1,7 +1,7 @@
-"""What a space with a supernet, a strategy that searches on it, and what reads an architecture off it must offer.
+"""Interfaces: a space with a supernet, a strategy that searches on it, and a discretization of what it has learnt.
 
-Alpha lives in the strategy, and the supernet takes probabilities: softmax is DARTS, hard samples are GDAS, one-hot
-rows are single paths. What comes out is an architecture like any other.
+Alpha belongs to the strategy; the supernet takes probabilities: a softmax is DARTS, hard samples are GDAS, one-hot rows
+are single paths. The outcome is an architecture like any other.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class SupernetSpace(SearchSpace):
 
     @abstractmethod
     def derive(self, probs: Mapping[str, Tensor]) -> Architecture:
-        """The architecture of given probabilities, and of weights of edges where there are any, by the paper's rule."""
+        """The architecture of given probabilities, and of weights of edges if given, by the paper's rule."""
 
 
 @runtime_checkable
@@ -85,12 +85,12 @@ class GradientStrategy(Protocol):
     """A strategy that learns probabilities of operations on a supernet, by gradients. One search is one trial.
 
     Attributes:
-        epochs: length of one search.
+        epochs: Length of one search.
         partial_channels: K of PC-DARTS: one in K channels of its supernet passes through the operations; 1: all.
         single_path: Whether most probabilities are 0, so that it pays to look at them before running an operation.
         stochastic: Whether a step draws random numbers, so that no two steps are the same computation.
-        early_stopping, eigenvalue: see `nas.strategies.relaxation`.
-        discretization: how the probabilities become an architecture; None: by the space's own rule.
+        early_stopping, eigenvalue: See `nas.strategies.relaxation`.
+        discretization: Rule by which probabilities become an architecture; None: the space's own.
     """
 
     epochs: int
@@ -102,20 +102,20 @@ class GradientStrategy(Protocol):
     discretization: Discretization | None
 
     def init(self, rng: Generator, device: torch.device) -> None:
-        """Start a search: the only random initialisation of alpha."""
+        """Initialise alpha and its optimizer, at the start of a search; the only random initialisation of alpha."""
 
     def start_epoch(self, epoch: int) -> None:
         """Called before each epoch, counted from 1."""
 
     def alphas(self) -> list[Tensor]:
-        """What is learnt."""
+        """The tensors that are learnt."""
 
     def probs(self, rng: torch.Generator) -> Mapping[str, Tensor]:
-        """Probabilities to compute the supernet with, as a function of alpha; drawn anew where the method draws."""
+        """Probabilities to run the supernet with, as a function of alpha; a new sample at each call if `stochastic`."""
 
     def expected(self) -> Mapping[str, Tensor]:
-        """Probabilities without randomness and without a gradient, weights of edges included: what the supernet is
-        validated at, and an architecture derived from."""
+        """Probabilities without randomness and without a gradient, weights of edges included. The supernet is validated
+        at them, and an architecture is derived from them."""
 
     def alpha_step(
         self,
@@ -125,10 +125,10 @@ class GradientStrategy(Protocol):
         weight_optimizer: torch.optim.Optimizer,
         rng: torch.Generator,
     ) -> Tensor | None:
-        """One step of alpha; weights and their optimizer are as before afterwards.
+        """One step of alpha, which leaves the weights and their optimizer as they were.
 
         Args:
-            train, valid: images (B, C, H, W) and labels (B,) of either part.
+            train, valid: Images (B, C, H, W) and labels (B,) of either part.
 
         Returns:
             The validation loss (nats, without a gradient), or None where no step was due.
@@ -140,20 +140,20 @@ class GradientStrategy(Protocol):
 
 
 class TrainedSupernet(Protocol):
-    """A supernet at the end of its search, for a discretization that looks at it."""
+    """A supernet at the end of its search, for a discretization that evaluates it."""
 
     def score(self, probs: Mapping[str, Tensor]) -> float:
         """Accuracy (fraction 0-1) on validation images at given probabilities."""
 
     def tune(self, probs: Mapping[str, Tensor], epochs: int) -> None:
-        """Train its weights on at given probabilities; what was tuned before a kill is not tuned again."""
+        """Continue to train its weights, at given probabilities; a resumed search does not repeat finished tuning."""
 
     def decide(self, decision: Callable[[], Sequence[int]]) -> Sequence[int]:
-        """What a decision comes to. It is kept, so that after a kill it is not taken again."""
+        """The outcome of a decision, which is saved, so that a resumed search does not make it again."""
 
 
 class Discretization(Protocol):
-    """How probabilities become an architecture."""
+    """A rule by which probabilities become an architecture."""
 
     def __call__(
         self, space: SupernetSpace, probs: Mapping[str, Tensor], trained: TrainedSupernet, rng: Generator
@@ -162,15 +162,15 @@ class Discretization(Protocol):
 
 @dataclass(frozen=True)
 class SupernetSearch:
-    """What a search on a supernet came to.
+    """The outcome of a search on a supernet.
 
     Args:
-        architecture: read off its probabilities.
-        curve: after each epoch `supernet_train_loss`, `supernet_valid_loss` (nats), `supernet_valid_accuracy`,
-            `skip_share` (fractions 0-1), `alpha_entropy` (nats), and `alpha_eigenvalue` where asked for.
-        seconds: wall time, earlier sessions included.
+        architecture: Derived from its probabilities.
+        curve: Metrics after each epoch: `supernet_train_loss`, `supernet_valid_loss` (nats), `supernet_valid_accuracy`,
+            `skip_share` (fractions 0-1), `alpha_entropy` (nats), and `alpha_eigenvalue` if it is measured.
+        seconds: Wall time, earlier sessions included.
         cost: `supernet_memory_mb`.
-        info: JSON-safe: the probabilities, and where an early stop or a collapse was seen, that.
+        info: Probabilities, and any early stop or collapse; JSON-safe.
     """
 
     architecture: Architecture
@@ -194,10 +194,10 @@ class SupernetSearcher(Protocol):
         """One search.
 
         Args:
-            number: of the trial.
-            seed: of everything random in it.
-            report: called at the start and after each epoch with the number of epochs and the curve so far.
+            number: Number of the trial.
+            seed: Seed of everything random in it.
+            report: Called at the start and after each epoch with the number of epochs and the curve so far.
 
         Raises:
-            UserError: the batch does not fit, numbers ran out, or a checkpoint cannot be used.
+            UserError: The batch does not fit, a number became infinite or NaN, or a checkpoint cannot be used.
         """

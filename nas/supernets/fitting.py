@@ -1,4 +1,4 @@
-"""Whether a gradient strategy, a recipe and the images go together; asked before a search begins."""
+"""Checks that a gradient strategy, a recipe and the images fit together, before a search starts."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from nas.training.recipe import Recipe
 
 
 def check_fit(strategy: GradientStrategy, recipe: Recipe, valid_images: int) -> None:
-    """Raise `UsageError` where a strategy and a recipe ask for what means nothing together."""
+    """Raise `UsageError` if a strategy and a recipe ask for things that exclude each other."""
     for key in ("eigenvalue", "early_stopping"):
         if getattr(strategy, key) and strategy.stochastic:
             raise UsageError(
-                f"strategy.{key}=true: {type(strategy).__name__} draws its probabilities anew at each step, so there "
-                "is no one loss to take the curvature of; leave it out"
+                f"strategy.{key}=true: {type(strategy).__name__} draws new probabilities at each step, so there is "
+                "no single loss whose curvature could be measured; leave it out"
             )
-    least = warmup(strategy) + FIRST_EPOCHS + LOOK_AHEAD + 1
-    if strategy.early_stopping and strategy.epochs < least:
+    min_epochs = warmup(strategy) + FIRST_EPOCHS + LOOK_AHEAD + 1
+    if strategy.early_stopping and strategy.epochs < min_epochs:
         after = f" after strategy.warmup={warmup(strategy)}" if warmup(strategy) else ""
         raise UsageError(
             f"strategy.early_stopping=true has no effect in {strategy.epochs} epochs: it takes no cell of the first "
-            f"{FIRST_EPOCHS}{after}, and looks {LOOK_AHEAD} ahead; set strategy.epochs to {least} or more"
+            f"{FIRST_EPOCHS}{after}, and looks {LOOK_AHEAD} ahead; set strategy.epochs to {min_epochs} or more"
         )
     if getattr(strategy, "order", "first") == "second" and recipe.precision == "bf16":
         raise UsageError(
             "supernet.precision=bf16 with strategy.order=second: it takes differences of gradients, which would be "
-            "rounding for the most part; set fp32 or tf32"
+            "mostly rounding error; set fp32 or tf32"
         )
     if valid_images < 2:
         raise UsageError(

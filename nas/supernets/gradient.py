@@ -1,11 +1,11 @@
-"""A gradient search: weights and alpha of a supernet in turn, epoch after epoch, with its health and its checkpoints.
+"""A gradient search: weights and alpha of a supernet in turn, epoch after epoch, with signs of trouble and checkpoints.
 
 Liu, Simonyan & Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, https://arxiv.org/abs/1806.09055,
 algorithm 1. The strategy owns alpha; this owns the weights, their optimizer and its schedule, cosine by epochs as in
 the published code.
 
-Every random number is a function of the search's seed and the epoch, so a search that goes on from its checkpoint goes
-the way it would have gone.
+Every random number is a function of the search's seed and the epoch, so a search that resumes from its checkpoint
+takes the course it would have taken.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ from nas.training.fit import TrainingFailed, memory_guard
 from nas.training.recipe import Recipe
 
 REMOVAL_RULE = 2
-"""Version of what a discretization takes out under partial channels, kept with what it decides; the first one (cellnas
-0.1.0) left the channels that pass an edge's operations by."""
+"""Version of what a discretization removes under partial channels, saved with its decisions. Version 1 (cellnas 0.1.0)
+did not remove the channels that bypass an edge's operations."""
 
 
 @dataclass
@@ -58,10 +58,10 @@ class GradientSearch:
 
     Args:
         space: Space to search; it must have a supernet.
-        data: alpha is learnt on the validation part.
-        recipe: how the weights are trained; its epochs are the strategy's.
-        folder: for checkpoints, one a search; None: none are kept.
-        settings: JSON-safe: what else decides the course, kept in the checkpoints.
+        data: Images; alpha is learnt on the validation part.
+        recipe: How the weights are trained, for the strategy's number of epochs.
+        folder: Folder for checkpoints, one per search; None: no checkpoints are saved.
+        settings: Other settings that decide the course of a search, saved in the checkpoints; JSON-safe.
     """
 
     space: SearchSpace
@@ -84,32 +84,32 @@ class GradientSearch:
         """One search.
 
         Args:
-            number: of the trial; names the checkpoint.
-            seed: of everything random in it.
-            report: called at the start and after each epoch with the number of epochs and the curve so far.
+            number: Number of the trial, which names the checkpoint.
+            seed: Seed of everything random in it.
+            report: Called at the start and after each epoch with the number of epochs and the curve so far.
 
         Raises:
-            UserError: the batch does not fit, numbers ran out, or a checkpoint cannot be used.
+            UserError: The batch does not fit, a number became infinite or NaN, or a checkpoint cannot be used.
         """
         resolved = resolve_device(device)
         memory = PeakMemory(resolved)
         try:
-            with configured(resolved, self.recipe), memory_guard("supernet"), generators.kept():
+            with configured(resolved, self.recipe), memory_guard("supernet"), generators.restored():
                 run = _Run(self, strategy, seed, resolved, self._path(number))
-                found = run.search(report)
+                result = run.search(report)
         except TrainingFailed as failure:
-            # nothing is derived yet, so there is no trial to keep; a checkpoint of the last sound epoch is
-            kept = self._path(number)
-            goes_on = failure.kind != "not_finite" and kept is not None and kept.exists()
-            more = "; the same command goes on after the last epoch that was kept" if goes_on else ""
+            # without a derived architecture there is no trial to store, but there may be a checkpoint
+            path = self._path(number)
+            resumable = failure.kind != "not_finite" and path is not None and path.exists()
+            more = "; rerun the command to resume after the last epoch that was saved" if resumable else ""
             raise UserError(f"the search on the supernet failed: {failure.message}{more}") from None
-        return replace(found, cost={"supernet_memory_mb": round(memory.mebibytes(), 1)})
+        return replace(result, cost={"supernet_memory_mb": round(memory.mebibytes(), 1)})
 
     def _path(self, number: int) -> Path | None:
         return None if self.folder is None else self.folder / f"search-{number:04d}.pt"
 
     def identity(self, strategy: GradientStrategy, seed: int, split: str, device: str) -> dict[str, Any]:
-        """All that decides the course of a search."""
+        """Everything that decides the course of a search."""
         return {
             "space": type(self.space).__name__,
             DECISIONS: recorded_choices(self.space),
@@ -155,9 +155,9 @@ class _Run:
         self.history: list[Mapping[str, Tensor]] = []  # probabilities after each epoch, for an early stop
         self.seconds = 0.0
         self.curvature_batch = recipe.batch_size
-        # decisions of a discretization, and after how many of them the weights were trained on
-        self.asked = self.tuned = 0
-        self.decided: list[list[int]] = []
+        self.decisions: list[list[int]] = []  # of a discretization, those of earlier sessions included
+        self.decision_count = 0  # decisions of this session, restored ones included
+        self.tuned = 0  # decisions after which the weights were tuned
 
     def _partial_channels(self) -> int:
         shares = self.strategy.partial_channels
@@ -172,12 +172,12 @@ class _Run:
         self._load()
         with torch.no_grad():
             probs = self.strategy.probs(generator(self.seed, 0, 0))
-        asked_by = next((key for key in ("eigenvalue", "early_stopping") if getattr(self.strategy, key)), None)
+        measured_for = next((key for key in ("eigenvalue", "early_stopping") if getattr(self.strategy, key)), None)
         self.weights.check_fits(
-            probs if not self.strategy.single_path else self._measured(), asked_by and f"strategy.{asked_by}"
+            probs if not self.strategy.single_path else self._measured(), measured_for and f"strategy.{measured_for}"
         )
         report(self.strategy.epochs, tuple(self.curve))
-        # Not an attribute: a step holds this run, and the memory of what refer to each other is not freed at the end.
+        # Not an attribute: a step refers to this run, and a circle of references would not be freed at once.
         replayed = replays(self.device, self.recipe) and not self.strategy.stochastic
         graph = Replayed(self._step, self.recipe.batch_size) if replayed else None
         ended = self._ended()
@@ -193,7 +193,7 @@ class _Run:
         }
         if ended < len(self.curve):
             info |= {"stopped_early_at": ended, "stopping_rule": STOPPING_RULE}
-        if self.asked and self._partial():
+        if self.decision_count and self._partial():
             info["removal_rule"] = REMOVAL_RULE
         warning = collapse(self.space, architecture)
         if warning is not None:
@@ -201,7 +201,7 @@ class _Run:
         return SupernetSearch(architecture, tuple(self.curve), self.seconds, info=info)
 
     def _partial(self) -> bool:
-        """Whether some channels pass the operations by."""
+        """Whether some channels bypass the operations."""
         return self.strategy.partial_channels > 1
 
     def _derived(self, probs: Mapping[str, Tensor]) -> Architecture:
@@ -210,13 +210,13 @@ class _Run:
         rng = np.random.default_rng((self.seed, 1))
         on_device = {name: rows.to(self.device) for name, rows in probs.items()}
         if self._partial():
-            # the share of channels that passes the operations by is the edge's, and goes with it: its weight is told
+            # channels that bypass the operations are removed with their edge, by its weight, so there must be one
             for name, (edges, _) in self.space.alpha_shapes.items():
                 on_device.setdefault(f"{name}_edges", torch.ones(edges, device=self.device))
         return self.strategy.discretization(self.space, on_device, self, rng)
 
     def _ended(self) -> int | None:
-        """The epoch, from 1, whose probabilities are the outcome; None to go on."""
+        """The epoch, from 1, whose probabilities are the outcome; None to continue."""
         if self.strategy.early_stopping:
             stop = stops_at([metrics["alpha_eigenvalue"] for metrics in self.curve], warmup(self.strategy))
             if stop is not None:
@@ -249,7 +249,7 @@ class _Run:
         return weights.step(train, [probs])
 
     def _finish(self, epoch: int, train_loss: float) -> None:
-        """Measure how the search stands."""
+        """Measure the state of the search."""
         probs = {name: rows.cpu() for name, rows in self.strategy.expected().items()}
         metrics = {"supernet_train_loss": train_loss}
         if self.recipe.validates_after(epoch):
@@ -265,18 +265,18 @@ class _Run:
         self.curve.append(metrics)
 
     def _measured(self) -> Mapping[str, Tensor]:
-        """Probabilities that the supernet is validated at: of the likeliest cell for a method that samples cells."""
+        """Probabilities that the supernet is validated at: of the likeliest cell if the method samples cells."""
         if not self.strategy.single_path:
             return self.strategy.expected()
         return self.space.relax(self.space.derive(self.strategy.expected()))
 
     def _eigenvalue(self, epoch: int) -> float:
-        """The dominant eigenvalue; where memory runs out, of fewer images, here and in the epochs that follow.
+        """The dominant eigenvalue; if memory runs out, on fewer images, here and in the epochs that follow.
 
-        It takes more memory than a step, and an epoch must not be lost for it.
+        It takes more memory than a step, and no epoch should be lost for it.
 
         Raises:
-            TrainingFailed: there is not memory for two images.
+            TrainingFailed: There is not enough memory for two images.
         """
         while True:
             try:
@@ -286,7 +286,7 @@ class _Run:
                 if self.curvature_batch < 4:
                     raise
                 reason = failure.message
-            # only here is the failure gone, and with it what its traceback held
+            # only here are the failure and the memory that its traceback held released
             self.curvature_batch //= 2
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -296,7 +296,7 @@ class _Run:
             )
 
     def _curvature(self, epoch: int) -> float:
-        """In single precision at least: products with a Hessian of rounded numbers would be noise."""
+        """At least in single precision: products with a Hessian of rounded numbers would be noise."""
         images, labels = next(self.weights.batches(self.weights.valid, epoch, 3))
         images, labels = images[: self.curvature_batch], labels[: self.curvature_batch]
         probs = self.strategy.probs(generator(self.seed, epoch, 4))
@@ -304,32 +304,32 @@ class _Run:
         loss = nn.functional.cross_entropy(logits, labels)
         return dominant_eigenvalue(loss, self.strategy.alphas(), generator(self.seed, epoch, 5))
 
-    # --- for a discretization that looks at the supernet ----------------------------------------------------------
+    # --- for a discretization that evaluates the supernet ---------------------------------------------------------
 
     def score(self, probs: Mapping[str, Tensor]) -> float:
         return self.weights.measure(probs)[0]
 
     def decide(self, decision: Callable[[], Sequence[int]]) -> Sequence[int]:
-        self.asked += 1
-        if self.asked > len(self.decided):
+        self.decision_count += 1
+        if self.decision_count > len(self.decisions):
             started = time.perf_counter()
-            self.decided.append(list(decision()))
+            self.decisions.append(list(decision()))
             self.seconds += time.perf_counter() - started
-        return self.decided[self.asked - 1]
+        return self.decisions[self.decision_count - 1]
 
     def tune(self, probs: Mapping[str, Tensor], epochs: int) -> None:
-        """Train on, and keep the outcome with all that was decided."""
-        if self.asked <= self.tuned:
-            return  # before a kill
+        """Continue to train, and save the weights with all decisions."""
+        if self.decision_count <= self.tuned:
+            return  # done by an earlier session
         started = time.perf_counter()
         self.weights.set_lr(self.recipe.lr_min or self.recipe.lr / 10)
-        for turn in range(epochs):
-            number = self.strategy.epochs + 1 + self.tuned * epochs + turn
+        for epoch in range(epochs):
+            number = self.strategy.epochs + 1 + self.tuned * epochs + epoch
             self.weights.start(number)
             losses = [self.weights.step(batch, [probs]) for batch in self.weights.training_batches(number)]
-            self.weights.check_finite({"loss": float(torch.stack(losses).mean())}, "while a cell was read off")
-            self.weights.check_time("while a cell was read off")
-        self.tuned = self.asked
+            self.weights.check_finite({"loss": float(torch.stack(losses).mean())}, "while a cell was derived")
+            self.weights.check_time("while a cell was derived")
+        self.tuned = self.decision_count
         self.seconds += time.perf_counter() - started
         self._save()
 
@@ -344,7 +344,7 @@ class _Run:
             "curve": [dict(metrics) for metrics in self.curve],
             "history": [dict(probs) for probs in self.history],
             "seconds": self.seconds,
-            "decided": self.decided[: self.asked],
+            "decided": self.decisions[: self.decision_count],
             "tuned": self.tuned,
         }
         if self.strategy.early_stopping:
@@ -360,18 +360,18 @@ class _Run:
         if self.strategy.early_stopping and state.get("stopping_rule") != STOPPING_RULE:
             raise UsageError(
                 f"the checkpoint {self.path} is of a search by an earlier cellnas, whose strategy.early_stopping=true "
-                "ended searches far too early; remove it to begin anew"
+                "ended searches far too early; remove it to start again"
             )
         if self._partial() and state.get("decided") and state.get("removal_rule") != REMOVAL_RULE:
             raise UsageError(
-                f"the checkpoint {self.path} is of a search by an earlier cellnas, which took out only a part of each "
-                "edge while it read the cell off; remove it to begin anew"
+                f"the checkpoint {self.path} is of a search by an earlier cellnas, which removed only a part of each "
+                "edge when it derived the cell; remove it to start again"
             )
         try:
             self.weights.load_state_dict(state)
             self.strategy.load_state_dict(state["strategy"])
             self.curve, self.history, self.seconds = state["curve"], state["history"], state["seconds"]
-            self.decided, self.tuned = state["decided"], state["tuned"]
+            self.decisions, self.tuned = state["decided"], state["tuned"]
         except LOAD_ERRORS as error:
             raise cannot_resume(self.path, error) from None
 

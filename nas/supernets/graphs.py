@@ -1,8 +1,8 @@
 """A search step replayed as one CUDA graph: at batch 64 a plain step waits for thousands of kernel launches.
 
-A step can be replayed where it is the same computation each time. So it must draw nothing and look at nothing on the
-device, batches have one size, and the learning rate holds for an epoch: each epoch is recorded anew, after steps of the
-ordinary kind in which optimizers make their buffers and libraries choose their kernels.
+A step can be replayed if it is the same computation each time. It must not draw random numbers or read values from the
+device, batches must have one size, and the learning rate must be constant: each epoch is recorded again, after ordinary
+steps in which optimizers allocate their buffers and libraries choose their kernels.
 """
 
 from __future__ import annotations
@@ -18,37 +18,40 @@ from nas.training.device import current
 Batch = tuple[Tensor, Tensor]
 Step = Callable[[Batch, Batch], Tensor]
 Recorder = Callable[[Callable[[], Tensor]], Callable[[], Tensor]]
-ORDINARY = 2
-"""Steps of an epoch before it is recorded."""
+STEPS_BEFORE_RECORDING = 2
+"""Ordinary steps of an epoch before one is recorded."""
 
 
 def cuda_graph(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """Record a step without running it; the function that runs it, on the same memory and with the same outcome tensor.
+    """Record a step without running it.
 
-    The step's device is CUDA's current one, here and where the function is called.
+    The device of the step must be CUDA's current one, here and where the returned function is called.
+
+    Returns:
+        A function that runs the step on the same memory and returns the same tensor, overwritten.
 
     Raises:
-        RuntimeError: something in it cannot be recorded.
+        RuntimeError: Something in the step cannot be recorded.
     """
     graph = torch.cuda.CUDAGraph()
     torch.cuda.synchronize()
     with torch.cuda.graph(graph):
-        outcome = step()
+        result = step()
 
     def replay() -> Tensor:
         graph.replay()
-        return outcome
+        return result
 
     return replay
 
 
 class Replayed:
-    """(train, valid) -> loss, as the step itself; the loss is overwritten by the next one.
+    """(train, valid) -> loss, like the step itself; the next call overwrites the loss.
 
     Args:
-        step: what is done with a training and a validation batch.
-        size: images of a whole batch; others are done in the ordinary way.
-        record: makes a replay of a step.
+        step: Computation on a training and a validation batch.
+        size: Images of a full batch; other batches are run as ordinary steps.
+        record: Records a step and returns a function that replays it.
     """
 
     def __init__(self, step: Step, size: int, record: Recorder = cuda_graph) -> None:
@@ -59,24 +62,24 @@ class Replayed:
         self.start_epoch()
 
     def start_epoch(self) -> None:
-        """Forget the recorded step: its learning rate is that of the epoch before."""
+        """Discard the recorded step, whose learning rate is that of the epoch before."""
         self._replay: Callable[[], Tensor] | None = None
         self._ordinary = 0
 
     def __call__(self, train: Batch, valid: Batch) -> Tensor:
-        with current(train[0].device):  # a graph is recorded on the current device, whatever its tensors lie on
+        with current(train[0].device):  # a graph is recorded on the current device, not on that of its tensors
             return self._run(train, valid)
 
     def _run(self, train: Batch, valid: Batch) -> Tensor:
         if not self.usable or not len(train[1]) == len(valid[1]) == self.size:
             return self.step(train, valid)
-        if self._ordinary < ORDINARY:
+        if self._ordinary < STEPS_BEFORE_RECORDING:
             self._ordinary += 1
-            return self._beside(train, valid)
+            return self._on_own_stream(train, valid)
         if self._replay is None:
             self._inputs = tuple(tensor.clone() for tensor in (*train, *valid))
             images, labels, valid_images, valid_labels = self._inputs
-            step = self.step  # not `self`, which holds what is recorded
+            step = self.step  # a reference to `self` would be a circle
             try:
                 self._replay = self.record(lambda: step((images, labels), (valid_images, valid_labels)))
             except RuntimeError as error:
@@ -84,12 +87,12 @@ class Replayed:
                 reason = str(error).strip().split("\n")[0]
                 warnings.warn(f"the search step is not replayed as a CUDA graph ({reason}); it is slower", stacklevel=3)
                 return self.step(train, valid)
-        for kept, new in zip(self._inputs, (*train, *valid), strict=True):
-            kept.copy_(new)
+        for recorded, new in zip(self._inputs, (*train, *valid), strict=True):
+            recorded.copy_(new)
         return self._replay()
 
-    def _beside(self, train: Batch, valid: Batch) -> Tensor:
-        """The step in a stream of its own, where what it leaves for the recorded one belongs to no other stream."""
+    def _on_own_stream(self, train: Batch, valid: Batch) -> Tensor:
+        """The step on a stream of its own, to which the buffers that it leaves for the recorded step then belong."""
         if train[0].device.type != "cuda":
             return self.step(train, valid)
         stream = torch.cuda.Stream(train[0].device)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Signs that a gradient search goes wrong, measured after each epoch.
+"""Signs that a gradient search is going wrong, measured after each epoch.
 
 Zela, Elsken, Saikia, Marrakchi, Brox & Hutter, "Understanding and Robustifying Differentiable Architecture Search",
 ICLR 2020, https://arxiv.org/abs/1909.09656: searches that end in cells of skip connections pass through sharp minima,
@@ -8,8 +8,8 @@ RobustDARTS, `es_start_epoch`).
 
 Differs from the published code, which takes the largest eigenvalue every second epoch, compares means eight epochs
 apart, and ends a search where they have grown by a factor of 1.3: as in the paper, the eigenvalue of largest magnitude
-is taken every epoch, and a third more within five epochs ends a search. That eigenvalue can be negative; nothing is
-concluded from epochs in which it is.
+is computed every epoch, and a rise by a third within five epochs ends a search. That eigenvalue can be negative; no
+conclusion is drawn from epochs in which it is.
 """
 
 from __future__ import annotations
@@ -29,16 +29,15 @@ SKIP = "skip_connect"
 LARGE_ALPHA = 1e3
 """Beyond it a softmax is one-hot: no search of the published learning rates comes near."""
 COLLAPSED = 0.5
-"""Share of skip connections above which a cell is said to have collapsed."""
+"""Share of skip connections above which a cell counts as collapsed."""
 WINDOW, RATIO = 5, 0.75
 """Epochs of the running mean of eigenvalues, and the ratio of two of them that many epochs apart that ends a search."""
 FIRST_EPOCHS = 10
-"""Epochs of alpha whose cells an early stop never takes: the eigenvalue rises from its start while every edge is still
-undecided."""
+"""Epochs of alpha whose cells an early stop never takes: the eigenvalue rises at first, with all edges undecided."""
 LOOK_AHEAD = WINDOW + WINDOW // 2
-"""Epochs from the one whose cell is taken to the one that shows it: the windows are centred on the two compared."""
+"""Epochs between the one whose cell is taken and the one that reveals it; both windows are centred on their epoch."""
 STOPPING_RULE = 2
-"""Version of the rule of `stops_at`, kept with what it decides; the first one (cellnas 0.1.0) knew no first epochs."""
+"""Version of the rule of `stops_at`, saved with its outcome. Version 1 (cellnas 0.1.0) had no `FIRST_EPOCHS`."""
 
 
 def skip_share(space: SearchSpace, architecture: Architecture) -> float:
@@ -49,20 +48,20 @@ def skip_share(space: SearchSpace, architecture: Architecture) -> float:
 
 
 def entropy(probs: Mapping[str, Tensor]) -> float:
-    """Mean entropy of the edges' distributions (nats): the logarithm of the number of operations where nothing is
-    decided, 0 where all is."""
+    """Mean entropy of the edges' distributions (nats): the logarithm of the number of operations while every edge is
+    undecided, 0 once every edge is decided."""
     matrices = [matrix for matrix in probs.values() if matrix.dim() == 2]  # the others are weights of edges
     rows = [edge / edge.sum().clamp_min(1e-12) for matrix in matrices for edge in matrix]
     return float(torch.stack([-(row * row.clamp_min(1e-12).log()).sum() for row in rows]).mean())
 
 
 def check_alpha(strategy: GradientStrategy, metrics: Mapping[str, float], when: str) -> None:
-    """Raise `TrainingFailed` where alpha, and not the learning rate of the weights, is what has diverged.
+    """Raise `TrainingFailed` if alpha has diverged, and not the weights.
 
     Args:
-        strategy: Its alphas are looked at.
-        metrics: Of the epoch; not finite where something has diverged.
-        when: The epoch in words.
+        strategy: Strategy whose alphas are checked.
+        metrics: Metrics of the epoch; not finite if something has diverged.
+        when: Name of the epoch, for the message.
     """
     largest = max((float(alpha.detach().abs().max()) for alpha in strategy.alphas()), default=0.0)
     broken = not all(map(math.isfinite, metrics.values()))
@@ -73,12 +72,12 @@ def check_alpha(strategy: GradientStrategy, metrics: Mapping[str, float], when: 
 
 
 def collapse(space: SearchSpace, architecture: Architecture) -> str | None:
-    """A collapse in plain words, with what to try; None where there is none."""
+    """A sentence on how the cell has collapsed and what to try; None if it has not."""
     for name, cell in space.graphs(architecture).items():
         if not any(cell.live()):
             return (
-                f"nothing of the {name}'s input reaches its output: the search has favoured none. Try more "
-                "strategy.epochs, or strategy=gdas, pc_darts or drnas"
+                f"the derived {name} is disconnected: no path from input to output (the search favoured the `none` "
+                "operation). Try more strategy.epochs, or strategy=gdas, pc_darts or drnas"
             )
     share = skip_share(space, architecture)
     if share <= COLLAPSED:
@@ -94,8 +93,8 @@ def dominant_eigenvalue(loss: Tensor, alphas: Sequence[Tensor], rng: torch.Gener
     """The eigenvalue of largest magnitude of a loss's Hessian, by power iteration on exact products.
 
     Args:
-        loss: with its graph, twice differentiable in the alphas.
-        rng: of the first direction.
+        loss: Scalar with its graph, twice differentiable in the alphas.
+        rng: Generator of the first direction.
     """
     gradients = torch.autograd.grad(loss, alphas, create_graph=True)
     direction: Sequence[Tensor] = [torch.randn(alpha.shape, generator=rng).to(alpha) for alpha in alphas]
@@ -112,25 +111,25 @@ def dominant_eigenvalue(loss: Tensor, alphas: Sequence[Tensor], rng: torch.Gener
 
 
 def stops_at(eigenvalues: Sequence[float], warmup: int = 0) -> int | None:
-    """The epoch whose cell is taken, where the eigenvalues of all epochs so far call for an end.
+    """The epoch whose cell is taken, if the eigenvalues so far call for an end.
 
-    The search ends where the mean over the five epochs around epoch i is more than a third above the mean around epoch
-    i - 5, and the cell is that of epoch i - 5 (Zela et al., section 5.1). Both means must be of positive eigenvalues
-    alone: where the sign changes, a ratio of them says nothing.
+    The search ends when the mean over the five epochs around epoch i is more than a third above the mean around epoch
+    i - 5, and the cell is that of epoch i - 5 (Zela et al., section 5.1). Both means must be of
+    positive eigenvalues only: if the sign changes, their ratio has no meaning.
 
     Args:
-        eigenvalues: One an epoch, from the first epoch of the search.
+        eigenvalues: One per epoch, from the first epoch of the search.
         warmup: Epochs at the start in which alpha was not learnt; they do not count.
 
     Returns:
         The epoch, from 1 and with those of the warm-up, above `warmup + FIRST_EPOCHS`; None to continue.
     """
     learnt = eigenvalues[warmup:]
-    taken = len(learnt) - LOOK_AHEAD
-    if taken <= FIRST_EPOCHS:
+    epoch = len(learnt) - LOOK_AHEAD
+    if epoch <= FIRST_EPOCHS:
         return None
     compared = learnt[-2 * WINDOW :]
     if not all(value > 0 for value in compared):
         return None
     before, after = sum(compared[:WINDOW]), sum(compared[WINDOW:])
-    return warmup + taken if before / after < RATIO else None
+    return warmup + epoch if before / after < RATIO else None

@@ -1,4 +1,4 @@
-"""How much memory a supernet's training needs, estimated before it begins."""
+"""The memory that training a supernet needs, estimated before it starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nas.errors import UserError
 
 GIB = 2**30
 MARGIN = 1.3
-"""What passing values, workspaces and fragments take beside what is kept for the backward pass."""
+"""Factor for temporary values, workspaces and fragmentation, on top of what is saved for the backward pass."""
 
 
 def need(
@@ -25,25 +25,25 @@ def need(
     channels_last: bool = True,
     curvature: bool = False,
 ) -> tuple[float, float]:
-    """Bytes of a training step: those that do not depend on the batch, and those of each image.
+    """Bytes of a training step: those that do not depend on the batch, and those per image.
 
-    What a forward pass keeps for its backward pass is counted on two small batches; beside it are the weights with
-    gradients, momentum and one copy.
+    What a forward pass saves for its backward pass is counted on two small batches; added to it are the weights with
+    their gradients, momentum and one copy.
 
     Args:
         channels_last: Memory format of the images.
-        curvature: Count the products with the Hessian in alpha in place of a step. They keep what the backward pass
-            computes too, about twice as much.
+        curvature: Count the products with the Hessian in alpha instead of a step. They also save what the backward
+            pass computes, about twice as much.
     """
     small, large = (
-        _kept(supernet, probs, task, batch, channels_last=channels_last, curvature=curvature) for batch in (2, 4)
+        _saved_bytes(supernet, probs, task, batch, channels_last=channels_last, curvature=curvature) for batch in (2, 4)
     )
     each = (large - small) / 2
     weights = sum(weight.numel() * weight.element_size() for weight in supernet.parameters())
     return 4.0 * weights + max(0.0, small - 2 * each), MARGIN * each
 
 
-def _kept(
+def _saved_bytes(
     supernet: nn.Module,
     probs: Mapping[str, Tensor],
     task: Task,
@@ -53,11 +53,11 @@ def _kept(
     curvature: bool,
 ) -> int:
     device = next(supernet.parameters()).device
-    kept: dict[int, int] = {}
+    saved: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     images = torch.zeros(batch, task.channels, task.height, task.width, device=device)
@@ -68,20 +68,25 @@ def _kept(
         probs = {name: rows.detach().requires_grad_() for name, rows in probs.items()}
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = F.cross_entropy(supernet(images, probs), labels)
-        # held until it is counted, since freed memory is used again
+        # not freed before it is counted, since freed memory is used again
         held = (
             torch.autograd.grad(loss, list(probs.values()), create_graph=True, allow_unused=True) if curvature else ()
         )
-    total = sum(kept.values())
+    total = sum(saved.values())
     del loss, held
     return total
 
 
 def check_fits(fixed: float, each: float, batch: int, key: str, free: float, *, curvature: str | None = None) -> None:
-    """Raise `UserError`, with the largest batch that fits, where a batch does not.
+    """Raise `UserError`, with the largest batch that fits, unless a batch does.
 
     Args:
-        curvature: The setting that asks for more than a training step; None: it is a training step.
+        fixed: Bytes that do not depend on the batch.
+        each: Bytes per image.
+        batch: Images in the batch.
+        key: Setting of the batch size, for the message.
+        free: Free bytes.
+        curvature: Setting that asks for more than a training step; None: it is a training step.
     """
     if fixed + each * batch <= free:
         return
@@ -91,15 +96,15 @@ def check_fits(fixed: float, each: float, batch: int, key: str, free: float, *, 
     )
     what = "the supernet" if curvature is None else f"the eigenvalue that {curvature}=true measures"
     raise UserError(
-        f"{key}={batch} needs about {(fixed + each * batch) / GIB:.1f} GiB for {what}, and {free / GIB:.1f} GiB "
-        f"are free; {advice}" + ("" if curvature is None else f", or set {curvature}=false")
+        f"{key}={batch} needs about {(fixed + each * batch) / GIB:.1f} GiB for {what}, but only {free / GIB:.1f} "
+        f"GiB is free; {advice}" + ("" if curvature is None else f", or set {curvature}=false")
     )
 
 
 def free_memory(device: torch.device) -> float:
-    """Bytes that can be had: of the device on CUDA, else of the machine; infinite where that is not known.
+    """Bytes that can be allocated: on the device for CUDA, otherwise on the machine; infinite where that is unknown.
 
-    What torch holds of a device without using it counts as free, since torch is who asks.
+    Memory that torch has reserved on a device but does not use counts as free, since torch is who asks for more.
     """
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -1,12 +1,13 @@
-"""Which single paths a supernet is trained on.
+"""The single paths that a supernet is trained on.
 
-Uniform: each step one architecture, every decision drawn uniformly (Guo et al., "Single Path One-Shot Neural
+Uniform: each step trains one architecture, every decision drawn uniformly (Guo et al., "Single Path One-Shot Neural
 Architecture Search with Uniform Sampling", ECCV 2020, https://arxiv.org/abs/1904.00420, section 3.2; Li & Talwalkar,
 "Random Search and Reproducibility for NAS", UAI 2019, https://arxiv.org/abs/1902.07638).
 
-Fair: each step as many architectures as a decision has options, in which each decision takes each of its options once,
-their gradients added up (Chu, Zhang & Xu, "FairNAS", ICCV 2021, https://arxiv.org/abs/1907.01845, algorithm 1). Differs
-from the paper where decisions differ in their number of options: one with fewer begins another permutation.
+Fair: each step trains as many architectures as a decision has options, so that each decision takes each of its options
+once, and adds up their gradients (Chu, Zhang & Xu, "FairNAS", ICCV 2021, https://arxiv.org/abs/1907.01845,
+algorithm 1). Differs from the paper where decisions differ in their number of options: a decision with fewer starts
+another permutation.
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ def fair(space: SearchSpace, rng: Generator) -> list[Architecture]:
     """As many architectures as the largest decision has options.
 
     Raises:
-        UsageError: the space has constraints, which fair samples would break.
+        UsageError: The space has constraints, which fair samples would break.
     """
     paths = max(space.sizes)
     columns = []
     for size in space.sizes:
         rounds = [rng.permutation(size) for _ in range(-(-paths // size))]
         columns.append(np.concatenate(rounds)[:paths].tolist())
-    found = [tuple(path) for path in zip(*columns, strict=True)]
-    if not all(space.is_valid(path) for path in found):
+    drawn = [tuple(path) for path in zip(*columns, strict=True)]
+    if not all(space.is_valid(path) for path in drawn):
         raise UsageError(
             f"evaluator.sampling=fair: space {type(space).__name__} has constraints, which fair samples break; set "
             "evaluator.sampling=uniform"
         )
-    return found
+    return drawn
 
 
 SAMPLERS: Mapping[str, Sampler] = {"uniform": uniform, "fair": fair}

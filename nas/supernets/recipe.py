@@ -21,7 +21,7 @@ class SupernetRecipe(Recipe):
     Args:
         epochs: Passes over the training images; a gradient search takes the number of its strategy.
         network: Sizes of the supernet; None stands for a published size (`SupernetSpace.search_network`).
-        graphs: On CUDA, replay the step of a gradient search as one graph where it is the same each time.
+        graphs: On CUDA, replay the step of a gradient search as one graph if it is the same each time.
     """
 
     part: ClassVar[str] = "supernet"
@@ -47,7 +47,7 @@ class SupernetRecipe(Recipe):
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raise `UsageError` where a recipe asks for what a supernet has not."""
+    """Raise `UsageError` where a recipe asks for something that a supernet does not have."""
     for key in ("drop_path", "auxiliary_weight", "label_smoothing", "ema", "warmup_epochs", "mixup", "cutmix"):
         if getattr(recipe, key):
             raise UsageError(f"supernet.{key}={getattr(recipe, key):g}: a supernet has none; set it to 0")

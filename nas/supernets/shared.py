@@ -1,4 +1,4 @@
-"""Weights that many architectures share: trained on sampled paths at once, or along with what is proposed."""
+"""Weights that many architectures share: trained on sampled paths before a search, or on each proposal in turn."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from nas.supernets.weights import Batch, Weights
 from nas.training.checkpoint import LOAD_ERRORS, cannot_resume, load_checkpoint, save_checkpoint
 
 SAVED_EVERY = 10.0
-"""Seconds between checkpoints of weights that learn from proposals; what came after the last one is learnt again."""
+"""Seconds between checkpoints of weights that learn from proposals; a resumed search learns later proposals again."""
 
 
 @dataclass
 class Shared:
-    """Weights with what is known of their training.
+    """Weights and the state of their training.
 
     Args:
         space: Space whose supernet it is.
-        weights: fresh ones.
-        path: of the checkpoint; None: none is kept.
-        identity: JSON-safe: all that decides the course of the training.
+        weights: Untrained weights.
+        path: File for the checkpoint; None: no checkpoint is saved.
+        identity: Everything that decides the course of the training; JSON-safe.
     """
 
     space: SupernetSpace
@@ -50,25 +50,25 @@ class Shared:
 
     def save(self, state: Mapping[str, Any]) -> None:
         if self.path is not None:
-            whole = {**self.weights.state_dict(), "seconds": self.seconds, **state}
-            save_checkpoint(self.path, self.identity, whole)
+            state = {**self.weights.state_dict(), "seconds": self.seconds, **state}
+            save_checkpoint(self.path, self.identity, state)
 
     def load(self, *names: str) -> list[Any] | None:
-        """What was saved under these names, with the weights put back; None without a checkpoint.
+        """Restore the weights, and return what was saved under these names; None without a checkpoint.
 
         Raises:
-            UserError: the checkpoint is damaged or of another training; it is left as it is.
+            UserError: The checkpoint is damaged or of another training; it is left as it is.
         """
         state = None if self.path is None else load_checkpoint(self.path, self.identity)
         if state is None:
             return None
         try:
-            found = [list(state[name]) for name in names]
+            values = [list(state[name]) for name in names]
             self.seconds = float(state["seconds"])
             self.weights.load_state_dict(state)
         except LOAD_ERRORS as error:
             raise cannot_resume(self.path, error) from None
-        return found
+        return values
 
 
 @dataclass
@@ -76,20 +76,20 @@ class TrainedBefore(Shared):
     """Weights trained on sampled single paths, epoch after epoch.
 
     Args:
-        sampler: draws the paths of a step.
+        sampler: Draws the paths of a step.
     """
 
     sampler: Sampler = field(kw_only=True)
     curve: list[Metrics] = field(default_factory=list, init=False)
 
     def train(self, report: Callable[[int, Sequence[Metrics]], None]) -> None:
-        """Train to the end, from the checkpoint where there is one.
+        """Train to the end, from the checkpoint if there is one.
 
         Args:
-            report: called at the start and after each epoch with the number of epochs and the curve so far.
+            report: Called at the start and after each epoch with the number of epochs and the curve so far.
 
         Raises:
-            TrainingFailed: a loss became infinite or NaN, or time ran out.
+            TrainingFailed: A loss became infinite or NaN, or time ran out.
         """
         epochs = self.weights.recipe.epochs
         (self.curve,) = self.load("curve") or ([],)
@@ -115,21 +115,21 @@ class TrainedBefore(Shared):
 
 @dataclass
 class TrainedOnProposals(Shared):
-    """Weights trained for some steps on each proposal, at a learning rate that falls by steps.
+    """Weights trained for some steps on each proposal, at a learning rate that falls step by step.
 
     Args:
-        steps: batches a proposal.
+        steps: Batches per proposal.
     """
 
     steps: int = field(kw_only=True)
     learnt: list[Architecture] = field(default_factory=list, init=False)
 
     def resume(self, proposals: Sequence[Architecture]) -> None:
-        """Bring the weights to where these proposals leave them, from the checkpoint where there is one.
+        """Train the weights on these proposals, from the checkpoint if there is one.
 
         Raises:
-            UserError: the checkpoint knows proposals that are not among these.
-            TrainingFailed: as `learn`.
+            UserError: The checkpoint has learnt from proposals that are not among these.
+            TrainingFailed: As `learn`.
         """
         (learnt,) = self.load("learnt") or ([],)
         self.learnt = [tuple(architecture) for architecture in learnt]
@@ -139,7 +139,7 @@ class TrainedOnProposals(Shared):
         if self.learnt != list(proposals[:known]):
             raise UsageError(
                 f"the checkpoint {self.path} has learnt from {known} proposals, which are not those of this run; "
-                "remove it to begin anew, or set another run="
+                "remove it to start again, or set another run="
             )
         for architecture in proposals[known:]:
             self.learn(architecture)
@@ -151,11 +151,11 @@ class TrainedOnProposals(Shared):
             Mean loss of the steps (nats).
 
         Raises:
-            TrainingFailed: it became infinite or NaN, or time ran out.
+            TrainingFailed: The loss became infinite or NaN, or time ran out.
         """
-        # what is saved here is stored as trials by now, so that a checkpoint never knows more than the store
+        # all these proposals are in the store by now, so a checkpoint is never ahead of it
         if self.learnt and time.monotonic() - self.saved > SAVED_EVERY:
-            self.keep()
+            self.save_proposals()
         started = time.perf_counter()
         weights = self.weights
         weights.start(len(self.learnt))
@@ -173,7 +173,7 @@ class TrainedOnProposals(Shared):
         self.seconds += time.perf_counter() - started
         return loss
 
-    def keep(self) -> None:
+    def save_proposals(self) -> None:
         """Write the checkpoint."""
         self.save({"learnt": [list(architecture) for architecture in self.learnt]})
         self.saved = time.monotonic()

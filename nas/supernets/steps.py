@@ -1,4 +1,4 @@
-"""What every training of a supernet does: random numbers, the weights' optimizer, and one step of it."""
+"""What all trainings of a supernet share: random numbers, the optimizer of the weights, and one step of it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from nas.training.recipe import Recipe
 
 
 def generator(*keys: int) -> torch.Generator:
-    """A CPU generator that is a function of its keys: nothing of it has to be kept in a checkpoint."""
+    """A CPU generator that is a function of its keys: no checkpoint has to hold its state."""
     state = np.random.SeedSequence(keys).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
 
 
 def weight_optimizer(supernet: nn.Module, recipe: Recipe, *, run_all_operations: bool) -> torch.optim.SGD:
-    """SGD as the recipe says; its learning rate is set by the caller.
+    """SGD as the recipe says; the caller sets its learning rate.
 
     Args:
         run_all_operations: Whether every step reaches all weights. Weights that a step does not reach stay unchanged,
             weight decay included.
     """
     parameters = list(supernet.parameters())
-    # fused sums round otherwise than those that sampled paths have been trained with since the first version
+    # sampled paths have been trained with sums that are not fused since the first version, which round differently
     return sgd(parameters, recipe, fused=run_all_operations and fusible(parameters))
 
 
@@ -44,11 +44,11 @@ def weight_step(
     *,
     run_all_operations: bool,
 ) -> Tensor:
-    """One step of the weights with the gradients at all given probabilities added up.
+    """One step of the weights; the gradients at all given probabilities are added up.
 
     Args:
-        paths: probabilities; those of a gradient strategy, or of one or several sampled architectures.
-        run_all_operations: run operations of probability 0 too, which saves a look at the probabilities.
+        paths: Probabilities of a gradient strategy, or of one or more sampled architectures.
+        run_all_operations: Also run operations of probability 0, which saves reading the probabilities.
 
     Returns:
         The mean training loss before the step (nats, without a gradient).
@@ -72,10 +72,10 @@ def weight_step(
 def measure(supernet: nn.Module, probs: Mapping[str, Tensor], images: Images, recipe: Recipe) -> tuple[float, float]:
     """Accuracy (fraction 0-1) and mean cross-entropy (nats) of a supernet at given probabilities.
 
-    Its normalisation takes the statistics of each batch, so they depend on the order of the images, which is fixed.
+    Its normalisation takes the statistics of each batch, so both depend on the order of the images, which is fixed.
 
     Args:
-        images: Two or more.
+        images: Images to measure on, two or more.
     """
     hits = torch.zeros((), dtype=torch.int64, device=images.labels.device)
     loss = torch.zeros((), dtype=torch.float64, device=images.labels.device)
@@ -90,8 +90,11 @@ def measure(supernet: nn.Module, probs: Mapping[str, Tensor], images: Images, re
 
 
 def evaluation_batches(count: int) -> Iterator[tuple[int, int]]:
-    """Bounds of the batches that a supernet is measured on. A single image that is left over joins the last batch: it
-    has no variance to normalise by where a map is one pixel, and would be normalised by itself where it is more."""
+    """Bounds of the batches that a supernet is measured on.
+
+    A single image left over joins the last batch: its statistics would be its own, and of maps of one pixel it has no
+    variance at all.
+    """
     start = 0
     while start < count:
         stop = start + EVALUATION_BATCH

@@ -1,17 +1,17 @@
 """The weights of a supernet, with the images that they are trained and measured on.
 
-Every random number is a function of a seed and the epoch, so a training that goes on from its checkpoint goes the way
-it would have gone.
+Every random number is a function of a seed and the epoch, so a training that resumes from its checkpoint takes
+the course it would have taken.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import torch
@@ -36,26 +36,26 @@ from nas.training.seeding import seed_all
 
 Batch = tuple[Tensor, Tensor]
 TRAIN = 1
-"""Which of an epoch's streams of random numbers orders the training images; the others are the caller's."""
+"""The one of an epoch's streams of random numbers that orders the training images; the others are the caller's."""
 LAYERS = 6
-"""The stream that layers draw from."""
+"""The stream that layers such as dropout draw from."""
 
 
 class Weights:
     """A supernet with its optimizer.
 
     Args:
-        space: with a supernet.
-        split: weights are trained on the training part and measured on the other.
-        task: what the images are.
-        recipe: how; its epochs are the length of the schedule.
-        seed: of initialisation, order and augmentation.
+        space: Space whose supernet is trained.
+        split: Images; the weights are trained on the training part and measured on the validation part.
+        task: Shape of the images and number of classes.
+        recipe: How the weights are trained; its epochs are the length of the schedule.
+        seed: Seed of initialisation, order and augmentation.
         device: Device to train on.
         partial_channels: K of PC-DARTS; 1: all channels.
-        run_all_operations: whether each step reaches all weights, not those of sampled paths alone.
+        run_all_operations: Whether each step reaches all weights, and not only those of sampled paths.
 
     Raises:
-        UsageError: the recipe asks for what a supernet has not.
+        UsageError: The recipe asks for something that a supernet does not have.
     """
 
     def __init__(
@@ -76,20 +76,20 @@ class Weights:
         self.seed = seed
         self.device = device
         self.run_all_operations = run_all_operations
-        self.begun = time.monotonic()
+        self._started = time.monotonic()
         self.train = self._augmenter(split.train.first(recipe.train_images).to(device))
         self.held_out = split.valid.first(recipe.valid_images).to(device)
         self.valid = self._augmenter(self.held_out)
-        made = build_seeded(
+        supernet = build_seeded(
             seed, lambda: space.supernet(task, sizes(space, recipe), partial_channels=partial_channels), "supernet"
         )
-        lazy = [name for name, value in (*made.named_parameters(), *made.named_buffers()) if is_lazy(value)]
+        lazy = [name for name, value in (*supernet.named_parameters(), *supernet.named_buffers()) if is_lazy(value)]
         if lazy:
             raise UsageError(
                 f"the supernet of {type(space).__name__} has lazy modules ({listed(lazy)}), whose sizes are unknown "
                 "before its weights are optimised; give them their sizes"
             )
-        self.supernet: nn.Module = made.to(device)
+        self.supernet: nn.Module = supernet.to(device)
         if recipe.channels_last:
             to_channels_last(self.supernet, device)
         self.optimizer = weight_optimizer(self.supernet, recipe, run_all_operations=run_all_operations)
@@ -105,20 +105,18 @@ class Weights:
         """Batches of an epoch, and then of further rounds without end.
 
         Args:
-            part: which stream of random numbers.
+            part: Number of the stream of random numbers.
         """
-        turn = 0
-        while True:
-            yield from self._round(augmenter, epoch, part, turn)
-            turn += 1
+        for number in itertools.count():
+            yield from self._round(augmenter, epoch, part, number)
 
     def training_batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
-        """The training images once, but for the first `skip` batches."""
+        """The training images once, without the first `skip` batches."""
         return self._round(self.train, epoch, TRAIN, 0, skip)
 
-    def _round(self, augmenter: Augmenter, epoch: int, part: int, turn: int, skip: int = 0) -> Iterator[Batch]:
-        draws = augmenter.draw(generator(self.seed, epoch, part, turn))
-        for start, stop in islice(batches(len(augmenter), self.recipe.batch_size), skip, None):
+    def _round(self, augmenter: Augmenter, epoch: int, part: int, number: int, skip: int = 0) -> Iterator[Batch]:
+        draws = augmenter.draw(generator(self.seed, epoch, part, number))
+        for start, stop in itertools.islice(batches(len(augmenter), self.recipe.batch_size), skip, None):
             images, labels = augmenter.batch(draws, start, stop)
             yield images if self.recipe.channels_last else contiguous(images), labels
 
@@ -127,9 +125,9 @@ class Weights:
         return sum(1 for _ in batches(len(self.train), self.recipe.batch_size))
 
     def start(self, part: int) -> None:
-        """Begin a part of the training, such as an epoch, that a checkpoint may come before.
+        """Start a part of the training, such as an epoch, that may follow a checkpoint.
 
-        What layers of a user's own draw in it, as dropout does, is a function of the seed and the part.
+        What layers draw in it, as dropout does, is a function of the seed and the part.
         """
         seed_all(generator(self.seed, part, LAYERS).initial_seed())
         self.supernet.train()
@@ -138,9 +136,9 @@ class Weights:
         """One pass over the training images at the epoch's learning rate, cosine by epochs as DARTS has it.
 
         Args:
-            epoch: from 1.
-            epochs: length of the schedule.
-            step: trains on a batch and returns its loss.
+            epoch: Number of the epoch, from 1.
+            epochs: Length of the schedule.
+            step: Trains on a batch and returns its loss.
 
         Returns:
             Mean loss of the steps (nats).
@@ -167,14 +165,14 @@ class Weights:
     def check_fits(self, probs: Mapping[str, Tensor], curvature: str | None = None) -> None:
         """Raise `UserError`, with the largest batch that fits, where a step at these probabilities would not.
 
-        An estimate, taken before the first step. What the supernet returns is looked at as that of every network.
+        An estimate, made before the first step. The output of the supernet is checked as that of every network is.
 
         Args:
             probs: Probabilities on any device.
-            curvature: The setting that asks for the eigenvalue after each epoch, for the message; None: nothing does.
+            curvature: Setting that asks for the eigenvalue after each epoch, for the message; None: no setting does.
 
         Raises:
-            TrainingFailed: It cannot be trained.
+            TrainingFailed: The supernet cannot be trained.
         """
         on_device = self._on_device(probs)
         findings, reason = check_supernet(self.supernet, on_device, self.held_out, self.task, self.recipe)
@@ -191,24 +189,24 @@ class Weights:
         parts: list[tuple[Augmenter, str | None]] = [(self.train, None)]
         if curvature is not None:
             parts.append((self.valid, curvature))
-        for images, asked_by in parts:
+        for images, setting in parts:
             fixed, each = need(
                 self.supernet,
                 on_device,
                 self.task,
                 channels_last=self.recipe.channels_last,
-                curvature=asked_by is not None,
+                curvature=setting is not None,
             )
             batch = min(self.recipe.batch_size, len(images))
-            check_fits(fixed, each, batch, "supernet.batch_size", free, curvature=asked_by)
+            check_fits(fixed, each, batch, "supernet.batch_size", free, curvature=setting)
 
     def _on_device(self, probs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Probabilities on the device of the weights; those of one architecture come from the CPU."""
+        """Probabilities on the device of the weights; those of a single architecture come from the CPU."""
         return {name: rows.to(self.device) for name, rows in probs.items()}
 
     def check_time(self, when: str) -> None:
         limit = self.recipe.time_limit
-        if limit is not None and time.monotonic() - self.begun > limit:
+        if limit is not None and time.monotonic() - self._started > limit:
             raise TrainingFailed(
                 "time_limit",
                 f"it passed supernet.time_limit={limit:g} s {when}; raise it",
@@ -230,5 +228,5 @@ class Weights:
 
 
 def sizes(space: SupernetSpace, recipe: Recipe) -> dict[str, Any]:
-    """Sizes of the supernet: the published ones where the recipe has null."""
+    """Sizes of the supernet; a null in the recipe stands for the published size."""
     return space.known_sizes(recipe.network, space.search_network, "supernet.network")

@@ -30,7 +30,7 @@ from nas.validation import number_in, one_of
 
 COUNTABLE = 1_000_000
 """Size of a space up to which a table is checked to hold all of it."""
-MOST_COLUMNS = 30
+MAX_COLUMNS = 30
 """Columns of a file that a message names."""
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 """How such text begins."""
@@ -41,21 +41,21 @@ class Table:
     """Where a table is and what its columns mean; `of(space)` reads it.
 
     Args:
-        file: relative to `root`, else to `NAS_DATA`, else to the current folder; absolute; or `pkg://PACKAGE/FILE` for
+        file: Relative to `root`, else to `NAS_DATA`, else to the current folder; absolute; or `pkg://PACKAGE/FILE` for
             one that is installed.
-        space: option of the space that the rows belong to; for messages, and the default space of a search.
-        column: what a search may see.
-        architecture: the column with the architecture's text in the notation of the space.
+        space: Option of the space that the rows belong to; for messages, and the default space of a search.
+        column: What a search may see.
+        architecture: The column with the architecture's text in the notation of the space.
         rows: `architecture`, every architecture has a row of its own; `class`, each class of `canonical` has one.
-        root: a folder, or None.
-        metric: name of the metric that `column` becomes, such as `valid_accuracy`.
-        scale: factor from `column` to the metric; 0.01 makes a fraction of a percentage.
-        cost: column that a query's simulated cost comes from; None: queries cost nothing.
-        cost_scale: factor from `cost` to seconds.
-        reported: columns joined after the search, the headline first.
-        minimized: columns of which lower is better.
-        labels: column -> words for the axis of a figure, with the unit. Those of columns that are not reported wait.
-        complete: whether every architecture (or class) of the space has a row; False: the table is of a sample, and a
+        root: A folder, or None.
+        metric: Name of the metric that `column` becomes, such as `valid_accuracy`.
+        scale: Factor from `column` to the metric; 0.01 makes a fraction of a percentage.
+        cost: Column that a query's simulated cost comes from; None: queries cost nothing.
+        cost_scale: Factor from `cost` to seconds.
+        reported: Columns joined after the search, the headline first.
+        minimized: Columns whose lower values are better.
+        labels: Column -> text for the axis of a figure, with the unit; used only for reported columns.
+        complete: Whether every architecture (or class) of the space has a row; False: the table is of a sample, and a
             proposal that it lacks is a failed trial.
     """
 
@@ -107,22 +107,22 @@ class Table:
         """Read the table for a space.
 
         Raises:
-            UsageError: it is not there, lacks a column, or is of another space.
-            UserError: it is damaged: an architecture is missing or there twice, a value is no number.
+            UsageError: It is not there, lacks a column, or is of another space.
+            UserError: It is damaged: an architecture is missing or listed twice, a value is not a number.
         """
-        raw, place = self._raw()
+        raw, path = self._raw()
         keys = dict.fromkeys(self.reported, "reported") | ({self.cost: "cost"} if self.cost else {})
         wanted = {self.architecture: "architecture", self.column: "column"} | keys
         # a misspelt one would turn the direction of a column without a word
         wanted |= {name: "minimized" for name in self.minimized if name not in wanted}
-        named = place.lower().endswith((".parquet", ".pq"))
-        columns = (_parquet if named or raw.startswith(b"PAR1") else _csv)(raw, place, wanted)
+        named = path.lower().endswith((".parquet", ".pq"))
+        columns = (_parquet if named or raw.startswith(b"PAR1") else _csv)(raw, path, wanted)
         texts = columns[self.architecture]
-        positions = self._positions(space, texts, place)
-        numbers = {name: _numbers(columns[name], name, texts, place) for name in (self.column, *keys)}
+        positions = self._positions(space, texts, path)
+        numbers = {name: _numbers(columns[name], name, texts, path) for name in (self.column, *keys)}
         cost = numbers[self.cost] * self.cost_scale if self.cost else None
         if cost is not None and (cost < 0).any():
-            raise UserError(f"table {place} has a negative {self.cost} for {texts[int(cost.argmin())]}; see table.cost")
+            raise UserError(f"table {path} has a negative {self.cost} for {texts[int(cost.argmin())]}; see table.cost")
         return Rows(
             digest=hashlib.blake2b(raw, digest_size=8).hexdigest(),
             positions=positions,
@@ -143,19 +143,19 @@ class Table:
             except (OSError, ImportError) as error:
                 raise UsageError(f"table.file={self.file} is not installed ({error})") from None
         named = (self.root, os.environ.get("NAS_DATA"))
-        places = [Path(root).expanduser() / self.file for root in named if root] + [Path(self.file).expanduser()]
-        for place in places:
-            if place.is_file():
+        candidates = [Path(root).expanduser() / self.file for root in named if root] + [Path(self.file).expanduser()]
+        for path in candidates:
+            if path.is_file():
                 try:
-                    return place.read_bytes(), str(place)
+                    return path.read_bytes(), str(path)
                 except OSError as error:
-                    raise UsageError(f"table {place} cannot be read ({error.strerror}); see table.root") from None
+                    raise UsageError(f"table {path} cannot be read ({error.strerror}); see table.root") from None
         raise UsageError(
             f"table {self.file} was not found in table.root ({self.root or 'not set'}) or NAS_DATA "
             f"({os.environ.get('NAS_DATA') or 'not set'}); set one of them to the folder that holds it"
         )
 
-    def _positions(self, space: SearchSpace, texts: Sequence[str], place: str) -> dict[Architecture | str, int]:
+    def _positions(self, space: SearchSpace, texts: Sequence[str], path: str) -> dict[Architecture | str, int]:
         """Architecture, or canonical key, -> its row."""
         by_class = self.rows == "class"
         positions: dict[Architecture | str, int] = {}
@@ -164,14 +164,14 @@ class Table:
                 architecture = parse(space, text)
             except UsageError as error:
                 raise UsageError(
-                    f"table {place}, row {row + 1}, is not of space {type(space).__name__} ({error}); "
+                    f"table {path}, row {row + 1}, is not of space {type(space).__name__} ({error}); "
                     f"the table is of space={self.space}"
                 ) from None
             key = space.canonical(architecture) if by_class else architecture
             if key in positions:
                 what = f"the class of {text}" if by_class else text
                 raise UserError(
-                    f"table {place} has {what} twice, in rows {positions[key] + 1} and {row + 1}; expected it once"
+                    f"table {path} has {what} twice, in rows {positions[key] + 1} and {row + 1}; expected it once"
                 )
             positions[key] = row
         if self.complete and space.size <= COUNTABLE and (by_class or len(positions) < space.size):
@@ -180,7 +180,7 @@ class Table:
             absent = next((other for key, other in keys if key not in positions), None)
             if absent is not None:
                 raise UserError(
-                    f"table {place} has {len(positions):,} rows and none for {space.to_text(absent)}; "
+                    f"table {path} has {len(positions):,} rows and none for {space.to_text(absent)}; "
                     f"expected every {'class' if by_class else 'architecture'} of space={self.space}. If it is of a "
                     "sample of them, set complete: false in its YAML (+table.complete=false)"
                 )
@@ -192,13 +192,13 @@ class Rows:
 
     Args:
         digest: 16 hexadecimal digits over the file.
-        positions: architecture or canonical key -> row.
-        by_class: which of the two.
-        space: of the architectures.
+        positions: Architecture or canonical key -> row.
+        by_class: Whether the keys are canonical.
+        space: Space of the architectures.
         values: (rows,) the searched metric.
         costs: (rows,) simulated seconds of a query, or None.
-        reported: column -> (rows,) values in the units of the table.
-        complete: whether it claims to hold the whole space.
+        reported: Column -> (rows,) values in the units of the table.
+        complete: Whether it has the whole space by its own account.
     """
 
     def __init__(
@@ -233,8 +233,8 @@ class Rows:
         """The row of an architecture.
 
         Raises:
-            TrialFailed: there is none, in a table of a sample.
-            UserError: there is none, although the table is said to be complete.
+            TrialFailed: The table is of a sample and has no such row.
+            UserError: The table has no such row, although it should be complete.
         """
         key = self.space.canonical(architecture) if self.by_class else architecture
         try:
@@ -254,94 +254,94 @@ class Rows:
         return {name: (float(values.min()), float(values.max())) for name, values in self.reported.items()}
 
 
-def _csv(raw: bytes, place: str, wanted: Mapping[str, str]) -> dict[str, Sequence[str]]:
+def _csv(raw: bytes, path: str, wanted: Mapping[str, str]) -> dict[str, Sequence[str]]:
     """The wanted columns as text."""
     rows: list[list[str]] = []
     try:
-        lines = csv.reader(io.StringIO(_text(raw, place), newline=""))
+        lines = csv.reader(io.StringIO(_text(raw, path), newline=""))
         head = next(lines, [])
-        _check_separator(head, wanted, place)
-        _check_columns(head, wanted, place)
-        places = [head.index(name) for name in wanted]
+        _check_separator(head, wanted, path)
+        _check_columns(head, wanted, path)
+        candidates = [head.index(name) for name in wanted]
         for number, line in enumerate(lines, start=1):
             if not line:
                 continue
             if len(line) != len(head):
-                raise UserError(f"table {place}, row {number}, has {len(line)} values; expected {len(head)}")
-            rows.append([line[index] for index in places])
+                raise UserError(f"table {path}, row {number}, has {len(line)} values; expected {len(head)}")
+            rows.append([line[index] for index in candidates])
     except csv.Error as error:
         raise UserError(
-            f"table {place}, after row {len(rows)}, is not CSV ({error}); is a quotation mark missing?"
+            f"table {path}, after row {len(rows)}, is not CSV ({error}); is a quotation mark missing?"
         ) from None
     if not rows:
-        raise UserError(f"table {place} has no rows")
+        raise UserError(f"table {path} has no rows")
     return dict(zip(wanted, zip(*rows, strict=True), strict=True))
 
 
-def _text(raw: bytes, place: str) -> str:
+def _text(raw: bytes, path: str) -> str:
     """The text of a file, plain or gzip."""
     if raw.startswith(b"PK\x03\x04"):
-        raise UserError(f"table {place} is a zip archive; expected CSV (plain or gzip) or Parquet")
+        raise UserError(f"table {path} is a zip archive; expected CSV (plain or gzip) or Parquet")
     try:
         raw = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"table {place} is damaged ({error}); restore it") from None
+        raise UserError(f"table {path} is damaged ({error}); restore it") from None
     try:
         return raw.decode("utf-8-sig")
     except UnicodeError as error:
         kind = "is UTF-16 and not UTF-8 text" if raw[:2] in UTF_16 else f"is not UTF-8 text ({error})"
-        raise UserError(f"table {place} {kind}; save it as UTF-8") from None
+        raise UserError(f"table {path} {kind}; save it as UTF-8") from None
 
 
-def _check_separator(head: Sequence[str], wanted: Mapping[str, str], place: str) -> None:
+def _check_separator(head: Sequence[str], wanted: Mapping[str, str], path: str) -> None:
     for sign, name in SEPARATORS.items():
         if len(head) == 1 and any(column in head[0].split(sign) for column in wanted):
-            raise UserError(f"table {place} is parted by {name} where commas are expected; save it with commas")
+            raise UserError(f"table {path} is separated by {name} where commas are expected; save it with commas")
 
 
-def _parquet(raw: bytes, place: str, wanted: Mapping[str, str]) -> dict[str, Sequence[str]]:
+def _parquet(raw: bytes, path: str, wanted: Mapping[str, str]) -> dict[str, Sequence[str]]:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:
-        raise UsageError(f"table {place} is Parquet, which needs: pip install 'cellnas[parquet]'") from None
+        raise UsageError(f"table {path} is Parquet, which needs: pip install 'cellnas[parquet]'") from None
     import pyarrow
 
     try:
         file = parquet.ParquetFile(pyarrow.BufferReader(raw))
-        _check_columns(file.schema_arrow.names, wanted, place)
+        _check_columns(file.schema_arrow.names, wanted, path)
         read = file.read(columns=list(wanted))
     except (ArrowException, OSError) as error:
-        raise UserError(f"table {place} is damaged ({' '.join(str(error).split())}); restore it") from None
+        raise UserError(f"table {path} is damaged ({' '.join(str(error).split())}); restore it") from None
     if not read.num_rows:
-        raise UserError(f"table {place} has no rows")
-    return {name: [_shown(value, name, place) for value in read.column(name).to_pylist()] for name in wanted}
+        raise UserError(f"table {path} has no rows")
+    return {name: [_shown(value, name, path) for value in read.column(name).to_pylist()] for name in wanted}
 
 
-def _shown(value: object, name: str, place: str) -> str:
+def _shown(value: object, name: str, path: str) -> str:
     """A value of a Parquet file as text, as a CSV would have it."""
     if isinstance(value, bytes):
         try:
             return value.decode()
         except UnicodeError:
-            raise UserError(f"table {place} has bytes in {name} that are not UTF-8 text") from None
+            raise UserError(f"table {path} has bytes in {name} that are not UTF-8 text") from None
     return "" if value is None else str(value)
 
 
-def _check_columns(there: Sequence[str], wanted: Mapping[str, str], place: str) -> None:
+def _check_columns(columns: Sequence[str], wanted: Mapping[str, str], path: str) -> None:
     """`wanted`: column -> the setting that names it."""
     for name, key in wanted.items():
-        if name not in there:
-            numbers = [other for other in there if key == "architecture" or wanted.get(other) != "architecture"]
+        if name not in columns:
+            numbers = [other for other in columns if key == "architecture" or wanted.get(other) != "architecture"]
             close = get_close_matches(name, numbers, n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
-            some = ", ".join(there[:MOST_COLUMNS]) or "none"
-            more = f" and {len(there) - MOST_COLUMNS} more" if len(there) > MOST_COLUMNS else ""
-            raise UsageError(f"table {place} has no column {name!r}{hint}; it has {some}{more}. See table.{key}")
-        if list(there).count(name) > 1:
-            raise UserError(f"table {place} has column {name!r} twice; expected it once")
+            some = ", ".join(columns[:MAX_COLUMNS]) or "none"
+            more = f" and {len(columns) - MAX_COLUMNS} more" if len(columns) > MAX_COLUMNS else ""
+            raise UsageError(f"table {path} has no column {name!r}{hint}; it has {some}{more}. See table.{key}")
+        if list(columns).count(name) > 1:
+            raise UserError(f"table {path} has column {name!r} twice; expected it once")
 
 
-def _numbers(column: Sequence[str], name: str, texts: Sequence[str], place: str) -> NDArray[np.float64]:
+def _numbers(column: Sequence[str], name: str, texts: Sequence[str], path: str) -> NDArray[np.float64]:
     """A column as finite numbers."""
     try:
         values = np.array(column, dtype=np.float64)
@@ -352,7 +352,7 @@ def _numbers(column: Sequence[str], name: str, texts: Sequence[str], place: str)
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         raise UserError(
-            f"table {place} has {column[bad[0]]!r} as {name} of {texts[bad[0]]}; expected a finite number "
+            f"table {path} has {column[bad[0]]!r} as {name} of {texts[bad[0]]}; expected a finite number "
             f"({len(bad)} such {'row' if len(bad) == 1 else 'rows'})"
         )
     return values

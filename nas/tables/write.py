@@ -33,22 +33,22 @@ def rows(trainings: Iterable[Mapping[str, Any]]) -> tuple[list[str], list[list[s
     """Head and rows of the table, sorted by the architecture's text.
 
     Args:
-        trainings: one each class and repeat, as `nas.studies.tabulation` keeps them.
+        trainings: One each class and repeat, as `nas.studies.tabulation` stores them.
     """
     classes: dict[str, list[Mapping[str, Any]]] = {}
     for training in sorted(trainings, key=lambda line: (line["arch"], line["repeat"])):
         classes.setdefault(training["canonical"], []).append(training)
     seeds = max(map(len, classes.values()))
     head = ["arch", "seeds", *AVERAGED, *(f"{name}_{n}" for name in EACH for n in range(seeds)), *COUNTS]
-    made = []
+    body = []
     for members in sorted(classes.values(), key=lambda members: members[0]["arch"]):
         row = [members[0]["arch"], str(len(members))]
         row += [_number(statistics.fmean(m[name] for m in members), digits) for name, digits in AVERAGED.items()]
         for name in EACH:
             row += [_number(m[name], AVERAGED[name]) for m in members] + [""] * (seeds - len(members))
         row += [_number(members[0][name], 0) for name in COUNTS]
-        made.append(row)
-    return head, made
+        body.append(row)
+    return head, body
 
 
 def stem(out: Path) -> str:
@@ -61,21 +61,21 @@ def description(out: Path) -> Path:
     return out.with_name(f"{stem(out)}.yaml")
 
 
-def write_table(found: Mapping[str, Any], out: Path, data: str, data_settings: Mapping[str, Any]) -> Path:
-    """Write the table and the YAML beside it; each is there whole or not at all.
+def write_table(tabulation: Mapping[str, Any], out: Path, data: str, data_settings: Mapping[str, Any]) -> Path:
+    """Write the table and the YAML beside it; each is written atomically.
 
     Args:
-        found: what `nas.studies.tabulation.tabulate` returned.
+        tabulation: What `nas.studies.tabulation.tabulate` returned.
         out: `.csv` or `.csv.gz`.
-        data, data_settings: option of the data set and its settings, for what is done with a winner later.
+        data, data_settings: Option of the data set and its settings, for what is done with a winner later.
 
     Returns:
         The path of the YAML.
 
     Raises:
-        UserError: something cannot be written.
+        UserError: Something cannot be written.
     """
-    head, body = rows(found["trainings"])
+    head, body = rows(tabulation["trainings"])
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)
@@ -85,26 +85,27 @@ def write_table(found: Mapping[str, Any], out: Path, data: str, data_settings: M
     whole = gzip.compress(raw, 9, mtime=0) if out.name.endswith(".gz") else raw
     yaml = description(out)
     _write(out, whole)
-    _write(yaml, _yaml(found, out, len(body), data, data_settings).encode())
+    _write(yaml, _yaml(tabulation, out, len(body), data, data_settings).encode())
     return yaml
 
 
-def _yaml(found: Mapping[str, Any], out: Path, classes: int, data: str, data_settings: Mapping[str, Any]) -> str:
-    recipe: Mapping[str, Any] = found["recipe"]
-    space = found["space"]["name"]
-    environment: Mapping[str, str] = found["environment"]
+def _yaml(tabulation: Mapping[str, Any], out: Path, classes: int, data: str, data_settings: Mapping[str, Any]) -> str:
+    recipe: Mapping[str, Any] = tabulation["recipe"]
+    space = tabulation["space"]["name"]
+    environment: Mapping[str, str] = tabulation["environment"]
     network = ", ".join(f"{key} {value}" for key, value in recipe["network"].items())
-    seeds = 1 + max(line["repeat"] for line in found["trainings"])
+    seeds = 1 + max(line["repeat"] for line in tabulation["trainings"])
     images = [
         f"{recipe[key] or 'all'} {word}" for key, word in (("train_images", "training"), ("valid_images", "validation"))
     ]
-    missing = sorted({name for line in found["trainings"] for name in uncounted(line)})
-    clock = "processor seconds" if found["device"] == "cpu" else "seconds"
-    made_by = f"torch {environment.get('torch')}, {environment.get('machine')}, {found['device']}"
+    missing = sorted({name for line in tabulation["trainings"] for name in uncounted(line)})
+    clock = "processor seconds" if tabulation["device"] == "cpu" else "seconds"
+    made_by = f"torch {environment.get('torch')}, {environment.get('machine')}, {tabulation['device']}"
     lines: Sequence[str] = (
         "# @package _global_",
-        f"# {classes:,} classes of {space} on {found['data']}, trained by nas tabulate; begun {found['begun']}.",
-        f"# {recipe['epochs']} epochs on {images[0]} and {images[1]} images (split {found['split']}); {network}.",
+        f"# {classes:,} classes of {space} on {tabulation['data']}, trained by nas tabulate; "
+        f"started {tabulation['begun']}.",
+        f"# {recipe['epochs']} epochs on {images[0]} and {images[1]} images (split {tabulation['split']}); {network}.",
         f"# {made_by}, commit {environment.get('commit')}.",
         "# valid_* on the validation images after the last epoch, test_* on all test images; accuracies are fractions",
         "# 0-1, losses mean cross-entropy in nats. A name without a number is the mean over the seeds of the class,",
@@ -131,8 +132,8 @@ def _yaml(found: Mapping[str, Any], out: Path, classes: int, data: str, data_set
         "  reported: [test_accuracy]",
         "  minimized: []",
         "  labels:",
-        f"    test_accuracy: test accuracy on {found['data']} (fraction)",
-        *_settings("space", found["space"]["settings"]),
+        f"    test_accuracy: test accuracy on {tabulation['data']} (fraction)",
+        *_settings("space", tabulation["space"]["settings"]),
         *_settings("data", data_settings),
     )
     return "\n".join(lines) + "\n"
@@ -154,4 +155,4 @@ def _write(path: Path, content: bytes) -> None:
         with atomic_write(path) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror or error}); set out= to another place") from None
+        raise UserError(f"{path} cannot be written ({error.strerror or error}); set out= to another path") from None

@@ -1,10 +1,10 @@
-"""Conformance: what every space, strategy, evaluator, executor and data set must keep, as functions for any test.
+"""Conformance checks for spaces, strategies, evaluators, executors and data sets, as functions for any test.
 
     from nas.testing import check_space
     def test_mine(): check_space(MySpace(), Task(channels=3, height=32, width=32, classes=10))
 
-Each raises AssertionError with a sentence that says what was not kept; `nas check` prints the same promises, a line
-each. The project's own parts are found by globbing `configs/` and go through the same checks.
+Each raises AssertionError with a sentence on what is wrong; `nas check` prints the same promises, one per line. The
+project's own parts are found by globbing `configs/` and pass the same checks.
 """
 
 from typing import TYPE_CHECKING

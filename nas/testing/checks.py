@@ -24,10 +24,10 @@ from nas.testing.supernets import gradient_promises, supernet_promises
 def check_space(
     space: SearchSpace, task: Task, samples: int = SAMPLES, network: Mapping[str, Any] | None = None
 ) -> None:
-    """A space samples, mutates and crosses validly, its text goes both ways, and its networks classify the task.
+    """A space draws and varies valid architectures, reads the text it writes, and its networks classify the task.
 
     Args:
-        network: sizes to build with; None: the space's own.
+        network: Sizes to build with; None: the space's own.
     """
     hold(space_promises(space, task, samples, network))
 
@@ -36,7 +36,7 @@ def check_supernet_space(space: SupernetSpace, task: Task, network: Mapping[str,
     """The supernet at the probabilities of an architecture is the network of that architecture with the same weights.
 
     Args:
-        network: sizes to build with.
+        network: Sizes to build with.
     """
     hold(supernet_promises(space, task, network, samples))
 
@@ -44,25 +44,25 @@ def check_supernet_space(space: SupernetSpace, task: Task, network: Mapping[str,
 def check_gradient_strategy(
     make: StrategyFactory, space: SupernetSpace, task: Task, network: Mapping[str, Any]
 ) -> None:
-    """A gradient strategy is a function of its random numbers, moves only its alphas, and its state is all of it."""
+    """A gradient strategy repeats for equal random numbers, changes only its alphas, and saves its whole state."""
     hold(gradient_promises(make, space, task, network))
 
 
 def check_strategy(make: StrategyFactory, space: SearchSpace, trials: int = TRIALS) -> None:
-    """`ask` is pure and valid, the state is a fold over the told trials, failed and pending trials are tolerated."""
+    """`ask` is pure and valid, the trials it was given are its whole state, failed and pending trials are tolerated."""
     hold(strategy_promises(make, space, trials))
 
 
 def check_evaluator(make: Callable[..., Evaluator], space: SearchSpace) -> None:
-    """An evaluator gives the same finite metrics for the same seed, its protocol is JSON, and the lock holds in it."""
+    """An evaluator gives the same finite metrics for the same seed, without test images, and its protocol is JSON."""
     hold(evaluator_promises(make, space))
 
 
 def check_executor(executor: Executor) -> None:
-    """An executor does every task once, gives each its own result, and raises what a task raised."""
+    """An executor runs every task once, returns each result with its task, and raises what a task raised."""
     hold(executor_promises(executor))
 
 
 def check_data(make: Callable[[], DataSet]) -> None:
-    """A data set states its task truly, splits the same every time, and keeps its test images locked in a search."""
+    """A data set matches its task, is split the same way every time, and its test images are locked in a search."""
     hold(data_promises(make))

@@ -1,4 +1,4 @@
-"""What a data set promises."""
+"""The promises of a data set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nas.testing.promises import Promise
 
 
 def data_promises(make: Callable[[], DataSet]) -> list[Promise]:
-    """A data set returns what it states, splits the same every time, and keeps its test images locked in a search."""
+    """A data set matches its task, is split the same way every time, and its test images are locked in a search."""
     data = make()
 
     def can_be_split() -> None:
@@ -34,7 +34,7 @@ def data_promises(make: Callable[[], DataSet]) -> list[Promise]:
         raise AssertionError("read_test could be called while a search held the lock")
 
     own = type(data)
-    return [  # whatever is read is checked as it is read
+    return [  # images are checked as they are read
         Promise("read_train gives images and labels of its task", can_be_split, needed=True),
         Promise("read_test gives images and labels of its task", can_be_tested),
         Promise("two reads give the same split", splits_repeat, own.read_train),

@@ -1,4 +1,4 @@
-"""What an evaluator promises."""
+"""The promises of an evaluator."""
 
 from __future__ import annotations
 
@@ -18,57 +18,57 @@ from nas.testing.promises import Promise
 def evaluator_promises(
     make: Callable[..., Evaluator], space: SearchSpace, metric: str | None = None, source: object = None
 ) -> list[Promise]:
-    """An evaluator gives the same finite metrics for the same seed, its protocol is JSON, and the lock holds in it.
+    """An evaluator gives the same finite metrics for the same seed, without test images, and its protocol is JSON.
 
     Args:
-        metric: that a search on it optimises, where one is known.
-        source: class whose lines are named; None: that of the factory.
+        metric: Metric that a search on it optimises, if known.
+        source: Class whose lines are named; None: that of the factory.
     """
     evaluated: list[Metrics] = []
-    made: list[Evaluator] = []
+    instances: list[Evaluator] = []
     proposal = Proposal(space.sample(np.random.default_rng(0)))
 
     def evaluator() -> Evaluator:
-        if not made:
-            made.append(make(space=space))
-        return made[0]
+        if not instances:
+            instances.append(make(space=space))
+        return instances[0]
 
     def evaluates() -> None:
         curve: list[Metrics] = []
         context = Context(1, "cpu", curve.append, lambda _name, _value: None)
         with locked_test_set():
-            its = evaluator()
-            if isinstance(its, SupportsPrepare):
-                its.prepare("cpu")
-            evaluated.extend(its(proposal, context) for _ in range(2))
+            subject = evaluator()
+            if isinstance(subject, SupportsPrepare):
+                subject.prepare("cpu")
+            evaluated.extend(subject(proposal, context) for _ in range(2))
 
     def repeats() -> None:
         first, again = evaluated
-        assert first == again, f"one seed gave {first}, then {again}; what a clock measures belongs to context.measured"
+        assert first == again, f"one seed gave {first}, then {again}; measured times belong to context.measured"
 
     def metrics_are_numbers() -> None:
-        found = evaluated[0]
-        assert hasattr(found, "items"), f"the metrics must be a dict of numbers, got {found!r}"
-        for name, value in found.items():
+        metrics = evaluated[0]
+        assert hasattr(metrics, "items"), f"the metrics must be a dict of numbers, got {metrics!r}"
+        for name, value in metrics.items():
             assert isinstance(value, int | float), f"metric {name} is a {type(value).__name__}, expected a number"
             assert math.isfinite(value), f"metric {name} is {value}"
-        there = ", ".join(found) or "none"
-        assert metric is None or metric in found, f"it gives no {metric}, which the search optimises; it gives {there}"
+        names = ", ".join(metrics) or "none"
+        assert metric is None or metric in metrics, f"it gives no {metric}, which the search optimises, but {names}"
 
     def protocol_is_json() -> None:
-        its = evaluator()
-        if isinstance(its, SupportsProtocol):
-            protocol = its.protocol()
+        subject = evaluator()
+        if isinstance(subject, SupportsProtocol):
+            protocol = subject.protocol()
             try:
                 again = json.loads(json.dumps(protocol))
             except (TypeError, ValueError) as error:
                 raise AssertionError(f"protocol() must be plain JSON: {error}") from None
-            assert again == protocol, f"protocol() must be plain JSON; it is {protocol}, and JSON makes of it {again}"
+            assert again == protocol, f"protocol() must be plain JSON; it is {protocol}, which JSON turns into {again}"
 
     def describes_what_it_evaluates() -> None:
-        its, first = evaluator(), evaluated[0]
-        if isinstance(its, SupportsArchitectureMetrics):
-            own = its.architecture_metrics(proposal.architecture)
+        subject, first = evaluator(), evaluated[0]
+        if isinstance(subject, SupportsArchitectureMetrics):
+            own = subject.architecture_metrics(proposal.architecture)
             other = {name: value for name, value in own.items() if first.get(name) != value}
             assert not other, f"architecture_metrics gives {other}, the evaluation {dict(first)}"
 

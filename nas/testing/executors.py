@@ -1,4 +1,4 @@
-"""What an executor promises."""
+"""The promises of an executor."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from nas.testing.promises import Promise
 
 
 def executor_promises(executor: Executor) -> list[Promise]:
-    """An executor does every task once, gives each its own result, and raises what a task raised."""
+    """An executor runs every task once, returns each result with its task, and raises what a task raised."""
 
     def describes_itself() -> None:
         assert executor.workers >= 1, f"workers must be at least 1, got {executor.workers}"
         assert executor.order in ("ordered", "async"), f"order must be ordered or async, got {executor.order!r}"
 
-    def does_each_task_once() -> None:
+    def runs_each_task_once() -> None:
         tasks = deque(range(2 * executor.workers + 1))
-        found = sorted(pair for batch in each(executor, _made, tasks) for pair in batch)
+        results = sorted(pair for batch in each(executor, _task_function, tasks) for pair in batch)
         expected = [(task, task + 1) for task in range(2 * executor.workers + 1)]
-        assert found == expected, f"the tasks came back as {found}, expected {expected}"
+        assert results == expected, f"the tasks came back as {results}, expected {expected}"
 
     def passes_errors_on() -> None:
         raised = ""
         try:
-            list(each(executor, _made, deque([-1])))
+            list(each(executor, _task_function, deque([-1])))
         except UserError as error:
             raised = str(error)
-        assert raised == "made to fail", "a task raised UserError, and the caller was not told"
+        assert raised == "made to fail", "a task raised UserError, which did not reach the caller"
 
     own = type(executor)
     return [
         Promise("it states its workers and its order", describes_itself, own, needed=True),
-        Promise("every task is done once and gives its own result", does_each_task_once, own),
+        Promise("every task is run once and gives its own result", runs_each_task_once, own),
         Promise("what a task raises reaches the caller", passes_errors_on, own),
     ]
 
 
-def _made() -> Callable[[int], int]:
+def _task_function() -> Callable[[int], int]:
     return _task
 
 

@@ -1,4 +1,4 @@
-"""What the network of a space promises beyond its training: pictures, and exports that equal it."""
+"""The promises of a space's network beyond training: it can be drawn, and its exports equal it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from nas.export.model import Model
 from nas.testing.promises import Promise
 
 
-def picture_promises(made: Callable[[], Model]) -> list[Promise]:
+def picture_promises(build: Callable[[], Model]) -> list[Promise]:
     """The cells of an architecture and the stages of its network can be drawn."""
 
     def cells_can_be_drawn() -> None:
-        model = made()
+        model = build()
         with tempfile.TemporaryDirectory() as folder:
             for name, graph in model.space.graphs(model.architecture).items():
                 save(cell_figure(graph), Path(folder), name)
 
     def networks_can_be_drawn() -> None:
-        model = made()
+        model = build()
         with tempfile.TemporaryDirectory() as folder:
             save(network_figure(stages(model.network, model.task)), Path(folder), "network")
 
@@ -39,21 +39,21 @@ def picture_promises(made: Callable[[], Model]) -> list[Promise]:
     ]
 
 
-def export_promises(made: Callable[[], Model], formats: Mapping[str, ModuleType]) -> list[Promise]:
-    """A network leaves in each format, and what was written gives its logits in a fresh process.
+def export_promises(build: Callable[[], Model], formats: Mapping[str, ModuleType]) -> list[Promise]:
+    """A network can be exported in each format, and the export gives its logits in a new process.
 
     Args:
-        made: gives the network with images to compare on.
-        formats: name -> module of `nas.export.formats`.
+        build: Returns the network with images to compare on.
+        formats: Name -> module of `nas.export.formats`.
     """
 
     @cache
     def expected() -> tuple[Tensor, CheckResult]:
-        return original(made())
+        return original(build())
 
     def exported(name: str) -> Callable[[], None]:
         def check_form() -> None:
-            model, (logits, plain) = made(), expected()
+            model, (logits, plain) = build(), expected()
             with tempfile.TemporaryDirectory() as folder:
                 card.write(Path(folder), card.about(model, plain, {}, []), [])  # which `state` is read with
                 formats[name].write(model, Path(folder))

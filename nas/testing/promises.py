@@ -1,4 +1,4 @@
-"""A promise is one thing that a part must keep, with its own check: a test raises, `nas check` prints a line."""
+"""A promise: one requirement of a part, with its check. A test raises if it is broken; `nas check` prints a line."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Promise:
     """One promise of one part.
 
     Args:
-        text: the promise in words, such as "mutate changes exactly one decision".
-        check: raises AssertionError with a sentence where the promise is broken; any other exception breaks it too.
-        source: class, function or instance whose file and line are named with a broken promise.
-        needed: whether the promises after this one mean nothing where it is broken.
-        skipped: why it cannot be checked on this machine; empty: it can.
+        text: Statement, such as "mutate changes exactly one decision".
+        check: Raises AssertionError with a sentence if the promise is broken; any other exception breaks it too.
+        source: Class, function or instance whose file and line are named with a broken promise.
+        needed: Whether the promises after this one cannot be checked if it is broken.
+        skipped: Reason why it cannot be checked on this machine; empty: it can.
     """
 
     text: str
@@ -34,41 +34,43 @@ class Promise:
     skipped: str = ""
 
     def broken(self) -> str | None:
-        """What is wrong and where, in one line; None where the promise is kept."""
+        """What is wrong and where, in one line; None if the promise is kept."""
         try:
             self.check()
         except UserError as error:
             own = _own(error)
-            return f"{error} ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else self._placed(str(error))
+            return (
+                f"{error} ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else self._with_position(str(error))
+            )
         except AssertionError as error:
             # one of the part's own asserts is an ordinary exception of it
-            return self._placed(str(error)) if _raised_here(error) else self._located(error)
-        except Exception as error:  # noqa: BLE001 (whatever the part raises is what is to be said)
+            return self._with_position(str(error)) if _raised_here(error) else self._located(error)
+        except Exception as error:  # noqa: BLE001 (any exception of the part breaks its promise)
             return self._located(error)
         return None
 
     def _located(self, error: Exception) -> str:
-        """An exception with the last line of the part's own; that of its definition where none of it was running."""
-        return located(error) if _own(error) else self._placed(f"{type(error).__name__}: {text_of(error)}")
+        """An exception with the last line of the part's own code; that of its definition if none of it was running."""
+        return located(error) if _own(error) else self._with_position(f"{type(error).__name__}: {text_of(error)}")
 
-    def _placed(self, sentence: str) -> str:
-        place = place_of(self.source) if self.source is not None else ""
-        return f"{sentence} ({place})" if place else sentence
+    def _with_position(self, sentence: str) -> str:
+        position = position_of(self.source) if self.source is not None else ""
+        return f"{sentence} ({position})" if position else sentence
 
 
 def hold(promises: Iterable[Promise]) -> None:
     """Check promises in their order.
 
     Raises:
-        AssertionError: the first broken one, with its words; what the part itself raised passes as it is.
+        AssertionError: The sentence of the first broken one; exceptions of the part itself are passed on.
     """
     for promise in promises:
         if not promise.skipped:
             promise.check()
 
 
-def place_of(part: object) -> str:
-    """`file.py:LINE` of the definition of a class, function or instance; empty where Python does not know it."""
+def position_of(part: object) -> str:
+    """`file.py:LINE` of the definition of a class, function or instance; empty if Python does not know it."""
     target: Any = part if inspect.isclass(part) or inspect.isroutine(part) else type(part)
     target = inspect.unwrap(target) if inspect.isroutine(target) else target
     try:

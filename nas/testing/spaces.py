@@ -1,4 +1,4 @@
-"""What a search space promises."""
+"""The promises of a search space."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ NETWORKS = 3
 def space_promises(
     space: SearchSpace, task: Task, samples: int = SAMPLES, network: Mapping[str, Any] | None = None
 ) -> list[Promise]:
-    """A space samples, mutates and crosses validly, its text goes both ways, and its networks classify the task.
+    """A space draws and varies valid architectures, reads the text it writes, and its networks classify the task.
 
     Args:
-        samples: architectures drawn.
-        network: sizes to build with; None: the space's own.
+        samples: Number of architectures drawn.
+        network: Sizes to build with; None: the space's own.
     """
     return [
         *_drawing_promises(space, samples),
@@ -48,7 +48,7 @@ def space_promises(
 
 
 def _drawing_promises(space: SearchSpace, samples: int) -> list[Promise]:
-    """What strategies rely on."""
+    """Promises that strategies rely on."""
 
     def samples_are_valid() -> None:
         for architecture, _ in _drawn(space, samples):
@@ -69,7 +69,7 @@ def _drawing_promises(space: SearchSpace, samples: int) -> list[Promise]:
             space.validate(child)
             changed = _distance(architecture, child)
             assert changed <= 1, f"mutate changed {changed} decisions of {architecture}, expected one"
-            assert changed == 1 or not any(space.neighbours(architecture)), f"mutate left {architecture} as it was"
+            assert changed == 1 or not any(space.neighbours(architecture)), f"mutate left {architecture} unchanged"
 
     def children_resemble_parents() -> None:
         for first, rng in _drawn(space, samples):
@@ -79,7 +79,7 @@ def _drawing_promises(space: SearchSpace, samples: int) -> list[Promise]:
             space.validate(child)
             for value, one, other in zip(child, first, second, strict=True):
                 assert value in (one, other), (
-                    f"crossover made option {value} up; the parents {first} and {second} have {one} and {other} there"
+                    f"crossover invented option {value}; the parents {first} and {second} have {one} and {other} there"
                 )
 
     own = type(space)
@@ -92,17 +92,17 @@ def _drawing_promises(space: SearchSpace, samples: int) -> list[Promise]:
 
 
 def _notation_promises(space: SearchSpace, samples: int) -> list[Promise]:
-    """What stores, exports and people rely on."""
+    """Promises that stores, exports and people rely on."""
 
-    def text_goes_both_ways() -> None:
+    def text_is_read_as_written() -> None:
         for architecture, _ in _drawn(space, samples):
             text = space.to_text(architecture)
             assert isinstance(text, str), f"to_text must give a str, got {type(text).__name__}"
             assert "\n" not in text, f"to_text must be one line, got {text!r}"
-            found = space.from_text(text)
-            _check_plain(found, "from_text")
-            assert found == architecture, (
-                f"from_text({text!r}) is not the architecture it was written from: {found}, expected {architecture}"
+            read = space.from_text(text)
+            _check_plain(read, "from_text")
+            assert read == architecture, (
+                f"from_text({text!r}) is not the architecture it was written from: {read}, expected {architecture}"
             )
 
     def nonsense_is_refused() -> None:
@@ -122,7 +122,7 @@ def _notation_promises(space: SearchSpace, samples: int) -> list[Promise]:
         for architecture, _ in _drawn(space, samples):
             code = space.encode(architecture)
             assert code.shape == (sum(space.sizes),), f"encode gave shape {code.shape}, expected ({sum(space.sizes)},)"
-            assert code.sum() == len(space.sizes), "encode must set one position a decision"
+            assert code.sum() == len(space.sizes), "encode must set one position per decision"
 
     def published_are_known() -> None:
         for name, text in space.published.items():
@@ -131,7 +131,7 @@ def _notation_promises(space: SearchSpace, samples: int) -> list[Promise]:
 
     own = type(space)
     return [
-        Promise("from_text reads what to_text writes", text_goes_both_ways, own.from_text),
+        Promise("from_text reads what to_text writes", text_is_read_as_written, own.from_text),
         Promise("from_text refuses what is not of the space", nonsense_is_refused, own.from_text),
         Promise("canonical is a function of the architecture", canonical_is_a_function, own.canonical),
         Promise("encode is one-hot", code_is_one_hot, own.encode),
@@ -140,7 +140,7 @@ def _notation_promises(space: SearchSpace, samples: int) -> list[Promise]:
 
 
 def _network_promises(space: SearchSpace, task: Task, samples: int, network: Mapping[str, Any] | None) -> list[Promise]:
-    """What trainers rely on."""
+    """Promises that trainers rely on."""
 
     @cache
     def findings(architecture: Architecture) -> Findings:
@@ -156,7 +156,7 @@ def _network_promises(space: SearchSpace, task: Task, samples: int, network: Map
         for architecture in few:
             found = findings(architecture)
             assert not found.unregistered, f"{space.to_text(architecture)}: {found.untrained()}"
-            reporter.add(replace(found, lost=()))  # which is a promise of its own
+            reporter.add(replace(found, lost=()))  # a promise of its own
 
     def states_are_whole() -> None:
         for architecture in _few(space, samples):
@@ -173,8 +173,8 @@ def _network_promises(space: SearchSpace, task: Task, samples: int, network: Map
     own = type(space)
     return [
         Promise("networks classify images of the task", networks_classify, own.build, needed=True),
-        Promise("all that is learnt is among its parameters", parameters_are_registered, own.build),
-        Promise("a checkpoint holds all that a network learns", states_are_whole, own.build),
+        Promise("every learned tensor is a registered parameter", parameters_are_registered, own.build),
+        Promise("a checkpoint holds everything that a network learns", states_are_whole, own.build),
         Promise("build gives the same weights for the same seed", networks_repeat, own.build),
     ]
 
@@ -202,7 +202,7 @@ def _check_plain(architecture: Architecture, made_by: str) -> None:
 
 
 def _findings(space: SearchSpace, architecture: Architecture, task: Task, sizes: Mapping[str, Any] | None) -> Findings:
-    """The very check that every network passes before it is trained."""
+    """The check that every network passes before it is trained."""
     seed_all(0)
     network = space.build(architecture, task, sizes)
     generator = torch.Generator().manual_seed(0)
@@ -216,13 +216,13 @@ def _findings(space: SearchSpace, architecture: Architecture, task: Task, sizes:
 
 
 def _run(network: nn.Module, images: torch.Tensor, *, training: bool) -> Any:
-    """Logits in one mode, by a `train` that may return nothing."""
+    """Logits in one mode, through a `train` that may return None."""
     network.train(training)
     return network(images)
 
 
 def _check_repeats(space: SearchSpace, architecture: Architecture, task: Task, sizes: Mapping[str, Any] | None) -> None:
-    """Weights and evaluation repeat, whatever was built before, and follow the seed."""
+    """Weights and evaluation repeat, independent of earlier builds, and depend on the seed."""
     states = []
     images = torch.randn(4, task.channels, task.height, task.width, generator=torch.Generator().manual_seed(0))
     for seed in (1, 2, 1):
@@ -237,9 +237,9 @@ def _check_repeats(space: SearchSpace, architecture: Architecture, task: Task, s
         states.append((initial, outcome))
     (first, outcome), (other, _), (second, again) = states
     for name, value in first.items():
-        assert name in second, f"build made the weight {name} only once for {space.to_text(architecture)}"
+        assert name in second, f"build created the weight {name} only once for {space.to_text(architecture)}"
         assert not isinstance(value, torch.Tensor) or torch.equal(value, second[name]), (
-            f"build gave other weights ({name}) for the seed of a build before; draw them from torch's global "
+            f"build gave other weights ({name}) for the seed of an earlier build; draw them from torch's global "
             "generator and keep none between calls"
         )
     assert all(torch.equal(a, b) for a, b in zip(outcome, again, strict=True)), (
@@ -248,6 +248,6 @@ def _check_repeats(space: SearchSpace, architecture: Architecture, task: Task, s
     )
     drawn = [name for name, value in network.named_parameters() if bool((value != value.flatten()[:1]).any())]
     assert not drawn or any(name not in other or not torch.equal(first[name], other[name]) for name in drawn), (
-        "build gives the same weights for every seed, so trainings with other seeds are no other trainings; draw them "
+        "build gives the same weights for every seed, so trainings with other seeds do not differ; draw them "
         "from torch's global generator and keep none between calls"
     )

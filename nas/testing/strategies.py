@@ -1,4 +1,4 @@
-"""What a strategy promises."""
+"""The promises of a strategy."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ SEED = 3
 TRIALS = 60
 
 Look: TypeAlias = Callable[[Strategy, int, Proposal], None]
-"""Asks a strategy once more after it has proposed a trial of this number."""
+"""Asks a strategy again after it has proposed the trial of a number."""
 
 
 def strategy_promises(
     make: StrategyFactory, space: SearchSpace, trials: int = TRIALS, source: object = None
 ) -> list[Promise]:
-    """`ask` is pure and valid, the state is a fold over the told trials, failed and pending trials are tolerated.
+    """`ask` is pure and valid, the trials it was given are its whole state, failed and pending trials are tolerated.
 
     Args:
-        trials: length of each search.
-        source: class whose lines are named; None: that of the factory.
+        trials: Length of each search.
+        source: Class whose lines are named; None: that of the factory.
     """
     random = TrialRandom(SEED)
 
@@ -38,16 +38,16 @@ def strategy_promises(
         return strategy
 
     def searched(look: Look | None = None, every_nth_fails: int = 7) -> tuple[Strategy, list[Trial]]:
-        strategy, told = fresh(), list[Trial]()
+        strategy, finished = fresh(), list[Trial]()
         for number in range(trials):
             proposal = strategy.ask(random.trial(number), ())
             if proposal is None:
                 break
             if look is not None:
                 look(strategy, number, proposal)
-            told.append(_trial(space, number, proposal, failed=number % every_nth_fails == every_nth_fails // 2))
-            strategy.tell(told[-1])
-        return strategy, told
+            finished.append(_trial(space, number, proposal, failed=number % every_nth_fails == every_nth_fails // 2))
+            strategy.tell(finished[-1])
+        return strategy, finished
 
     def proposes() -> None:
         proposal = fresh().ask(random.trial(0), ())
@@ -74,13 +74,13 @@ def strategy_promises(
         searched(ahead)
 
     def replay_is_resume() -> None:
-        strategy, told = searched()
+        strategy, finished = searched()
         replayed = fresh()
-        for trial in told:
+        for trial in finished:
             replayed.tell(trial)
-        for number in (len(told), len(told) + 1):
-            expected, found = strategy.ask(random.trial(number), ()), replayed.ask(random.trial(number), ())
-            assert found == expected, f"after a resume it proposes {found}, uninterrupted {expected}"
+        for number in (len(finished), len(finished) + 1):
+            expected, proposed = strategy.ask(random.trial(number), ()), replayed.ask(random.trial(number), ())
+            assert proposed == expected, f"after a resume it proposes {proposed}, uninterrupted {expected}"
 
     def reset_forgets() -> None:
         used, first = copy.deepcopy(searched()[0]), fresh()
@@ -97,7 +97,11 @@ def strategy_promises(
         Promise("proposals are valid architectures of the space", proposals_are_valid, ask),
         Promise("ask is pure: the same random numbers give the same proposal", ask_is_pure, ask),
         Promise("pending proposals are tolerated", pending_are_tolerated, ask),
-        Promise("told trials are the whole state, so a resumed search is the same search", replay_is_resume, tell),
+        Promise(
+            "the trials it was given are its whole state, so a resumed search is the same search",
+            replay_is_resume,
+            tell,
+        ),
         Promise("reset forgets everything", reset_forgets, reset),
         Promise("a search in which every trial fails is tolerated", failures_are_tolerated, tell),
     ]

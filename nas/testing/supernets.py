@@ -1,4 +1,4 @@
-"""What a space with a supernet promises, and what a strategy that searches on one does."""
+"""The promises of a space with a supernet, and of a strategy that searches on one."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def supernet_promises(space: SupernetSpace, task: Task, network: Mapping[str, An
     """The supernet at the probabilities of an architecture is the network of that architecture with the same weights.
 
     Args:
-        network: sizes to build with.
-        samples: architectures drawn, in addition to those with the same option everywhere.
+        network: Sizes to build with.
+        samples: Number of architectures drawn, besides those with the same option everywhere.
     """
 
     def has_a_supernet() -> None:
@@ -64,10 +64,10 @@ def supernet_promises(space: SupernetSpace, task: Task, network: Mapping[str, An
                 own.double().load_state_dict({name: weights[name] for name in own.state_dict()})
                 expected = own(images.contiguous(memory_format=memory))
                 for run_all_operations in (False, True):
-                    found = supernet(
+                    logits = supernet(
                         images.contiguous(memory_format=memory), probs, run_all_operations=run_all_operations
                     )
-                    error = (found - expected).abs().max() / expected.abs().max()
+                    error = (logits - expected).abs().max() / expected.abs().max()
                     assert error < ROUNDING, f"the supernet differs from {space.to_text(architecture)} by {error:.1e}"
 
     own = type(space)
@@ -81,15 +81,15 @@ def supernet_promises(space: SupernetSpace, task: Task, network: Mapping[str, An
 def gradient_promises(
     make: StrategyFactory, space: SupernetSpace, task: Task, network: Mapping[str, Any], source: object = None
 ) -> list[Promise]:
-    """A gradient strategy is a function of its random numbers, moves only its alphas, and its state is all of it.
+    """A gradient strategy repeats for equal random numbers, changes only its alphas, and saves its whole state.
 
     Args:
-        network: sizes of the supernet.
-        source: class whose lines are named; None: that of the factory.
+        network: Sizes of the supernet.
+        source: Class whose lines are named; None: that of the factory.
     """
     images, labels = torch.randn(4, task.channels, task.height, task.width), torch.arange(4) % task.classes
 
-    def begun() -> GradientStrategy:
+    def initialised() -> GradientStrategy:
         strategy = make(space=space, objective=Objective())
         assert isinstance(strategy, GradientStrategy), f"{type(strategy).__name__} lacks a part of GradientStrategy"
         strategy.init(np.random.default_rng(0), torch.device("cpu"))
@@ -97,7 +97,7 @@ def gradient_promises(
 
     def stepped() -> tuple[GradientStrategy, dict[str, Any], dict[str, Any]]:
         """A strategy after one step, with the supernet's weights before and after."""
-        strategy = begun()
+        strategy = initialised()
         torch.manual_seed(0)
         supernet = space.supernet(task, network, partial_channels=strategy.partial_channels)
         optimizer = torch.optim.SGD(supernet.parameters(), lr=0.1, momentum=0.9)
@@ -106,19 +106,19 @@ def gradient_promises(
             strategy.start_epoch(epoch)
         rng = torch.Generator().manual_seed(1)
         loss = strategy.alpha_step(supernet, (images, labels), (images, labels), optimizer, rng)
-        assert loss is not None, "alpha_step gave None in the last epoch; no step of alpha was made"
+        assert loss is not None, "alpha_step gave None in the last epoch: no step of alpha was made"
         assert math.isfinite(loss.item()), f"alpha_step gave a loss of {loss.item()}"
         return strategy, before, supernet.state_dict()
 
     first = cache(stepped)
 
     def is_complete() -> None:
-        begun()
+        initialised()
 
     def moves_alpha() -> None:
-        strategy, fresh = first()[0], begun()
+        strategy, fresh = first()[0], initialised()
         moved = any(not torch.equal(a, b) for a, b in zip(strategy.alphas(), fresh.alphas(), strict=True))
-        assert moved, "alpha_step left every alpha as it was"
+        assert moved, "alpha_step left every alpha unchanged"
 
     def repeats() -> None:
         for a, b in zip(first()[0].alphas(), stepped()[0].alphas(), strict=True):
@@ -130,7 +130,7 @@ def gradient_promises(
             assert torch.equal(value, before[name]), f"alpha_step changed the weight {name}"
 
     def state_is_whole() -> None:
-        strategy, restored = first()[0], begun()
+        strategy, restored = first()[0], initialised()
         restored.load_state_dict(strategy.state_dict())
         for name, rows in strategy.expected().items():
             assert torch.equal(rows, restored.expected()[name]), f"state_dict does not hold all of {name}"
@@ -144,10 +144,10 @@ def gradient_promises(
     source = source or getattr(make, "func", make)
     step = getattr(source, "alpha_step", source)
     return [
-        Promise("the strategy has all that a gradient search needs", is_complete, source, needed=True),
+        Promise("the strategy has everything that a gradient search needs", is_complete, source, needed=True),
         Promise("alpha_step moves alpha", moves_alpha, step, needed=True),
         Promise("alpha_step repeats for the same random numbers", repeats, step),
-        Promise("alpha_step leaves the supernet's weights as they are", leaves_the_weights, step),
+        Promise("alpha_step leaves the supernet's weights unchanged", leaves_the_weights, step),
         Promise("state_dict holds the whole state", state_is_whole, getattr(source, "state_dict", source)),
         Promise(
             "expected() gives the probabilities of an architecture",

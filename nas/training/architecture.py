@@ -26,7 +26,7 @@ from nas.training.device import configured
 from nas.training.findings import FindingsReporter
 from nas.training.fit import Best, Checkpointer, TrainingFailed, evaluate, fit, memory_guard
 from nas.training.recipe import Recipe
-from nas.training.seeding import random_numbers_kept, seed_all
+from nas.training.seeding import random_state_restored, seed_all
 from nas.training.weights import copied
 
 
@@ -111,7 +111,7 @@ def train_architecture(
         TrainingFailed: A loss became infinite or NaN, memory or time ran out.
     """
     task, clock = images.task, _clock(device)
-    with configured(device, recipe), memory_guard(), generators.kept():
+    with configured(device, recipe), memory_guard(), generators.restored():
         train = images.train.to(device)
         valid = None if images.valid is None else images.valid.to(device)
         network = build_seeded(seed, lambda: build_network(space, architecture, task, recipe))
@@ -135,7 +135,7 @@ def train_architecture(
 
 def count_architecture(space: SearchSpace, architecture: Architecture, task: Task, recipe: Recipe) -> Metrics:
     """`parameters` and `flops` of the network that would be trained; draws no random numbers."""
-    with random_numbers_kept(torch.device("cpu")):
+    with random_state_restored(torch.device("cpu")):
         return count.architecture(build_network(space, architecture, task, recipe), task)
 
 

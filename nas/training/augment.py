@@ -1,4 +1,4 @@
-"""Batches made on the device from uint8 images: crop, flip, cutout and normalisation in one pass over the batch.
+"""Batches computed on the device from uint8 images: crop, flip, cutout and normalisation in one pass over the batch.
 
 Random numbers are drawn on the CPU for a whole epoch at once, so a seed gives the same images on every device.
 """
@@ -37,10 +37,10 @@ class Augmenter:
     """Training batches of a set of images.
 
     Args:
-        images: kept on their device as (N, H + 2 p, W + 2 p, C) uint8, so that a gathered batch is channels-last.
-        crop: padding p on each side as a fraction of the image's side, before a random crop back to its size.
-        flip: mirror half of the images at random, where the data set says that keeps the label.
-        cutout: side of the square that is set to the mean colour (DeVries & Taylor 2017,
+        images: Stored on their device as (N, H + 2 p, W + 2 p, C) uint8, so that a gathered batch is channels-last.
+        crop: Padding p on each side as a fraction of the image's side, before a random crop back to its size.
+        flip: Mirror half of the images at random, where the data set says that a mirrored image keeps its label.
+        cutout: Side of the square that is set to the mean colour (DeVries & Taylor 2017,
             https://arxiv.org/abs/1708.04552), as a fraction of the image's side; 0 for none.
     """
 
@@ -65,7 +65,7 @@ class Augmenter:
         """Random numbers for one epoch.
 
         Args:
-            generator: a CPU generator.
+            generator: A CPU generator.
         """
         count = len(self)
 

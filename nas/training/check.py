@@ -26,7 +26,7 @@ from nas.training.logits import described
 from nas.training.memory_format import contiguous, fall_back, settle, to_channels_last, to_contiguous
 from nas.training.passes import BadNetwork, Passes
 from nas.training.recipe import Recipe
-from nas.training.seeding import random_numbers_kept
+from nas.training.seeding import random_state_restored
 
 __all__ = ("BadNetwork", "check_network", "check_supernet")
 
@@ -80,11 +80,11 @@ def check_network(
             f"the parameter {half} is float16, and gradients of half precision vanish; expected float32 (with "
             "trainer.precision=bf16 products are computed in bfloat16)"
         )
-    with random_numbers_kept(images.pixels.device):
+    with random_state_restored(images.pixels.device):
         findings = check.run(gradient_batches)
     if findings.lost and recipe.ema:
         raise BadNetwork(
-            f"trainer.ema={recipe.ema:g}: the network keeps what it learns outside of its state_dict "
+            f"trainer.ema={recipe.ema:g}: the network stores what it learns outside of its state_dict "
             f"({listed(findings.lost)}), which an average of the weights does not follow; register buffers for it, or "
             "set trainer.ema=0"
         )
@@ -109,7 +109,7 @@ def check_supernet(
 
     passes = Passes(supernet, forward, images, task, recipe, name="supernet", channels_last=recipe.channels_last)
     held = Held(supernet)
-    with random_numbers_kept(images.pixels.device):
+    with random_state_restored(images.pixels.device):
         try:
             try:
                 return _of_supernet(passes, held), ""
@@ -133,7 +133,7 @@ def _of_supernet(passes: Passes, held: Held) -> Findings:
     lost = passes.lost(held, resumed=True)
     if lost:
         raise BadNetwork(
-            f"the supernet keeps what it learns outside of its state_dict ({listed(lost)}), so a search that is killed "
+            f"the supernet stores what it learns outside of its state_dict ({listed(lost)}), so a killed search "
             "would resume to something else; register buffers for it, or return it from get_extra_state"
         )
     return findings
@@ -143,7 +143,7 @@ def _check_gradients(name: str) -> None:
     if not torch.is_grad_enabled():
         raise BadNetwork(
             f"the {name} cannot be trained, since gradients are switched off: an imported module or build has called "
-            "torch.set_grad_enabled(False); use `with torch.no_grad():` there"
+            "torch.set_grad_enabled(False); use `with torch.no_grad():` instead"
         )
 
 

@@ -22,8 +22,8 @@ from nas.core import UNCOUNTED, Task
 from nas.space.network import auxiliary_head
 from nas.training.held import Held
 from nas.training.lazy import materialize
-from nas.training.memory_format import mend
-from nas.training.seeding import random_numbers_kept
+from nas.training.memory_format import replace_strided
+from nas.training.seeding import random_state_restored
 
 COMPLEX_FACTOR = 4
 """Real multiply-accumulates in one of complex numbers."""
@@ -71,9 +71,9 @@ def architecture(network: nn.Module, task: Task) -> dict[str, float]:
     Each operator that could not be counted adds `uncounted:NAME` with its number of calls, so that a number which is
     too small always stands beside the reason.
     """
-    found = work(network, task)
-    more = {f"{UNCOUNTED}{name}": calls for name, calls in sorted(found.uncounted.items())}
-    return {"parameters": parameters(network), "flops": found.flops, **more}
+    counted = work(network, task)
+    more = {f"{UNCOUNTED}{name}": calls for name, calls in sorted(counted.uncounted.items())}
+    return {"parameters": parameters(network), "flops": counted.flops, **more}
 
 
 def flops(network: nn.Module, task: Task) -> int:
@@ -100,10 +100,10 @@ def work(network: nn.Module, task: Task) -> Work:
     device = next((tensor.device for tensor in (*network.parameters(), *network.buffers())), torch.device("cpu"))
     image = torch.zeros(1, task.channels, task.height, task.width, device=device)
     counter = _WorkCounter()
-    mend(network, device)
+    replace_strided(network, device)
     held = Held(network)
     try:
-        with random_numbers_kept(device), _plain_path(), torch.no_grad():
+        with random_state_restored(device), _plain_path(), torch.no_grad():
             network.eval()
             with counter:
                 network(image)
@@ -129,7 +129,7 @@ class _WorkCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         operator = func if higher else _functional(func)
         formula = FORMULAS.get(operator)
         if formula is None and operator not in flop_registry and not higher:
-            with self:  # an operator made of others is counted by them
+            with self:  # a composite operator is counted by its parts
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result

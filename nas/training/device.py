@@ -18,14 +18,14 @@ from nas.training.precision import products
 from nas.training.recipe import Recipe
 
 MIB = 2**20
-_filling: Any = torch.utils.deterministic  # its setting is made at run time, so type checkers miss it
+_filling: Any = torch.utils.deterministic  # its attribute is created at run time, so type checkers miss it
 
 
 def resolve_device(text: str) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda` or `cuda:N` names; `auto` is CUDA where there is any.
+    """The device that `auto`, `cpu`, `cuda` or `cuda:N` names; `auto` is CUDA where available.
 
     Raises:
-        UsageError: no such word, or no such device on this machine.
+        UsageError: No such word, or no such device on this machine.
     """
     if text == "auto":
         text = "cuda" if torch.cuda.is_available() else "cpu"
@@ -47,8 +47,8 @@ def resolve_device(text: str) -> torch.device:
 def configured(device: torch.device, recipe: Recipe) -> Iterator[None]:
     """Apply a recipe's threads, determinism and precision to the process, and restore what was set before.
 
-    Within, the device is CUDA's current one: streams, graphs and a user's own `cuda` mean it. The workspace of cuBLAS
-    alone stays: it is read once, when the first handle is made.
+    Inside, the device is CUDA's current one, which streams, graphs and a user's own `cuda` use. Only the workspace of
+    cuBLAS stays as it is set here: it is read once, when the first handle is created.
     """
     before = (
         torch.get_num_threads(),
@@ -72,7 +72,8 @@ def configured(device: torch.device, recipe: Recipe) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1], warn_only=before[2])
+        if recipe.deterministic:  # the mere call imports a compiler, which takes a second
+            torch.use_deterministic_algorithms(before[1], warn_only=before[2])
         torch.backends.cudnn.benchmark = before[3]
         _filling.fill_uninitialized_memory = before[4]
 

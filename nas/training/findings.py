@@ -42,7 +42,7 @@ class Findings:
         return (
             f"{listed(list(holders))} {'holds' if len(holders) == 1 else 'hold'} parameters that are not trained "
             f"({listed(self.unregistered)}), since torch finds parameters only in modules; use nn.ModuleList, "
-            "nn.ModuleDict or nn.ParameterList in place of a plain list or dict"
+            "nn.ModuleDict or nn.ParameterList instead of a plain list or dict"
         )
 
 
@@ -61,14 +61,14 @@ class FindingsReporter:
 
     def add(self, findings: Findings) -> None:
         self._seen += 1
-        names_now = set(findings.without_gradient)
-        self._common = names_now if self._seen == 1 else self._common & names_now
+        names = set(findings.without_gradient)
+        self._common = names if self._seen == 1 else self._common & names
         if self._common and self._seen >= self.trainings:
-            names = [name for name in findings.without_gradient if name in self._common]
+            common = [name for name in findings.without_gradient if name in self._common]
             self._warn(
                 "gradient",
-                f"{len(names)} of {findings.parameters} parameters of the {findings.name} receive no gradient and "
-                f"keep their initial values: {listed(names)}",
+                f"{len(common)} of {findings.parameters} parameters of the {findings.name} receive no gradient and "
+                f"keep their initial values: {listed(common)}",
             )
         if findings.unregistered:
             refusal = "; nas retrain refuses the network" if findings.name == "network" else ""
@@ -76,7 +76,7 @@ class FindingsReporter:
         if findings.lost:
             self._warn(
                 "lost",
-                f"the network keeps what it learns outside of its state_dict ({listed(findings.lost)}), so that no "
+                f"the network stores what it learns outside of its state_dict ({listed(findings.lost)}), so that no "
                 "checkpoint holds it and nas retrain refuses the network; register buffers for it",
             )
         if findings.batch_dependent:
@@ -93,6 +93,6 @@ class FindingsReporter:
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
+    """The first names, and the number of others."""
     more = len(names) - MAX_NAMES
     return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -99,7 +99,7 @@ class Best:
     Args:
         epoch: From 1; 0 before the first.
         metrics: Metrics of that epoch.
-        state: state_dict of the network.
+        state: State_dict of the network.
     """
 
     epoch: int = 0
@@ -125,7 +125,7 @@ class Checkpointer(Protocol):
 
 
 class _Training:
-    """A training between its epochs: all that decides how it goes on, random numbers included.
+    """A training between its epochs: all that decides its further course, random numbers included.
 
     The arguments are those of `fit`.
     """
@@ -246,7 +246,7 @@ class _Training:
             self.generator.set_state(state["generator"])
             torch.set_rng_state(state["random"])
             if "random_others" in state:  # version 0.1.0 did not save it
-                generators.put_back(state["random_others"])
+                generators.restore(state["random_others"])
             if self.augmenter.device.type == "cuda":
                 torch.cuda.set_rng_state(state["random_cuda"], self.augmenter.device)
             if self.average is not None:

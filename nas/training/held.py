@@ -1,4 +1,4 @@
-"""All that a network holds, in its state_dict or not: to compare two moments or two networks, and to go back."""
+"""All state of a network, in its state_dict or not: to compare two moments or two networks, and to restore one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_ELEMENTS = 10_000
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _SavedTensor:
     """A tensor as it was: the object, its memory, a copy of its values, its gradient."""
 
     tensor: Tensor
@@ -37,7 +37,7 @@ class _Kept:
 
 
 class Held:
-    """What a network holds at a moment, to tell what changed since and to put it back.
+    """The state of a network at a moment, to find what changed since and to restore it.
 
     Args:
         network: With no lazy parameters.
@@ -47,13 +47,13 @@ class Held:
         self.network = network
         self.values: dict[str, Any] = {}
         self._containers: list[tuple[Any, Any]] = []
-        self._tensors: list[_Kept] = []
+        self._tensors: list[_SavedTensor] = []
         self._generators: list[tuple[Any, Any]] = []
         for path, value in _walk(network):
             if isinstance(value, Tensor):
-                kept = _Kept(value, value.data, value.detach().clone(), value.grad)
-                self._tensors.append(kept)
-                self.values[path] = kept.values
+                saved = _SavedTensor(value, value.data, value.detach().clone(), value.grad)
+                self._tensors.append(saved)
+                self.values[path] = saved.values
             elif type(value) in CONTAINERS:
                 self._containers.append((value, value.copy()))
             elif isinstance(value, torch.Generator):
@@ -74,10 +74,10 @@ class Held:
         for container, content in self._containers:
             container.clear()
             container.update(content) if isinstance(container, dict) else container.extend(content)
-        for kept in self._tensors:
-            kept.memory.copy_(kept.values)
-            kept.tensor.data = kept.memory
-            kept.tensor.grad = kept.grad
+        for saved in self._tensors:
+            saved.memory.copy_(saved.values)
+            saved.tensor.data = saved.memory
+            saved.tensor.grad = saved.grad
         for generator, state in self._generators:
             if isinstance(generator, torch.Generator):
                 generator.set_state(state)

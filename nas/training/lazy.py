@@ -42,7 +42,7 @@ def materialize(network: nn.Module, image: Sequence[int]) -> None:
 
 
 def materialized(network: nn.Module, task: Task) -> nn.Module:
-    """What `SearchSpace.build` returned, with its lazy modules, if any, initialised by a forward of blank images.
+    """The network that `SearchSpace.build` returned, its lazy modules initialised by a forward pass of blank images.
 
     Their initial values are drawn from torch's global generator, after those of the other modules.
 
@@ -50,10 +50,10 @@ def materialized(network: nn.Module, task: Task) -> nn.Module:
         network: Fresh; other buffers than those of its lazy modules, such as running statistics, stay as they are.
     """
     if isinstance(network, nn.Module) and any(map(is_lazy, (*network.parameters(), *network.buffers()))):
-        kept = [(buffer, buffer.clone()) for buffer in network.buffers() if not is_lazy(buffer)]
+        before = [(buffer, buffer.clone()) for buffer in network.buffers() if not is_lazy(buffer)]
         materialize(network, (task.channels, task.height, task.width))
         with torch.no_grad():
-            for buffer, values in kept:
+            for buffer, values in before:
                 buffer.copy_(values)
     return network
 

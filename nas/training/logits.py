@@ -82,7 +82,7 @@ def _advice(output: Any, size: int, classes: int, *, head: bool) -> str:
     if output.dim() == 2 and len(output) == size:
         return "build must take the number of classes from task.classes"
     if tuple(output.shape) == (classes,):
-        return "squeeze() without a dimension removes that of the batch too; flatten(1) keeps it"
+        return "squeeze() without a dimension removes that of the batch too; flatten(1) does not"
     if output.dim() > 2 and tuple(output.shape[:2]) == (size, classes):
         return "pool and flatten it"
     return "one row an image and one column a class"

@@ -1,11 +1,11 @@
 """In which memory format a network is run: channels-last where it can be, contiguous where it cannot.
 
-torch's format for 4-d tensors; the numbers are the same up to rounding. Two things keep a network from channels-last:
+torch's format for 4-d tensors; the numbers are the same up to rounding. Two things rule out channels-last:
 code that needs the contiguous order, such as `x.view(x.size(0), -1)` after a convolution, and a defect of oneDNN.
 
 The defect (seen in torch 2.9 to 2.14): without AVX-512 its strided 1x1 convolution writes beyond its memory when the
 image that it strides over has fewer than 8 channels-last channels. Such a convolution gets an image that was strided
-beforehand; other machines keep the plain one, whose sums may round differently.
+beforehand; other machines use the plain one, whose sums may round differently.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nas.training.held import Held
-from nas.training.seeding import random_numbers_kept
+from nas.training.seeding import random_state_restored
 
 SAFE_CHANNELS = 8
 """From here on oneDNN's AVX2 kernel stays within its memory."""
 
 _channels_last: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
-"""What was found out about networks that still exist."""
+"""Decision for each network that still exists."""
 
 
 def settle(network: nn.Module, image: Sequence[int], device: torch.device, *, channels_last: bool) -> bool:
-    """Decide on the format of a network's images, once, and mend the convolutions that channels-last breaks.
+    """Decide on the format of a network's images, once, and replace the convolutions that channels-last breaks.
 
-    Where that format is asked for, the network is run on two blank images in evaluation and in training mode, with its
-    parameters as a training has them, which changes nothing in it. One that only runs in the other format is given that
-    one, with a warning.
+    Where channels-last is wanted, the network is run on two blank images in evaluation and in training mode, with its
+    parameters in that format, which changes nothing in it. A network that only runs in contiguous memory gets that,
+    with a warning.
 
     Args:
-        network: Its lazy modules are initialised.
+        network: Network without lazy modules.
         image: Shape (C, H, W).
-        device: Of network and images.
-        channels_last: Whether that format is asked for.
+        device: Device of network and images.
+        channels_last: Whether that format is wanted.
 
     Returns:
         Whether its images are to be channels-last.
@@ -54,17 +54,17 @@ def settle(network: nn.Module, image: Sequence[int], device: torch.device, *, ch
     if not channels_last:
         return False
     if network not in _channels_last:
-        mend(network, device)
+        replace_strided(network, device)
         reason = _refusal(network, image, device, channels_last=True)
         if reason is None or _refusal(network, image, device, channels_last=False) is not None:
-            _channels_last[network] = True  # one that runs in neither says so where it is trained
+            _channels_last[network] = True  # a network that runs in neither fails where it is trained
         else:
             fall_back(network, reason)
     return _channels_last[network]
 
 
 def fall_back(network: nn.Module, reason: str) -> None:
-    """Give a network contiguous images from now on, and say so once."""
+    """Give a network contiguous images from now on, and warn once."""
     _channels_last[network] = False
     _warn(reason)
 
@@ -79,11 +79,11 @@ def _warn(reason: str) -> None:
 
 
 def to_channels_last(network: nn.Module, device: torch.device) -> None:
-    """Convert the 4-d parameters and buffers of a network, and mend what that would break.
+    """Convert the 4-d parameters and buffers of a network, and replace the convolutions that it would break.
 
     `Module.to` does not convert a network that has 5-d parameters at all.
     """
-    mend(network, device)
+    replace_strided(network, device)
 
     def convert(tensor: Tensor) -> Tensor:
         return tensor.to(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
@@ -97,7 +97,7 @@ def to_contiguous(network: nn.Module) -> None:
 
 
 def channels_last(images: Tensor) -> Tensor:
-    """Images (B, C, H, W) in channels-last memory by their strides, also of one channel, as a training's batches."""
+    """Images (B, C, H, W) with channels-last strides, even with one channel, like the batches of a training."""
     return contiguous(images.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
@@ -110,7 +110,7 @@ def contiguous(images: Tensor) -> Tensor:
 
 
 def is_defective() -> bool:
-    """Whether oneDNN may take its AVX2 kernels on this machine."""
+    """Whether oneDNN may use its AVX2 kernels on this machine."""
     if platform.machine() not in ("x86_64", "AMD64", "i686", "x86"):
         return False
     limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL").upper()
@@ -118,8 +118,8 @@ def is_defective() -> bool:
     return restricted or torch.backends.cpu.get_cpu_capability() != "AVX512"
 
 
-def mend(network: nn.Module, device: torch.device) -> None:
-    """Take the strides of 1x1 convolutions with few input channels by slicing, where oneDNN's kernel is defective."""
+def replace_strided(network: nn.Module, device: torch.device) -> None:
+    """Replace strided 1x1 convolutions with few input channels by slicing, where oneDNN's kernel is defective."""
     if device.type != "cpu" or not is_defective():
         return
     for module in network.modules():
@@ -135,7 +135,7 @@ def mend(network: nn.Module, device: torch.device) -> None:
 
 
 def _strided_beforehand(module: nn.Conv2d, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`nn.Conv2d._conv_forward` of a 1x1 kernel: the strides are taken by slicing."""
+    """`nn.Conv2d._conv_forward` of a 1x1 kernel: slicing does the stride."""
     down, right = module.stride
     return F.conv2d(images[..., ::down, ::right].contiguous(memory_format=torch.channels_last), weight, bias)
 
@@ -177,7 +177,7 @@ def _refusal(network: nn.Module, image: Sequence[int], device: torch.device, *, 
     blank = blank.permute(0, 3, 1, 2) if channels_last else blank
     held = Held(network)
     try:
-        with random_numbers_kept(device), torch.no_grad(), ExitStack() as stack:
+        with random_state_restored(device), torch.no_grad(), ExitStack() as stack:
             if device.type == "cpu" and is_defective():
                 stack.enter_context(_Guard())  # type: ignore[no-untyped-call]
             if channels_last:
@@ -185,7 +185,7 @@ def _refusal(network: nn.Module, image: Sequence[int], device: torch.device, *, 
             for training in (False, True):
                 network.train(training)
                 network(blank)
-    except Exception as error:  # noqa: BLE001 (what a user's forward raises in both formats is told by the training)
+    except Exception as error:  # noqa: BLE001 (the training reports what a forward raises in both formats)
         return " ".join(str(error).split())[:200]
     finally:
         held.restore()

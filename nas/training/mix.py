@@ -5,7 +5,7 @@ https://arxiv.org/abs/1710.09412, eq. 1. CutMix: Yun, Han, Oh, Chun, Choe & Yoo,
 Train Strong Classifiers with Localizable Features", ICCV 2019, https://arxiv.org/abs/1905.04899, eq. 1 and 2.
 
 As in both papers' experiments, a batch has one share, and its images are mixed with a permutation of themselves. Mixing
-comes after crop, flip, cutout and normalisation. Differs from CutMix on CIFAR-10, where half of the batches are left
+comes after crop, flip, cutout and normalisation. Differs from CutMix on CIFAR-10, where half of the batches stay
 as they are: every batch is mixed. With both, each batch is mixed by either with equal chance, which neither paper does.
 """
 
@@ -26,8 +26,8 @@ class Mix:
 
     Args:
         partner: (B,) for each image, the position in the batch of the one that it is mixed with.
-        share: lambda, the weight of the image's own label, 0 to 1.
-        box: rows and columns that CutMix takes from the partner; None: mixup.
+        share: Lambda, the weight of the image's own label, 0 to 1.
+        box: Rows and columns that CutMix takes from the partner; None: mixup.
     """
 
     partner: Tensor
@@ -41,7 +41,7 @@ class Mix:
             images: (B, C, H, W) in channels-last memory.
 
         Returns:
-            (B, C, H, W) in channels-last memory; `images` is left as it is.
+            (B, C, H, W) in channels-last memory; `images` is unchanged.
         """
         pixels = images.permute(0, 2, 3, 1)
         if self.box is None:
@@ -58,8 +58,8 @@ class Mixer:
     """Draws how batches are mixed.
 
     Args:
-        mixup, cutmix: alpha of the Beta(alpha, alpha) that lambda is drawn from; 0: not that way.
-        height, width: of an image, pixels.
+        mixup, cutmix: Alpha of the Beta(alpha, alpha) that lambda is drawn from; 0: off.
+        height, width: Size of an image in pixels.
     """
 
     mixup: float
@@ -68,17 +68,17 @@ class Mixer:
     width: int
 
     def draw(self, sizes: Sequence[int], generator: torch.Generator, device: torch.device) -> list[Mix | None]:
-        """How each batch of an epoch is mixed; None: not at all, and the generator is not touched.
+        """How each batch of an epoch is mixed; None: not at all, and nothing is drawn.
 
         Args:
-            sizes: images of each batch.
-            generator: a CPU generator; one number is drawn from it, which seeds the rest.
-            device: of the images.
+            sizes: Images of each batch.
+            generator: A CPU generator; one number is drawn from it, which seeds the rest.
+            device: Device of the images.
         """
         if not self.mixup and not self.cutmix:
             return [None] * len(sizes)
         rng = np.random.default_rng(int(torch.randint(2**63 - 1, (), generator=generator)))
-        # all at once, so that the device is not waited for at each step
+        # all at once, so that no step waits for the device
         partners = torch.from_numpy(np.concatenate([rng.permutation(size) for size in sizes])).to(device)
         return [self._mix(partner, rng) for partner in torch.split(partners, list(sizes))]
 
@@ -91,12 +91,12 @@ class Mixer:
         return self.cut(partner, share, int(rng.integers(self.height)), int(rng.integers(self.width)))
 
     def cut(self, partner: Tensor, share: float, row: int, column: int) -> Mix:
-        """CutMix with a box of 1 - share of the image's area, clipped at the border; its share is that of what is left.
+        """CutMix with a box of 1 - share of the image's area, clipped at the border; the share is the remaining area.
 
         Args:
             partner: (B,) as in `Mix`.
-            share: lambda as it was drawn, 0 to 1.
-            row, column: centre of the box.
+            share: Lambda as it was drawn, 0 to 1.
+            row, column: Centre of the box.
         """
         rows = _span(row, round(self.height * math.sqrt(1 - share)), self.height)
         columns = _span(column, round(self.width * math.sqrt(1 - share)), self.width)
@@ -105,6 +105,6 @@ class Mixer:
 
 
 def _span(centre: int, length: int, most: int) -> slice:
-    """So many pixels around a centre, those that lie in the image."""
+    """`length` pixels around a centre, as far as they lie in the image."""
     start = centre - length // 2
     return slice(max(start, 0), min(start + length, most))

@@ -11,7 +11,7 @@ from nas.training.recipe import Recipe
 
 
 def sgd(parameters: Sequence[Tensor], recipe: Recipe, *, fused: bool) -> torch.optim.SGD:
-    """SGD as a recipe says."""
+    """SGD with the settings of a recipe."""
     return torch.optim.SGD(
         parameters,
         lr=recipe.lr,
@@ -23,7 +23,7 @@ def sgd(parameters: Sequence[Tensor], recipe: Recipe, *, fused: bool) -> torch.o
 
 
 def optimizer_of(parameters: Sequence[Tensor], recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer over parameters that are trained."""
+    """The recipe's optimizer over the trained parameters."""
     fused = fusible(parameters)
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
@@ -31,15 +31,15 @@ def optimizer_of(parameters: Sequence[Tensor], recipe: Recipe) -> torch.optim.Op
 
 
 def fusible(parameters: Iterable[Tensor]) -> bool:
-    """Whether torch's fused steps take these parameters: not complex ones."""
+    """Whether torch's fused steps accept these parameters; they accept no complex ones."""
     return all(parameter.is_floating_point() for parameter in parameters)
 
 
 def take_step(optimizer: torch.optim.Optimizer) -> None:
-    """A step, also where some parameters have a momentum and others get their first gradient, as of skipped layers.
+    """A step, even where some parameters have a momentum and others get their first gradient, as in skipped layers.
 
-    torch's fused SGD does not take such a mixture. A momentum of zero is the same: 0 * momentum + gradient is the
-    gradient, which the first step takes in its place.
+    torch's fused SGD rejects such a mixture. A momentum of zero is equivalent: 0 * momentum + gradient is the gradient,
+    which the first step uses.
     """
     for group in optimizer.param_groups:
         if not (group.get("fused") and group.get("momentum")):

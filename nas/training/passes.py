@@ -185,7 +185,7 @@ class Passes:
 
     @contextmanager
     def failing(self, when: str) -> Iterator[None]:
-        """Raise `BadNetwork` with the mode, the batch and the place where a pass raises an exception."""
+        """Raise `BadNetwork` with mode, batch and line where a pass raises an exception."""
         try:
             yield
         except (UserError, TrainingFailed):
@@ -255,8 +255,8 @@ class Passes:
 def _innermost_module(error: Exception, network: nn.Module) -> str:
     """Path and class of the last module that was called before an exception; empty where none was."""
     names = {id(module): f"{name}, a {type(module).__name__}" for name, module in network.named_modules() if name}
-    found, trace = "", error.__traceback__
+    innermost, trace = "", error.__traceback__
     while trace is not None:
-        found = names.get(id(trace.tb_frame.f_locals.get("self")), found)
+        innermost = names.get(id(trace.tb_frame.f_locals.get("self")), innermost)
         trace = trace.tb_next
-    return found
+    return innermost

@@ -1,8 +1,8 @@
 """How products of float32 numbers are rounded.
 
-torch keeps a setting for each library and operation, one for each library, and one for all of them, and the most
+torch has a setting for each library and operation, one for each library, and one for all of them, and the most
 specific one that is set wins: https://docs.pytorch.org/docs/stable/notes/numerical_accuracy.html. An older interface
-(`allow_tf32`, `set_float32_matmul_precision`) writes some of the same settings and raises an error where somebody has
+(`allow_tf32`, `set_float32_matmul_precision`) writes some of the same settings and raises an error where a program has
 used the newer one, so only the newer one is used here.
 """
 
@@ -19,7 +19,7 @@ FULL, SHORT = "ieee", "tf32"
 
 @contextmanager
 def products(*, tf32: bool) -> Iterator[None]:
-    """Compute float32 products in float32, and restore every setting as it was found.
+    """Compute float32 products in float32, and restore every setting afterwards.
 
     Args:
         tf32: Whether CUDA may round the factors to TF32. A CPU never does.
@@ -29,8 +29,8 @@ def products(*, tf32: bool) -> Iterator[None]:
     library = _own(cudnn)
     wanted = SHORT if tf32 else FULL
     everywhere.fp32_precision, cudnn.fp32_precision = FULL, wanted
-    # What does not follow now was set for this very operation. The others are left alone: torch's first value, TF32
-    # for convolutions unless something more general is set, cannot be written back.
+    # What does not follow now was set for this very operation. The others stay as they are, since torch's first value
+    # (TF32 for convolutions unless something more general is set) cannot be written back.
     set_alone = [
         (operation, operation.fp32_precision, value)
         for value, operations in ((wanted, _cuda_operations()), (FULL, _cpu_operations()))
@@ -48,7 +48,7 @@ def products(*, tf32: bool) -> Iterator[None]:
 
 
 def _own(backend: Any) -> str:
-    """What is set for a library itself: `none` where it follows the setting for all."""
+    """Setting of a library itself; `none` where it follows the setting for all."""
     everywhere = _backend(torch.backends)
     before = everywhere.fp32_precision
     read = []
@@ -70,5 +70,5 @@ def _cpu_operations() -> tuple[Any, ...]:
 
 
 def _backend(module: Any) -> Any:
-    """A module whose settings are made at run time, so that type checkers miss them."""
+    """A module whose settings are created at run time, so that type checkers miss them."""
     return module

@@ -1,4 +1,4 @@
-"""Whether a checkpoint holds all of a network: one that is built anew and takes its weights must compute the same."""
+"""Whether a checkpoint holds all of a network: one that is built again and loads its weights must compute the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nas.training.findings import listed
 from nas.training.fit import EVALUATION_BATCH, logits_of
 from nas.training.held import alike, unlike
 from nas.training.recipe import Recipe
-from nas.training.seeding import random_numbers_kept, seed_all
+from nas.training.seeding import random_state_restored, seed_all
 
 
 def check_rebuilt(
@@ -26,13 +26,13 @@ def check_rebuilt(
     *,
     seed: int,
 ) -> None:
-    """Compare a network with one that is built anew.
+    """Compare a network with one that is built again.
 
     Args:
         network: The trained one.
         build: Makes it again.
         state: Its weights as a checkpoint gives them back.
-        images: To compare logits on; the first `EVALUATION_BATCH` are taken.
+        images: To compare logits on; the first `EVALUATION_BATCH` are used.
         recipe: Gives memory format and precision.
         seed: What the new one is initialised from; another than the network's own.
 
@@ -40,27 +40,29 @@ def check_rebuilt(
         BadNetwork: They differ; the message names what the checkpoint does not hold.
     """
     device = images.pixels.device
-    with random_numbers_kept(device):
+    with random_state_restored(device):
         seed_all(seed)
         again = build()
         if not isinstance(again, nn.Module) or {*map(id, again.parameters())} & {*map(id, network.parameters())}:
-            raise BadNetwork("build returned a network that shares parameters with one before; make all of them anew")
+            raise BadNetwork(
+                "build returned a network that shares parameters with an earlier one; create them in each call"
+            )
         again = again.to(device)
         try:
             again.load_state_dict(state)
         except Exception as error:  # noqa: BLE001 (set_extra_state is the user's)
             reason = " ".join(str(error).split())[:200]
             raise BadNetwork(
-                f"a network that is built anew does not take the weights of this one ({reason}); build must give the "
+                f"a network that is built again cannot load the weights of this one ({reason}); build must give the "
                 "same modules whenever architecture, task and sizes are the same"
             ) from None
         for mine, theirs in zip(again.parameters(), network.parameters(), strict=True):
             mine.data = torch.empty_like(theirs.data).copy_(mine.data)  # the same memory format: sums round alike
-        expected, found = (_logits(one, images, recipe, seed) for one in (network, again))
-    if alike(found, expected):
+        expected, rebuilt = (_logits(one, images, recipe, seed) for one in (network, again))
+    if alike(rebuilt, expected):
         return
     reason = _reason(network, again)
-    raise BadNetwork(f"a network that is built anew and takes the weights of this one computes other logits: {reason}")
+    raise BadNetwork(f"a network that is built again and loads the weights of this one computes other logits: {reason}")
 
 
 def _reason(network: nn.Module, again: nn.Module) -> str:

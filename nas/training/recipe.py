@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal
 from nas.errors import UsageError
 from nas.validation import number_in, one_of, whole_number
 
-HUGE = 2**63 - 1
-LATER: Mapping[str, Any] = {
+MAX_INT = 2**63 - 1
+NEUTRAL_VALUES: Mapping[str, Any] = {
     "grad_clip": None,
     "drop_path": 0.0,
     "auxiliary_weight": 0.0,
@@ -33,44 +33,44 @@ class Recipe:
     of training are for other networks and data: transformers need AdamW and warm-up, noisy labels mixed images.
 
     Args:
-        epochs: passes over the training images.
-        batch_size: images a step, from 2: one image has no variance to normalise by.
-        lr: learning rate of the first step, above 0.
-        lr_min: where the cosine ends, 0 to lr, after the last step (Loshchilov & Hutter 2017, eq. 5, no restart).
+        epochs: Passes over the training images.
+        batch_size: Images a step, from 2: one image has no variance to normalise by.
+        lr: Learning rate of the first step, above 0.
+        lr_min: Where the cosine ends, 0 to lr, after the last step (Loshchilov & Hutter 2017, eq. 5, no restart).
         momentum: 0 to 1; of SGD only.
         nesterov: Nesterov's form of the momentum; of SGD only.
-        weight_decay: from 0, on every parameter, normalisation and biases included, as torch's optimizers do by
+        weight_decay: From 0, on every parameter, normalisation and biases included, as torch's optimizers do by
             default. SGD: L2 penalty, a part of the gradient. AdamW: decoupled, the weights shrink by lr * weight_decay
             a step (Loshchilov & Hutter, ICLR 2019).
-        grad_clip: largest norm of the gradient of all parameters together, above 0 (DARTS: 5); None: any.
-        crop: padding before the random crop, as a fraction of the image's side (4 of 32 pixels: 0.125).
-        flip: mirror half of the images, where the data set says that keeps the label.
-        drop_path: probability that an edge of a cell is dropped for an image, 0 to below 1; rises to it linearly over
+        grad_clip: Largest norm of the gradient of all parameters together, above 0 (DARTS: 5); None: any.
+        crop: Padding before the random crop, as a fraction of the image's side (4 of 32 pixels: 0.125).
+        flip: Mirror half of the images, where the data set says that a mirrored image keeps its label.
+        drop_path: Probability that an edge of a cell is dropped for an image, 0 to below 1; rises to it linearly over
             the epochs (Zoph et al., CVPR 2018; DARTS: 0.2). For networks that have it.
-        auxiliary_weight: of the loss of an auxiliary head, from 0 (DARTS: 0.4). For networks that have one.
-        label_smoothing: share of a label that is spread over all classes, 0 to below 1 (Szegedy et al., CVPR 2016,
+        auxiliary_weight: Of the loss of an auxiliary head, from 0 (DARTS: 0.4). For networks that have one.
+        label_smoothing: Share of a label that is spread over all classes, 0 to below 1 (Szegedy et al., CVPR 2016,
             section 7). The reported losses of validation and test are without it.
-        ema: decay of the exponential moving average of the weights that is validated and kept in their place, 0 to
+        ema: Decay of the exponential moving average of the weights that is validated and saved in their place, 0 to
             below 1; 0: none. It begins lower and rises to it, as (1 + step) / (10 + step).
-        cutout: side of the square that is blanked, as a fraction of the image's side (16 of 32 pixels: 0.5); 0: none.
+        cutout: Side of the square that is blanked, as a fraction of the image's side (16 of 32 pixels: 0.5); 0: none.
         optimizer: `sgd`, or `adamw`: torch's own with its betas (0.9, 0.999) and eps 1e-8, which takes learning rates
             around 0.001. AdamW has neither `momentum` nor `nesterov`: another momentum than the default is refused,
             and `nesterov` has no effect.
-        warmup_epochs: epochs, below `epochs`, in which the learning rate rises linearly step by step
+        warmup_epochs: Epochs, below `epochs`, in which the learning rate rises linearly step by step
             (`learning_rate_of_step`); 0: none.
-        mixup: alpha of mixup's Beta(alpha, alpha), 0 to 1000 (Zhang et al., ICLR 2018: 0.1 to 0.4 on ImageNet, 1 on
+        mixup: Alpha of mixup's Beta(alpha, alpha), 0 to 1000 (Zhang et al., ICLR 2018: 0.1 to 0.4 on ImageNet, 1 on
             CIFAR-10); 0: none.
-        cutmix: alpha of CutMix's Beta(alpha, alpha), 0 to 1000 (Yun et al., ICCV 2019: 1); 0: none. Every batch is
+        cutmix: Alpha of CutMix's Beta(alpha, alpha), 0 to 1000 (Yun et al., ICCV 2019: 1); 0: none. Every batch is
             mixed; with both, each batch by either one with equal chance (`nas.training.mix`).
-        train_images, valid_images: train and validate on at most so many, the first of the split; None: all.
-        validate_every: validate after every so many epochs and after the last; None: after the last alone. The final
+        train_images, valid_images: Train and validate on at most this many images, the first of the split; None: all.
+        validate_every: Epochs between validations, and always after the last; None: only after the last. The final
             metrics are the same.
-        network: size of the skeleton (`channels`, `cells`) in place of the space's own.
+        network: Size of the skeleton (`channels`, `cells`) in place of the space's own.
         precision: `fp32`, `tf32` (fp32 with TF32 products on CUDA), or `bf16` (autocast to bfloat16).
-        channels_last: memory format; the same numbers, up to rounding, in less time on CPU and GPU.
+        channels_last: Memory format; the same numbers, up to rounding, in less time on CPU and GPU.
         threads: CPU threads; None leaves torch's choice. Sums may round differently with another number.
-        deterministic: repeat bit for bit on the same machine.
-        time_limit: seconds after which training is given up; None: never.
+        deterministic: Repeat bit for bit on the same machine.
+        time_limit: Seconds after which training is given up; None: never.
     """
 
     part: ClassVar[str] = "trainer"
@@ -130,9 +130,9 @@ class Recipe:
                 f"{self.part}.warmup_epochs must be below {self.part}.epochs={self.epochs}, got {self.warmup_epochs}"
             )
         for key, least, most in (
-            ("train_images", 2, HUGE),
-            ("valid_images", 1, HUGE),
-            ("validate_every", 1, HUGE),
+            ("train_images", 2, MAX_INT),
+            ("valid_images", 1, MAX_INT),
+            ("validate_every", 1, MAX_INT),
             ("threads", 1, 1024),
         ):
             if getattr(self, key) is not None:
@@ -161,7 +161,9 @@ class Recipe:
         for key in ("mixup", "cutmix"):
             settings[key] = float(settings[key])  # 1 and 1.0 are one training
         # what came later says something only where it is used, so that older results stay comparable
-        return {key: value for key, value in settings.items() if key not in LATER or value != LATER[key]}
+        return {
+            key: value for key, value in settings.items() if key not in NEUTRAL_VALUES or value != NEUTRAL_VALUES[key]
+        }
 
     def validates_after(self, epoch: int) -> bool:
         """Whether the validation images are looked at after this epoch, counted from 1."""
@@ -179,8 +181,8 @@ class Recipe:
         lr_min + (lr - lr_min) / 2 * (1 + cos(pi * (t - W) / (T - W))) from t = W on.
 
         Args:
-            step: t, from 0.
-            steps: s, of one epoch.
+            step: T, from 0.
+            steps: S, of one epoch.
         """
         warm = self.warmup_epochs * steps
         if step < warm:

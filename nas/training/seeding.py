@@ -17,11 +17,11 @@ def seed_all(seed: int) -> None:
 
 
 @contextmanager
-def random_numbers_kept(device: torch.device) -> Iterator[None]:
-    """Draws within, from the global generators of torch, NumPy and Python, change nothing that is drawn after.
+def random_state_restored(device: torch.device) -> Iterator[None]:
+    """Restore the global generators of torch, NumPy and Python afterwards, so that draws inside change no later ones.
 
     Args:
-        device: Whose generator is kept beside that of the CPU.
+        device: Device whose generator is restored too, besides that of the CPU.
     """
-    with generators.kept(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with generators.restored(), torch.random.fork_rng([device] if device.type == "cuda" else []):
         yield

@@ -1,4 +1,4 @@
-"""What there is to say of an architecture without training it: its text, its decisions, its size."""
+"""An architecture described without training it: its text, its decisions, its size."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def describe(
     """An architecture in words and numbers; its network is built and counted, not trained.
 
     Args:
-        space: the space that it is of.
-        architecture: option indices, its text, or a published name.
-        task: shape of the images and number of classes.
-        network: sizes in place of the space's own, keys of `space.network_sizes`.
+        space: The space that it is of.
+        architecture: Option indices, its text, or a published name.
+        task: Shape of the images and number of classes.
+        network: Sizes in place of the space's own, keys of `space.network_sizes`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`, where the network is built.
 
     Returns:
@@ -39,7 +39,7 @@ def describe(
         are any), `network` (its sizes) and `task`.
 
     Raises:
-        UserError: it is not of the space, or its network cannot be built or fails on an image of the task.
+        UserError: It is not of the space, or its network cannot be built or fails on an image of the task.
     """
     from torch import nn
 
@@ -47,25 +47,25 @@ def describe(
     from nas.training.device import resolve_device
     from nas.training.fit import TrainingFailed, memory_guard
 
-    found = parse(space, architecture) if isinstance(architecture, str) else tuple(architecture)
-    space.validate(found)
+    indices = parse(space, architecture) if isinstance(architecture, str) else tuple(architecture)
+    space.validate(indices)
     sizes = space.known_sizes(network or {})
-    text = space.to_text(found)
+    text = space.to_text(indices)
     try:
         with memory_guard():
-            built = _told(lambda: space.build(found, task, sizes or None), "cannot be built for", task)
+            built = _call(lambda: space.build(indices, task, sizes or None), "cannot be built for", task)
             if not isinstance(built, nn.Module):
                 raise UserError(f"build returned a {type(built).__name__}; expected a torch.nn.Module")
             built = built.to(resolve_device(device))
-            counts = _told(lambda: count.architecture(built, task), "fails on", task)
+            counts = _call(lambda: count.architecture(built, task), "fails on", task)
     except TrainingFailed as failure:
         raise UserError(f"the network of {text} cannot be described: {failure.message}") from None
     missing = {name: counts[f"{UNCOUNTED}{name}"] for name in uncounted(counts)}
     return {
         "text": text,
-        "decisions": dict(zip(space.choices, space.options(found), strict=True)),
-        "indices": list(found),
-        "canonical": space.canonical(found),
+        "decisions": dict(zip(space.choices, space.options(indices), strict=True)),
+        "indices": list(indices),
+        "canonical": space.canonical(indices),
         "params": counts["parameters"],
         "flops": counts["flops"],
         **({"uncounted": missing} if missing else {}),
@@ -74,16 +74,16 @@ def describe(
     }
 
 
-def _told(made: Callable[[], Any], fails: str, task: Task) -> Any:
+def _call(build: Callable[[], Any], fails: str, task: Task) -> Any:
     """What a call on a user's network returns.
 
     Raises:
-        UserError: it fails; with the user's line, and the images that were assumed.
+        UserError: It fails; with the user's line, and the images that were assumed.
     """
     from nas.training.fit import is_out_of_memory
 
     try:
-        return made()
+        return build()
     except UserError:
         raise
     except Exception as error:

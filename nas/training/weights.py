@@ -1,6 +1,6 @@
 """The weights of a network in a safetensors file, with what a module gives as extra state.
 
-A file holds tensors and text, so nothing in it can run. What `get_extra_state` returns is taken apart: its tensors
+A file holds tensors and text, so nothing in it can run. What `get_extra_state` returns is split: its tensors
 stand among the others, and its structure in the file's metadata. A complex tensor stands as one of real numbers with a
 last dimension of 2, real and imaginary part, since not every version of safetensors has a type for it.
 """
@@ -46,7 +46,7 @@ def packed(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, str]]
     """A state_dict as tensors and metadata.
 
     Raises:
-        NotStorable: An entry is neither a tensor nor made of what a file can hold.
+        NotStorable: An entry is neither a tensor nor a structure that a file can hold.
     """
     tensors: dict[str, Tensor] = {}
     structures = {}

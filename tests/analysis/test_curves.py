@@ -9,10 +9,14 @@ X = Column("x")
 
 
 def run(steps, queries, seed=0, strategy="a", cost=10.0):
-    """A run of steps (query, value); every evaluation costs as many simulated seconds, or nothing is known of it."""
+    """A run of steps (query, value).
+
+    Args:
+        cost: Simulated seconds of an evaluation; None: unknown.
+    """
     spent = [None if cost is None else cost * query for query in (*(query for query, _ in steps), queries)]
-    told = [Step(query, time, {"x": float(value)}) for (query, value), time in zip(steps, spent, strict=False)]
-    return RunResult(strategy, seed, queries, spent[-1], 0.0, "arch", told)
+    changes = [Step(query, time, {"x": float(value)}) for (query, value), time in zip(steps, spent, strict=False)]
+    return RunResult(strategy, seed, queries, spent[-1], 0.0, "arch", changes)
 
 
 def test_the_incumbent_stays_until_a_better_one_comes():
@@ -22,13 +26,13 @@ def test_the_incumbent_stays_until_a_better_one_comes():
     assert (curve.low, curve.high, curve.runs) == (None, None, 1)
 
 
-def test_the_mean_begins_when_the_last_run_has_started():
+def test_the_mean_starts_when_every_run_has_an_incumbent():
     (curve,) = by_evaluations([run([(1, 0), (4, 4)], 5), run([(3, 2)], 5, seed=1)], X)
     assert curve.x.tolist() == [3, 4, 5]
     assert curve.mean.tolist() == [1, 3, 3]
 
 
-def test_a_run_that_ended_keeps_its_winner():
+def test_a_finished_run_keeps_its_winner():
     (curve,) = by_evaluations([run([(1, 0), (2, 8)], queries=2), run([(1, 0), (4, 2)], queries=5, seed=1)], X)
     assert curve.x.tolist() == [1, 2, 3, 4, 5]
     assert curve.mean.tolist() == [0, 4, 4, 5, 5]
@@ -40,7 +44,7 @@ def test_a_column_that_was_not_searched_may_fall():
     assert curve.mean.tolist() == [9, 7]
 
 
-def test_the_end_is_the_mean_of_the_table_and_nearly_its_interval(rng):
+def test_the_end_has_the_mean_of_the_table_and_nearly_its_interval(rng):
     runs = [run([(1, 0), (int(rng.integers(2, 50)), x)], 60, seed) for seed, x in enumerate(rng.normal(9, 1, 200))]
     (curve,) = by_evaluations(runs, X)
     table = summarise([run.metrics["x"] for run in runs], X)

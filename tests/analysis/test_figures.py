@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from nas.analysis.curves import Curve
-from nas.analysis.figures import _colours, anytime, critical_difference, save, spread
+from nas.analysis.figures import anytime, colours, critical_difference, save, spread
 from nas.analysis.results import Column
 from nas.analysis.statistics import rank
 
@@ -61,13 +61,13 @@ def test_labels_of_curves_do_not_overlap(count):
 
 
 @pytest.mark.parametrize("settings", [{"equal": True}, {"runs": 1}, {"stop": 1.0}, {"stop": 8.0}, {"sign": -1}])
-def test_nor_those_of_unusual_ones(settings):
+def test_labels_of_unusual_curves_do_not_overlap(settings):
     column = Column("x" * 30, optimum=-94.0, direction="minimize") if "sign" in settings else ACCURACY
     assert not overlapping(anytime(curves(8, **settings), [], column))
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e7])
-def test_nor_those_of_large_and_small_numbers(scale):
+def test_labels_of_large_and_small_numbers_do_not_overlap(scale):
     lines = [Curve("a", np.arange(1.0, 50), scale * np.linspace(1, 2, 49), None, None, 1, 49.0)]
     assert not overlapping(anytime(lines, [], Column("x")))
 
@@ -93,14 +93,14 @@ def test_the_title_says_n_and_interval():
         return next(text.get_text() for text in figure.texts if "so far" in text.get_text())
 
     assert title(anytime(curves(2), [], ACCURACY)).endswith("mean of 30 runs, 95 % bootstrap interval")
-    assert title(anytime(curves(2, runs=1), [], ACCURACY)).endswith("one run a strategy, no interval")
+    assert title(anytime(curves(2, runs=1), [], ACCURACY)).endswith("one run per strategy, no interval")
     mixed = anytime([curves(1)[0], curves(2, runs=9)[1]], [], ACCURACY)
     assert title(mixed).endswith("mean of n runs, 95 % bootstrap interval")
     assert "random (n = 30)" in [text.get_text() for text in mixed.axes[0].texts]
 
 
 def test_the_first_evaluations_do_not_set_the_range():
-    """They start at 84; from 1/16 of 300 on the best is above 93.4."""
+    """Curves start at 84; from 1/16 of 300 on the best is above 93.4."""
     low, high = anytime(curves(4), [], ACCURACY).axes[0].get_ylim()
     assert 93 < low < 93.5
     assert 93.99 < high < 94.3
@@ -113,17 +113,29 @@ def test_every_final_mean_is_within_the_range():
 
 
 def test_an_optimum_far_off_is_not_drawn():
-    def said(optimum):
+    def labels(optimum):
         axes = anytime(curves(2), [], Column("x", optimum=optimum)).axes[0]
         return [text.get_text() for text in axes.texts if "optimum" in text.get_text()]
 
-    assert said(94.2) == ["optimum 94.2"]
-    assert said(99.0) == said(None) == []
+    assert labels(94.2) == ["optimum 94.2"]
+    assert labels(99.0) == labels(None) == []
+
+
+def test_a_label_has_a_sample_of_its_line():
+    """Beside the panel is a sample of each line, in its colour and style."""
+    axes = anytime(curves(4), [], ACCURACY).axes[0]
+    wide = [line for line in axes.lines if line.get_linewidth() == 1.7 and line.get_linestyle() != "None"]
+    samples = [line for line in wide if not line.get_clip_on()]
+    lines = [line for line in wide if line.get_clip_on()]
+    assert [(line.get_color(), line.get_linestyle()) for line in samples] == [
+        (line.get_color(), line.get_linestyle()) for line in lines
+    ]
+    assert [line.get_linestyle() for line in samples] == ["-", "--", "-.", ":"]
 
 
 def test_colours_become_lighter_in_print():
     for count in (2, 5, 12):
-        grey = [0.299 * r + 0.587 * g + 0.114 * b for r, g, b in _colours(count)]
+        grey = [0.299 * r + 0.587 * g + 0.114 * b for r, g, b in colours(count)]
         assert np.diff(grey).min() > 0.3 / count
 
 

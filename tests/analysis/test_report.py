@@ -33,7 +33,7 @@ def written(tmp_path_factory):
     return folder, write_report(folder, runs("random", "aging|x", "a(lr=0.5,k=2)"), COLUMNS, about)
 
 
-def test_all_files_are_there_and_nothing_else(written):
+def test_exactly_the_files_of_a_report_are_written(written):
     folder, report = written
     assert {path.name for path in folder.iterdir()} == FIGURES | TEXTS
     assert {path.name for path in report.files} == FIGURES | TEXTS
@@ -67,7 +67,7 @@ def test_summary_json_for_machines(written):
 def test_summary_md_opens_with_the_result(written):
     lines = (written[0] / "summary.md").read_text().splitlines()
     assert lines[0] == "# Test accuracy (%) 92.35 ± 0.24 (a(lr=0.5,k=2), n = 8)"
-    assert lines[2].startswith("a(lr=0.5,k=2) is better than random and aging|x (Wilcoxon")
+    assert lines[2].startswith("a(lr=0.5,k=2) is significantly better than random and aging|x (Wilcoxon")
     assert lines[4:6] == ["- command: nas compare strategies=[random,aging]", "- wall time: 3 s"]
 
 
@@ -79,7 +79,7 @@ def test_summary_md_has_the_tables(written):
     # 8 wins of 8: 2 / 2^8, by 3 pairs
     assert "| random | aging\\|x | 0 / 0 / 8 | -1.00 | -1.000 | -1.000 to -1.000 | 0.008 | 0.023 |" in text
     assert "| a(lr=0.5,k=2) | 1.00 |" in text
-    assert "With 8 seeds a strategy the 95 % intervals are rough" in text
+    assert "With 8 seeds per strategy the 95 % intervals are rough" in text
     for name in FIGURES:
         assert f"({name})" in text
 
@@ -108,24 +108,24 @@ def test_one_run_makes_a_report_too(tmp_path):
     assert found["metrics"]["accuracy"]["std"] is None
     assert report.headline == "Test accuracy (%) 90.000 (random, n = 1)"
     assert "simulated s" not in terminal_table(report)[0]
-    assert "one seed gives neither spread" in (tmp_path / "summary.md").read_text()
+    assert "one seed gives no standard deviation" in (tmp_path / "summary.md").read_text()
 
 
-def test_two_equal_strategies_are_not_told_apart(tmp_path):
+def test_two_equal_strategies_do_not_differ(tmp_path):
     first = runs("a")
     second = [RunResult("b", *[getattr(run, name) for name in list(vars(run))[1:]]) for run in first]
     text = write_report(tmp_path, first + second, COLUMNS[:1], {}) and (tmp_path / "summary.md").read_text()
-    assert "a is not shown to be better than b (Wilcoxon signed-rank test over shared seeds, p < 0.05)." in text
-    assert "of two the Wilcoxon test above decides" in text
+    assert "a is not significantly better than b (Wilcoxon signed-rank test over shared seeds, p < 0.05)." in text
+    assert "for two, see the Wilcoxon test above" in text
 
 
-def test_nothing_is_written_where_an_argument_is_wrong(tmp_path):
+def test_nothing_is_written_if_an_argument_is_wrong(tmp_path):
     with pytest.raises(UsageError, match="no flops"):
         write_report(tmp_path / "new", runs("a"), [Column("flops")], {})
     assert not (tmp_path / "new").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file cannot be written"):
         write_report(tmp_path / "file", runs("a"), COLUMNS, {})

@@ -2,48 +2,60 @@
 
 import inspect
 import json
-import os
 import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+import users_space
 from conftest import ARCH, QUICK, rows
 from torch import nn
 
 from nas import UsageError, UserError, describe
+from nas.cli.main import commands
+from nas.cli.selection import named_architecture
+from nas.config.settings import compose, make_space
 from nas.core import Task
 from nas.data.digits import Digits
+from nas.export.folder import Folder
+from nas.export.prediction import logits_function
+from nas.formatting import plural
 from nas.space.base import SearchSpace
+from nas.training import count
+from nas.training.summary import DEFAULT_TASK
 from search_spaces.nasbench201 import NASBench201
 
+TABLE = ["evaluator=table", "table=cifar10_8x8", "strategy=random"]
+"""A search that costs nothing."""
 
-def test_describe_counts_for_cifar_images_unless_data_are_given(nas):
+
+def test_describe_counts_for_cifar_images_unless_data_is_set(nas):
     facts = json.loads(nas("describe", "space=nasbench201", f"arch={ARCH}", "format=json").stdout)
     assert (facts["text"], facts["params"], facts["flops"]) == (ARCH, 802_426, 113_951_360)
     assert facts["decisions"]["0->1"] == "nor_conv_3x3"
     assert facts["canonical"] == "conv3#0(conv3#1(x))+conv3#2(x)+pool(conv3#1(x))+x"
+    table = nas("describe", f"arch={ARCH}", "space.channels=1", "space.cells=1").stdout
+    assert "task:        3x32x32, 10 classes (assumed, since data= is not set)" in table
     small = json.loads(nas("describe", f"arch={ARCH}", "data=digits", "space.channels=8", "format=json").stdout)
     assert small["params"] < facts["params"]
     assert small["task"] == "1x8x8, 10 classes"
 
 
 def test_describe_in_python_gives_what_the_command_gives(nas):
-    said = json.loads(nas("describe", f"arch={ARCH}", "data=digits", "space.channels=8", "format=json").stdout)
+    printed = json.loads(nas("describe", f"arch={ARCH}", "data=digits", "space.channels=8", "format=json").stdout)
     space = NASBench201(channels=8)
-    assert describe(space, ARCH, Digits.task) == said
-    assert describe(space, space.from_text(ARCH), Digits.task) == said
+    assert describe(space, ARCH, Digits.task) == printed
+    assert describe(space, space.from_text(ARCH), Digits.task) == printed
     assert describe(space, ARCH, network={"channels": 4})["network"] == {"channels": 4, "cells": 5}
     with pytest.raises(UsageError, match="is not a NAS-Bench-201 string"):
         describe(space, "nonsense")
 
 
 class Failing(SearchSpace):
-    """A space of which no network is sound."""
+    """A space whose networks are all broken."""
 
     choices = MappingProxyType({"fails": ("in build", "counted", "in a library", "no network")})
 
@@ -67,7 +79,7 @@ class Calling(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("fails", "said"),
+    ("fails", "message"),
     [
         ("in build", r"the network cannot be built for an image of 3x32x32, which is assumed where data= is not set: "
                      r"KeyError: 'missing' \(test_main.py:\d+, in build\)"),
@@ -76,9 +88,9 @@ class Calling(nn.Module):
         ("no network", "build returned a NoneType; expected a torch.nn.Module"),
     ],
 )  # fmt: skip
-def test_describe_tells_of_a_network_that_fails_with_the_users_line(fails, said):
+def test_describe_names_the_users_line_where_a_network_fails(fails, message):
     line = inspect.getsourcelines(Calling.forward)[1] + 1
-    with pytest.raises(UserError, match=said.replace("LINE", str(line))):
+    with pytest.raises(UserError, match=message.replace("LINE", str(line))):
         describe(Failing(), f"fails={fails}")
     small = Task(1, 12, 12, 5)
     if fails == "counted":
@@ -86,26 +98,33 @@ def test_describe_tells_of_a_network_that_fails_with_the_users_line(fails, said)
             describe(Failing(), f"fails={fails}", small)
 
 
-def test_describe_takes_a_file_with_an_architecture_a_line(nas, tmp_path):
+def test_describe_reads_a_file_with_one_architecture_a_line(nas, tmp_path, refused):
     other = ARCH.replace("avg_pool_3x3", "none")
     (tmp_path / "cells.txt").write_text(f"# two cells\n{ARCH}\n\n{other}\n")
-    found = json.loads(nas("describe", "arch=cells.txt", "format=json").stdout)
-    assert [one["text"] for one in found] == [ARCH, other]
-    assert found[0] == json.loads(nas("describe", f"arch={ARCH}", "format=json").stdout)
-    shown = nas("describe", "arch=cells.txt").stdout
-    assert all(f"{one['text']}" in shown and f"{one['flops']:,}" in shown for one in found)
+    described = json.loads(nas("describe", "arch=cells.txt", "format=json").stdout)
+    assert [one["text"] for one in described] == [ARCH, other]
+    assert described[0] == json.loads(nas("describe", f"arch={ARCH}", "format=json").stdout)
+    table = nas("describe", "arch=cells.txt").stdout
+    assert all(f"{one['text']}" in table and f"{one['flops']:,}" in table for one in described)
     (tmp_path / "cells.txt").write_text(f"{ARCH}\nnonsense\n")
-    wrong = nas("describe", "arch=cells.txt")
-    assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert "arch=cells.txt, architecture 2: " in wrong.stderr
+    refused("describe", "arch=cells.txt", match="arch=cells.txt, architecture 2: ")
     (tmp_path / "empty.txt").write_text("")
-    assert "arch=empty.txt holds no architecture; expected one a line" in nas("describe", "arch=empty.txt").stderr
+    refused("describe", "arch=empty.txt", match="arch=empty.txt holds no architecture; expected one a line")
 
 
 def test_describe_without_an_architecture_describes_the_space(nas):
     facts = json.loads(nas("describe", "format=json").stdout)
     assert (facts["space"], facts["size"]) == ("nasbench201", 15_625)
-    assert "15,625" in nas("describe").stdout
+    printed = nas("describe", "space=darts", "space.channels=8").stdout
+    assert "space:       darts" in printed
+    assert "  channels   8" in printed
+
+
+def test_describe_prints_an_architecture_of_a_run(searched):
+    best = json.loads(searched("leaderboard", "format=json").stdout)[0]
+    assert json.loads(searched("describe", "run=one", "format=json").stdout)["text"] == best["arch"]
+    first = json.loads(searched("describe", "run=one", "trial=0", "data=digits", "format=json").stdout)
+    assert (first["text"], first["task"]) == (rows(searched)[0]["arch"], "1x8x8, 10 classes")
 
 
 def test_raw_and_quoted_values_are_alike(nas, tmp_path):
@@ -116,11 +135,11 @@ def test_raw_and_quoted_values_are_alike(nas, tmp_path):
     odd = "a run, 'odd' |x~0|+=[1]"
     folder = tmp_path / "a folder, with = signs"
     for mark in ("", '"'):
-        words = [f"run={mark}{odd}{mark}", f"store.url={mark}sqlite:///{folder}/nas.db{mark}"]
-        found = nas("search", *QUICK, "budget.trials=1", "format=json", *words)
-        assert found.returncode == 0, found.stderr
-        assert json.loads(found.stdout)["run"] == odd
-        assert json.loads(found.stdout)["trials"] == 1
+        arguments = [f"run={mark}{odd}{mark}", f"store.url={mark}sqlite:///{folder}/nas.db{mark}"]
+        result = nas("search", *TABLE, "budget.trials=1", "format=json", *arguments)
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout)["run"] == odd
+        assert json.loads(result.stdout)["trials"] == 1
 
 
 def test_a_trial_as_json_has_all_that_is_known_of_it(searched):
@@ -135,28 +154,27 @@ def test_a_trial_as_json_has_all_that_is_known_of_it(searched):
     assert row["seconds"] > 0
 
 
-def test_a_finished_run_goes_on_with_a_larger_budget_and_keeps_its_trials(searched):
+def test_a_larger_budget_extends_a_finished_run(searched):
     before = rows(searched)
     again = searched("search", *QUICK, "strategy=random", "budget.trials=5", "run=one", "format=json")
     assert json.loads(again.stdout)["trials"] == 5
     assert rows(searched)[:3] == before
 
 
-def test_other_settings_are_refused_with_the_keys_that_differ(searched):
+def test_other_settings_are_refused_with_the_keys_that_differ(searched, refused):
     before = rows(searched)
-    other = searched("search", *QUICK, "strategy=random", "run=one", "seed=4", "trainer.lr=0.3", "budget.trials=9")
-    assert other.returncode == 2
-    assert "seed=0, now it is 4" in other.stderr
-    assert "trainer.lr=0.1, now it is 0.3" in other.stderr
-    assert "nothing was changed" in other.stderr
+    other = ["search", *QUICK, "strategy=random", "run=one", "seed=4", "trainer.lr=0.3", "budget.trials=9"]
+    message = refused(*other, match="seed=0, now it is 4")
+    assert "trainer.lr=0.1, now it is 0.3" in message
+    assert "nothing was changed" in message
     assert rows(searched) == before
 
 
-def test_without_a_name_the_same_command_continues_the_same_run(nas):
-    words = ["search", *QUICK, "strategy=random", "format=json"]
-    first = json.loads(nas(*words, "budget.trials=1").stdout)
-    second = json.loads(nas(*words, "budget.trials=2").stdout)
-    other = json.loads(nas(*words, "budget.trials=1", "seed=1").stdout)
+def test_without_a_name_the_same_command_resumes_the_same_run(nas):
+    command = ["search", *TABLE, "format=json"]
+    first = json.loads(nas(*command, "budget.trials=1").stdout)
+    second = json.loads(nas(*command, "budget.trials=2").stdout)
+    other = json.loads(nas(*command, "budget.trials=1", "seed=1").stdout)
     assert first["run"] == second["run"] != other["run"]
     assert second["trials"] == 2
 
@@ -179,37 +197,43 @@ def test_tensorboard_shows_every_trial_the_incumbent_and_the_curves_once(searche
 
 
 def test_help_lists_every_setting_and_version_answers(nas):
-    for command in ("search", "leaderboard", "describe", "retrain", "export"):
+    for command in commands():
         text = nas(command, "--help").stdout
-        assert "Settings of the command:" in text
         assert f"usage: nas {command}" in text
+        own = text.split("Settings of the command:\n")[1].splitlines()
+        assert all(line.startswith("  ") and not line.startswith("  -") and line.strip() for line in own)
     text = nas("search", "strategy=random", "--help").stdout
     assert "trainer.epochs=3" in text
     assert "strategy=random   of darts | drnas | gdas | local_search | lstm_controller | pc_darts | random |" in text
     assert "strategy.sample_size" not in text
     assert nas("--version").stdout.startswith("cellnas 0.")
-    assert nas("--help").returncode == 0
+    overview = nas("--help").stdout
+    assert "  leaderboard  Rank the trials of a store" in overview
+    assert all(f"  {command} " in overview for command in commands())
     assert "trials: 7" in nas("search", "budget.trials=7", "--cfg", "job").stdout
 
 
-def test_ctrl_c_leaves_a_run_that_the_printed_command_continues(nas, tmp_path):
+def test_ctrl_c_leaves_a_run_that_the_printed_command_resumes(nas, tmp_path):
+    arguments = ["search", *TABLE, "budget.trials=100000", "run=a b"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "nas", "search", "data=digits", "budget.trials=200", "trainer.threads=1", "run=a b"],
-        cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ),
-    )  # fmt: skip
-    assert "1/200 trials" in process.stderr.readline()
-    time.sleep(0.3)
+        [sys.executable, "-m", "nas", *arguments],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert "/100000 trials" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == ""
     assert "Traceback" not in err
     printed = shlex.split(err.strip().splitlines()[-1])
-    assert printed == ["nas", "search", "data=digits", "budget.trials=200", "trainer.threads=1", "run=a b"]
+    assert printed == ["nas", *arguments]
     before = rows(nas, "run=a b")
     again = nas(*printed[1:], f"budget.trials={len(before) + 1}")
     assert again.returncode == 0
-    assert f"{len(before)} trials are stored; going on after them" in again.stderr
+    assert f"{plural(len(before), 'trial')} stored; resuming after them" in again.stderr
     assert rows(nas, "run=a b")[:-1] == before
 
 
@@ -221,26 +245,70 @@ def test_stdout_can_be_closed_early(searched, tmp_path):
 
 def test_the_module_and_the_command_are_the_same(shell):
     command = Path(sys.executable).with_name("nas")
-    found = subprocess.run([str(command), "--version"], capture_output=True, text=True, check=True)
-    assert shell("--version").stdout == found.stdout
+    result = subprocess.run([str(command), "--version"], capture_output=True, text=True, check=True)
+    assert shell("--version").stdout == result.stdout
 
 
-def test_events_of_another_stores_run_are_kept(searched, tmp_path):
-    searched("search", *QUICK, "strategy=random", "budget.trials=1", "run=one", "store.url=sqlite:///other.db")
+def test_events_of_another_stores_run_are_left_alone(searched, tmp_path, refused):
+    searched("search", *TABLE, "budget.trials=1", "run=one", "store.url=sqlite:///other.db")
     assert list((tmp_path / "runs" / "one").glob("tensorboard-1/search/events*"))
-    wrong = searched("search", *QUICK, "budget.trials=1", "run=two", "dir=/dev/null")
-    assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
-    assert "TensorBoard events cannot be written" in wrong.stderr
+    error = refused(
+        "search",
+        *TABLE,
+        "budget.trials=1",
+        "run=two",
+        "dir=/dev/null",
+        match="TensorBoard events cannot be written",
+        code=1,
+    )
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"), [("DARTS_V2", 3_349_342), ("NASNet-A", 3_830_950), ("AmoebaNet-A", 3_145_078)]
+    ("name", "space", "parameters"),
+    [("DARTS_V2", "darts", 3_349_342), ("NASNet-A", "nasnet", 3_830_950), ("AmoebaNet-A", "nasnet", 3_145_078)],
 )
-def test_a_published_name_finds_its_space(nas, name, parameters):
-    assert json.loads(nas("describe", f"arch={name}", "format=json").stdout)["params"] == parameters
+def test_a_published_name_finds_its_space(name, space, parameters):
+    settings = compose("describe", [f"arch={name}"], deferred=("space",))
+    settings, text, _ = named_architecture(settings, name, ("space",))
+    assert settings.choices["space"] == space
+    searched_space = settings.make("space")
+    assert count.parameters(searched_space.build(searched_space.from_text(text), DEFAULT_TASK)) == parameters
 
 
-def test_a_name_of_another_space_than_the_one_that_was_asked_for_is_refused(nas):
-    done = nas("describe", "space=nasnet", "arch=DARTS_V2")
-    assert done.returncode == 2
-    assert "arch=DARTS_V2 is a cell of space=darts, not of space=nasnet" in done.stderr
+def test_a_published_name_of_another_space_is_refused(refused):
+    message = "arch=DARTS_V2 is a cell of space=darts, not of space=nasnet"
+    refused("describe", "space=nasnet", "arch=DARTS_V2", match=message)
+
+
+def test_an_earlier_export_is_left_alone(refused, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model.json").write_text("{}")
+    refused(
+        "export", f"arch={ARCH}", "out=mine", match="mine holds an earlier export, .*choose another folder with out="
+    )
+    assert (tmp_path / "mine" / "model.json").read_text() == "{}"
+
+
+def test_an_exported_onnx_file_needs_no_space(tmp_path):
+    """A folder of a user's space is labelled by ONNX Runtime where the space is not at hand."""
+    folder = Folder(tmp_path, {"space": {"name": "theirs", "settings": {}}})
+    for name in ("model.safetensors", "model.onnx"):
+        (tmp_path / name).write_bytes(b"damaged")
+    with pytest.raises(UsageError, match=r"model\.onnx is not a valid ONNX model"):
+        logits_function(folder, make_space)
+    (tmp_path / "model.onnx").unlink()
+    with pytest.raises(UsageError, match="unknown space 'theirs'"):
+        logits_function(folder, make_space)
+
+
+def test_the_commands_after_a_search_fit_a_users_space(nas, tmp_path):
+    users_space.write(tmp_path)
+    run = ["--config-dir", "conf", "search", "space=mine", "trainer.epochs=1", "trainer.train_images=50", "run=one"]
+    printed = nas(*run, "trainer.valid_images=50", "budget.trials=1").stdout.split("Next:\n")[1]
+    commands = [shlex.split(line, comments=True) for line in printed.splitlines()]
+    retrain = ["nas", "--config-dir", "conf", "retrain", "run=one", "trial=best", "trainer=proxy"]
+    assert [command for command in commands if "retrain" in command] == [retrain]
+    shown = nas(*retrain[1:], "trainer.epochs=1", "trainer.train_images=50").stdout
+    assert "data           digits (split " in shown
+    assert "recipe         training and validation images, 50 of them, 1 epoch" in shown

@@ -1,4 +1,4 @@
-"""The commands that make a run again, from what was kept of it."""
+"""The commands that repeat a run, from what the store has of it."""
 
 import shlex
 
@@ -12,17 +12,17 @@ SUPERNET = ["supernet.epochs=1", "supernet.train_images=200", "supernet.network=
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["evaluator=table", "table=cifar10_8x8", "strategy=random"],
         ["strategy=random", *QUICK],
         ["experiment=rsps", "data=digits", *SUPERNET],
     ],
-    ids=lambda words: words[0],
+    ids=lambda arguments: arguments[0],
 )
-def test_the_command_of_a_run_makes_it_again(nas, tmp_path, words):
+def test_the_command_of_a_run_repeats_it(nas, tmp_path, arguments):
     """A table brings its data set along, and an experiment its parts: naming those too would be refused."""
-    assert nas("search", *words, "budget.trials=2", "run=one").returncode == 0
+    assert nas("search", *arguments, "budget.trials=2", "run=one").returncode == 0
     (run,) = SQLiteStore(f"sqlite:///{tmp_path}/nas.db").runs()
     command = shlex.split(search_command(run, 1, None, ["run=two"]))
     assert command[:2] == ["nas", "search"]

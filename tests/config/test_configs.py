@@ -1,12 +1,13 @@
-"""The YAML files: every option composes, is made, and says what it is for."""
+"""The YAML files: every option composes, can be constructed, and says what it is for."""
 
 import inspect
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from importlib import import_module
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, ToySpace
 from omegaconf import OmegaConf
 
 from nas import UsageError
@@ -31,9 +32,10 @@ PRESETS = {
     ("trainer", "proxy"): {*TRAINER, "batch_size", "train_images", "valid_images"},
     ("trainer", "tiny"): {*TRAINER, "lr", "crop", "flip", "train_images", "valid_images", "validate_every", "threads"},
 }  # fmt: skip
-"""Options of one class, of which only one can have its defaults -> settings in which they differ from it."""
+"""Option -> settings that differ from the defaults of its class, which only one option of a class can have."""
 
 
+@cache
 def written(group, option):
     """The class of an option, and its settings with their values."""
     chosen = {
@@ -74,8 +76,8 @@ def test_the_value_of_a_setting_is_the_default_of_its_argument(group, option):
 
 @pytest.mark.parametrize("option", OPTIONS["experiment"])
 def test_every_experiment_composes_and_yields_to_the_command_line(option):
-    made = compose("search", [f"experiment={option}"])
-    assert made.get("budget.trials") is not None
+    settings = compose("search", [f"experiment={option}"])
+    assert settings.get("budget.trials") is not None
     own = compose("search", [f"experiment={option}", "strategy=local_search", "budget.trials=7"])
     assert own.node("strategy") == compose("search", ["strategy=local_search"]).node("strategy")
     assert own.get("budget.trials") == 7
@@ -105,7 +107,7 @@ def test_the_benchmarks_recipe_of_supernets_is_the_published_one():
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["supernet=darts"], "supernet=darts has no effect, since neither strategy nor evaluator trains one"),
         (["strategy=darts", "supernet=null"], "supernet=null: the other parts need one and chose supernet=darts"),
@@ -115,6 +117,8 @@ def test_the_benchmarks_recipe_of_supernets_is_the_published_one():
         (["stratgy=random"], "unknown key 'stratgy' (did you mean 'strategy'?)"),
         (["buget.trials=3"], "unknown key 'buget.trials' (did you mean 'budget.trials'?)"),
         (["trials=3"], "unknown key 'trials' (did you mean 'budget.trials'?)"),
+        (["trainer.learning_rate=1"], "unknown key 'trainer.learning_rate' (did you mean 'trainer.lr'?)"),
+        (["objective=latency"], "objective must be a mapping, got 'latency'; it has objective.metric, objective."),
         (["trainer.epoch=3"], "unknown key 'trainer.epoch' (did you mean 'trainer.epochs'?)"),
         (["strategy.sample_sise=3"], "unknown key 'strategy.sample_sise' (did you mean 'strategy.sample_size'?)"),
         (["strategy=random", "strategy.sample_size=3"], "unknown key 'strategy.sample_size'"),
@@ -136,22 +140,22 @@ def test_the_benchmarks_recipe_of_supernets_is_the_published_one():
         (["run=???"], "run=??? is not a value"),
     ],
 )  # fmt: skip
-def test_misspelt_words_are_answered_with_the_closest_right_one(words, message):
+def test_a_wrong_argument_is_answered_with_the_closest_right_one(arguments, message):
     with pytest.raises(UsageError) as error:
-        compose("search", words)
+        compose("search", arguments)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
 
 
 def test_values_of_hydras_grammar_and_beyond_it():
-    made = compose(
+    settings = compose(
         "search",
         ["run=a,b 'c' |x~0|+|y~1|", "trainer.network={channels: 4}", "+strategy.extra=[1,2]", "seed=7", "run=last"],
     )
-    assert made.get("run") == "last"
-    assert made.get("trainer.network") == {"channels": 4}
-    assert made.get("strategy.extra") == [1, 2]
-    for raw, kept in (
+    assert settings.get("run") == "last"
+    assert settings.get("trainer.network") == {"channels": 4}
+    assert settings.get("strategy.extra") == [1, 2]
+    for raw, value in (
         ("007", "007"),
         ("null", None),
         ("${seed}", "${seed}"),
@@ -161,15 +165,15 @@ def test_values_of_hydras_grammar_and_beyond_it():
         ("a=b", "a=b"),
         ("", ""),
     ):
-        assert compose("search", [f"run={raw}"]).get("run") == kept
+        assert compose("search", [f"run={raw}"]).get("run") == value
 
 
-def test_a_setting_that_no_argument_takes_is_told_plainly():
-    made = compose("search", ["+strategy.extra=1"])
+def test_a_setting_that_no_argument_accepts_is_named():
+    settings = compose("search", ["+strategy.extra=1"])
     with pytest.raises(
         UsageError, match=r"strategy=regularized_evolution .*: strategy.extra is not a setting of R"
     ) as error:
-        made.make("strategy", space=None, objective=None)
+        settings.make("strategy", space=None, objective=None)
     assert "\n" not in str(error.value)
 
 
@@ -189,16 +193,27 @@ def test_what_a_file_or_a_store_names_is_never_run(earlier):
             compose("describe", [], None, {"space": ("nasbench201", {"channels": text})})
 
 
-def test_a_users_yaml_is_told_what_is_wrong_with_it(tmp_path):
+class Sized(ToySpace):
+    def __init__(self, dropout):
+        self.dropout = dropout
+
+
+def test_a_mistake_in_a_users_yaml_is_named(tmp_path):
     folder = tmp_path / "conf" / "space"
     folder.mkdir(parents=True)
-    for content, words in (
+    for content, message in (
         ("a: [1", "cannot be composed"),
         ("channels: 3", "space=mine names no class; its YAML needs _target_"),
+        ("_target_: conftest.ToySpac", r"space._target_=conftest.ToySpac cannot be found: module conftest has no class "
+                                       r"ToySpac \(did you mean 'ToySpace'\?\)"),
+        ("_target_: nowhere.Space", r"space._target_=nowhere.Space cannot be found: there is no module nowhere"),
+        ("_target_: test_configs.Sized\ndropot: 0.1",
+         r"space.dropot is not a setting of Sized \(did you mean space.dropout\?\); leave it out"),
+        ("_target_: test_configs.Sized", r"Sized needs space.dropout; add it to the YAML"),
         ("_target_: conftest.Raising", r"space=mine cannot be constructed: KeyError: 'no' \(conftest.py:"),
-    ):
+    ):  # fmt: skip
         (folder / "mine.yaml").write_text(content)
-        with pytest.raises(UsageError, match=words) as error:
+        with pytest.raises(UsageError, match=message) as error:
             compose("search", ["space=mine"], tmp_path / "conf").make("space")
         assert "\n" not in str(error.value)
     (folder / "nasbench201.yaml").write_text("_target_: conftest.ToySpace")
@@ -208,19 +223,19 @@ def test_a_users_yaml_is_told_what_is_wrong_with_it(tmp_path):
 
 def test_inherited_parts_hold_unless_the_arguments_name_another():
     inherited = {"space": ("nasbench201", {"channels": 8, "gone": 1}), "data": ("cifar10", {"valid_fraction": 0.25})}
-    made = compose("retrain", ["space.cells=2", "trainer.network={}"], None, inherited)
-    assert (made.get("space.channels"), made.get("space.cells")) == (8, 2)
-    assert (made.choices["data"], made.get("data.valid_fraction")) == ("cifar10", 0.25)
-    made = compose("retrain", ["data=digits"], None, inherited)
-    assert (made.choices["data"], made.get("data.valid_fraction")) == ("digits", 0.25)
-    assert made.get("space.channels") == 8
+    settings = compose("retrain", ["space.cells=2", "trainer.network={}"], None, inherited)
+    assert (settings.get("space.channels"), settings.get("space.cells")) == (8, 2)
+    assert (settings.choices["data"], settings.get("data.valid_fraction")) == ("cifar10", 0.25)
+    settings = compose("retrain", ["data=digits"], None, inherited)
+    assert (settings.choices["data"], settings.get("data.valid_fraction")) == ("digits", 0.25)
+    assert settings.get("space.channels") == 8
 
 
 def test_a_mapping_of_the_command_changes_only_what_it_names():
     assert compose("search", ["budget={hours: 1}"]).get("budget") == compose("search", ["budget.hours=1"]).get("budget")
-    made = compose("search", ["objective={direction: minimize}", "budget={trials: 3, failures: null}"])
-    assert made.get("objective") == {"metric": "valid_accuracy", "direction": "minimize"}
-    assert (made.get("budget.trials"), made.get("budget.failures")) == (3, None)
+    settings = compose("search", ["objective={direction: minimize}", "budget={trials: 3, failures: null}"])
+    assert settings.get("objective") == {"metric": "valid_accuracy", "direction": "minimize"}
+    assert (settings.get("budget.trials"), settings.get("budget.failures")) == (3, None)
     with pytest.raises(UsageError, match=r"unknown key 'budget.hour' \(did you mean 'budget.hours'\?\)"):
         compose("search", ["budget={hour: 1}"])
     with pytest.raises(UsageError, match=r"budget.failures must be a whole number, got 'many'"):

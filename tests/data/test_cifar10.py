@@ -17,14 +17,18 @@ def linked(cifar10_root, tmp_path):
     return folder
 
 
-def test_the_real_images_are_split_in_balanced_halves(cifar10_root):
-    split = Cifar10(str(cifar10_root.parent)).split()
+def test_the_real_images_are_split_in_balanced_halves_and_need_no_test_batch(linked):
+    (linked / "test_batch").unlink()
+    data = Cifar10(str(linked.parent))
+    split = data.split()
     assert split.hash == "2cd06f9b5d0280ac"  # pinned: stored runs rely on it
     for part in (split.train, split.valid):
         assert part.pixels.shape == (25_000, 3, 32, 32)
         assert torch.bincount(part.labels).tolist() == [2_500] * 10
     mean = split.whole().pixels.float().mean((0, 2, 3)) / 255
     assert torch.allclose(mean, torch.tensor(split.train.mean), atol=1e-4)
+    with pytest.raises(UserError, match="test_batch cannot be read"):
+        data.read_test()
 
 
 def test_a_truncated_batch_is_named(linked):
@@ -40,14 +44,6 @@ def test_a_missing_batch_is_named(linked):
     (linked / "data_batch_5").unlink()
     with pytest.raises(UserError, match=r"data_batch_5 cannot be read \(No such file or directory\)"):
         Cifar10(str(linked.parent)).split()
-
-
-def test_without_the_test_batch_the_search_part_is_whole_and_the_test_part_says_what_is_missing(linked):
-    (linked / "test_batch").unlink()
-    data = Cifar10(str(linked.parent))
-    assert len(data.split().train) == 25_000
-    with pytest.raises(UserError, match="test_batch cannot be read"):
-        data.read_test()
 
 
 def test_no_file_is_unpickled_before_its_sum_was_checked(tmp_path):
@@ -82,9 +78,9 @@ def test_the_folders_are_searched_in_order(cifar10_root, tmp_path, monkeypatch):
     cached = tmp_path / "cellnas"
     cached.mkdir()
     (cached / FOLDER).symlink_to(cifar10_root)
-    assert Cifar10()._folder() == cached / FOLDER
+    assert Cifar10().folder() == cached / FOLDER
     near = tmp_path / "near"
     shutil.copytree(cached, near, symlinks=True)
     monkeypatch.setenv("NAS_DATA", str(near))
-    assert Cifar10()._folder() == near / FOLDER
-    assert Cifar10(str(cached))._folder() == cached / FOLDER
+    assert Cifar10().folder() == near / FOLDER
+    assert Cifar10(str(cached)).folder() == cached / FOLDER

@@ -135,7 +135,7 @@ class Broken(Mine):
 @pytest.mark.parametrize(
     "error", [FileNotFoundError(2, "No such file", "a.bin"), SystemExit(0), KeyError("x")], ids=repr
 )
-def test_a_data_set_that_fails_as_it_is_read_is_told_with_its_line(error):
+def test_a_data_set_that_fails_as_it_is_read_is_reported_with_its_line(error):
     words = rf"data set mine cannot be read: {type(error).__name__}: .* \(test_data_check.py:\d+, in read_t"
     assert re.match(f"{words}rain", sentence(Broken(error).split))
     assert re.match(f"{words}est", sentence(Broken(error).read_test))
@@ -156,9 +156,9 @@ def test_a_test_part_needs_one_image_only():
 
 @pytest.mark.parametrize(("damage", "said"), CASES.values(), ids=CASES)
 def test_training_images_that_do_not_fit_are_refused_in_a_sentence(damage, said):
-    told = sentence(Mine(replace(BASE, **damage)).split)
-    assert told.startswith(f"{__name__}.Mine.read_train")
-    assert said in told
+    text = sentence(Mine(replace(BASE, **damage)).split)
+    assert text.startswith(f"{__name__}.Mine.read_train")
+    assert said in text
 
 
 ONLY_TRAINING = {"mean to 255", "std to 255", "std 0", "std below 0", "mean NaN", "one mean", "a number", "text"}
@@ -168,9 +168,9 @@ ONLY_TRAINING |= {"a rare class", "a missing class"}
 @pytest.mark.parametrize("case", sorted(CASES.keys() - ONLY_TRAINING))
 def test_test_images_that_do_not_fit_are_refused_in_a_sentence(case):
     damage, said = CASES[case]
-    told = sentence(Mine(test=replace(BASE, **damage)).read_test)
-    assert told.startswith(f"{__name__}.Mine.read_test")
-    assert said in told
+    text = sentence(Mine(test=replace(BASE, **damage)).read_test)
+    assert text.startswith(f"{__name__}.Mine.read_test")
+    assert said in text
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_test_images_that_do_not_fit_are_refused_in_a_sentence(case):
         (torch.utils.data.TensorDataset(LABELS), "read_train returned TensorDataset; expected Images(pixels"),
     ],
 )
-def test_what_is_no_images_is_refused(given, said):
+def test_what_is_not_images_is_refused(given, said):
     data = Mine()
     data.train = given
     assert said in sentence(data.split)
@@ -244,7 +244,7 @@ def test_unnormalised_and_dark_images_are_accepted():
 
 @pytest.mark.parametrize("form", [tuple, list, np.array, torch.tensor])
 def test_statistics_of_any_form_are_compared(form):
-    """Equal ones are not taken for others: the protocol of the data set would change."""
+    """Equal ones are not mistaken for others: the protocol of the data set would change."""
     same = replace(good(seed=1), mean=form([0.4] * 3), std=form([0.3] * 3))
     for train in (replace(BASE, mean=(0.4,) * 3, std=(0.3,) * 3), replace(BASE, mean=same.mean, std=same.std)):
         data = Mine(train, test=same)
@@ -270,8 +270,8 @@ def test_images_drawn_at_random_are_refused_at_once(draw):
         pixels[0, 0, 0, :3] = torch.tensor([(draw(self) >> shift) % 256 for shift in (0, 8, 16)], dtype=torch.uint8)
         return replace(self.train, pixels=pixels)
 
-    told = sentence(type("Drawn", (Mine,), {"read_train": read})().split)
-    assert "Drawn.read_train returned other images than before; expected the same images in the same order" in told
+    text = sentence(type("Drawn", (Mine,), {"read_train": read})().split)
+    assert "Drawn.read_train returned other images than before; expected the same images in the same order" in text
 
 
 def test_random_numbers_with_a_seed_are_the_data_sets_own_business():
@@ -352,7 +352,7 @@ def test_the_conformance_check_is_the_same_check():
 
 
 def test_retraining_tests_with_the_statistics_of_the_training_part(toy_space, tmp_path):
-    """The images are those of `Digits`, and so is the result, whatever `read_test` computed of its own."""
+    """The images are those of `Digits`, and so is the result, however `read_test` computed its own."""
 
     class Own(Digits):
         def read_test(self):
@@ -411,13 +411,13 @@ def test_a_run_is_not_continued_on_other_images(toy_space):
 
     searched(1)
     Held.held = good(seed=5)
-    told = sentence(lambda: searched(2))
-    assert told.startswith("run 'search' was started with protocol.split=")
-    assert "(the images have changed, or read_train does not always return the same). Choose another run=" in told
+    text = sentence(lambda: searched(2))
+    assert text.startswith("run 'search' was started with protocol.split=")
+    assert "(the images have changed, or read_train does not always return the same). Choose another run=" in text
 
 
 def test_images_given_as_an_argument_do_not_fill_a_sentence(toy_space):
-    """They are part of what a run from Python is kept with."""
+    """They are part of the stored settings of a run from Python."""
     store, recipe = MemoryStore(), Recipe(epochs=1, batch_size=16)
 
     def searched(data, trials):
@@ -425,6 +425,6 @@ def test_images_given_as_an_argument_do_not_fill_a_sentence(toy_space):
         return search(toy_space, RandomSearch, evaluator, budget=Budget(trials=trials), store=store, device="cpu")
 
     searched(Mine(), 1)
-    told = sentence(lambda: searched(Mine(good(seed=5)), 2))
-    assert told.startswith("run 'search' was started with evaluator.data.train.pixels=tensor(")
-    assert len(told) < 500
+    text = sentence(lambda: searched(Mine(good(seed=5)), 2))
+    assert text.startswith("run 'search' was started with evaluator.data.train.pixels=tensor(")
+    assert len(text) < 500

@@ -113,8 +113,8 @@ def test_of_two_at_once_the_slower_waits_and_uses_what_the_other_brought(server,
     assert whole(tmp_path / "pics")
 
 
-def test_a_killed_download_is_taken_over(server, tmp_path, recwarn):
-    """The waiting process goes on with its own download, and what the killed one left is removed."""
+def test_a_killed_download_is_resumed(server, tmp_path, recwarn):
+    """The waiting process continues with its own download and removes what the killed one left."""
     server.seconds = 30
     call = f"download({server.archive()!r}, Path({str(tmp_path)!r}), '')"
     code = f"from pathlib import Path; from nas.data.download import *; {call}"
@@ -177,8 +177,8 @@ def test_a_full_disk_is_noticed_before_and_during_the_download(server, tmp_path,
     usage = namedtuple("usage", "total used free")
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "disk_usage", lambda _: usage(9e9, 8.995e9, 5e6))
-        told = fails(server.archive(360_000_000), tmp_path)
-    assert told.startswith(f"downloading Pictures to {tmp_path} failed (5 MB are free; it needs 360 MB). Set")
+        text = fails(server.archive(360_000_000), tmp_path)
+    assert text.startswith(f"downloading Pictures to {tmp_path} failed (5 MB are free; it needs 360 MB). Set")
     assert server.served == 0
 
     def full(*_args, **_more):
@@ -189,7 +189,7 @@ def test_a_full_disk_is_noticed_before_and_during_the_download(server, tmp_path,
     assert visible(tmp_path) == []
 
 
-def test_a_folder_that_cannot_be_made_is_a_sentence(server, tmp_path):
+def test_a_folder_that_cannot_be_created_is_a_sentence(server, tmp_path):
     (tmp_path / "file").write_text("")
     assert "Not a directory" in fails(server.archive(), tmp_path / "file" / "data")
 

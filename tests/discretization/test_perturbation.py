@@ -1,4 +1,4 @@
-"""DARTS-PT keeps what the supernet misses most, whatever alpha says."""
+"""DARTS-PT keeps the operations whose removal costs most accuracy, independent of alpha."""
 
 import numpy as np
 import pytest
@@ -105,14 +105,16 @@ class Edges(Missing):
 
 
 def test_under_partial_channels_an_edge_is_taken_out_with_the_channels_that_pass_its_operations_by():
-    """PC-DARTS eq. 1: what passes by is weighted by the edge alone, not by any operation, so the edge's weight goes."""
+    """PC-DARTS eq. 1: channels that bypass the operations are weighted only by the edge, so its weight is removed."""
     space = DARTS()
     probs = {name: torch.full(shape, 1 / shape[1]) for name, shape in space.alpha_shapes.items()}
     probs |= {f"{name}_edges": torch.full(shape[:1], 0.5) for name, shape in space.alpha_shapes.items()}
     trained = Edges()
     Perturbation(tune_epochs=0)(space, probs, trained, np.random.default_rng(0))
-    ways = sum(rows * (operations - 1) for rows, operations in space.alpha_shapes.values())  # `none` is no candidate
-    operations, edges = trained.shown[:ways], trained.shown[ways:]
+    removals = sum(
+        rows * (operations - 1) for rows, operations in space.alpha_shapes.values()
+    )  # `none` is not a candidate
+    operations, edges = trained.shown[:removals], trained.shown[removals:]
     # an operation is one of several on its edge, and nothing else of the edge goes with it
     for shown in operations:
         assert all(rows.eq(0.5).all() for name, rows in shown.items() if name.endswith("_edges"))
@@ -135,14 +137,21 @@ def test_an_edge_that_keeps_none_hands_no_channels_on():
     worth[[0, 2, 5], none] = 1.0
     worth[[1, 3, 4], 1] = 1.0
 
-    class Kept(Edges):
+    class Preferring(Edges):
         def score(self, probs):
             return float((worth * (probs["cell"] != 0)).sum())
 
-    trained = Kept()
-    found = Perturbation(tune_epochs=0)(space, probs, trained, np.random.default_rng(0))
+    trained = Preferring()
+    architecture = Perturbation(tune_epochs=0)(space, probs, trained, np.random.default_rng(0))
     assert trained.trained[-1]["cell_edges"].tolist() == [0, 1, 0, 1, 1, 0]
-    assert [space.operations["cell"][value] == "none" for value in found] == [True, False, True, False, False, True]
+    assert [space.operations["cell"][value] == "none" for value in architecture] == [
+        True,
+        False,
+        True,
+        False,
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +176,7 @@ def test_a_node_that_all_edges_are_taken_from_is_zero_in_the_supernet(space, nam
         hook.remove()
         return nodes[0]
 
-    assert last_node().abs().max() > 0  # the operations alone do not carry all of an edge
+    assert last_node().abs().max() > 0  # the operations do not carry the whole edge
     probs[f"{name}_edges"][list(rows)] = 0.0
     assert last_node().abs().max() == 0
 

@@ -10,6 +10,8 @@ import time
 
 from conftest import stored_trials
 
+from nas.formatting import plural
+
 TRIALS = 8
 SEARCH = [
     "search", "strategy=regularized_evolution", "strategy.population_size=3", "data=digits", f"budget.trials={TRIALS}",
@@ -50,7 +52,7 @@ def test_a_killed_search_ends_with_the_trials_of_an_uninterrupted_one(nas, tmp_p
     assert len(before) == stored
     again = nas(*SEARCH, f"store.url={killed}")
     assert again.returncode == 0, again.stderr
-    assert f"{stored} trials are stored; going on after them" in again.stderr
+    assert f"{plural(stored, 'trial')} stored; resuming after them" in again.stderr
     assert nas(*SEARCH, f"store.url={whole}").returncode == 0
     after = trials(nas, killed)
     assert after[:stored] == before

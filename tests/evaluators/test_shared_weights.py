@@ -40,11 +40,11 @@ SMALL = ["data=digits", "supernet.threads=1", "supernet.epochs=2", "supernet.net
 
 
 class Killed(BaseException):
-    """A listener that raises an ordinary exception is left out, and the search goes on."""
+    """A listener that raises an ordinary exception is dropped, and the search continues."""
 
 
 class Killer:
-    """A listener that ends a search from inside, after so many epochs or trials."""
+    """A listener that ends a search from inside, after a number of epochs or trials."""
 
     def __init__(self, epochs=None, trials=None):
         self.epochs, self.trials = epochs, trials
@@ -62,71 +62,71 @@ class Killer:
     def close(self): ...
 
 
-def evaluator(folder=None, place=(1, 1), **more):
-    made = SharedWeights(Planted(place), Signs(), RECIPE, **more)
+def evaluator(folder=None, planted=(1, 1), **more):
+    scorer = SharedWeights(Planted(planted), Signs(), RECIPE, **more)
     if folder is not None:
-        made.checkpoint_dir = folder
-    return made
+        scorer.checkpoint_dir = folder
+    return scorer
 
 
-def run(made, trials, strategy=RandomSearch, **more):
-    return search(made.space, strategy, made, budget=Budget(trials=trials), device="cpu", **more).trials
+def run(scorer, trials, strategy=RandomSearch, **more):
+    return search(scorer.space, strategy, scorer, budget=Budget(trials=trials), device="cpu", **more).trials
 
 
-@pytest.mark.parametrize(("sampling", "place"), [("uniform", (0, 0)), ("fair", (3, 1))])
-def test_shared_weights_score_the_planted_cell_highest(place, sampling):
-    space = Planted(place)
-    made = evaluator(place=place, sampling=sampling)
-    scores = dict(zip(every(space), made.scores(every(space), "cpu"), strict=True))
-    assert max(scores, key=scores.get) == place
-    assert scores[place] > 0.7 > sorted(scores.values())[-2]
+@pytest.mark.parametrize(("sampling", "planted"), [("uniform", (0, 0)), ("fair", (3, 1))])
+def test_shared_weights_score_the_planted_cell_highest(planted, sampling):
+    space = Planted(planted)
+    scorer = evaluator(planted=planted, sampling=sampling)
+    scores = dict(zip(architectures_of(space), scorer.scores(architectures_of(space), "cpu"), strict=True))
+    assert max(scores, key=scores.get) == planted
+    assert scores[planted] > 0.7 > sorted(scores.values())[-2]
 
 
-@pytest.mark.parametrize("place", [(3, 1), *(pytest.param(p, marks=pytest.mark.slow) for p in ((0, 0), (1, 2)))])
-def test_weights_and_controller_in_turn_find_the_planted_cell(place):
+@pytest.mark.parametrize("planted", [(3, 1), *(pytest.param(p, marks=pytest.mark.slow) for p in ((0, 0), (1, 2)))])
+def test_weights_and_controller_in_turn_find_the_planted_cell(planted):
     """ENAS. What is proposed learns, and what has learnt is proposed: it takes some entropy not to settle on the first
     cell that is better than chance."""
     controller = partial(Reinforce, lr=0.05, entropy_weight=0.02)
-    found = run(evaluator(place=place, train="on_proposal", steps=5), 300, controller)
-    late = Counter(trial.proposal.architecture for trial in found[-50:])
-    assert late.most_common(1)[0][0] == place
-    assert late[place] > 16  # of 50; a controller that learns nothing makes 3
+    trials = run(evaluator(planted=planted, train="on_proposal", steps=5), 300, controller)
+    late = Counter(trial.proposal.architecture for trial in trials[-50:])
+    assert late.most_common(1)[0][0] == planted
+    assert late[planted] > 16  # of 50; a controller that learns nothing makes 3
 
 
-def every(space):
+def architectures_of(space):
     return [tuple(arch) for arch in np.ndindex(*space.sizes)]
 
 
-def test_a_killed_training_goes_on_to_the_same_scores(tmp_path):
+def test_a_killed_training_resumes_to_the_same_scores(tmp_path):
     whole = run(evaluator(tmp_path / "whole"), 5)
     with pytest.raises(Killed):
         run(evaluator(tmp_path / "parts"), 5, listeners=[Killer(epochs=3)])
-    made = evaluator(tmp_path / "parts")
+    scorer = evaluator(tmp_path / "parts")
     seen = []
-    made.train_weights("cpu", (), lambda _epochs, curve: seen.append(len(curve)))
+    scorer.train_weights("cpu", (), lambda _epochs, curve: seen.append(len(curve)))
     assert seen == [3, 4, 5, 6]
-    assert outcomes(run(made, 5)) == outcomes(whole)
+    assert outcomes(run(scorer, 5)) == outcomes(whole)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e9])
-def test_a_killed_search_that_learns_from_its_proposals_goes_on_as_it_would_have(tmp_path, monkeypatch, seconds):
-    """With a checkpoint after every proposal, and with none at all: the weights learn the stored proposals anew."""
+def test_a_killed_search_that_learns_from_its_proposals_resumes(tmp_path, monkeypatch, seconds):
+    """With a checkpoint after every proposal, and with none at all: the weights learn the stored proposals again."""
     monkeypatch.setattr(shared, "SAVED_EVERY", seconds)
     whole = run(evaluator(train="on_proposal", steps=3), 12, Reinforce)
     store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
-    made = evaluator(tmp_path, train="on_proposal", steps=3)
+    scorer = evaluator(tmp_path, train="on_proposal", steps=3)
     with pytest.raises(Killed):
-        run(made, 12, Reinforce, store=store, listeners=[Killer(trials=7)])
+        run(scorer, 12, Reinforce, store=store, listeners=[Killer(trials=7)])
     assert (tmp_path / FILE).exists() == (seconds == 0.0)
-    made = evaluator(tmp_path, train="on_proposal", steps=3)
-    assert outcomes(run(made, 12, Reinforce, store=store)) == outcomes(whole)
+    scorer = evaluator(tmp_path, train="on_proposal", steps=3)
+    assert outcomes(run(scorer, 12, Reinforce, store=store)) == outcomes(whole)
 
 
 def outcomes(trials):
     return [(trial.proposal.architecture, dict(trial.metrics)) for trial in trials]
 
 
-def test_checkpoints_of_other_proposals_or_weights_are_refused_and_left_alone(tmp_path, monkeypatch):
+def test_checkpoints_of_other_proposals_or_weights_are_refused_and_left_unchanged(tmp_path, monkeypatch):
     monkeypatch.setattr(shared, "SAVED_EVERY", 0.0)
     run(evaluator(tmp_path, train="on_proposal"), 4)
     before = (tmp_path / FILE).read_bytes()
@@ -182,7 +182,7 @@ def test_fair_samples_of_a_space_with_constraints_are_refused():
         fair(Odd(), np.random.default_rng(0))
 
 
-def test_what_cannot_be_is_refused():
+def test_impossible_settings_are_refused():
     with pytest.raises(UsageError, match="ToySpace has no supernet"):
         SharedWeights(ToySpace(), Signs(), RECIPE)
     with pytest.raises(UsageError, match=r"evaluator\.steps=2 has no effect"):
@@ -202,9 +202,9 @@ def test_what_cannot_be_is_refused():
         SharedWeights(Planted(), Signs(), replace(RECIPE, validate_every=None))
     with pytest.raises(UsageError, match="DARTS trains its own supernet"):
         run(evaluator(), 1, DARTS, supernets=GradientSearch(Planted(), Signs(), RECIPE))
-    made = evaluator()
+    scorer = evaluator()
     with pytest.raises(UsageError, match="asks for 3 epochs"):
-        made(Proposal((1, 1), fidelity=3), Context(0, "cpu", print, print))
+        scorer(Proposal((1, 1), fidelity=3), Context(0, "cpu", print, print))
 
 
 def test_scores_of_weights_that_learnt_from_other_proposals_are_never_ranked_together():
@@ -218,30 +218,30 @@ def test_scores_of_weights_that_learnt_from_other_proposals_are_never_ranked_tog
 
 
 def test_the_time_limit_holds_for_weights_that_learn_from_proposals():
-    made = SharedWeights(Planted(), Signs(), replace(RECIPE, time_limit=1e-6), train="on_proposal")
+    scorer = SharedWeights(Planted(), Signs(), replace(RECIPE, time_limit=1e-6), train="on_proposal")
     with pytest.raises(UserError, match=r"passed supernet\.time_limit=1e-06 s at proposal 0; raise it$"):
-        run(made, 4)
+        run(scorer, 4)
 
 
 def test_a_step_that_breaks_off_ends_the_search_where_others_would_build_on_it(monkeypatch):
-    made = evaluator(train="on_proposal")
-    made.train_weights("cpu", (), lambda _epochs, _curve: None)
+    scorer = evaluator(train="on_proposal")
+    scorer.train_weights("cpu", (), lambda _epochs, _curve: None)
 
     def breaks(*_):
         raise RuntimeError("CUDNN_STATUS_EXECUTION_FAILED")
 
-    monkeypatch.setattr(made._shared.weights, "step", breaks)
+    monkeypatch.setattr(scorer._shared.weights, "step", breaks)
     with pytest.raises(UserError, match="could not learn from a proposal: RuntimeError: CUDNN"):
-        made(Proposal((1, 1)), Context(0, "cpu", print, print))
+        scorer(Proposal((1, 1)), Context(0, "cpu", print, print))
 
 
 def test_a_finished_run_without_its_checkpoint_is_not_trained_again(tmp_path):
     store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
     run(evaluator(tmp_path), 3, store=store)
     (tmp_path / FILE).unlink()
-    made = evaluator(tmp_path)
-    assert len(run(made, 3, store=store)) == 3
-    assert not made.is_trained
+    scorer = evaluator(tmp_path)
+    assert len(run(scorer, 3, store=store)) == 3
+    assert not scorer.is_trained
 
 
 @pytest.mark.parametrize(
@@ -273,9 +273,9 @@ def test_an_image_left_over_is_scored_with_the_others():
     logits = network(plain_batch(small, 0, 501), probs)
     assert accuracy == (logits.argmax(1) == small.labels).sum().item() / 501
     assert loss == pytest.approx(F.cross_entropy(logits, small.labels).item(), rel=1e-6)
-    made = SharedWeights(space, data, recipe)
-    assert made.protocol()["shared_weights"]["last_image"] == "joined"  # scores of 0.1.0 are not ranked with these
-    (trial,) = run(made, 1)
+    scorer = SharedWeights(space, data, recipe)
+    assert scorer.protocol()["shared_weights"]["last_image"] == "joined"  # scores of 0.1.0 are not ranked with these
+    (trial,) = run(scorer, 1)
     assert trial.completed
     assert (
         "last_image" not in SharedWeights(space, data, replace(recipe, valid_images=502)).protocol()["shared_weights"]
@@ -285,9 +285,9 @@ def test_an_image_left_over_is_scored_with_the_others():
 
 
 def test_weights_that_explode_end_the_search_with_advice():
-    made = SharedWeights(Planted(), Signs(), Recipe(epochs=3, batch_size=32, lr=1e30, momentum=0.0, nesterov=False))
+    scorer = SharedWeights(Planted(), Signs(), Recipe(epochs=3, batch_size=32, lr=1e30, momentum=0.0, nesterov=False))
     with pytest.raises(UserError, match=r"Try supernet\.lr"):
-        run(made, 2)
+        run(scorer, 2)
 
 
 @pytest.mark.parametrize("preset", ["spos", "rsps", "enas"])
@@ -303,8 +303,15 @@ def test_the_presets_run_end_to_end(nas, preset):
 
 
 def test_strategies_are_compared_on_one_supernet(nas, refused, tmp_path):
-    words = ["compare", "strategies=[random,local_search]", "evaluator=shared_weights", *SMALL, "seeds=2", "out=made"]
-    done = nas(*words, "budget.trials=4", "workers=1")
+    arguments = [
+        "compare",
+        "strategies=[random,local_search]",
+        "evaluator=shared_weights",
+        *SMALL,
+        "seeds=2",
+        "out=made",
+    ]
+    done = nas(*arguments, "budget.trials=4", "workers=1")
     assert done.returncode == 0, done.stderr
     assert "local_search" in done.stdout
     for more, message in (
@@ -312,16 +319,16 @@ def test_strategies_are_compared_on_one_supernet(nas, refused, tmp_path):
         ("strategies=[darts]", "learns on a supernet"),
         ("objective.metric=foo", "objective.metric must be one of"),
     ):
-        refused(*words[:-1], more, "budget.trials=4", "out=other", match=re.escape(message))
+        refused(*arguments[:-1], more, "budget.trials=4", "out=other", match=re.escape(message))
         assert not (tmp_path / "other").exists()
 
 
-def test_scores_are_held_against_a_table(nas, table):
+def test_scores_are_compared_with_a_table(nas, table):
     done = nas("search", "experiment=rsps", *SMALL, "table=nasbench201", "budget.trials=12", "run=one", "format=json")
-    found = json.loads(done.stdout)["rank_correlation"]
-    assert found["against"] == "c10_test_acc_200"
-    assert found["n"] == found["of"] == 12
-    assert -1 <= found["tau"] <= 1
+    correlation = json.loads(done.stdout)["rank_correlation"]
+    assert correlation["against"] == "c10_test_acc_200"
+    assert correlation["n"] == correlation["of"] == 12
+    assert -1 <= correlation["tau"] <= 1
 
 
 class Matches:
@@ -331,7 +338,7 @@ class Matches:
         self.space = space
 
     def reported(self, architecture):
-        return {"right": sum(a == b for a, b in zip(architecture, self.space.place, strict=True))}
+        return {"right": sum(a == b for a, b in zip(architecture, self.space.planted, strict=True))}
 
     def optimum(self, column):
         return 2.0
@@ -346,44 +353,46 @@ class Matches:
 @pytest.mark.parametrize("train", ["before", "on_proposal"])
 def test_the_rank_correlation_is_of_all_trials_or_of_a_stated_sample_of_the_whole_ranking(monkeypatch, train):
     monkeypatch.setattr("nas.studies.rank_correlation.MAX_SCORED", 5)
-    made, store, scored = evaluator(train=train), MemoryStore(), []
-    trials = run(made, 40, store=store)
-    made.reporter = Matches(made.space)
+    scorer, store, scored = evaluator(train=train), MemoryStore(), []
+    trials = run(scorer, 40, store=store)
+    scorer.reporter = Matches(scorer.space)
     (entries,) = leaderboard(store, top=0)
     real = SharedWeights.scores
     monkeypatch.setattr(
-        SharedWeights, "scores", lambda made, archs, device: scored.extend(archs) or real(made, archs, device)
+        SharedWeights, "scores", lambda scorer, archs, device: scored.extend(archs) or real(scorer, archs, device)
     )
-    found = rank_correlation(made, entries, "cpu", lambda: None)
+    correlation = rank_correlation(scorer, entries, "cpu", lambda: None)
     ranked = list(dict.fromkeys(entry.trial.proposal.architecture for entry in entries))
-    assert found.of == len(ranked) > 10
-    truth = [made.reporter.reported(architecture)["right"] for architecture in ranked]
+    assert correlation.of == len(ranked) > 10
+    truth = [scorer.reporter.reported(architecture)["right"] for architecture in ranked]
     if train == "before":
-        assert found.n == found.of
+        assert correlation.n == correlation.of
         assert scored == []  # every trial was scored by these very weights
         known = {trial.proposal.architecture: trial.metrics["valid_accuracy"] for trial in trials}
-        assert found.tau == pytest.approx(kendalltau([known[architecture] for architecture in ranked], truth).statistic)
+        assert correlation.tau == pytest.approx(
+            kendalltau([known[architecture] for architecture in ranked], truth).statistic
+        )
     else:
-        assert found.n == 5
-        places = [ranked.index(architecture) for architecture in scored]
-        assert (places[0], places[-1]) == (0, len(ranked) - 1)
-        assert np.ptp(np.diff(places)) <= 1
+        assert correlation.n == 5
+        positions = [ranked.index(architecture) for architecture in scored]
+        assert (positions[0], positions[-1]) == (0, len(ranked) - 1)
+        assert np.ptp(np.diff(positions)) <= 1
 
 
 def test_a_table_may_be_smaller_than_its_space(monkeypatch, tmp_path):
     """As one of the DARTS space, which is too large to be checked for holding all of it."""
     monkeypatch.setattr("nas.tables.table.COUNTABLE", 3)
-    (tmp_path / "few.csv").write_text("arch,seen,told\n" + "".join(f"{Planted().to_text(a)},1,{n}\n" for n, a in
+    (tmp_path / "few.csv").write_text("arch,seen,hidden\n" + "".join(f"{Planted().to_text(a)},1,{n}\n" for n, a in
                                                                   enumerate([(0, 0), (1, 1)])))  # fmt: skip
-    made = evaluator(table=Table(str(tmp_path / "few.csv"), "planted", "seen", reported=["told"]))
-    assert made.reporter.reported((1, 1)) == {"told": 1.0}
-    assert made.reporter.reported((2, 3)) == {}
+    scorer = evaluator(table=Table(str(tmp_path / "few.csv"), "planted", "seen", reported=["hidden"]))
+    assert scorer.reporter.reported((1, 1)) == {"hidden": 1.0}
+    assert scorer.reporter.reported((2, 3)) == {}
 
 
-def test_scores_are_held_against_retrainings(nas):
-    words = ["search", "experiment=rsps", *SMALL, "budget.trials=4", "run=one"]
-    assert "Kendall" not in nas(*words).stdout
+def test_scores_are_compared_with_retrainings(nas):
+    arguments = ["search", "experiment=rsps", *SMALL, "budget.trials=4", "run=one"]
+    assert "Kendall" not in nas(*arguments).stdout
     for number in range(3):
-        little = ["trainer.epochs=1", "trainer.network={channels: 4, cells: 1}"]
-        assert nas("retrain", "run=one", f"trial={number}", *little).returncode == 0
-    assert "Kendall's tau of the supernet's scores and test accuracy after retraining" in nas(*words).stdout
+        quick = ["trainer.epochs=1", "trainer.network={channels: 4, cells: 1}"]
+        assert nas("retrain", "run=one", f"trial={number}", *quick).returncode == 0
+    assert "Kendall's tau of the supernet's scores and test accuracy after retraining" in nas(*arguments).stdout

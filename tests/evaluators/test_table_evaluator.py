@@ -56,12 +56,12 @@ def test_no_trial_starts_after_the_simulated_seconds_are_spent(evaluator):
     assert result.ended == "budget"
 
 
-def test_a_limit_that_nothing_would_reach_is_told_at_once(evaluator):
+def test_a_limit_that_nothing_would_reach_is_reported_at_once(evaluator):
     free = TableEvaluator(SPACE, Table(evaluator.table.file, "light", "valid"))
-    words = r"budget.simulated_seconds=5 is the only limit and would never be reached"
-    with pytest.raises(UsageError, match=words):
+    message = r"budget.simulated_seconds=5 is the only limit and would never be reached"
+    with pytest.raises(UsageError, match=message):
         search(SPACE, RandomSearch, free, budget=Budget(simulated_seconds=5))
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(UsageError, match=message):
         search(SPACE, RandomSearch, steep, budget=Budget(simulated_seconds=5))
     assert len(search(SPACE, RandomSearch, free, budget=Budget(simulated_seconds=5, trials=3)).trials) == 3
 
@@ -106,7 +106,7 @@ def sampled(evaluator, tmp_path):
 @pytest.mark.parametrize(
     "strategy", [RandomSearch, partial(RegularizedEvolution, population_size=10, sample_size=3), LocalSearch, Reinforce]
 )
-def test_a_search_on_a_sample_fails_and_goes_on_where_the_table_has_no_row(sampled, strategy):
+def test_a_search_on_a_sample_fails_and_continues_where_the_table_has_no_row(sampled, strategy):
     budget = Budget(trials=300, simulated_seconds=2000)
     result = search(SPACE, strategy, sampled, budget=budget)
     done = [trial for trial in result.trials if trial.completed]

@@ -173,6 +173,7 @@ def test_network_py_needs_only_torch_and_gives_what_nas_predicts(own_space, nas,
     logits = logits_of_network_py(tmp_path / "won", images.pixels, tmp_path)
     predict = ["predict", "model=won", "images=pngs", "format=json"]
     assert_predicted(nas("--config-dir", "conf", *predict), logits)
+    shutil.rmtree(tmp_path / "conf")
     unknown = nas(*predict)
     assert unknown.returncode == 2
     assert "unknown space 'mine'" in unknown.stderr
@@ -217,7 +218,7 @@ def test_colour_images_in_files_get_the_logits_of_the_framework(in_process, nas,
 def test_an_untrained_network_says_so(in_process, untrained, nas, tmp_path):
     assert "It is untrained" in (untrained / "network.py").read_text()
     card = (untrained / "MODEL_CARD.md").read_text()
-    assert card.startswith("# A cell of nasbench201 for digits: untrained, with random weights")
+    assert card.startswith("# A nasbench201 network for digits: untrained, with random weights")
     assert "nas search strategy=random" in card
     assert "nas retrain" not in card
     done = nas("export", f"arch={ARCH}", "space.channels=4", "space.cells=1", "format=state", "images=4")
@@ -256,7 +257,7 @@ def test_weights_of_another_cell_and_damaged_weights_are_refused(nas, refused, t
 def test_mistakes_of_an_export_are_reported_in_a_sentence(untrained_copy, refused, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     for arguments, message in (
-        ([f"arch={ARCH}", "out=won"], "won is not an empty folder and was left unchanged"),
+        ([f"arch={ARCH}", "out=won"], "won holds an earlier export"),
         ([f"arch={ARCH}", "format=[state,tflite]"], "tflite"),
         ([f"arch={ARCH}", "format=[]"], "format must be a list of genotype, onnx, python, state, torch_export"),
         ([f"arch={ARCH}", "weights=empty"], "empty is not a folder of nas retrain"),
@@ -292,7 +293,7 @@ def test_a_form_that_differs_from_the_network_is_not_exported(in_process, refuse
 def test_a_form_that_does_not_run_in_a_fresh_process_is_reported(tmp_path):
     form = SimpleNamespace(STANDALONE=True, FILES=())
     with pytest.raises(UserError) as error:
-        run_in_fresh_process("tflite", form, tmp_path, tmp_path, None)
+        run_in_fresh_process("tflite", form, tmp_path, tmp_path)
     assert str(error.value) == (
         "format=tflite: the files do not run in a fresh process (KeyError: 'tflite'); nothing was written"
     )

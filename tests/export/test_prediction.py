@@ -63,7 +63,7 @@ STORED = {
 @pytest.mark.parametrize(
     ("suffix", "options"), [("png", {}), ("webp", {"lossless": True}), ("tiff", {}), ("jpg", {"quality": 100})]
 )
-def test_a_photograph_is_labelled_as_it_is_shown(tmp_path, suffix, options, orientation):
+def test_an_image_is_read_in_its_exif_orientation(tmp_path, suffix, options, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"a.{suffix}"
@@ -72,8 +72,8 @@ def test_a_photograph_is_labelled_as_it_is_shown(tmp_path, suffix, options, orie
     assert np.abs(found.astype(int) - FIGURE).max() <= (2 if suffix in ("jpg", "webp") else 0)
 
 
-def test_a_photograph_on_its_side_is_turned_before_it_is_resized(tmp_path):
-    """8 x 4 pixels, stored lying; they are the same as those of an upright file of the same picture."""
+def test_an_image_is_rotated_before_it_is_resized(tmp_path):
+    """8 x 4 pixels, stored on the side; they equal those of an upright file of the same picture."""
     wide = np.repeat(FIGURE, 2, 1)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -89,13 +89,13 @@ def test_an_image_of_an_integer_multiple_of_the_size_is_averaged(tmp_path):
     assert np.array_equal(values(folder(tmp_path / "model"), tmp_path / "large.png"), FIGURE)
 
 
-def test_damaged_metadata_do_not_cost_the_label(tmp_path):
+def test_an_image_with_damaged_metadata_is_read(tmp_path):
     Image.fromarray(FIGURE).save(tmp_path / "a.png", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
     assert np.array_equal(values(folder(tmp_path / "model"), tmp_path / "a.png"), FIGURE)
 
 
 def drawn_in_alpha(mode):
-    """A black square whose figure is in its alpha alone: opaque above, clear below."""
+    """A black square with its figure only in alpha: opaque above, transparent below."""
     alpha = Image.fromarray(np.repeat([[255], [255], [0], [0]], 4, 1).astype(np.uint8))
     black = Image.new("L", (4, 4), 0)
     return Image.merge(mode, (*[black] * (len(mode) - 1), alpha))
@@ -141,7 +141,7 @@ def test_transparent_pixels_show_the_background(tmp_path, name, channels):
         assert values(model, path, background=parse_colour("#ff8000"))[:, 3, 0].tolist() == [255, 128, 0]
 
 
-def test_half_transparent_pixels_are_mixed_and_opaque_ones_stay(tmp_path):
+def test_half_transparent_pixels_are_blended_and_opaque_ones_unchanged(tmp_path):
     opaque = Image.merge("LA", (Image.fromarray(FIGURE), Image.new("L", (4, 4), 255)))
     model = folder(tmp_path / "model")
     assert np.array_equal(values(model, saved(opaque, tmp_path / "opaque.png")), FIGURE)
@@ -160,7 +160,7 @@ def test_half_transparent_pixels_are_mixed_and_opaque_ones_stay(tmp_path):
         ("one.bmp", Image.fromarray(FIGURE)),
     ],
 )
-def test_files_of_print_and_of_measurement_are_read(tmp_path, name, image):
+def test_cmyk_and_16_bit_files_are_read(tmp_path, name, image):
     options = {"quality": 100} if name.endswith("jpg") else {}
     found = values(folder(tmp_path / "model"), saved(image, tmp_path / name, **options))
     assert np.abs(found.astype(int) - FIGURE).max() <= (2 if name == "cmyk.jpg" else 0)
@@ -171,7 +171,7 @@ def test_black_and_white_is_0_and_255(tmp_path):
     assert np.array_equal(values(folder(tmp_path / "model"), tmp_path / "bits.png"), (FIGURE > 99) * 255)
 
 
-def test_hidden_files_and_those_of_archives_are_no_images(tmp_path):
+def test_hidden_files_and_those_of_archives_are_ignored(tmp_path):
     names = ("b.png", "._b.png", "c/a.JPG", "c/.trash/x.png", "__MACOSX/b.png", "Thumbs.db", "a.txt", "@eaDir/b.png")
     for name in names:
         path = tmp_path / ".photos" / name
@@ -179,10 +179,10 @@ def test_hidden_files_and_those_of_archives_are_no_images(tmp_path):
         path.write_bytes(b"x")
     (tmp_path / ".photos" / "gone.png").symlink_to("nowhere")
     found = [str(path.relative_to(tmp_path / ".photos")) for path in find_images(tmp_path / ".photos").images]
-    assert found == ["b.png", "c/a.JPG"]  # a folder that was named counts, though it is hidden itself
+    assert found == ["b.png", "c/a.JPG"]  # a folder given by the user is read although it is hidden
 
 
-def test_what_lies_beside_the_images_is_counted(tmp_path):
+def test_files_beside_the_images_are_counted(tmp_path):
     photos = tmp_path / "photos"
     for name in ("a.jfif", "b.AVIF", "c.jp2", "d.ico", "notes.txt", "x/list.json", "x/README", "e.pdf", "f.eps", "g.h5",
                  ".hidden.txt", "__MACOSX/z.txt"):  # fmt: skip
@@ -217,7 +217,7 @@ def test_what_lies_beside_the_images_is_counted(tmp_path):
 
 @pytest.fixture
 def predicting(nas, tmp_path, monkeypatch):
-    """`nas predict` with a model that looks at the mean; images of white, black and the figure."""
+    """`nas predict` with a model of the mean brightness; a white and a black image."""
     folder(tmp_path / "model")
 
     def brightness(*_):
@@ -229,7 +229,7 @@ def predicting(nas, tmp_path, monkeypatch):
     return lambda *more: nas("predict", "model=model", *more)
 
 
-def test_what_is_left_out_is_told_and_fails_nothing(predicting, tmp_path):
+def test_skipped_files_are_reported_and_are_not_an_error(predicting, tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     done = predicting("images=.", "format=csv")
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 3)
@@ -253,7 +253,7 @@ def damaged(tmp_path):
 
 
 @pytest.mark.parametrize("style", ["table", "csv", "json"])
-def test_what_cannot_be_read_is_listed_at_the_end_and_the_rest_is_labelled(predicting, tmp_path, monkeypatch, style):
+def test_unreadable_files_are_listed_at_the_end_and_the_others_labelled(predicting, tmp_path, monkeypatch, style):
     bad = damaged(tmp_path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4_500)  # Pillow's own limit takes seconds to exceed
     done = predicting("images=pictures", f"format={style}")
@@ -282,7 +282,7 @@ def test_a_file_without_permission_is_listed(predicting, tmp_path):
 
 
 @pytest.mark.parametrize(("style", "nothing"), [("csv", "file,label,dark,light\n"), ("json", "[]\n")])
-def test_where_nothing_can_be_read_the_output_is_empty_and_valid(predicting, tmp_path, style, nothing):
+def test_without_a_readable_file_the_output_is_empty_and_valid(predicting, tmp_path, style, nothing):
     (tmp_path / "empty.png").write_bytes(b"")
     done = predicting("images=empty.png", f"format={style}")
     assert (done.returncode, done.stdout) == (1, nothing)
@@ -308,7 +308,7 @@ def test_labels_are_printed_before_the_next_batch_is_read(predicting, monkeypatc
     assert last == light
 
 
-def test_an_interruption_leaves_a_whole_document(predicting, monkeypatch):
+def test_an_interruption_leaves_a_valid_document(predicting, monkeypatch):
     monkeypatch.setattr(nas_prediction, "BATCH_SIZE", 1)
     reading = nas_prediction.read_image
 
@@ -346,7 +346,7 @@ def test_an_interruption_leaves_a_whole_document(predicting, monkeypatch):
         ("[2024]", ["[2024]/inside.png"]),
     ],
 )
-def test_names_with_commas_brackets_quotes_and_signs_are_found(predicting, tmp_path, given, names):
+def test_files_with_commas_brackets_quotes_and_signs_in_their_names_are_found(predicting, tmp_path, given, names):
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("L", (4, 4), 0).save(tmp_path / name)
@@ -360,7 +360,7 @@ def test_a_name_of_two_lines_is_one_row(predicting, tmp_path):
     assert len(predicting("images=two\nlines.png").stdout.splitlines()) == 4
 
 
-def test_a_colour_that_is_none_is_refused(predicting):
+def test_an_unknown_colour_is_refused(predicting):
     done = predicting("images=dark.png", "background=whitish")
     assert (done.returncode, done.stdout) == (2, "")
     assert (
@@ -384,7 +384,7 @@ def test_lists_are_parted_at_their_own_commas(text, found):
     assert list_items(text) == found
 
 
-def test_an_unreadable_file_is_one_sentence(tmp_path):
+def test_an_unreadable_file_is_reported_in_one_sentence(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 40)
     with pytest.raises(UserError, match=r"a.png cannot be read \("):
         read_image(folder(tmp_path / "model"), tmp_path / "a.png")

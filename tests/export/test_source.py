@@ -32,7 +32,7 @@ CELLS = [
 def network(space, text, task=TASK):
     torch.manual_seed(0)
     built = space.build(space.from_text(text), task)
-    built(torch.randn(8, task.channels, task.height, task.width))  # so that statistics are not those of the start
+    built(torch.randn(8, task.channels, task.height, task.width))  # so that statistics differ from their initial values
     return built.eval()
 
 
@@ -45,20 +45,20 @@ def test_it_computes_what_the_network_computes(space, text):
     assert all(len(line) <= 100 for line in written.text.splitlines())
 
 
-def test_nothing_is_in_it_that_the_cell_does_not_use():
-    """Node 1 goes nowhere, so its convolution is gone; identities and `none` have no line."""
+def test_it_contains_only_what_the_cell_uses():
+    """Node 1 is not used, so its convolution is absent; identities and `none` have no line."""
     built = network(
         NASBench201(4, 1), "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+|skip_connect~0|none~1|avg_pool_3x3~2|"
     )
     text = source(built, torch.randn(2, 3, 16, 16)).text
     assert "edge_0_2_nor_conv_1x1" in text
-    for gone in ("edge_0_1", "Identity", "none", "skip", "ConvBN3x3"):
-        assert gone not in text
+    for absent in ("edge_0_1", "Identity", "none", "skip", "ConvBN3x3"):
+        assert absent not in text
     assert "node_2 = self.edge_0_2_nor_conv_1x1(x)" in text
     assert "x + self.edge_2_3_avg_pool_3x3(node_2)" in text
 
 
-def test_it_is_trained_on_like_any_network():
+def test_it_can_be_trained_like_any_network():
     built = network(NASBench201(4, 1), ARCH)
     written = source(built, torch.randn(2, 3, 16, 16))
     found = made(written, built.state_dict()).train()
@@ -74,7 +74,7 @@ def test_modules_that_differ_in_sizes_are_one_class():
 
 
 class Odd(nn.Module):
-    """Sizes, loops, a parameter of its own, tuples, indices and a module called twice."""
+    """Sizes, loops, a parameter, tuples, indices and a module called twice."""
 
     def __init__(self):
         super().__init__()
@@ -91,7 +91,7 @@ class Odd(nn.Module):
         return self.last(torch.cat((rest, -first), 1).view(x.shape[0], -1)[:, :27])
 
 
-def test_a_forward_of_ones_own_is_written_too():
+def test_a_users_forward_is_written():
     built = Odd().eval()
     written = source(built, torch.randn(2, 3, 8, 8))
     images = torch.randn(7, 3, 8, 8)
@@ -113,14 +113,14 @@ class Deciding(nn.Module):
 
 
 class Standardised(nn.Conv2d):
-    """A convolution with a forward of its own, which is none of torch's."""
+    """A convolution with a forward of its own."""
 
     def forward(self, x):
         return F.conv2d(x, self.weight - self.weight.mean(), self.bias, self.stride, self.padding)
 
 
-class Kept(nn.Module):
-    """Tensors of its own: trained, fixed, whole numbers, and one that no state has."""
+class OwnTensors(nn.Module):
+    """A trained tensor, a fixed one, one of whole numbers, and one that is not in the state."""
 
     def __init__(self):
         super().__init__()
@@ -133,9 +133,9 @@ class Kept(nn.Module):
         return (x.mean((2, 3)) * self.scale)[:, self.order] * self.mask + self.noise.mean(0)
 
 
-def test_modules_of_ones_own_keep_their_forward_and_their_tensors():
+def test_a_users_modules_have_their_forward_and_their_tensors():
     torch.manual_seed(0)
-    built = nn.Sequential(Standardised(3, 4, 3, padding=1), Kept()).eval()
+    built = nn.Sequential(Standardised(3, 4, 3, padding=1), OwnTensors()).eval()
     written = source(built, torch.randn(2, 3, 8, 8))
     images = torch.randn(5, 3, 8, 8)
     state = {**dict(built.named_buffers()), **built.state_dict()}
@@ -150,7 +150,7 @@ def test_modules_of_ones_own_keep_their_forward_and_their_tensors():
 
 
 class Attends(nn.Module):
-    """Attention, whose second outcome is dropped, and infinity as a number."""
+    """Attention whose second result is dropped, and infinity as a number."""
 
     def __init__(self):
         super().__init__()
@@ -172,7 +172,7 @@ def test_torchs_own_modules_are_called_as_the_forward_calls_them():
 
 
 class Infinite(nn.Module):
-    """Infinity and NaN in buffers, in a constant, in a parameter and in the arguments of torch's own modules."""
+    """Infinity and NaN in buffers, a constant, a parameter and arguments of torch's modules."""
 
     def __init__(self):
         super().__init__()
@@ -203,7 +203,7 @@ def test_infinity_and_nan_are_written():
     assert 0.9 < float(fresh.wide.detach().std()) < 1.1
 
 
-def test_a_module_that_stands_twice_is_written_twice():
+def test_a_module_that_occurs_twice_is_written_twice():
     torch.manual_seed(0)
     twice, other = nn.Conv2d(3, 3, 1), nn.ReLU()
     built = nn.Sequential(twice, other, twice, other, nn.Flatten()).eval()
@@ -217,7 +217,7 @@ class Converts(nn.Module):
         return x * float(x.mean())
 
 
-def test_a_forward_that_asks_for_a_value_is_refused_with_its_line():
+def test_a_forward_that_reads_a_value_is_refused_with_its_line():
     with pytest.raises(UserError) as error:
         source(nn.Sequential(Converts()).eval(), torch.randn(2, 3, 4, 4))
     line = inspect.getsourcelines(Converts.forward)[1] + 1
@@ -231,7 +231,7 @@ def test_a_forward_that_depends_on_values_is_refused():
         source(Deciding(), torch.randn(2, 3))
 
 
-def test_tracing_leaves_modules_as_they_were():
+def test_tracing_does_not_change_modules():
     before = nn.Module.__call__
     with pytest.raises(UserError):
         source(Deciding(), torch.randn(2, 3))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torch_modules import DRAWS, MODULES, NOT_OF_IMAGES, network
+from torch_modules import MODULES, NOT_OF_IMAGES, RANDOM, network
 from written import exported, same, same_as_source
 
 from nas import UserError
@@ -14,7 +14,7 @@ QUICK = {
     ("LSTM", "onnx"), ("LSTM with projections", "onnx"), ("TransformerEncoderLayer", "torch_export"),
 }  # fmt: skip
 """Cases that are not slow; a vision transformer has attention in ONNX (`test_torchvision.py`)."""
-FROZEN = r"torch.export cannot take Held: its forward works for one number of images only \(torch_modules.py:\d+\)$"
+FROZEN = r"torch.export cannot take Held: its forward works only for one number of images \(torch_modules.py:\d+\)$"
 REFUSED = {
     "onnx": {
         "RReLU": r"ONNX has no form of aten.rrelu_with_noise_functional \(torch_modules.py:\d+\)",
@@ -43,7 +43,7 @@ def test_every_module_of_torch_is_tested():
 )
 def test_it_is_written_as_python(name):
     built, shape = network(name)
-    if name in DRAWS:
+    if name in RANDOM:
         with pytest.raises(UserError, match=r"draws random numbers \(torch_modules.py:\d+\)$"):
             same_as_source(built, shape)
         return
@@ -55,7 +55,7 @@ def test_it_is_written_as_python(name):
     [
         pytest.param(name, form, marks=() if (name, form) in QUICK else pytest.mark.slow)
         for name in MODULES
-        if name not in DRAWS
+        if name not in RANDOM
         for form in ("onnx", "torch_export")
     ],
 )

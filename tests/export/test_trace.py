@@ -1,4 +1,4 @@
-"""The recorder follows what people write: the source computes the same for 1, 2 and 16 images, or a line is named."""
+"""Forwards as people write them are traced: the source computes the same for 1, 2 and 16 images, or names a line."""
 
 import inspect
 import math
@@ -17,7 +17,7 @@ IMAGE = (3, 8, 8)
 
 
 class InPlaceAgain(nn.Module):
-    """The input of an activation in place is used again, here and behind a sequence."""
+    """The input of an in-place activation is used again, here and after a sequence."""
 
     def __init__(self):
         super().__init__()
@@ -46,7 +46,7 @@ class WritesIntoTensors(nn.Module):
 
 
 class Counts(nn.Module):
-    """A buffer that changes in evaluation too."""
+    """A buffer that also changes in evaluation."""
 
     def __init__(self):
         super().__init__()
@@ -58,7 +58,7 @@ class Counts(nn.Module):
 
 
 class Folds(nn.Module):
-    """Equal sizes in a tuple, which are not one number."""
+    """Equal sizes in a tuple, which must not become one number."""
 
     def __init__(self):
         super().__init__()
@@ -83,7 +83,7 @@ class SequenceFirst(nn.Module):
 
 
 class Windows(nn.Module):
-    """As in a Swin transformer: windows are images for a while."""
+    """As in a Swin transformer: windows are temporarily in the batch dimension."""
 
     def forward(self, x):
         b, c, h, w = x.shape
@@ -111,7 +111,7 @@ class Recurrent(nn.Module):
 
 
 class Asks(nn.Module):
-    """`isinstance`, loops over tensors, and what `chunk` and `unbind` return."""
+    """`isinstance`, loops over tensors, and the results of `chunk` and `unbind`."""
 
     def forward(self, x):
         assert isinstance(x, torch.Tensor)
@@ -126,7 +126,7 @@ class Asks(nn.Module):
 
 
 class Embeds(nn.Module):
-    """Parameters used directly and in lists, and tensors made in the forward."""
+    """Parameters used directly and in lists, and tensors created in the forward."""
 
     def __init__(self):
         super().__init__()
@@ -212,7 +212,7 @@ class Tied(nn.Module):
 
 
 class Sums(nn.Module):
-    """A long line with signs in a string."""
+    """A long line with brackets and signs in a string."""
 
     def forward(self, x):
         weights = torch.softmax(x.flatten(2).transpose(1, 2).mean(2, keepdim=True) + 0.25 * torch.ones(64, 1), 1)
@@ -261,7 +261,7 @@ class Lazy(nn.Module):
 
 
 class Parametrized(nn.Module):
-    """Norms of weights, new and old, and an orthogonal weight."""
+    """Weight normalisations, old and new, and an orthogonal weight."""
 
     def __init__(self):
         super().__init__()
@@ -285,8 +285,8 @@ class Hooked(nn.Module):
         return self.conv(x).mean((2, 3))
 
 
-class MadeThere(nn.Module):
-    """Modules made in the forward, and numbers of Python's and numpy's libraries."""
+class CreatesModules(nn.Module):
+    """Modules created in the forward, and numbers from `math` and NumPy."""
 
     def forward(self, x):
         x = x * np.float64(2) + float(np.sqrt(x.shape[1])) + math.sqrt(x.size(1))
@@ -317,7 +317,7 @@ class OwnFunction(nn.Module):
 
 
 class Drops(nn.Module):
-    """In evaluation it hands its input on."""
+    """Returns its input in evaluation."""
 
     def forward(self, x):
         return x * torch.rand(1) if self.training else x
@@ -333,7 +333,7 @@ class Residual(nn.Module):
 
 
 class ManyWays(nn.Module):
-    """One module with several lines of calls, by its arguments and by the size."""
+    """One module with several traces, depending on its arguments and on the size."""
 
     def __init__(self):
         super().__init__()
@@ -354,7 +354,7 @@ class Head(nn.Module):
 
 
 class Parent(nn.Module):
-    """A child that has its parent's weight in a list and a mask set by its parent."""
+    """A child with its parent's weight in a list and a mask set by its parent."""
 
     def __init__(self):
         super().__init__()
@@ -376,27 +376,27 @@ class Child(nn.Module):
         return self.conv(x) * self.gains[0] * self.mask
 
 
-FOLLOWED = [
+TRACED = [
     InPlaceAgain, WritesIntoTensors, Counts, Folds, SequenceFirst, Windows, Recurrent, Asks, Embeds, Dictionaries,
-    Dense, Tied, Sums, Resizes, Squeezes, Lazy, Parametrized, Hooked, MadeThere, Plain, OwnFunction, Residual, ManyWays,
-    Parent,
+    Dense, Tied, Sums, Resizes, Squeezes, Lazy, Parametrized, Hooked, CreatesModules, Plain, OwnFunction, Residual,
+    ManyWays, Parent,
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", FOLLOWED, ids=lambda kind: kind.__name__)
-def test_it_is_followed(kind):
+@pytest.mark.parametrize("kind", TRACED, ids=lambda kind: kind.__name__)
+def test_it_is_traced(kind):
     torch.manual_seed(0)
     same_as_source(kind().eval(), IMAGE)
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
-def test_transformers_are_followed(batch_first):
+def test_transformers_are_traced(batch_first):
     torch.manual_seed(0)
     same_as_source(Transforms(batch_first=batch_first).eval(), IMAGE)
 
 
-def test_the_source_reads_as_it_was_written():
-    """Sizes of the batch, in-place operations whose result alone is used, lists and dictionaries."""
+def test_the_source_reads_like_the_original():
+    """Sizes of the batch, in-place operations of which only the result is used, lists and dictionaries."""
     text = source(SequenceFirst(), torch.zeros(2, *IMAGE)).text
     assert "permute(2, 0, 1).reshape(64 * x.size(0), 3)" in text
     assert "view(64, x.size(0), 5).mean(0) / x.size(0)" in text
@@ -406,8 +406,8 @@ def test_the_source_reads_as_it_was_written():
     text = source(nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(inplace=True)), torch.zeros(2, *IMAGE)).text
     assert "nn.ReLU()" in text
     text = source(InPlaceAgain(), torch.zeros(2, *IMAGE)).text
-    assert "nn.ReLU()" in text  # whose result stands for its input from there on
-    assert "nn.SiLU(inplace=True)" in text  # whose input its caller uses again
+    assert "nn.ReLU()" in text  # its result replaces its input from there on
+    assert "nn.SiLU(inplace=True)" in text  # its caller uses the input again
     assert "weight_norm(nn.Conv2d(3, 4, 3))" in source(Parametrized(), torch.zeros(2, *IMAGE)).text
 
 
@@ -445,7 +445,7 @@ class Weighs(nn.Module):
 
 
 class Hides(nn.Module):
-    """A list of weights that no module has."""
+    """A list of weights that no module owns."""
 
     def __init__(self):
         super().__init__()
@@ -467,14 +467,14 @@ class Casts(nn.Module):
         (Casts, 2, "changes number types by autocast"),
         (Decides, 1, "decides by a value what is done"),
         (Draws, 1, "draws random numbers"),
-        (AsksForTheBatch, 2, "does other things for other numbers of images"),
-        (EachImage, 1, "does other things for other numbers of images"),
+        (AsksForTheBatch, 2, "does different things for different numbers of images"),
+        (EachImage, 1, "does different things for different numbers of images"),
         (Weighs, 1, "decides by a value what is done"),
         (Hides, 1, "uses a tensor of shape (3, 3, 16, 16) that no module of the network has"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
-def test_what_no_straight_line_can_say_is_refused_with_its_line(kind, line, reason):
+def test_what_cannot_be_traced_is_refused_with_its_line(kind, line, reason):
     with pytest.raises(UserError) as error:
         source(kind().eval(), torch.zeros(2, *IMAGE))
     number = inspect.getsourcelines(kind.forward)[1] + line

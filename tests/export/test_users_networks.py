@@ -24,6 +24,8 @@ class Network(nn.Module):
 
     def forward(self, x):
         x = self.features(x)
+        if self.kind == "called_wrongly":
+            x = F.conv2d(x, None, 3)
         if self.kind == "squeezed":
             return self.classifier(F.adaptive_avg_pool2d(x, 1).squeeze())
         if self.kind == "beside":
@@ -51,7 +53,7 @@ class Network(nn.Module):
 class MySpace(SearchSpace):
     choices = MappingProxyType({"kind": (
         "plain", "squeezed", "beside", "scaled", "random", "remembers",
-        "decided", "larger", "not_a_number", "special", "few", "features")})
+        "decided", "larger", "not_a_number", "special", "few", "features", "called_wrongly")})
 
     def build(self, architecture, task, network=None):
         (kind,) = self.options(architecture)
@@ -62,6 +64,7 @@ SCALED = SPACE.splitlines().index("            x = x * float(x.mean())") + 1
 RANDOM = SPACE.splitlines().index("            x = F.dropout(x, 0.5, training=True)") + 1
 DECIDED = SPACE.splitlines().index('        if self.kind == "decided" and x.mean() > 1000:') + 1
 SPECIAL = SPACE.splitlines().index("            pooled = torch.special.bessel_j0(pooled)") + 1
+CALLED_WRONGLY = SPACE.splitlines().index("            x = F.conv2d(x, None, 3)") + 1
 LARGER = SPACE.splitlines().index("            x = F.max_pool2d(F.max_pool2d(x, 3), 3)") + 1
 
 
@@ -90,6 +93,7 @@ def export(nas, tmp_path):
         ("random", f"draws random numbers in evaluation (my_space.py:{RANDOM}); format=[genotype] works"),
         ("remembers", "from one call to the next; forward must store nothing that later calls compute with;"),
         ("larger", f"my_space.py:{LARGER}, in forward"),
+        ("called_wrongly", f"got (Tensor, NoneType, int) (my_space.py:{CALLED_WRONGLY}, in forward)); format"),
         ("not_a_number", "some of its logits are NaN or infinite"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Networks as they seldom are: wrapped, compiled, with a `forward`, `train` or `__call__` of the object's own, tied."""
+"""Unusual networks: wrapped, compiled, with their own `forward`, `train` or `__call__`, or with shared weights."""
 
 from collections import OrderedDict
 from functools import lru_cache
@@ -35,7 +35,7 @@ class Small(nn.Module):
 
 
 class Stars(Small):
-    """Any number of arguments here, and again within."""
+    """Any number of arguments, here and in a child."""
 
     def __init__(self):
         super().__init__()
@@ -69,7 +69,7 @@ WRAPPED = {
 
 @pytest.mark.parametrize("make", WRAPPED.values(), ids=WRAPPED.keys())
 @pytest.mark.parametrize("form", ["python", "torch_export"])
-def test_a_wrapped_network_leaves(make, form, tmp_path):
+def test_a_wrapped_network_is_exported(make, form, tmp_path):
     torch.manual_seed(0)
     network = make()
     network.eval()
@@ -83,7 +83,7 @@ def test_a_wrapped_network_leaves(make, form, tmp_path):
         same(found, wanted)
 
 
-def test_a_train_that_returns_nothing_keeps_no_network_from_anything(tmp_path):
+def test_a_train_that_returns_nothing_is_accepted(tmp_path):
     save_weights(tmp_path / "w.safetensors", Frozen().state_dict(), {"arch": "a"})
     network = loaded(Frozen(), tmp_path / "w.safetensors", "a")
     assert isinstance(network, Frozen)
@@ -92,7 +92,7 @@ def test_a_train_that_returns_nothing_keeps_no_network_from_anything(tmp_path):
 
 
 class Replaced(Small):
-    """The forward of a part is replaced, and what the class's call returns is doubled."""
+    """The forward of a child is replaced, and the class's `__call__` doubles the result."""
 
     def __init__(self):
         super().__init__()
@@ -102,13 +102,13 @@ class Replaced(Small):
         return super().__call__(x) * 2
 
 
-def test_a_forward_and_a_call_of_the_objects_own_are_followed():
+def test_a_replaced_forward_and_call_are_traced():
     torch.manual_seed(0)
     same_as_source(Replaced().eval(), IMAGE)
 
 
 class Tied(nn.Module):
-    """Parts of different parents have one weight, and one normalisation."""
+    """Children of different parents share a weight, and a normalisation."""
 
     def __init__(self):
         super().__init__()
@@ -122,7 +122,7 @@ class Tied(nn.Module):
         return self.parts[1](self.parts[0](x))
 
 
-def test_weights_that_parts_share_are_shared_in_the_file():
+def test_shared_weights_are_shared_in_the_file():
     torch.manual_seed(0)
     built = Tied().eval()
     same_as_source(built, IMAGE)
@@ -132,7 +132,7 @@ def test_weights_that_parts_share_are_shared_in_the_file():
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")
-def test_modules_of_torch_jit_are_named(tmp_path):
+def test_modules_of_torch_jit_are_reported(tmp_path):
     network = nn.Sequential(nn.Conv2d(3, 4, 1), torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(256, 5)))).eval()
     reason = "calls 1, which was made by torch.jit.script or torch.jit.trace"
     with pytest.raises(UserError, match=f"Sequential cannot be written as source: its forward {reason}"):
@@ -147,18 +147,18 @@ def test_modules_of_torch_jit_are_named(tmp_path):
     assert not network[0]._forward_hooks
 
 
-def test_a_part_that_is_named_by_a_keyword_is_named(tmp_path):
+def test_a_module_named_by_a_keyword_is_reported(tmp_path):
     network = nn.Sequential(OrderedDict({"class": nn.Conv2d(3, 4, 1)})).eval()
     with pytest.raises(UserError) as error:
         exported(network, "torch_export", BATCHES, tmp_path)
     assert str(error.value) == (
-        "torch.export cannot take Sequential: class.weight is named by Python's keyword 'class'; name that part "
-        "otherwise"
+        "torch.export cannot take Sequential: class.weight is named by Python's keyword 'class'; rename that module "
+        "or tensor"
     )
 
 
 @pytest.mark.parametrize("dtype", ["DOUBLE", "BFLOAT16"])
-def test_what_onnx_runtime_lacks_is_named_with_its_type_and_line(dtype, tmp_path):
+def test_an_operation_that_onnx_runtime_lacks_is_reported_with_its_type_and_line(dtype, tmp_path):
     onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     kind = getattr(onnx.TensorProto, dtype)
     given = [onnx.helper.make_tensor_value_info(name, kind, (1, 1, 3, 3)) for name in "xwy"]
@@ -175,12 +175,12 @@ def test_what_onnx_runtime_lacks_is_named_with_its_type_and_line(dtype, tmp_path
     assert runtime_failure("another error", tmp_path / "model.onnx") == ""
 
 
-class Marked(torch.Tensor):
+class Subclass(torch.Tensor):
     pass
 
 
 def test_logits_of_a_tensors_subclass_are_stored_as_tensors(tmp_path):
-    _, run, write = artifact_runner.in_torch(lambda images: images.as_subclass(Marked), torch.get_num_threads())
+    _, run, write = artifact_runner.in_torch(lambda images: images.as_subclass(Subclass), torch.get_num_threads())
     write(tmp_path, [run(torch.ones(1, 2)), run(torch.zeros(2, 2))])
     assert torch.load(tmp_path / "logits.pt", weights_only=True).tolist() == [[1, 1], [0, 0], [0, 0]]
 
@@ -191,13 +191,13 @@ def mask(size):
 
 
 class Masked(Small):
-    """Its mask is made once, whoever calls it first."""
+    """Its mask is created by the first call."""
 
     def forward(self, x):
         return super().forward(x @ mask(x.shape[-1]))
 
 
-def test_what_a_network_keeps_of_its_first_call_does_not_keep_it_from_leaving(tmp_path):
+def test_a_cached_tensor_does_not_prevent_the_export(tmp_path):
     network, images = Masked().eval(), torch.randn(5, *IMAGE)
     labels = SimpleNamespace(labels=torch.zeros(5))
     expected, _ = original(SimpleNamespace(network=network, task=Task(*IMAGE, 5), inputs=lambda: images, images=labels))

@@ -7,7 +7,7 @@ IMAGE, SEQUENCE, VOLUME = (4, 8, 8), (4, 8), (4, 4, 4, 4)
 
 
 class Held(nn.Module):
-    """A module of torch's; of a tuple the tensors are joined."""
+    """A module of torch; the tensors of a tuple are concatenated."""
 
     def __init__(self, module, times=1):
         super().__init__()
@@ -16,7 +16,7 @@ class Held(nn.Module):
     def forward(self, x):
         made = self.module(*(x,) * self.times)
         tensors = [made] if isinstance(made, torch.Tensor) else [made[0], *flat(made[1:])]
-        if isinstance(self.module, nn.RNNBase):  # hidden states have the layers first and the batch second
+        if isinstance(self.module, nn.RNNBase):  # hidden states have dimensions (layers, batch, …)
             tensors[1:] = [one.transpose(0, 1) for one in tensors[1:]]
         return torch.cat([one.flatten(1) for one in tensors], 1)
 
@@ -108,15 +108,15 @@ TWICE = (
     "TransformerDecoderLayer", "TransformerDecoder", "Transformer", "Bilinear", "CosineSimilarity", "PairwiseDistance",
 )  # fmt: skip
 TIMES = {"MultiheadAttention": 3} | dict.fromkeys(TWICE, 2)
-"""Modules that take several tensors get the same one."""
+"""Number of arguments; each is the same tensor."""
 NOT_OF_IMAGES = {
     "Module", "Container", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "RNNBase", "RNNCellBase",
     "DataParallel", "Embedding", "EmbeddingBag", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d",
     "AdaptiveLogSoftmaxWithLoss", "LinearCrossEntropyLoss", "NLLLoss2d",
 }  # fmt: skip
-"""Abstract ones, containers that are not called, and those that take whole numbers or labels; losses beside them."""
-DRAWS = {"FractionalMaxPool2d", "FractionalMaxPool3d"}
-"""In evaluation too."""
+"""Abstract modules, containers that are not called, and modules that take whole numbers or labels."""
+RANDOM = {"FractionalMaxPool2d", "FractionalMaxPool3d"}
+"""Modules that draw random numbers in evaluation too."""
 
 
 def network(name):

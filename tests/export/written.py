@@ -31,10 +31,10 @@ def run(folder, *arguments):
         sys.modules.pop("my_space", None)
 
 
-def run_in_this_process(form, _written, folder, work, config_dir):
+def run_in_this_process(form, _written, folder, work):
     """In place of `nas.export.check.run_in_fresh_process`, which takes seconds to import torch."""
     with mock.patch.object(artifact_runner, "TIMING_SECONDS", 0):
-        artifact_runner.main(form, folder, work, torch.get_num_threads(), config_dir)
+        artifact_runner.main(form, folder, work, torch.get_num_threads())
 
 
 def without_processes():
@@ -43,10 +43,10 @@ def without_processes():
 
 
 def made(written, state, *, quickly=False):
-    """The network of a file, with weights of the network that it was written from.
+    """The network of a file, with the weights of the network that it was written from.
 
     Args:
-        quickly: take those tensors themselves, and draw none.
+        quickly: Whether to use these tensors themselves and initialise none.
     """
     space = {}
     exec(compile(HEAD + written.text, "network", "exec"), space)
@@ -57,7 +57,7 @@ def made(written, state, *, quickly=False):
 
 
 def same_as_source(network, shape, *, quickly=False):
-    """Hold the source of a network against it, on batches of 1, 2 and 16 images."""
+    """Compare the source of a network with it, on batches of 1, 2 and 16 images."""
     found = made(source(network, torch.zeros(2, *shape)), dict(owned(network)), quickly=quickly)
     for number in (1, 2, 16):
         images = torch.randn(number, *shape)
@@ -66,13 +66,13 @@ def same_as_source(network, shape, *, quickly=False):
 
 
 def same(found, expected, tolerance=1e-4):
-    """Hold logits against those that are expected, up to rounding of the largest."""
+    """Compare logits with the expected ones, up to rounding of the largest."""
     assert found.shape == expected.shape
     assert float((found - expected).abs().max()) <= tolerance * float(expected.abs().max())
 
 
 def exported(network, form, batches, folder):
-    """What a form of a network, written to a folder, gives for some batches."""
+    """Logits of some batches by a form of a network, written to a folder."""
     shape = tuple(batches[0].shape[1:])
 
     class Bare(Model):
@@ -85,5 +85,5 @@ def exported(network, form, batches, folder):
     try:
         run = getattr(artifact_runner, form)(folder, 1, None)[1]
         return [torch.as_tensor(run(images.numpy() if form == "onnx" else images)) for images in batches]
-    except Exception as error:  # noqa: BLE001 - as in the process of its own that `nas export` starts
+    except Exception as error:  # noqa: BLE001 - as in the process that `nas export` starts
         raise UserError(str(error).strip().splitlines()[-1]) from None

@@ -22,7 +22,7 @@ def test_a_terminal_gets_a_bar_with_the_incumbent(trial, capsys, monkeypatch):
     assert "trial 2 failed: made to fail" in shown
 
 
-def test_a_file_gets_lines_the_last_one_always(trial, capsys):
+def test_a_file_gets_lines_and_always_the_last_one(trial, capsys):
     watched(trial, [0.1, 0.4, 0.2], 3)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "1/3 trials, best valid_accuracy 0.1000 (trial 0)"

@@ -1,4 +1,4 @@
-"""A view never ends a search, and stays where it was begun."""
+"""A failing listener never ends a search, and events stay in the folder in which they were started."""
 
 import warnings
 
@@ -16,7 +16,7 @@ def searched(space, evaluator, trials=5, **more):
     return search(space, RandomSearch, evaluator, budget=Budget(trials=trials), **more)
 
 
-def test_a_listener_that_fails_is_told_once_and_left_out(toy_space):
+def test_a_listener_that_fails_is_reported_once_and_disabled(toy_space):
     class Failing:
         closed = 0
 
@@ -30,14 +30,14 @@ def test_a_listener_that_fails_is_told_once_and_left_out(toy_space):
             self.closed += 1
 
     listener = Failing()
-    with pytest.warns(UserWarning, match="Failing failed and shows nothing more, while the search goes on") as told:
+    with pytest.warns(UserWarning, match="Failing failed and shows nothing more; the search continues") as warned:
         result = searched(toy_space, steep, listeners=[listener])
     assert len(result.trials) == 5
-    assert len(told) == 1
+    assert len(warned) == 1
     assert listener.closed == 1
 
 
-def test_a_full_disk_under_the_events_leaves_the_search_alone(toy_space, tmp_path, monkeypatch, capfd):
+def test_a_full_disk_under_the_events_does_not_affect_the_search(toy_space, tmp_path, monkeypatch, capfd):
     def full(self, data):
         raise OSError(28, "No space left on device")
 
@@ -45,10 +45,10 @@ def test_a_full_disk_under_the_events_leaves_the_search_alone(toy_space, tmp_pat
         monkeypatch.setattr(RecordWriter, "write", full)
         return steep(proposal, context)
 
-    with pytest.warns(UserWarning, match="TensorBoard failed and shows nothing more") as told:
+    with pytest.warns(UserWarning, match="TensorBoard failed and shows nothing more") as warned:
         result = searched(toy_space, filling, trials=40, listeners=[TensorBoard(tmp_path / "one" / "tensorboard")])
     assert len(result.trials) == 40
-    assert len(told) == 1
+    assert len(warned) == 1
     assert "Traceback" not in capfd.readouterr().err
 
 

@@ -23,7 +23,7 @@ class Finder:
 
 sys.meta_path.insert(0, Finder())
 """
-WORDS = ["search", "strategy=random", "evaluator=table", "table=cifar10_8x8", "budget.trials=50", "progress=false"]
+ARGUMENTS = ["search", "strategy=random", "evaluator=table", "table=cifar10_8x8", "budget.trials=50", "progress=false"]
 
 
 @pytest.mark.parametrize(
@@ -32,21 +32,21 @@ WORDS = ["search", "strategy=random", "evaluator=table", "table=cifar10_8x8", "b
 )
 def test_ctrl_c_while_modules_are_imported_ends_the_command(shell, tmp_path, module, swallows):
     (tmp_path / "sitecustomize.py").write_text(WATCHED.format(module=module, swallows=swallows))
-    result = shell(*WORDS, env={"PYTHONPATH": str(tmp_path)})
+    result = shell(*ARGUMENTS, env={"PYTHONPATH": str(tmp_path)})
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "\nnas: interrupted\n")
     assert not (tmp_path / "nas.db").exists()
 
 
 def test_ctrl_c_that_an_import_swallows_during_a_search_ends_it(shell, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(WATCHED.format(module="torch.utils.tensorboard", swallows=True))
-    result = shell(*WORDS, env={"PYTHONPATH": str(tmp_path)})
+    result = shell(*ARGUMENTS, env={"PYTHONPATH": str(tmp_path)})
     assert result.returncode == 130
     assert "interrupted; every finished trial is stored. Resume with:" in result.stderr
 
 
 def test_ctrl_c_that_is_switched_off_stays_so(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(WATCHED.format(module="nas.core", swallows=False))
-    words = ["-c", f"trap '' INT; exec {sys.executable} -m nas --version"]
+    arguments = ["-c", f"trap '' INT; exec {sys.executable} -m nas --version"]
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    result = subprocess.run(["sh", *words], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    result = subprocess.run(["sh", *arguments], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert result.returncode == 0

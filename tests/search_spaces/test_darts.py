@@ -30,7 +30,7 @@ def test_darts_v2_has_the_published_3_3_million_parameters():
     assert count.parameters(space.build(space.from_text("DARTS_V2"), CIFAR)) == 3_349_342
 
 
-def test_the_auxiliary_head_speaks_in_training_alone():
+def test_the_auxiliary_head_is_used_only_in_training():
     space = DARTS(channels=4, cells=5, auxiliary=True)
     network = space.build(space.from_text("DARTS_V1"), CIFAR)
     images = torch.randn(2, 3, 32, 32)
@@ -53,15 +53,15 @@ def test_drop_path_drops_whole_images_and_keeps_the_mean():
     cell = network.cells[0]
     name, _ = cell.steps[0]
     x = torch.randn(4000, 4, 4, 4)
-    kept = cell._edge(name, x, 0.25)
-    zero = kept.flatten(1).abs().sum(1) == 0
+    dropped = cell._edge(name, x, 0.25)
+    zero = dropped.flatten(1).abs().sum(1) == 0
     assert 0.2 < zero.float().mean() < 0.3
     plain = cell._edge(name, x, 0.0)
-    torch.testing.assert_close(kept[~zero], plain[~zero] / 0.75, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(dropped[~zero], plain[~zero] / 0.75, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("space", "text", "told"),
+    ("space", "text", "message"),
     [
         (DARTS(), NASBENCH, "NAS-Bench-201 string"),
         (NASNet(), NASBENCH, "NAS-Bench-201 string"),
@@ -71,12 +71,12 @@ def test_drop_path_drops_whole_images_and_keeps_the_mean():
         (DARTS(), str(DARTS_V2).replace("('sep_conv_3x3', 1)", "('sep_conv_3x3', 0)", 1), "source 0 twice"),
         (DARTS(), str(DARTS_V1).replace("range(2, 6)", "[2, 3]", 1), "normal_concat"),
         (NASNet(), str(NASNET_A).replace("range(4, 7)", "[3]", 1), "no other uses.*4, 5, 6"),
-        (DARTS(), "DARTS_V3", "no published cell of the DARTS space; expected DARTS_V1 or DARTS_V2"),
-        (DARTS(), "NASNet-A", "no published cell of the DARTS space"),
+        (DARTS(), "DARTS_V3", "not a published cell of the DARTS space; expected DARTS_V1 or DARTS_V2"),
+        (DARTS(), "NASNet-A", "not a published cell of the DARTS space"),
     ],
 )
-def test_other_text_is_refused_by_name(space, text, told):
-    with pytest.raises(UsageError, match=told):
+def test_other_text_is_refused_by_name(space, text, message):
+    with pytest.raises(UsageError, match=message):
         space.from_text(text)
 
 
@@ -109,10 +109,10 @@ def test_derive_keeps_the_two_likeliest_edges_of_a_node_and_never_none():
         (4, 5): "skip_connect",
         (2, 5): "dil_conv_3x3",
     }
-    for place, (edge, name) in enumerate(likely.items()):
-        probs["normal"][rows[edge], RELAXED.index(name)] = 0.05 + 0.001 * place
-    found = genotype(space.derive(probs)).normal
-    assert {(source, 2 + place // 2): name for place, (name, source) in enumerate(found)} == likely
+    for position, (edge, name) in enumerate(likely.items()):
+        probs["normal"][rows[edge], RELAXED.index(name)] = 0.05 + 0.001 * position
+    derived = genotype(space.derive(probs)).normal
+    assert {(source, 2 + position // 2): name for position, (name, source) in enumerate(derived)} == likely
 
 
 def test_canonical_joins_cells_that_differ_in_the_numbers_of_their_nodes():

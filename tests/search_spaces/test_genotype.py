@@ -12,7 +12,7 @@ PUBLISHED_V1 = (
 CONV, POOL, SKIP = "sep_conv_3x3", "avg_pool_3x3", "skip_connect"
 
 
-def test_the_published_text_goes_both_ways():
+def test_the_published_text_is_read_and_written():
     assert parse(PUBLISHED_V1) == DARTS_V1
     assert parse(str(DARTS_V2)) == DARTS_V2
     assert "normal_concat=range(2, 6)" in str(DARTS_V2)
@@ -29,7 +29,7 @@ def test_fields_may_come_without_names_and_in_any_order():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "not a genotype"),
         ("Genotype(", "not a genotype"),
@@ -45,8 +45,8 @@ def test_fields_may_come_without_names_and_in_any_order():
         ("Genotype([('a', 0), ('b', 1)], range(10**9), [('a', 0), ('b', 1)], [2])", "not a genotype"),
     ],
 )
-def test_what_is_no_genotype_is_told_in_one_sentence(text, told):
-    with pytest.raises(UsageError, match=told) as caught:
+def test_other_text_is_refused_in_one_sentence(text, message):
+    with pytest.raises(UsageError, match=message) as caught:
         parse(text)
     assert "\n" not in str(caught.value)
 

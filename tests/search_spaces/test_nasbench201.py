@@ -26,7 +26,7 @@ def test_the_size_is_the_published_one(space):
     assert len(set(space.architectures())) == 15_625
 
 
-def test_the_official_string_goes_both_ways_for_every_row_of_the_benchmark(space, table):
+def test_the_official_string_of_every_row_of_the_benchmark_is_read_and_written(space, table):
     seen = set()
     for row in table:
         architecture = space.from_text(row["arch_str"])
@@ -57,7 +57,7 @@ def test_the_canonical_key_has_5875_classes_and_the_published_rule_6466(space):
     assert len({published_key(a) for a in space.architectures()}) == 6_466
 
 
-def test_one_convolution_used_twice_is_told_from_two(space):
+def test_one_convolution_used_twice_differs_from_two(space):
     twice = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|skip_connect~1|skip_connect~2|"
     two = "|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|none~0|skip_connect~1|skip_connect~2|"
     assert space.canonical(space.from_text(twice)) == "conv3#0(x)+conv3#0(x)"
@@ -107,12 +107,15 @@ def test_cells_of_unlike_classes_differ_however_their_weights_are_shared(space):
             alike[tuple(sorted(architecture[edge] for edge in edges))].setdefault(key, (architecture, edges))
     generator = random.Random(0)
     for _ in range(100):
-        classes = list(generator.choice([found for found in alike.values() if len(found) > 1]).values())
-        (first, there), (second, here) = generator.sample(classes, 2)
+        classes = list(generator.choice([classes for classes in alike.values() if len(classes) > 1]).values())
+        (first, edges), (second, own_edges) = generator.sample(classes, 2)
         reference = _cell(first)
-        for order in permutations(there):
-            if [first[edge] for edge in order] == [second[edge] for edge in here]:
-                assert not torch.allclose(_copied(second, here, reference, order)(x), reference(x)), (first, second)
+        for order in permutations(edges):
+            if [first[edge] for edge in order] == [second[edge] for edge in own_edges]:
+                assert not torch.allclose(_copied(second, own_edges, reference, order)(x), reference(x)), (
+                    first,
+                    second,
+                )
 
 
 def _cell(architecture):
@@ -123,14 +126,14 @@ def _cell(architecture):
 
 
 def _edge(cell, name):
-    """The module of the edge `source_target`, whatever its operation."""
+    """The module of the edge `source_target`, of any operation."""
     return next(module for key, module in cell.edges.items() if key.startswith(f"{name}_"))
 
 
-def _copied(architecture, here, reference, there):
-    """A cell whose convolutions on the edges `here` carry the reference's weights of the edges `there`."""
+def _copied(architecture, edges, reference, origins):
+    """A cell whose convolutions on `edges` carry the reference's weights of the edges `origins`."""
     cell = _cell(architecture)
-    for edge, origin in zip(here, there, strict=True):
+    for edge, origin in zip(edges, origins, strict=True):
         to, source = ("{}_{}".format(*EDGES[number]) for number in (edge, origin))
         _edge(cell, to).load_state_dict(_edge(reference, source).state_dict())
     return cell
@@ -166,7 +169,7 @@ def test_images_of_other_sizes_pass(space, side):
     assert network(torch.zeros(2, 1, side, side)).shape == (2, 3)
 
 
-def test_derived_is_the_likeliest_cell_that_hands_something_on():
+def test_the_derived_cell_is_the_likeliest_connected_one():
     space = NASBench201()
     none = OPERATIONS.index("none")
     cells = torch.tensor(list(space.architectures()))
@@ -180,7 +183,7 @@ def test_derived_is_the_likeliest_cell_that_hands_something_on():
         assert space.derive({"cell": probs}) == tuple(cells[int(chances.argmax())].tolist())
 
 
-def test_its_graph_knows_what_is_dead():
+def test_its_graph_marks_dead_edges():
     space = NASBench201()
     for cell in list(space.architectures())[::7]:
         (graph,) = space.graphs(cell).values()

@@ -115,7 +115,7 @@ def test_edges_are_derived_by_the_product_of_both(seed):
     planted = space.sample(rng)
     flat = {name: torch.full(shape, 1 / shape[1]) for name, shape in space.alpha_shapes.items()}
     probs = {name: rows + 0.01 * space.relax(planted)[name] for name, rows in flat.items()}
-    # weights of the edges alone say which two of a node are kept
+    # only the weights of the edges decide which two of a node are kept
     for name in space.alpha_shapes:
         probs[f"{name}_edges"] = (space.relax(planted)[name][:, 1:].sum(1) > 0).float() + 0.1
     assert space.derive(probs) == planted

@@ -71,7 +71,7 @@ def test_it_beats_random_search_over_paired_seeds():
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"population_size": 3, "sample_size": 4}, r"strategy.sample_size must be 1 to population_size \(3\), got 4"),
         ({"population_size": 0}, "strategy.population_size must be a whole number of at least 1, got 0"),
@@ -79,6 +79,6 @@ def test_it_beats_random_search_over_paired_seeds():
         ({"sample_size": 2.5}, "strategy.sample_size must be a whole number of at least 1, got 2.5"),
     ],
 )
-def test_impossible_settings_are_refused(toy_space, settings, words):
-    with pytest.raises(UsageError, match=words):
+def test_impossible_settings_are_refused(toy_space, settings, message):
+    with pytest.raises(UsageError, match=message):
         RegularizedEvolution(toy_space, MAXIMIZE, **settings)

@@ -1,4 +1,4 @@
-"""What the strategies that learn alpha by gradients do, each beside its paper."""
+"""Strategies that learn alpha by gradients, each compared with its paper."""
 
 import copy
 from functools import partial
@@ -30,7 +30,7 @@ RECIPE = Recipe(epochs=1, batch_size=64, lr=0.1, lr_min=0.01, nesterov=False, cr
 PLANTED = [(0, 1), (2, 3), (3, 0)]
 
 
-def found(strategy, planted, seed):
+def search_for(strategy, planted, seed):
     space = Planted(planted)
     search = GradientSearch(space, Signs(), RECIPE)
     return search(strategy(space=space, objective=Objective()), 0, seed, "cpu", lambda _epochs, _curve: None)
@@ -39,7 +39,7 @@ def found(strategy, planted, seed):
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_it_finds_a_planted_best_operation_wherever_it_is(name):
     for seed, planted in enumerate(PLANTED):
-        assert found(STRATEGIES[name], planted, seed).architecture == planted
+        assert search_for(STRATEGIES[name], planted, seed).architecture == planted
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -49,24 +49,24 @@ def test_with_alpha_frozen_it_does_not(name):
         strategy.step = lambda _gradients: None
         return strategy
 
-    hits = sum(found(frozen, planted, seed).architecture == planted for seed, planted in enumerate(PLANTED))
+    hits = sum(search_for(frozen, planted, seed).architecture == planted for seed, planted in enumerate(PLANTED))
     assert hits <= len(PLANTED) // 3, f"{hits} of {len(PLANTED)}"
 
 
-def begun(strategy, space):
-    made = strategy(space=space, objective=Objective())
-    made.init(np.random.default_rng(0), CPU)
-    made.start_epoch(made.epochs)
-    return made
+def initialised(strategy, space):
+    method = strategy(space=space, objective=Objective())
+    method.init(np.random.default_rng(0), CPU)
+    method.start_epoch(method.epochs)
+    return method
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_the_second_order_gradient_is_that_of_the_loss_after_a_step_of_the_weights(monkeypatch, nesterov):
     """Against a finite difference, in float64, of the very quantity: eq. 6 of the paper, with momentum and decay."""
-    monkeypatch.setattr("nas.strategies.darts.STEP", 1e-5)  # so that eq. 8 is exact but for rounding
+    monkeypatch.setattr("nas.strategies.darts.STEP", 1e-5)  # so that eq. 8 is exact up to rounding
     torch.manual_seed(0)
     space = Planted((1, 2))  # smooth in its weights, unlike a network with rectifiers
-    strategy = begun(partial(DARTS, order="second"), space)
+    strategy = initialised(partial(DARTS, order="second"), space)
     for name, start in strategy.parameters.items():
         strategy.parameters[name] = torch.nn.Parameter(torch.randn(start.shape, dtype=torch.float64))
     alpha = strategy.parameters["e0"]
@@ -77,7 +77,7 @@ def test_the_second_order_gradient_is_that_of_the_loss_after_a_step_of_the_weigh
     strategy.loss(supernet, batches[0], rng).backward()
     optimizer.step()  # so that there is a momentum
     before = [weight.detach().clone() for weight in supernet.parameters()]
-    kept = copy.deepcopy(optimizer.state_dict())
+    state = copy.deepcopy(optimizer.state_dict())
     (gradient, _), _ = strategy.unrolled(supernet, *batches, optimizer, rng)
     assert all(torch.equal(a, b) for a, b in zip(before, supernet.parameters(), strict=True))
 
@@ -92,7 +92,7 @@ def test_the_second_order_gradient_is_that_of_the_loss_after_a_step_of_the_weigh
             for weight, start in zip(supernet.parameters(), before, strict=True):
                 weight.copy_(start)
             alpha.sub_(shift)
-        optimizer.load_state_dict(copy.deepcopy(kept))
+        optimizer.load_state_dict(copy.deepcopy(state))
         return loss
 
     for column in range(4):
@@ -103,7 +103,7 @@ def test_the_second_order_gradient_is_that_of_the_loss_after_a_step_of_the_weigh
 
 
 def test_gdas_runs_one_operation_an_edge_and_cools_down():
-    strategy = begun(GDAS, NASBench201())
+    strategy = initialised(GDAS, NASBench201())
     strategy.start_epoch(1)
     assert strategy.tau == 10.0
     strategy.start_epoch(strategy.epochs)
@@ -115,7 +115,7 @@ def test_gdas_runs_one_operation_an_edge_and_cools_down():
 
 
 def test_gdas_draws_by_the_probabilities_of_alpha():
-    strategy = begun(GDAS, NASBench201())
+    strategy = initialised(GDAS, NASBench201())
     with torch.no_grad():
         strategy.parameters["cell"][:] = torch.tensor([0.0, 1.0, 2.0, 0.0, 0.0])
     rng = torch.Generator().manual_seed(0)
@@ -124,9 +124,9 @@ def test_gdas_draws_by_the_probabilities_of_alpha():
     torch.testing.assert_close(drawn.detach().mean(0), expected.mean(0), atol=0.02, rtol=0)
 
 
-def test_pc_darts_weighs_the_edges_into_a_node_and_rests_alpha_at_first():
+def test_pc_darts_weighs_the_edges_into_a_node_and_does_not_train_alpha_at_first():
     space = NASBench201()
-    strategy = begun(PCDARTS, space)
+    strategy = initialised(PCDARTS, space)
     edges = strategy.probs(torch.Generator())["cell_edges"]
     for node in (1, 2, 3):
         rows = [row for row, target in enumerate(space.targets["cell"]) if target == node]
@@ -138,7 +138,7 @@ def test_pc_darts_weighs_the_edges_into_a_node_and_rests_alpha_at_first():
 
 
 def test_drnas_samples_around_its_mean_and_is_pulled_to_the_flat_distribution():
-    strategy = begun(DrNAS, NASBench201())
+    strategy = initialised(DrNAS, NASBench201())
     with torch.no_grad():
         strategy.parameters["cell"][:] = torch.tensor([-2.0, 0.0, 3.0, 0.0, 0.0])
     rng = torch.Generator().manual_seed(0)

@@ -39,18 +39,18 @@ def hamming(first, second):
     return sum(a != b for a, b in zip(first, second, strict=True))
 
 
-def told(number, proposal, score):
+def finished(number, proposal, score):
     """The trial of a proposal; None for a failed one."""
     status, metrics = ("failed", {}) if score is None else ("completed", {"valid_accuracy": score})
     return Trial(number, proposal, "", "", 0, status, metrics, 0.0)
 
 
 def climb(strategy, score, start, trials):
-    """Proposals of a search, one in flight, that begins at `start`."""
+    """Proposals of a search, one in flight, that starts at `start`."""
     random, proposals = TrialRandom(0), [Proposal(start)]
     strategy.reset(random.start())
     for number in range(trials):
-        strategy.tell(told(number, proposals[-1], score(proposals[-1].architecture)))
+        strategy.tell(finished(number, proposals[-1], score(proposals[-1].architecture)))
         proposals.append(strategy.ask(random.trial(number + 1), []))
     return proposals
 
@@ -70,7 +70,7 @@ def test_all_neighbours_are_evaluated_before_it_moves_to_the_best(toy_space):
 
 def test_the_climb_takes_as_many_trials_as_counted_by_hand(toy_space):
     """Options go from 0 to 3 one decision at a time. The first neighbourhood has 18 new members; the second 15, since
-    those of the decision that moved are known; each later one 14, since one step taken in another order is known
+    those of the decision that moved are known; each later one 14, since one step made in another order is known
     too. So the optimum, last of the sixth neighbourhood, is trial 1 + 18 + 15 + 4 · 14 = 90, and 14 more confirm it.
     """
     strategy = LocalSearch(toy_space, MAXIMIZE)
@@ -109,7 +109,7 @@ def test_it_waits_while_the_last_neighbours_are_in_flight(toy_space, trial, rng)
     assert strategy.ask(rng, pending) is None
     for number, proposal in enumerate(pending):
         assert strategy.ask(rng, pending[number:]) is None
-        strategy.tell(told(number + 1, proposal, 0.4))
+        strategy.tell(finished(number + 1, proposal, 0.4))
     assert strategy.ask(rng, []).info == {}
 
 
@@ -118,30 +118,30 @@ def test_while_a_start_is_in_flight_its_neighbours_are_asked_for(toy_space, rng)
     start = strategy.ask(rng, [])
     beside = strategy.ask(rng, [start])
     assert beside.info == {"neighbour_of": list(start.architecture)}
-    strategy.tell(told(1, beside, 0.9))  # the neighbour comes home first
+    strategy.tell(finished(1, beside, 0.9))  # the neighbour finishes first
     assert strategy.centre is None
-    strategy.tell(told(0, start, 0.5))
+    strategy.tell(finished(0, start, 0.5))
     assert strategy.centre == start.architecture
     assert strategy.ask(rng, []).architecture != beside.architecture
 
 
 @pytest.mark.parametrize("workers", [2, 3, 30])
 def test_several_in_flight_never_ask_for_the_same_architecture(toy_space, workers):
-    """Trials come home in random order, one in nine fails."""
+    """Trials finish in random order, one in nine fails."""
     strategy, random, order = LocalSearch(toy_space, MAXIMIZE), TrialRandom(workers), np.random.default_rng(0)
     strategy.reset(random.start())
-    flying, asked = [], []
-    while len(asked) < 600:
-        proposal = strategy.ask(random.trial(len(asked)), flying) if len(flying) < workers else None
+    flying, proposed = [], []
+    while len(proposed) < 600:
+        proposal = strategy.ask(random.trial(len(proposed)), flying) if len(flying) < workers else None
         if proposal is not None:
-            asked.append(proposal.architecture)
+            proposed.append(proposal.architecture)
             flying.append(proposal)
             continue
         assert flying, "it waits for nothing"
         back = flying.pop(order.integers(len(flying)))
         score = None if sum(back.architecture) % 9 == 4 else math.sin(sum(back.architecture) ** 2)
-        strategy.tell(told(len(asked), back, score))
-    assert len(set(asked)) == 600
+        strategy.tell(finished(len(proposed), back, score))
+    assert len(set(proposed)) == 600
 
 
 @pytest.mark.parametrize(("space", "size"), [(Six, 6), (Parity, 8), (Lone, 1)])
@@ -173,7 +173,7 @@ def test_it_reaches_the_cifar100_optimum_of_nasbench201_in_127_architectures(tab
         while score < optimum:
             proposal = strategy.ask(random.trial(number), [])
             score = accuracy[proposal.architecture]
-            strategy.tell(told(number, proposal, score))
+            strategy.tell(finished(number, proposal, score))
             number += 1
         numbers.append(number)
     assert 105 < np.mean(numbers) < 149

@@ -118,8 +118,8 @@ def test_adams_second_step_moves_a_bias_by_0_744_of_the_rate(toy_space, trial):
     strategy.tell(trial(1, 0.7, CHOSEN))
     expected = np.full((6, 4), -0.0074414)
     expected[range(6), CHOSEN] = 0.0074414
-    found = (strategy.weights["heads_bias"].detach() - before).numpy().reshape(6, 4)
-    assert found == pytest.approx(expected, abs=1e-6)
+    change = (strategy.weights["heads_bias"].detach() - before).numpy().reshape(6, 4)
+    assert change == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(("second", "direction"), [(0.9, 1), (0.1, -1)])
@@ -159,14 +159,14 @@ def test_the_entropy_bonus_flattens_what_no_reward_holds_up(toy_space, trial):
 
 
 def test_a_failed_trial_is_worth_the_worst_before_it_and_nothing_before_any(toy_space, trial):
-    failed, told = controller(toy_space), controller(toy_space)
+    failed, scored = controller(toy_space), controller(toy_space)
     failed.tell(trial(0, None))
     for number, reward in enumerate([0.5, 0.3, 0.8]):
         failed.tell(trial(number, reward))
-        told.tell(trial(number, reward))
+        scored.tell(trial(number, reward))
     failed.tell(trial(3, None, CHOSEN))
-    told.tell(trial(3, 0.3, CHOSEN))
-    assert all(torch.equal(failed.weights[name], told.weights[name]) for name in failed.weights)
+    scored.tell(trial(3, 0.3, CHOSEN))
+    assert all(torch.equal(failed.weights[name], scored.weights[name]) for name in failed.weights)
 
 
 def test_it_leaves_the_global_generators_and_the_number_of_threads_alone(toy_space, trial, rng):
@@ -200,7 +200,7 @@ def test_it_beats_random_search_over_paired_seeds():
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"hidden": 0}, "strategy.hidden must be a whole number of at least 1, got 0"),
         ({"lr": 0.0}, "strategy.lr must be a number above 0 and at most 1, got 0.0"),
@@ -208,6 +208,6 @@ def test_it_beats_random_search_over_paired_seeds():
         ({"entropy_weight": None}, "strategy.entropy_weight must be a number at least 0, got null"),
     ],
 )
-def test_impossible_settings_are_refused(toy_space, settings, words):
-    with pytest.raises(UsageError, match=words):
+def test_impossible_settings_are_refused(toy_space, settings, message):
+    with pytest.raises(UsageError, match=message):
         LSTMController(toy_space, MAXIMIZE, **settings)

@@ -60,7 +60,7 @@ def test_the_first_trial_only_sets_the_baseline(toy_space, trial):
 
 
 def test_adams_second_step_moves_every_logit_by_0_744_of_the_rate(toy_space, trial):
-    """After gradients 0 and g: (0.1 g / 0.19) / sqrt(0.001 g² / 0.001999) = 0.74414, whatever g is."""
+    """After gradients 0 and g: (0.1 g / 0.19) / sqrt(0.001 g² / 0.001999) = 0.74414 for every g."""
     strategy = policy(toy_space, lr=0.01)
     strategy.tell(trial(0, 0.5, CHOSEN))
     strategy.tell(trial(1, 0.7, CHOSEN))
@@ -71,15 +71,15 @@ def test_adams_second_step_moves_every_logit_by_0_744_of_the_rate(toy_space, tri
 
 def test_adam_is_blind_to_the_scale_of_the_rewards_and_gradient_ascent_is_not(toy_space, trial):
     rewards = [(0.5, CHOSEN), (0.7, CHOSEN), (0.2, (1, 1, 1, 1, 1, 1)), (0.6, CHOSEN)]
-    found = {}
+    logits = {}
     for optimizer in ("adam", "sgd"):
         for scale in (1, 100):
             strategy = policy(toy_space, optimizer=optimizer, lr=1e-6)
             for number, (reward, architecture) in enumerate(rewards):
                 strategy.tell(trial(number, scale * reward, architecture))
-            found[optimizer, scale] = strategy.logits
-    assert found["adam", 100] == pytest.approx(found["adam", 1], rel=1e-4)
-    assert found["sgd", 100] == pytest.approx(100 * found["sgd", 1], rel=1e-3)
+            logits[optimizer, scale] = strategy.logits
+    assert logits["adam", 100] == pytest.approx(logits["adam", 1], rel=1e-4)
+    assert logits["sgd", 100] == pytest.approx(100 * logits["sgd", 1], rel=1e-3)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -106,23 +106,23 @@ def test_a_loss_to_minimise_is_a_reward_with_its_sign_turned(toy_space, trial):
 def test_the_gradient_agrees_with_finite_differences(rng):
     """Of advantage · log π + weight · H at random logits; options that a decision lacks have none."""
     space, architecture, advantage, weight, step = Uneven(), (1, 2, 0), 0.3, 0.7, 1e-5
-    there = np.array([[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]], dtype=bool)
-    logits = np.where(there, rng.standard_normal((3, 4)), -1e9)
+    exists = np.array([[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]], dtype=bool)
+    logits = np.where(exists, rng.standard_normal((3, 4)), -1e9)
 
     def value(logits):
         total = 0.0
-        for row, real, choice in zip(logits, there, architecture, strict=True):
+        for row, real, choice in zip(logits, exists, architecture, strict=True):
             logs = row[real] - math.log(sum(math.exp(x) for x in row[real]))
             total += advantage * logs[choice] - weight * (np.exp(logs) * logs).sum()
         return total
 
     expected = np.zeros((3, 4))
-    for place in zip(*np.nonzero(there), strict=True):
+    for index in zip(*np.nonzero(exists), strict=True):
         shift = np.zeros((3, 4))
-        shift[place] = step
-        expected[place] = (value(logits + shift) - value(logits - shift)) / (2 * step)
-    found = policy(space, logits, entropy_weight=weight).gradient(architecture, advantage)
-    assert found == pytest.approx(expected, abs=1e-9)
+        shift[index] = step
+        expected[index] = (value(logits + shift) - value(logits - shift)) / (2 * step)
+    gradient = policy(space, logits, entropy_weight=weight).gradient(architecture, advantage)
+    assert gradient == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_entropy_bonus_flattens_what_no_reward_holds_up(toy_space, trial):
@@ -145,13 +145,13 @@ def test_the_entropy_bonus_flattens_what_no_reward_holds_up(toy_space, trial):
 
 
 def test_a_failed_trial_is_worth_the_worst_before_it(toy_space, trial):
-    failed, told = policy(toy_space), policy(toy_space)
+    failed, scored = policy(toy_space), policy(toy_space)
     for number, reward in enumerate([0.5, 0.3, 0.8]):
         failed.tell(trial(number, reward))
-        told.tell(trial(number, reward))
+        scored.tell(trial(number, reward))
     failed.tell(trial(3, None, CHOSEN))
-    told.tell(trial(3, 0.3, CHOSEN))
-    assert np.array_equal(failed.logits, told.logits)
+    scored.tell(trial(3, 0.3, CHOSEN))
+    assert np.array_equal(failed.logits, scored.logits)
 
 
 def test_failures_before_any_reward_teach_nothing(toy_space, trial):
@@ -206,7 +206,7 @@ def test_it_beats_random_search_over_paired_seeds():
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"lr": 0}, "strategy.lr must be a number above 0 and at most 1e\\+06, got 0"),
         ({"lr": "fast"}, "strategy.lr must be a number above 0 and at most 1e\\+06, got 'fast'"),
@@ -215,8 +215,8 @@ def test_it_beats_random_search_over_paired_seeds():
         ({"entropy_weight": -0.1}, "strategy.entropy_weight must be a number at least 0, got -0.1"),
     ],
 )
-def test_impossible_settings_are_refused(toy_space, settings, words):
-    with pytest.raises(UsageError, match=words):
+def test_impossible_settings_are_refused(toy_space, settings, message):
+    with pytest.raises(UsageError, match=message):
         Reinforce(toy_space, MAXIMIZE, **settings)
 
 

@@ -1,4 +1,4 @@
-"""Journals: what was kept is kept, whatever happens to the process that wrote it."""
+"""Journals: what was written stays, even if the process that wrote it dies."""
 
 import json
 
@@ -12,7 +12,7 @@ def opened(path, identity=None, needed=("n",)):
     return journal(path, identity or {"job": {"seeds": 3}}, {"begun": "today"}, needed)
 
 
-def test_lines_are_there_the_next_time(tmp_path):
+def test_lines_are_read_back_the_next_time(tmp_path):
     path = tmp_path / "deep" / "job.journal"
     with opened(path) as first:
         assert first.lines == []
@@ -23,7 +23,7 @@ def test_lines_are_there_the_next_time(tmp_path):
         assert again.head == {"job": {"seeds": 3}, "begun": "today"}
 
 
-def test_a_line_that_was_cut_off_is_done_again(tmp_path):
+def test_an_unfinished_line_is_written_again(tmp_path):
     path = tmp_path / "job.journal"
     with opened(path) as first:
         first.append({"n": 1})
@@ -40,8 +40,8 @@ def test_another_job_is_refused_with_what_differs(tmp_path):
     with opened(path) as first:
         first.append({"n": 1})
     before = path.read_bytes()
-    words = r"was started with job.seeds=3, now it is 4. Choose another out="
-    with pytest.raises(UsageError, match=words), opened(path, {"job": {"seeds": 4}}):
+    message = r"was started with job.seeds=3, now it is 4. Choose another out="
+    with pytest.raises(UsageError, match=message), opened(path, {"job": {"seeds": 4}}):
         pass
     assert path.read_bytes() == before
 
@@ -55,7 +55,7 @@ def test_a_second_writer_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "damage", [b"not json\n", b'{"job": {"seeds": 3}}\n{"m": 1}\n', b'{"job": {"seeds": 3}}\n[]\n']
 )
-def test_a_damaged_journal_is_told_and_left_alone(tmp_path, damage):
+def test_a_damaged_journal_is_reported_and_left_unchanged(tmp_path, damage):
     path = tmp_path / "job.journal"
     path.write_bytes(damage)
     with pytest.raises(UserError, match="is damaged"), opened(path):
@@ -63,7 +63,7 @@ def test_a_damaged_journal_is_told_and_left_alone(tmp_path, damage):
     assert path.read_bytes() == damage
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"), opened(tmp_path / "file" / "job.journal"):
         pass

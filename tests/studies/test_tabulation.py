@@ -3,6 +3,9 @@
 import csv
 import gzip
 import json
+import pickle
+from contextlib import contextmanager
+from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
@@ -23,7 +26,7 @@ from nas.training.recipe import Recipe
 
 
 class Small(SearchSpace):
-    """3 x 2 networks, of which the two without a hidden layer are equal."""
+    """3 x 2 networks, and the two without a hidden layer are equal."""
 
     choices = MappingProxyType({"width": ("0", "4", "16"), "activation": ("relu", "tanh")})
 
@@ -42,7 +45,7 @@ class Small(SearchSpace):
 RECIPE = Recipe(epochs=1, batch_size=64, train_images=300, threads=1)
 
 
-def tabulated(folder, executor=None, recipe=RECIPE, told=None, **more):
+def tabulated(folder, executor=None, recipe=RECIPE, reported=None, **more):
     return tabulate(
         Small(),
         {"name": "small", "settings": {}},
@@ -51,9 +54,20 @@ def tabulated(folder, executor=None, recipe=RECIPE, told=None, **more):
         path=folder / "table.csv.gz.journal",
         executor=executor or Inline(),
         device="cpu",
-        report=lambda done, total, line: told.append((done, total)) if told is not None else None,
+        report=lambda done, total, line: reported.append((done, total)) if reported is not None else None,
         **more,
     )
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """A tabulation with two seeds, its `folder`, and what was `reported`."""
+    folder, reported = tmp_path_factory.mktemp("tabulated"), []
+    return {**tabulated(folder, reported=reported, seeds=2), "folder": folder, "reported": reported}
+
+
+def without_seconds(trainings):
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in trainings]
 
 
 def read(path):
@@ -61,12 +75,10 @@ def read(path):
         return list(csv.DictReader(file))
 
 
-def test_every_class_is_trained_with_every_seed_and_written_as_a_row(tmp_path):
-    told = []
-    found = tabulated(tmp_path, told=told, seeds=2)
-    assert told == [(n, 10) for n in range(11)]
+def test_every_class_is_trained_with_every_seed_and_written_as_a_row(once, tmp_path):
+    assert once["reported"] == [(n, 10) for n in range(11)]
     path = tmp_path / "table.csv.gz"
-    yaml_path = write_table(found, path, "digits", {"valid_fraction": 0.25})
+    yaml_path = write_table(once, path, "digits", {"valid_fraction": 0.25})
     rows = read(path)
     assert len(rows) == 5
     for row in rows:
@@ -88,48 +100,62 @@ def test_every_class_is_trained_with_every_seed_and_written_as_a_row(tmp_path):
     assert result.best.metrics["valid_accuracy"] == max(float(row["valid_accuracy_0"]) for row in rows)
 
 
-def test_an_interrupted_tabulation_goes_on_and_gives_the_same_table(tmp_path):
-    whole = tabulated(tmp_path / "whole", seeds=2)
-    part = tmp_path / "part"
-    part.mkdir()
-    lines = (tmp_path / "whole" / "table.csv.gz.journal").read_text().splitlines(keepends=True)
-    (part / "table.csv.gz.journal").write_text("".join(lines[:5]) + lines[5][:40])
-    told = []
-    again = tabulated(part, told=told, seeds=2)
-    assert told[0] == (4, 10)
-
-    def without_time(found):
-        return [{key: value for key, value in line.items() if key != "seconds"} for line in found["trainings"]]
-
-    assert without_time(again) == without_time(whole)
+def test_an_interrupted_tabulation_resumes_and_gives_the_same_table(once, tmp_path):
+    lines = (once["folder"] / "table.csv.gz.journal").read_text().splitlines(keepends=True)
+    (tmp_path / "table.csv.gz.journal").write_text("".join(lines[:5]) + lines[5][:40])
+    reported = []
+    again = tabulated(tmp_path, reported=reported, seeds=2)
+    assert reported[0] == (4, 10)
+    assert without_seconds(again["trainings"]) == without_seconds(once["trainings"])
 
 
-def test_workers_give_the_same_values(tmp_path):
-    one = tabulated(tmp_path / "one", seeds=1)
-    two = tabulated(tmp_path / "two", executor=Processes(2), seeds=1)
-    assert [t["valid_loss"] for t in one["trainings"]] == [t["valid_loss"] for t in two["trainings"]]
+class Copies:
+    """An executor of two workers that are copies of the trainer, as in processes of their own; the later task first."""
+
+    workers, order = 2, "async"
+
+    @contextmanager
+    def open(self, make, seconds=None):
+        self.trainers = [pickle.loads(pickle.dumps(make())) for _ in range(2)]
+        self.tasks = []
+        yield self
+
+    def submit(self, key, task):
+        self.tasks.append((key, task))
+
+    def wait(self):
+        key, task = self.tasks.pop()
+        return [(key, self.trainers[key % 2](task))]
+
+
+@pytest.mark.parametrize("executor", [Copies(), pytest.param(Processes(2), marks=pytest.mark.slow)])
+def test_workers_give_the_same_values(executor, once, tmp_path):
+    two = tabulated(tmp_path, executor=executor, seeds=2)
+    assert without_seconds(two["trainings"]) == without_seconds(once["trainings"])
 
 
 def test_further_seeds_may_be_for_a_sample_and_added_later(tmp_path):
     sample = tabulated(tmp_path, seeds=2, repeated=2)
     assert sorted(line["repeat"] for line in sample["trainings"]) == [0] * 5 + [1] * 2
-    told = []
-    tabulated(tmp_path, seeds=2, told=told)
-    assert told == [(7, 10), (8, 10), (9, 10), (10, 10)]
+    reported = []
+    tabulated(tmp_path, seeds=2, reported=reported)
+    assert reported == [(7, 10), (8, 10), (9, 10), (10, 10)]
     write_table(sample, tmp_path / "table.csv", "digits", {})
     with (tmp_path / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert sorted(row["valid_accuracy_1"] == "" for row in rows) == [False] * 2 + [True] * 3
 
 
-def test_another_recipe_is_refused(tmp_path):
-    tabulated(tmp_path, seeds=1)
+def test_another_recipe_is_refused(once):
+    journal = once["folder"] / "table.csv.gz.journal"
+    before = journal.read_bytes()
     with pytest.raises(UserError, match=r"was started with recipe.lr=0.1, now it is 0.2"):
-        tabulated(tmp_path, seeds=1, recipe=Recipe(epochs=1, batch_size=64, train_images=300, threads=1, lr=0.2))
+        tabulated(once["folder"], recipe=replace(RECIPE, lr=0.2))
+    assert journal.read_bytes() == before
 
 
 def test_a_training_that_fails_leaves_no_table_and_says_which(tmp_path):
-    recipe = Recipe(epochs=2, batch_size=64, train_images=300, threads=1, lr=1e30)
+    recipe = replace(RECIPE, epochs=2, lr=1e30)
     with pytest.raises(
         UserError,
         match=r"trainings failed, the first of .*No table was written because it would be incomplete.*stored in",
@@ -142,8 +168,16 @@ def test_a_training_that_fails_leaves_no_table_and_says_which(tmp_path):
 def test_the_command_says_where_the_table_is_and_how_to_use_it(nas, tmp_path):
     (tmp_path / "conf" / "space").mkdir(parents=True)
     (tmp_path / "conf" / "space" / "small.yaml").write_text("# Small.\n_target_: test_tabulation.Small\n")
-    words = ["--config-dir", "conf", "tabulate", "space=small", "data=digits", "trainer.epochs=1", "executor=inline"]
-    done = nas(*words, "trainer.train_images=200", "trainer.threads=1", "seeds=1", "out=tables/small.csv.gz")
+    arguments = [
+        "--config-dir",
+        "conf",
+        "tabulate",
+        "space=small",
+        "data=digits",
+        "trainer.epochs=1",
+        "executor=inline",
+    ]
+    done = nas(*arguments, "trainer.train_images=200", "trainer.threads=1", "seeds=1", "out=tables/small.csv.gz")
     assert done.returncode == 0
     assert "5 classes, 5 trainings" in done.stdout
     (tmp_path / "conf" / "table").mkdir()
@@ -158,7 +192,7 @@ def test_the_command_says_where_the_table_is_and_how_to_use_it(nas, tmp_path):
     assert nas("--config-dir", "conf", "retrain", "run=on-table", "--cfg").returncode == 0
     (tmp_path / "mine.yaml").write_text("mine")
     for out in ("mine.csv", "tables/../mine.csv.gz"):
-        kept = nas(*words, f"out={out}")
+        kept = nas(*arguments, f"out={out}")
         assert (kept.returncode, kept.stderr.count("\n")) == (2, 1)
         assert "mine.yaml exists already and was left as it is; choose another out=" in kept.stderr
     assert (tmp_path / "mine.yaml").read_text() == "mine"

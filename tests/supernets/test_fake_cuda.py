@@ -1,4 +1,4 @@
-"""Supernets on CUDA devices that are not there (see `fake_cuda`): every strategy on every space that has one.
+"""Supernets on simulated CUDA devices (see `fake_cuda`): every strategy on every space with one.
 
 All of it runs on the second of two devices, and a look at the first fails.
 """
@@ -41,7 +41,7 @@ from search_spaces.nasbench201 import NASBench201
 
 SECOND = "cuda:1"
 SPACES = MappingProxyType({"nasbench201": (NASBench201, 1), "darts": (DARTS, 3)})
-"""Relaxable spaces, and the fewest cells that have every kind of cell."""
+"""Spaces with a supernet, and the fewest cells that include every kind of cell."""
 QUICK = {"batch_size": 6, "train_images": 6, "valid_images": 6, "lr": 0.025, "nesterov": False, "threads": 1}
 
 
@@ -69,22 +69,22 @@ class Killed(Exception):
 
 def gradient_strategies():
     """Names of all strategies that search on a supernet, with their classes."""
-    found = {}
+    classes = {}
     for file in sorted((resources.files("configs") / "strategy").iterdir(), key=lambda file: file.name):
         config = OmegaConf.load(str(file))
         if any(
             "override /supernet@_global_.supernet" in part for part in config.get("defaults", []) if part != "_self_"
         ):
             module, _, name = config._target_.rpartition(".")
-            found[file.name.removesuffix(".yaml")] = getattr(import_module(module), name)
-    return found
+            classes[file.name.removesuffix(".yaml")] = getattr(import_module(module), name)
+    return classes
 
 
 STRATEGIES = gradient_strategies()
 VARIANTS = [*STRATEGIES, "darts second order", "drnas partial channels"]
 
 
-def made(variant, space, **more):
+def strategy_of(variant, space, **more):
     name, _, option = variant.partition(" ")
     options = {
         "second order": {"order": "second"},
@@ -100,29 +100,23 @@ def recipe_of(cells, **more):
     return SupernetRecipe(epochs=1, **QUICK | {"network": {"channels": 4, "cells": cells}} | more)
 
 
-def test_the_published_strategies_are_all_here():
+def test_all_published_strategies_are_covered():
     assert {"darts", "drnas", "gdas", "pc_darts"} <= set(STRATEGIES)
 
 
-def cases():
-    """Every variant on every space. On the larger one, only those with the most of a supernet are not slow: one that
-    runs all operations on a part of the channels, and one that runs a sampled path."""
-    for space in SPACES:
-        for variant in VARIANTS:
-            slow = space == "darts" and variant not in ("pc_darts", "gdas")
-            yield pytest.param(variant, space, marks=[pytest.mark.slow] if slow else [])
+def check(result, watched):
+    assert all(math.isfinite(value) for metrics in result.curve for value in metrics.values())
+    assert all(("alpha_eigenvalue" in metrics) == bool(watched) for metrics in result.curve)
 
 
-@pytest.mark.parametrize(("variant", "space"), list(cases()))
-def test_every_gradient_search_runs_on_cuda_and_resumes(variant, space, tmp_path, monkeypatch):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_gradient_search_runs_on_cuda_and_resumes(variant, tmp_path, monkeypatch):
     monkeypatch.setattr(gradient, "dominant_eigenvalue", partial(dominant_eigenvalue, iterations=1))
-    kind, cells = SPACES[space]
-    space, epochs = kind(), 2 if cells == 1 else 1
-    watched = {"eigenvalue": True} if variant == "darts" and cells == 1 else {}
+    space, watched = NASBench201(), {"eigenvalue": True} if variant == "darts" else {}
 
     def searched(report):
-        work = GradientSearch(space, Small(), recipe_of(cells), tmp_path)
-        return work(made(variant, space, epochs=epochs, **watched), 0, 5, SECOND, report)
+        work = GradientSearch(space, Small(), recipe_of(1), tmp_path)
+        return work(strategy_of(variant, space, **watched), 0, 5, SECOND, report)
 
     def die(_epochs, curve):
         if len(curve) == 1:
@@ -132,11 +126,21 @@ def test_every_gradient_search_runs_on_cuda_and_resumes(variant, space, tmp_path
         with pytest.raises(Killed):
             searched(die)
         seen = []
-        found = searched(lambda _epochs, curve: seen.append(len(curve)))
-    assert seen == list(range(1, epochs + 1))
-    assert space.is_valid(found.architecture)
-    assert all(math.isfinite(value) for metrics in found.curve for value in metrics.values())
-    assert all(("alpha_eigenvalue" in metrics) == bool(watched) for metrics in found.curve)
+        result = searched(lambda _epochs, curve: seen.append(len(curve)))
+    assert seen == [1, 2]
+    assert space.is_valid(result.architecture)
+    check(result, watched)
+
+
+# what is not slow runs the most of a supernet: partial channels and weights of edges; shared weights run sampled paths
+@pytest.mark.parametrize("variant", [pytest.param(v, marks=[pytest.mark.slow] * (v != "pc_darts")) for v in VARIANTS])
+def test_every_gradient_search_runs_on_cuda_on_the_larger_space(variant):
+    space, cells = DARTS(), SPACES["darts"][1]
+    work = GradientSearch(space, Small(), recipe_of(cells))
+    with fake_cuda(count=2, only=1):
+        result = work(strategy_of(variant, space, epochs=1), 0, 5, SECOND, lambda *_: None)
+    assert space.is_valid(result.architecture)
+    check(result, {})
 
 
 @pytest.mark.parametrize("variant", ["darts", "darts second order", "pc_darts"])
@@ -147,17 +151,19 @@ def test_a_step_is_replayed_as_a_graph_with_the_numbers_of_the_cpu(variant):
     options = {"partial_channels": 1} if variant == "pc_darts" else {}
 
     def searched(device):
-        return GradientSearch(space, Signs(), recipe)(made(variant, space, **options), 0, 5, device, lambda *_: None)
+        return GradientSearch(space, Signs(), recipe)(
+            strategy_of(variant, space, **options), 0, 5, device, lambda *_: None
+        )
 
     expected = searched("cpu")
     with fake_cuda(count=2, only=1) as cuda, warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = searched(SECOND)
+        result = searched(SECOND)
     # of six steps an epoch two are ordinary, then the step is recorded and replayed four times
     assert (cuda.captures, cuda.replays) == (2, 8)
-    for ours, theirs in zip(found.curve, expected.curve, strict=True):
+    for ours, theirs in zip(result.curve, expected.curve, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
-    assert found.architecture == expected.architecture
+    assert result.architecture == expected.architecture
 
 
 def test_a_step_that_copies_from_the_host_is_not_replayed_and_says_so():
@@ -180,19 +186,19 @@ def test_a_step_is_recorded_on_the_device_of_its_batch():
         total = torch.zeros((), device=SECOND)
         batch = torch.ones(2, 1, device=SECOND), torch.zeros(2, device=SECOND)
         step = Replayed(lambda train, valid: total.add_(train[0].sum()).clone(), 2)
-        found = [float(step(batch, batch)) for _ in range(5)]
-    assert found == [2.0, 4.0, 6.0, 8.0, 10.0]
+        result = [float(step(batch, batch)) for _ in range(5)]
+    assert result == [2.0, 4.0, 6.0, 8.0, 10.0]
     assert (cuda.captures, cuda.replays, cuda.current) == (1, 3, 0)
 
 
 def test_the_memory_of_a_finished_search_is_free_at_once(monkeypatch):
     """Without the garbage collector, that is: nothing refers to itself in a circle."""
-    kept = []
+    supernets = []
 
     class Watched(gradient.Weights):
         def __init__(self, *args, **more):
             super().__init__(*args, **more)
-            kept.append(weakref.ref(self.supernet))
+            supernets.append(weakref.ref(self.supernet))
 
     monkeypatch.setattr(gradient, "Weights", Watched)
     space = Planted()
@@ -201,15 +207,15 @@ def test_the_memory_of_a_finished_search_is_free_at_once(monkeypatch):
     gc.disable()
     try:
         with fake_cuda() as cuda:
-            GradientSearch(space, Signs(), recipe)(made("darts", space), 0, 5, "cuda", lambda *_: None)
+            GradientSearch(space, Signs(), recipe)(strategy_of("darts", space), 0, 5, "cuda", lambda *_: None)
             assert cuda.replays > 0
-            assert [reference() for reference in kept] == [None]
+            assert [reference() for reference in supernets] == [None]
     finally:
         gc.enable()
 
 
 @pytest.mark.parametrize("space", ["nasbench201", pytest.param("darts", marks=pytest.mark.slow)])
-def test_perturbation_reads_a_cell_off_on_cuda_and_resumes(space, tmp_path, monkeypatch):
+def test_perturbation_derives_a_cell_on_cuda_and_resumes(space, tmp_path, monkeypatch):
     kind, cells = SPACES[space]
     space, tuned = kind(), []
     monkeypatch.setattr("nas.discretization.perturbation._candidates", lambda *_: [1, 3])
@@ -219,7 +225,7 @@ def test_perturbation_reads_a_cell_off_on_cuda_and_resumes(space, tmp_path, monk
         def counted(run, probs, epochs):
             tuned.append(run.tuned)
             tune(run, probs, epochs)
-            if stop and run.asked == 2:
+            if stop and run.decision_count == 2:
                 raise Killed
 
         monkeypatch.setattr(gradient._Run, "tune", counted)
@@ -229,9 +235,9 @@ def test_perturbation_reads_a_cell_off_on_cuda_and_resumes(space, tmp_path, monk
     with fake_cuda(count=2, only=1):
         with pytest.raises(Killed):
             searched(stop=True)
-        found = searched(stop=False)
-    assert space.is_valid(found.architecture)
-    assert tuned[:5] == [0, 1, 2, 2, 2]  # two decisions, a kill, both taken up again without training, and a third
+        result = searched(stop=False)
+    assert space.is_valid(result.architecture)
+    assert tuned[:5] == [0, 1, 2, 2, 2]  # two decisions, a kill, both restored without training, and a third
 
 
 @pytest.mark.parametrize(
@@ -263,13 +269,13 @@ def test_shared_weights_train_score_and_resume_on_cuda(strategy, train, space, t
         return search(space, strategy, evaluator, budget=Budget(trials=trials), device=SECOND, seed=1)
 
     with fake_cuda(count=2, only=1):
-        first, again = searched(), searched()
+        first = searched()
+        again = searched() if train["train"] == "before" else first  # loads what the first has trained
     assert [trial.error for trial in first.trials] == [None, None]
-    if train["train"] == "before":  # the second took up what the first has trained
-        assert [trial.metrics for trial in again.trials] == [trial.metrics for trial in first.trials]
+    assert [trial.metrics for trial in again.trials] == [trial.metrics for trial in first.trials]
 
 
-def test_what_torch_holds_of_a_device_without_using_it_is_free():
+def test_memory_that_torch_reserves_but_does_not_use_is_free():
     with fake_cuda(count=2, only=1) as cuda:
         assert free_memory(torch.device(SECOND)) == FREE
         cuda.reserved, cuda.allocated = 10 * GIB, 4 * GIB
@@ -282,17 +288,17 @@ def test_weights_of_edges_are_the_softmax_over_the_edges_into_each_node():
     strategy.init(np.random.default_rng(0), torch.device("cpu"))
     with torch.no_grad():
         strategy.parameters["cell_edges"].copy_(torch.tensor([1.0, 2.0, 0.5, 0.1, 0.2, 0.3]))
-    found = strategy.expected()["cell_edges"]
+    result = strategy.expected()["cell_edges"]
     targets = NASBench201().targets["cell"]
     for node in set(targets):
         rows = [row for row, target in enumerate(targets) if target == node]
         values = np.exp([[1.0, 2.0, 0.5, 0.1, 0.2, 0.3][row] for row in rows])
-        assert found[rows].tolist() == pytest.approx((values / values.sum()).tolist())
+        assert result[rows].tolist() == pytest.approx((values / values.sum()).tolist())
 
 
-def test_a_batch_that_only_the_eigenvalue_has_no_room_for_is_refused(monkeypatch):
+def test_a_batch_that_is_too_large_only_for_the_eigenvalue_is_refused(monkeypatch):
     space = NASBench201()
-    strategy = made("darts", space)
+    strategy = strategy_of("darts", space)
     run = gradient._Run(GradientSearch(space, Small(), recipe_of(1)), strategy, 5, torch.device("cpu"), None)
     probs = {name: rows.detach() for name, rows in strategy.expected().items()}
     needs = [gradient_need(run, probs, curvature) for curvature in (False, True)]
@@ -303,8 +309,8 @@ def test_a_batch_that_only_the_eigenvalue_has_no_room_for_is_refused(monkeypatch
         run.weights.check_fits(probs, "strategy.early_stopping")
 
 
-def test_an_epoch_is_not_lost_where_memory_runs_out_in_the_eigenvalue(monkeypatch):
-    """The largest batch that fits is found, told, and kept for the epochs that follow; the training stays the same."""
+def test_running_out_of_memory_in_the_eigenvalue_loses_no_epoch(monkeypatch):
+    """The largest batch that fits is determined, reported, and used in later epochs; the training stays the same."""
     space, sizes = Planted(), []
     recipe = SupernetRecipe(epochs=1, batch_size=32, train_images=64, nesterov=False, threads=1)
 
@@ -340,11 +346,11 @@ def test_an_epoch_is_not_lost_where_memory_runs_out_in_the_eigenvalue(monkeypatc
     monkeypatch.setattr("relaxed.Supernet.forward", seen)
     monkeypatch.setattr(gradient, "Weights", Tight)
     monkeypatch.setattr(gradient, "dominant_eigenvalue", measure)
-    with pytest.warns(UserWarning, match="after epoch 1 is measured on .* images: out of memory") as told:
-        found = searched(eigenvalue=True)
-    assert [re.findall(r"on (\d+) images", str(one.message)) for one in told] == [["16"], ["8"]]
-    assert [metrics["alpha_eigenvalue"] for metrics in found.curve] == [8.0] * 3
-    unwatched = [{k: v for k, v in metrics.items() if k != "alpha_eigenvalue"} for metrics in found.curve]
+    with pytest.warns(UserWarning, match="after epoch 1 is measured on .* images: out of memory") as caught:
+        result = searched(eigenvalue=True)
+    assert [re.findall(r"on (\d+) images", str(warning.message)) for warning in caught] == [["16"], ["8"]]
+    assert [metrics["alpha_eigenvalue"] for metrics in result.curve] == [8.0] * 3
+    unwatched = [{k: v for k, v in metrics.items() if k != "alpha_eigenvalue"} for metrics in result.curve]
     assert unwatched == [dict(metrics) for metrics in plain.curve]
 
 

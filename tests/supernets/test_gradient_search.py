@@ -38,14 +38,14 @@ SMALL = [
 
 
 class Killed(BaseException):
-    """A listener that raises an ordinary exception is left out, and the search goes on."""
+    """A listener that raises an ordinary exception is dropped, and the search continues."""
 
 
 def strategy(epochs=4, **more):
     return DARTS(space=Planted(), objective=Objective(), epochs=epochs, alpha_lr=0.05, **more)
 
 
-def test_a_killed_search_goes_on_to_the_same_cell_and_the_same_curve(tmp_path):
+def test_a_killed_search_resumes_to_the_same_cell_and_curve(tmp_path):
     whole = GradientSearch(Planted(), Signs(), RECIPE, tmp_path / "whole")(strategy(), 0, 5, "cpu", lambda *_: None)
 
     def die(_epochs, curve):
@@ -67,12 +67,12 @@ def flipped(raw):
     """One bit of a weight."""
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
         largest = max(archive.infolist(), key=lambda entry: entry.file_size)
-        place = raw.index(archive.read(largest)) + largest.file_size // 2
-    return raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :]
+        position = raw.index(archive.read(largest)) + largest.file_size // 2
+    return raw[:position] + bytes([raw[position] ^ 1]) + raw[position + 1 :]
 
 
 @pytest.mark.parametrize("damaged", [lambda _: b"", lambda _: b"not a checkpoint", lambda raw: raw[:1000], flipped])
-def test_a_checkpoint_that_cannot_be_used_is_told_and_left_as_it_is(tmp_path, damaged):
+def test_a_damaged_checkpoint_is_reported_and_left_unchanged(tmp_path, damaged):
     run = GradientSearch(Planted(), Signs(), RECIPE, tmp_path)
     run(strategy(), 0, 5, "cpu", lambda *_: None)
     (path,) = tmp_path.iterdir()
@@ -83,7 +83,7 @@ def test_a_checkpoint_that_cannot_be_used_is_told_and_left_as_it_is(tmp_path, da
     assert path.read_bytes() == before
 
 
-def test_a_place_that_takes_no_checkpoint_is_told_before_the_search(tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported_before_the_search(tmp_path):
     (tmp_path / "file").write_text("mine")
     epochs = []
     with pytest.raises(UserError, match=r"search-0000\.pt cannot be written .*file is a file"):
@@ -103,8 +103,8 @@ def test_the_seconds_of_a_search_include_its_validation(monkeypatch):
 
     monkeypatch.setattr(Weights, "measure", slow)
     monkeypatch.setattr("nas.supernets.gradient.time.perf_counter", lambda: now[0])
-    found = GradientSearch(Planted(), Signs(), RECIPE)(strategy(), 0, 5, "cpu", lambda *_: None)
-    assert found.seconds == 1000.0 * len(found.curve)
+    result = GradientSearch(Planted(), Signs(), RECIPE)(strategy(), 0, 5, "cpu", lambda *_: None)
+    assert result.seconds == 1000.0 * len(result.curve)
 
 
 def test_a_checkpoint_of_another_search_is_refused(tmp_path):
@@ -168,24 +168,24 @@ def test_from_the_command_line_a_search_is_an_ordinary_trial(nas):
 
 
 @pytest.mark.parametrize("word", ["supernet.epochs=5", "supernet.drop_path=0.1", "supernet.auxiliary_weight=0.4"])
-def test_settings_that_a_supernet_has_no_use_for_are_refused(refused, word):
+def test_settings_without_effect_on_a_supernet_are_refused(refused, word):
     refused("search", *SMALL, "run=relaxed", word, match=re.escape(word.split("=")[0]))
 
 
 def test_pc_darts_is_validated_on_the_network_that_it_trains(monkeypatch):
     """With weights of edges and the channels that bypass the operations: validation follows training."""
     space = NASBench201()
-    made = PCDARTS(space=space, objective=Objective(), epochs=3, warmup=0, partial_channels=2)
+    method = PCDARTS(space=space, objective=Objective(), epochs=3, warmup=0, partial_channels=2)
     recipe = Recipe(epochs=3, batch_size=32, lr=0.05, nesterov=False, crop=0.0, flip=False, threads=1,
                     train_images=128, valid_images=128, network={"channels": 4, "cells": 1})  # fmt: skip
     seen = []
     real = Weights.measure
     monkeypatch.setattr(Weights, "measure", lambda weights, probs: seen.append(set(probs)) or real(weights, probs))
-    found = GradientSearch(space, Digits(), recipe)(made, 0, 5, "cpu", lambda *_: None)
+    result = GradientSearch(space, Digits(), recipe)(method, 0, 5, "cpu", lambda *_: None)
     assert seen[0] == {"cell", "cell_edges"}
-    for metrics in found.curve:
+    for metrics in result.curve:
         assert metrics["supernet_valid_loss"] < metrics["supernet_train_loss"] + 0.3
-    assert len(found.info["probs"]["cell_edges"]) == 6
+    assert len(result.info["probs"]["cell_edges"]) == 6
 
 
 def test_one_validation_image_is_refused():
@@ -194,12 +194,12 @@ def test_one_validation_image_is_refused():
         GradientSearch(Planted(), Signs(), single)(strategy(), 0, 5, "cpu", lambda *_: None)
 
 
-def test_a_cell_that_is_read_off_for_long_is_not_read_off_twice(tmp_path):
+def test_a_killed_derivation_does_not_repeat_its_decisions(tmp_path):
     from nas.discretization.perturbation import Perturbation
 
     def search_in(folder):
-        made = strategy(epochs=2, discretization=Perturbation(tune_epochs=1))
-        return GradientSearch(Planted(), Signs(), RECIPE, folder)(made, 0, 5, "cpu", lambda *_: None)
+        method = strategy(epochs=2, discretization=Perturbation(tune_epochs=1))
+        return GradientSearch(Planted(), Signs(), RECIPE, folder)(method, 0, 5, "cpu", lambda *_: None)
 
     whole = search_in(tmp_path / "whole")
     tunes = []
@@ -218,12 +218,12 @@ def test_a_cell_that_is_read_off_for_long_is_not_read_off_twice(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         again = []
         patch.setattr(Weights, "step", lambda weights, *args: again.append(1) or real(weights, *args))
-        found = search_in(tmp_path / "parts")
-    assert (found.architecture, found.curve) == (whole.architecture, whole.curve)
-    assert len(again) == 4  # the second decision alone
+        result = search_in(tmp_path / "parts")
+    assert (result.architecture, result.curve) == (whole.architecture, whole.curve)
+    assert len(again) == 4  # only the second decision
 
 
-def test_a_discretization_is_told_of_the_channels_that_pass_by(tmp_path):
+def test_a_discretization_knows_of_channels_that_bypass_the_operations(tmp_path):
     """DrNAS has no weights of edges, and its edges hand channels on all the same."""
     from nas.discretization.perturbation import Perturbation
     from nas.store.faults import fault
@@ -237,23 +237,23 @@ def test_a_discretization_is_told_of_the_channels_that_pass_by(tmp_path):
             return super().__call__(space, probs, trained, rng)
 
     def search_with(parts, folder, epochs=1):
-        made = DrNAS(space=Planted(), objective=Objective(), epochs=epochs, discretization=Seeing(tune_epochs=1),
+        method = DrNAS(space=Planted(), objective=Objective(), epochs=epochs, discretization=Seeing(tune_epochs=1),
                      partial_channels=parts)  # fmt: skip
-        return GradientSearch(Planted(), Signs(), RECIPE, folder)(made, 0, 5, "cpu", lambda *_: None)
+        return GradientSearch(Planted(), Signs(), RECIPE, folder)(method, 0, 5, "cpu", lambda *_: None)
 
     whole, partial = search_with(1, None), search_with(2, tmp_path)
     assert seen == [{}, {"e0_edges": [1.0], "e1_edges": [1.0]}]
     assert "removal_rule" not in whole.info
     assert partial.info["removal_rule"] == 2
 
-    # cellnas 0.1.0 kept no rule
+    # cellnas 0.1.0 saved no rule
     (path,) = tmp_path.iterdir()
     state = torch.load(path, weights_only=True)
     del state["removal_rule"]
     torch.save(state, path)
-    with pytest.raises(UsageError, match=r"took out only a part of each edge .* remove it to begin anew"):
+    with pytest.raises(UsageError, match=r"removed only a part of each edge .* remove it to start again"):
         search_with(2, tmp_path)
-    state["decided"] = []  # it had not begun to read the cell off
+    state["decided"] = []  # it had not started to derive the cell
     torch.save(state, path)
     search_with(2, tmp_path)
 

@@ -67,17 +67,17 @@ def test_what_cannot_be_recorded_is_told_once_and_done_in_the_ordinary_way():
 
     step = Replayed(summed, 4, refuses)
     with pytest.warns(UserWarning, match="not replayed as a CUDA graph"):
-        found = [step(batch(n), batch(0)).item() for n in range(4)]
+        losses = [step(batch(n), batch(0)).item() for n in range(4)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         step.start_epoch()
-        found += [step(batch(n), batch(0)).item() for n in range(4)]
-    assert found == [0, 4, 8, 12] * 2
+        losses += [step(batch(n), batch(0)).item() for n in range(4)]
+    assert losses == [0, 4, 8, 12] * 2
 
 
 @pytest.mark.parametrize("make", [DARTS, lambda **parts: DARTS(**parts, order="second"), PCDARTS])
 def test_a_replayed_search_is_the_search(make, monkeypatch):
-    """Its inputs alone change between the steps of an epoch, so running a recorded step again is the next step."""
+    """Only its inputs change between the steps of an epoch, so running a recorded step again is the next step."""
     recipe = SupernetRecipe(epochs=1, batch_size=48, lr=0.1, nesterov=False, crop=0.0, flip=False, threads=1)
 
     def searched(replayed):
@@ -88,14 +88,14 @@ def test_a_replayed_search_is_the_search(make, monkeypatch):
         options = {"partial_channels": 1, "warmup": 2} if make is PCDARTS else {}
         strategy = make(space=Planted(), objective=Objective(), **options)
         strategy.epochs = 4
-        found = GradientSearch(Planted(), Signs(), recipe)(strategy, 0, 5, "cpu", lambda *_: None)
-        return found, recorder
+        result = GradientSearch(Planted(), Signs(), recipe)(strategy, 0, 5, "cpu", lambda *_: None)
+        return result, recorder
 
     plain, _ = searched(replayed=False)
-    found, recorder = searched(replayed=True)
+    result, recorder = searched(replayed=True)
     assert recorder.recorded == 4
-    assert found.curve == plain.curve
-    assert found.info == plain.info
+    assert result.curve == plain.curve
+    assert result.info == plain.info
 
 
 @pytest.mark.gpu
@@ -108,6 +108,6 @@ def test_on_cuda_a_recorded_search_is_the_ordinary_one(order):
         recipe = replace(recipe, network={"channels": 4, "cells": 1}, nesterov=False, lr=0.025, flip=False)
         space = NASBench201()
         strategy = DARTS(space=space, objective=Objective(), epochs=2, order=order)
-        found = GradientSearch(space, Digits(), recipe)(strategy, 0, 5, "cuda", lambda *_: None)
-        losses.append([metrics["supernet_train_loss"] for metrics in found.curve])
+        result = GradientSearch(space, Digits(), recipe)(strategy, 0, 5, "cuda", lambda *_: None)
+        losses.append([metrics["supernet_train_loss"] for metrics in result.curve])
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)

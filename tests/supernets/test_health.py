@@ -36,13 +36,13 @@ def test_skip_share_and_entropy_of_known_cells():
     assert entropy({"cell": halves, "cell_edges": torch.ones(2)}) == pytest.approx(math.log(2) / 2)
 
 
-def test_a_collapse_is_told_in_words():
+def test_a_collapse_is_described_in_a_sentence():
     skips = NB201.from_text(
         "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
     )
     assert "67% of the derived cell's operations are skip connections" in collapse(NB201, skips)
     dead = NB201.from_text("|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|nor_conv_3x3~2|")
-    assert "nothing of the cell's input reaches its output" in collapse(NB201, dead)
+    assert "the derived cell is disconnected: no path from input to output" in collapse(NB201, dead)
     assert collapse(NB201, (3,) * 6) is None
 
 
@@ -88,16 +88,16 @@ def test_the_dominant_eigenvalue_of_a_supernet_is_that_of_its_exact_hessian(spac
         for sign in (1, -1)
     ]
     assert float((sides[0] - sides[1]) / 2e-5) == pytest.approx(float(hessian[1, 1]), rel=1e-3, abs=1e-6)
-    found = dominant_eigenvalue(loss(*alphas), alphas, torch.Generator().manual_seed(1), iterations=80)
-    assert abs(found) == pytest.approx(abs(dominant), rel=2e-2)
+    value = dominant_eigenvalue(loss(*alphas), alphas, torch.Generator().manual_seed(1), iterations=80)
+    assert abs(value) == pytest.approx(abs(dominant), rel=2e-2)
 
 
 def first_stop(eigenvalues, warmup=0):
     """The epoch at which a search with these eigenvalues ends, and the one whose cell it takes."""
     for epoch in range(1, len(eigenvalues) + 1):
-        taken = stops_at(eigenvalues[:epoch], warmup)
-        if taken is not None:
-            return epoch, taken
+        chosen = stops_at(eigenvalues[:epoch], warmup)
+        if chosen is not None:
+            return epoch, chosen
     return None
 
 
@@ -124,7 +124,7 @@ def test_noise_around_a_level_ends_nothing():
 
 
 def test_the_rise_at_the_start_is_no_reason_to_stop():
-    """Every search begins with a steep rise, when every edge is undecided."""
+    """Every search starts with a steep rise, while every edge is undecided."""
     assert first_stop([0.1] * 5 + [0.4] * 45) is None
     assert first_stop([0.1 * epoch for epoch in range(1, 11)] + [1.0] * 40) is None
     assert stops_at([0.1] * 10 + [1.0] * 7) is None  # the cell of epoch 10
@@ -149,10 +149,10 @@ def test_epochs_of_warm_up_do_not_count():
     assert stops_at([0.1] * 25 + [1.0] * 8, warmup=15) == 26
 
 
-def test_what_means_nothing_together_is_refused():
+def test_settings_that_exclude_each_other_are_refused():
     plain = SupernetRecipe(epochs=1)
     for strategy in (GDAS, DrNAS):
-        with pytest.raises(UsageError, match=r"strategy.eigenvalue=true: .* draws its probabilities"):
+        with pytest.raises(UsageError, match=r"strategy.eigenvalue=true: .* draws new probabilities"):
             check_fit(strategy(space=NB201, objective=Objective(), eigenvalue=True), plain, 64)
     early = Strategy(space=NB201, objective=Objective(), epochs=17, early_stopping=True)
     with pytest.raises(
@@ -169,7 +169,7 @@ def test_what_means_nothing_together_is_refused():
     check_fit(second, plain, 2)
 
 
-def test_health_stands_in_the_store_and_an_early_stop_is_told(nas, monkeypatch):
+def test_an_early_stop_is_stored_and_reported(nas, monkeypatch):
     values = iter([1.0] * 15 + [9.0] * 20)
     monkeypatch.setattr("nas.supernets.gradient.dominant_eigenvalue", lambda *_: next(values))
     done = nas("search", "space=nasbench201", "strategy=darts", "strategy.epochs=30", "strategy.early_stopping=true",
@@ -177,15 +177,15 @@ def test_health_stands_in_the_store_and_an_early_stop_is_told(nas, monkeypatch):
                "supernet.threads=1", "data=digits", "trainer.epochs=1", "trainer.train_images=100",
                "trainer.network={channels: 2, cells: 1}", "run=early")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    # the rise begins at epoch 16; no cell is taken before epoch 18, which takes that of epoch 11
+    # the rise starts at epoch 16; epoch 18 is the first that may stop the search, with the cell of epoch 11
     assert "the search stopped early and used the cell of epoch 11" in done.stdout
     (row,) = rows(nas, "run=early")
     assert row["info"]["stopped_early_at"] == 11
     assert row["fault"] is None
 
 
-def test_gdas_searches_on_where_a_sample_hands_nothing_to_the_output():
-    """All three edges into the output of a cell are `none` with probability 1/125: the loss then knows no alpha."""
+def test_gdas_continues_after_sampling_a_disconnected_cell():
+    """All three edges into the output of a cell are `none` with probability 1/125: the loss then does not use alpha."""
     torch.manual_seed(0)
     strategy = GDAS(space=NB201, objective=Objective(), epochs=2)
     strategy.init(np.random.default_rng(0), torch.device("cpu"))
@@ -200,7 +200,7 @@ def test_gdas_searches_on_where_a_sample_hands_nothing_to_the_output():
     strategy.alpha_step(network, batch, batch, optimizer, torch.Generator())
     strategy.probs = lambda rng: {"cell": dead * strategy.parameters["cell"].detach().exp().requires_grad_()}
     strategy.alpha_step(network, batch, batch, optimizer, torch.Generator())
-    # no gradient but that of the decay of alpha
+    # no gradient except that of the decay of alpha
     assert all((alpha - old).abs().max() < 1e-2 for alpha, old in zip(strategy.alphas(), before, strict=True))
     del strategy.probs
     drawn, probs = [], strategy.probs
@@ -221,7 +221,7 @@ def test_samples_are_exactly_zero_and_one():
 
 
 @pytest.mark.parametrize(
-    ("alpha", "loss", "words"),
+    ("alpha", "loss", "message"),
     [
         (float("nan"), 1.0, "alpha grew to nan in epoch 2. Try a strategy.alpha_lr far below 1e+30"),
         (1e30, float("nan"), "alpha grew to 1e+30 in epoch 2. Try a strategy.alpha_lr far below 1e+30"),
@@ -229,13 +229,13 @@ def test_samples_are_exactly_zero_and_one():
         (2.0, float("nan"), None),  # the weights have diverged
     ],
 )
-def test_alpha_that_diverged_is_told_by_its_own_learning_rate(alpha, loss, words):
+def test_diverged_alpha_is_reported_with_its_own_learning_rate(alpha, loss, message):
     strategy = Strategy(space=NB201, objective=Objective(), alpha_lr=1e30)
     strategy.init(np.random.default_rng(0), torch.device("cpu"))
     with torch.no_grad():
         strategy.alphas()[0].fill_(alpha)
-    if words is None:
+    if message is None:
         check_alpha(strategy, {"loss": loss}, "in epoch 2")
         return
-    with pytest.raises(TrainingFailed, match=re.escape(words)):
+    with pytest.raises(TrainingFailed, match=re.escape(message)):
         check_alpha(strategy, {"loss": loss}, "in epoch 2")

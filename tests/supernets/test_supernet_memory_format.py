@@ -15,11 +15,11 @@ CONTIGUOUS = r"the supernet does not run in channels-last.*view size.*supernet\.
 
 
 class Seen(list):
-    """A list that the check of a network does not put back."""
+    """A list that the check of a network does not restore."""
 
 
 class Viewing(nn.Module):
-    """A supernet behind a convolution whose map it views; remembers the strides of images and weights."""
+    """A supernet after a convolution whose map it views; remembers the strides of images and weights."""
 
     def __init__(self, supernet):
         super().__init__()
@@ -35,8 +35,8 @@ class Viewing(nn.Module):
 
 class Views(Planted):
     def supernet(self, task, network=None, partial_channels=1):
-        self.made = Viewing(super().supernet(task, network))
-        return self.made
+        self.viewing = Viewing(super().supernet(task, network))
+        return self.viewing
 
 
 SUPERNET = Recipe(epochs=1, batch_size=64, crop=0.0, flip=False, threads=1)
@@ -45,11 +45,16 @@ SUPERNET = Recipe(epochs=1, batch_size=64, crop=0.0, flip=False, threads=1)
 def test_a_supernet_falls_back_in_every_step_and_measure(tmp_path):
     space = Views()
     strategy = DARTS(space=space, objective=Objective(), epochs=1)
-    with pytest.warns(UserWarning, match=CONTIGUOUS) as told:
+    with pytest.warns(UserWarning, match=CONTIGUOUS) as caught:
         GradientSearch(space, Signs(), SUPERNET)(strategy, 0, 0, "cpu", lambda *_: None)
-    assert len([w for w in told if "contiguous" in str(w.message)]) == 1
-    steps = [strides for size, *strides in space.made.seen if size > 4]
-    assert {size for size, *_ in space.made.seen} == {2, 4, 64, 256}  # memory, check, steps, and the validation images
+    assert len([w for w in caught if "contiguous" in str(w.message)]) == 1
+    steps = [strides for size, *strides in space.viewing.seen if size > 4]
+    assert {size for size, *_ in space.viewing.seen} == {
+        2,
+        4,
+        64,
+        256,
+    }  # memory, check, steps, and the validation images
     assert set(map(tuple, steps)) == {((4, 4, 2, 1), (1, 1, 1, 1))}
     with pytest.warns(UserWarning, match=CONTIGUOUS):
         SharedWeights(space, Signs(), SUPERNET).prepare("cpu")
@@ -57,9 +62,9 @@ def test_a_supernet_falls_back_in_every_step_and_measure(tmp_path):
 
 class Lazy(Planted):
     def supernet(self, task, network=None, partial_channels=1):
-        made = super().supernet(task, network)
-        made.classifier = nn.LazyLinear(task.classes)
-        return made
+        network = super().supernet(task, network)
+        network.classifier = nn.LazyLinear(task.classes)
+        return network
 
 
 def test_a_supernet_with_lazy_modules_is_refused():

@@ -5,7 +5,7 @@ from nas.training.augment import Augmenter, plain_batch
 
 
 def images(count=50, mirror=True):
-    """Every pixel tells its place: value = 16 * row + column, so a crop can be read off."""
+    """The value of a pixel is its position: value = 16 * row + column, so a crop can be read off."""
     rows, columns = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
     pixels = (16 * rows + columns + 1).to(torch.uint8).expand(count, 3, 8, 8).clone()
     pixels[:, 1] = 200
@@ -43,7 +43,7 @@ def test_a_crop_is_the_padded_image_shifted_by_its_draw():
     assert sorted(set(draws.top.tolist())) == [0, 1, 2, 3, 4]
 
 
-def test_half_of_the_images_are_mirrored_only_where_that_keeps_the_label():
+def test_half_of_the_images_are_mirrored_only_where_a_mirrored_one_keeps_its_label():
     draws, batch, labels = batch_of(Augmenter(images(400), crop=0.0, flip=True, cutout=0.0))
     original = images(400).pixels[labels].int()
     assert 150 < int(draws.flip.sum()) < 250

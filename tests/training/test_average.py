@@ -80,7 +80,7 @@ def test_an_average_resumes_from_the_checkpoint_of_an_earlier_version():
     assert all(map(torch.equal, average.module.state_dict().values(), resumed.module.state_dict().values()))
 
 
-def test_the_average_is_what_is_validated_and_kept(digits):
+def test_the_average_is_what_is_validated_and_saved(digits):
     recipe = Recipe(epochs=2, batch_size=32, lr=0.05, crop=0.0, ema=0.95)
     network, plain = linear(), linear()
     metrics = fit(network, digits.train, digits.valid, recipe, seed=0, report=lambda _: None)
@@ -107,7 +107,7 @@ def test_smoothed_labels_are_those_of_the_formula(digits):
     assert torch.allclose(network[1].weight, before[1].weight - 0.1 * before[1].weight.grad, atol=1e-6)
 
 
-def test_the_best_epoch_is_kept_with_its_weights(digits):
+def test_the_best_epoch_is_saved_with_its_weights(digits):
     recipe, best, curve = Recipe(epochs=6, batch_size=32, lr=0.3, lr_min=0.3, crop=0.0), Best(), []
     network = linear()
     fit(network, digits.train.first(200), digits.valid, recipe, seed=0, report=curve.append, best=best)
@@ -146,13 +146,13 @@ def test_average_and_best_epoch_outlive_the_process(digits):
         assert all(torch.equal(tensor, same.state[name]) for name, tensor in best.state.items())
 
 
-@pytest.mark.parametrize(("settings", "said"), [
+@pytest.mark.parametrize(("settings", "message"), [
     ({"ema": 1.0}, r"trainer\.ema must be a number"),
     ({"ema": -0.1}, r"trainer\.ema must be a number"),
     ({"label_smoothing": 1.0}, r"trainer\.label_smoothing must be a number"),
 ])  # fmt: skip
-def test_values_that_make_no_sense_are_refused(settings, said):
-    with pytest.raises(UsageError, match=said):
+def test_senseless_values_are_refused(settings, message):
+    with pytest.raises(UsageError, match=message):
         Recipe(epochs=1, **settings)
     with pytest.raises(UsageError, match=r"supernet\.ema=0\.9: a supernet has none"):
         SupernetRecipe(epochs=1, ema=0.9)

@@ -117,18 +117,17 @@ def test_an_lstm_counts_its_cells():
     assert count.flops(wide, Task(16, 8, 8, 10)) == 20_640
 
 
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 @pytest.mark.parametrize(
-    "settings",
-    [{}, {"batch_first": True}, {"num_layers": 2}, {"bidirectional": True, "num_layers": 2}, {"proj_size": 3}],
+    ("kind", "settings"),
+    [
+        *((kind, {}) for kind in (nn.LSTM, nn.GRU, nn.RNN)),
+        *((kind, {"batch_first": True, "bidirectional": True, "num_layers": 2}) for kind in (nn.LSTM, nn.GRU, nn.RNN)),
+        (nn.LSTM, {"proj_size": 3}),
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_recurrent_layer_applies_each_of_its_matrices_once_a_step(kind, settings, packed):
-    if "proj_size" in settings and kind is not nn.LSTM:
-        with pytest.raises((TypeError, ValueError), match="proj_size"):
-            kind(16, 4, **settings)
-        return
     layer = Recurrent(kind, packed, **settings)
     inner = 3 if "proj_size" in settings else 4
     directions = 2 if "bidirectional" in settings else 1
@@ -171,7 +170,7 @@ def test_convolutions(network, expected):
 
 
 @pytest.mark.parametrize(("function", "expected"), PRODUCTS.values(), ids=PRODUCTS)
-def test_products_and_what_is_none(function, expected):
+def test_products_and_what_is_not_one(function, expected):
     assert count.work(Calls(function), Task(16, 8, 8, 10)) == count.Work(expected)
 
 
@@ -198,7 +197,7 @@ UNCOUNTED = {
 
 
 @pytest.mark.parametrize(("function", "names"), UNCOUNTED.values(), ids=UNCOUNTED)
-def test_what_has_no_formula_is_named(function, names):
+def test_what_has_no_formula_is_listed(function, names):
     found = count.architecture(Calls(function), Task(16, 8, 8, 10))
     assert found == {"parameters": 0, "flops": 0, **{f"uncounted:{name}": calls for name, calls in names.items()}}
 
@@ -278,8 +277,8 @@ def regnets(monkeypatch):
     monkeypatch.setattr(parameters, "from_init_params", on_cpu)
 
 
-def check(name):
-    for weights in torchvision.models.get_model_weights(name):
+def check(name, most=None):
+    for weights in list(torchvision.models.get_model_weights(name))[:most]:
         found, expected = size(name, weights)
         assert found.uncounted == {}
         assert found.flops / 1e9 == pytest.approx(expected, rel=0.01, abs=0.01), weights
@@ -290,7 +289,7 @@ SAMPLE = ["vit_b_16", "swin_t", "resnet18", "mobilenet_v3_small", "squeezenet1_0
 
 @pytest.mark.parametrize("name", SAMPLE)
 def test_flops_equal_torchvisions(name, regnets):
-    check(name)
+    check(name, most=1)
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ def test_bf16_on_cuda_learns():
     assert max(trial.metrics["valid_accuracy"] for trial in searched(precision="bf16")) > 0.5
 
 
-def test_memory_that_is_not_there_fails_the_trial_and_the_search_goes_on():
+def test_memory_that_does_not_exist_fails_the_trial_and_the_search_continues():
     trials = searched(network={"channels": 2**17})
     assert [trial.error_kind for trial in trials] == ["out_of_memory"] * 4
 

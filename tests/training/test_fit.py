@@ -90,7 +90,7 @@ def test_the_time_limit_ends_the_training(digits):
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
     ],
 )
-def test_exhausted_memory_is_told_from_other_errors(digits, error):
+def test_exhausted_memory_is_distinguished_from_other_errors(digits, error):
     class Hungry(nn.Module):
         def __init__(self, error):
             super().__init__()
@@ -172,7 +172,7 @@ def test_flops_are_multiply_accumulates():
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"epochs": 0}, "trainer.epochs must be a whole number of at least 1, got 0"),
         ({"epochs": 1, "lr": -1}, "trainer.lr must be a number above 0, got -1"),
@@ -187,8 +187,8 @@ def test_flops_are_multiply_accumulates():
         ({"epochs": 1, "train_images": 0}, "trainer.train_images must be a whole number of at least 2, got 0"),
     ],
 )
-def test_recipes_that_make_no_sense_are_refused(settings, words):
-    with pytest.raises(UsageError, match=words):
+def test_senseless_recipes_are_refused(settings, message):
+    with pytest.raises(UsageError, match=message):
         Recipe(**settings)
 
 
@@ -217,15 +217,15 @@ def test_drop_path_rises_linearly_and_the_auxiliary_loss_counts():
 
 
 @pytest.mark.parametrize(
-    ("auxiliary", "more", "told"),
+    ("auxiliary", "more", "message"),
     [
         (True, {}, "has an auxiliary head"),
         (False, {"auxiliary_weight": 0.4}, "has no auxiliary head"),
     ],
 )
-def test_a_recipe_and_a_network_that_do_not_fit_are_told(auxiliary, more, told):
+def test_a_recipe_and_a_network_that_do_not_fit_are_reported(auxiliary, more, message):
     images = Digits().split().train.first(64)
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         fit(cells(auxiliary), images, None, Recipe(epochs=1, **more), seed=0, report=lambda _metrics: None)
 
 
@@ -245,12 +245,12 @@ class MemoryCheckpointer:
             raise KeyboardInterrupt
 
 
-def test_a_killed_training_goes_on_to_the_same_network():
+def test_a_killed_training_resumes_to_the_same_network():
     """With random crops, drop-path and an auxiliary head, so that all its random numbers are in it."""
     data = Digits()
-    images = data.split().train.first(60)
+    images = data.split().train.first(30)
     space = DARTS(channels=4, cells=3, auxiliary=True)
-    recipe = Recipe(epochs=4, batch_size=20, lr=0.05, drop_path=0.5, auxiliary_weight=0.4, cutout=0.25)
+    recipe = Recipe(epochs=3, batch_size=15, lr=0.05, drop_path=0.5, auxiliary_weight=0.4, cutout=0.25)
 
     def run(checkpointer, curve):
         torch.manual_seed(0)
@@ -266,11 +266,11 @@ def test_a_killed_training_goes_on_to_the_same_network():
     assert again == metrics
     for name, tensor in expected.state_dict().items():
         assert torch.equal(network.state_dict()[name], tensor), name
-    finished, _ = run(killed, [])  # nothing is left to train
+    finished, _ = run(killed, [])  # no epoch is left
     assert torch.equal(finished.classifier.weight, network.classifier.weight)
 
 
-def test_a_kept_state_of_another_network_is_refused(digits):
+def test_a_saved_state_of_another_network_is_refused(digits):
     checkpointer = MemoryCheckpointer()
     checkpointer.state = {"network": {"weight": torch.zeros(3)}}
     with pytest.raises(UserError, match="does not fit it"):
@@ -296,7 +296,7 @@ class OfAStranger(nn.Module):
         return self.layer(self.drop_path(images.flatten(1)))
 
 
-def test_attributes_of_a_users_network_are_not_taken_for_ours():
+def test_attributes_of_a_users_network_are_not_mistaken_for_ours():
     network, images = OfAStranger(), Digits().split().train.first(64)
     assert count.parameters(network) == 650
     fit(network, images, None, Recipe(epochs=1), seed=0, report=lambda _m: None)

@@ -57,13 +57,13 @@ def test_a_network_that_needs_contiguous_images_is_given_them_with_one_warning(c
     torch.manual_seed(0)
     network = Viewing(channels)
     other = copy.deepcopy(network)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         check_network(network, data, Task(channels, 8, 8, 10), RECIPE)
         metrics = fit(network, data, data, RECIPE, seed=0, report=silent)
         assert evaluate(network, data, RECIPE) == (metrics["valid_accuracy"], metrics["valid_loss"])
         evaluate(copy.deepcopy(network), data, RECIPE)  # a network that is not known yet, as after a checkpoint
-    (sentence,) = [str(each.message) for each in told]
+    (sentence,) = [str(each.message) for each in caught]
     assert re.search(r"channels-last.*view size is not compatible.*trainer.channels_last=false", sentence)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -187,7 +187,7 @@ import torch, warnings
 
 warnings.simplefilter("ignore")
 for channels, width, side, kind in (
-    [(3, width, 8, "module") for width in (1, *range(3, 9))]
+    [(3, width, 8, "module") for width in (1, 4, 7, 8)]
     + [(1, 4, 8, "module"), (3, 4, 32, "module"), (3, 4, 8, "functional")]
 ):
     torch.manual_seed(0)
@@ -208,13 +208,13 @@ def test_a_resnet_with_a_narrow_shortcut_trains_without_avx512(tmp_path):
     """It used to corrupt memory: killed by a signal, or hanging."""
     here = os.path.dirname(__file__)  # noqa: PTH120
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"}
-    words = [sys.executable, "-c", PROGRAM.format(tests=here)]
-    result = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    arguments = [sys.executable, "-c", PROGRAM.format(tests=here)]
+    result = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert (result.returncode, result.stdout) == (0, "trained\n"), result.stderr[-2000:]
 
 
 class Standardised(nn.Module):
-    """Weight standardisation with `view`: an error with channels-last weights, whatever the images are."""
+    """Weight standardisation with `view`: an error with channels-last weights, with any images."""
 
     def __init__(self, channels=1):
         super().__init__()

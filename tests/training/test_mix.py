@@ -105,7 +105,7 @@ def test_without_mixing_the_generator_is_not_touched():
 @pytest.mark.parametrize("kind", [{"mixup": 0.4}, {"cutmix": 1.0}])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_loss_is_the_cross_entropy_of_the_mixed_label(digits, monkeypatch, kind, smoothing):
-    """A linear layer of zeros but for its bias has the same logits for every image, so the targets stand alone."""
+    """A linear layer of zeros but for its bias has the same logits for every image, so only the targets differ."""
     part, mixes = digits.train.first(6), []
     own = Mixer.draw
     monkeypatch.setattr(Mixer, "draw", lambda *args: mixes.extend(own(*args)) or mixes)
@@ -208,7 +208,7 @@ def test_a_killed_retraining_of_all_new_settings_ends_as_an_uninterrupted_one(to
         ({"cutmix": 1e9}, r"cutmix must be a number at least 0 and at most 1000, got 1000000000\.0"),
     ],
 )
-def test_values_that_make_no_sense_are_refused(settings, words):
+def test_senseless_values_are_refused(settings, words):
     for make, part in ((Recipe, "trainer"), (SupernetRecipe, "supernet")):
         with pytest.raises(UsageError, match=rf"{part}\.{words}"):
             make(epochs=3, **settings)

@@ -1,4 +1,4 @@
-"""The check of a network before its training: what it refuses, what it tells, and that it leaves no trace."""
+"""The check of a network before its training: what it refuses, what it reports, and that it leaves no trace."""
 
 import random
 import warnings
@@ -137,7 +137,7 @@ def test_what_does_not_give_logits_is_one_sentence(images, network, said):
     assert refused.value.kind == "bad_network"
 
 
-def test_a_network_that_needs_larger_images_is_told_with_the_size_of_the_images(images):
+def test_a_network_that_needs_larger_images_is_reported_with_the_size_of_the_images(images):
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(8), nn.Flatten(), nn.Linear(4, 10))
     with pytest.raises(BadNetwork, match=r"fails in training mode on 4 images of 1x8x8: RuntimeError: .*too small"):
         check_network(network, images, TASK, RECIPE)
@@ -155,7 +155,7 @@ class FailsIn(Net):
 
 
 @pytest.mark.parametrize("mode", ["training", "evaluation"])
-def test_a_forward_that_raises_is_told_with_mode_and_line(images, mode):
+def test_a_forward_that_raises_is_reported_with_mode_and_line(images, mode):
     with pytest.raises(
         BadNetwork, match=rf"fails in {mode} mode on 4 images of 1x8x8: KeyError: 'gone' \(test_network_check.py:"
     ):
@@ -168,7 +168,7 @@ def test_an_error_inside_a_layer_of_torch_names_the_module(images):
         check_network(network, images, TASK, RECIPE)
 
 
-def test_a_build_without_the_network_argument_is_told_plainly():
+def test_a_build_without_the_network_argument_is_reported_plainly():
     class Old(ToySpace):
         def build(self, architecture, task):
             return nn.Flatten()
@@ -180,7 +180,7 @@ def test_a_build_without_the_network_argument_is_told_plainly():
 
 
 @pytest.mark.parametrize(("value", "word"), [(float("nan"), "NaN"), (float("inf"), "infinite")])
-def test_logits_that_are_not_finite_before_the_first_step_are_told(images, value, word):
+def test_logits_that_are_not_finite_before_the_first_step_are_reported(images, value, word):
     with pytest.raises(
         TrainingFailed, match=f"logits of the network are {word} for the first training images"
     ) as failed:
@@ -324,7 +324,7 @@ def test_a_network_that_runs_only_in_channels_last_is_refused():
         check_network(Swapped.of(3), images, Task(3, 8, 8, 10), RECIPE)
 
 
-def test_findings_are_told_once_and_a_dead_operation_of_one_architecture_never(images):
+def test_findings_are_reported_once_and_a_dead_operation_of_one_architecture_never(images):
     space, reporter = NASBench201(4, 1), FindingsReporter()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -337,13 +337,13 @@ def test_findings_are_told_once_and_a_dead_operation_of_one_architecture_never(i
             assert findings.without_gradient
             reporter.add(findings)
     reporter = FindingsReporter()
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(5):
             network = normed("plain")
             network.unused = nn.Linear(3, 3)
             reporter.add(check_network(network, images, TASK, RECIPE))
-    sentences = [str(warning.message) for warning in told]
+    sentences = [str(warning.message) for warning in caught]
     assert len(sentences) == 2
     assert "outside of its state_dict (stem.1.mean)" in sentences[0]
     assert "2 of 7 parameters" in sentences[1]

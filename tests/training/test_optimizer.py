@@ -137,7 +137,7 @@ def test_the_average_follows_adamw(digits):
 
 
 @pytest.mark.parametrize(
-    ("more", "words"),
+    ("more", "message"),
     [
         ({"optimizer": "adam"}, "optimizer must be one of sgd, adamw, got 'adam'"),
         ({"optimizer": None}, "optimizer must be one of sgd, adamw, got null"),
@@ -147,14 +147,14 @@ def test_the_average_follows_adamw(digits):
         ({"optimizer": "adamw", "momentum": 0.5}, r"momentum=0\.5 has no effect with \w+.optimizer=adamw, whose betas"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(more, words):
+def test_senseless_settings_are_refused(more, message):
     for make, part in ((Recipe, "trainer"), (SupernetRecipe, "supernet")):
-        with pytest.raises(UsageError, match=rf"{part}\.{words}"):
+        with pytest.raises(UsageError, match=rf"{part}\.{message}"):
             make(epochs=3, **more)
 
 
 @pytest.mark.parametrize(
-    ("more", "words"),
+    ("more", "message"),
     [
         ({"optimizer": "adamw"}, "supernet.optimizer=adamw: a supernet is trained by SGD; set it to sgd"),
         ({"warmup_epochs": 1}, "supernet.warmup_epochs=1: a supernet has none; set it to 0"),
@@ -162,12 +162,12 @@ def test_settings_that_make_no_sense_are_refused(more, words):
         ({"cutmix": 1}, "supernet.cutmix=1: a supernet has none; set it to 0"),
     ],
 )
-def test_a_supernet_is_trained_as_before(more, words):
-    with pytest.raises(UsageError, match=words):
+def test_a_supernet_is_trained_as_before(more, message):
+    with pytest.raises(UsageError, match=message):
         SupernetRecipe(epochs=3, **more)
 
 
-def test_neutral_values_change_no_protocol_and_adamw_tells_only_what_counts():
+def test_neutral_values_change_no_protocol_and_adamw_records_only_its_own_settings():
     plain = Recipe(epochs=3).protocol()
     assert Recipe(epochs=3, **NEUTRAL).protocol() == plain
     assert not NEUTRAL.keys() & plain.keys()

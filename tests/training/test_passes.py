@@ -54,13 +54,15 @@ def softmaxed(in_training, in_evaluation):
     ],
 )
 def test_probabilities_are_refused_by_the_mode_that_gives_them(network, mode, precision, images):
-    said = rf"the network returned probabilities in {mode} mode \(each row sums to 1\); logits were expected: leave the"
-    with pytest.raises(BadNetwork, match=said):
+    message = (
+        rf"the network returned probabilities in {mode} mode \(each row sums to 1\); logits were expected: leave the"
+    )
+    with pytest.raises(BadNetwork, match=message):
         check_network(network(), images, TASK, Recipe(epochs=1, threads=1, precision=precision))
 
 
 @pytest.mark.parametrize("start", [0.0, 0.1])
-def test_a_head_that_begins_with_equal_logits_is_no_softmax(start, images):
+def test_a_head_that_starts_with_equal_logits_is_not_a_softmax(start, images):
     """Ten logits of 0.1 sum to 1 before the first step."""
     network = Net()
     nn.init.zeros_(network.head.weight)
@@ -87,10 +89,12 @@ def test_what_looks_like_probabilities():
 # --- evaluation mode -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("value", "said"), [(float("nan"), "NaN"), (float("inf"), "infinite")])
-def test_logits_that_are_not_finite_in_evaluation_mode_alone_are_told(value, said, images):
+@pytest.mark.parametrize(("value", "message"), [(float("nan"), "NaN"), (float("inf"), "infinite")])
+def test_logits_that_are_not_finite_in_evaluation_mode_only_are_reported(value, message, images):
     network = Net(lambda net, x, y: y if net.training else y + value)
-    with pytest.raises(TrainingFailed, match=f"logits of the network are {said} in evaluation mode, before") as failed:
+    with pytest.raises(
+        TrainingFailed, match=f"logits of the network are {message} in evaluation mode, before"
+    ) as failed:
         check_network(network, images, TASK, RECIPE)
     assert failed.value.kind == "not_finite"
 
@@ -110,8 +114,8 @@ class Counted(Net):
 
 
 def test_a_buffer_that_changes_in_evaluation_mode_is_refused_where_it_matters(images):
-    said = "calls changes in evaluation mode and the logits depend on it, .*; change it only while self.training"
-    with pytest.raises(BadNetwork, match=said):
+    message = "calls changes in evaluation mode and the logits depend on it, .*; change it only while self.training"
+    with pytest.raises(BadNetwork, match=message):
         check_network(Counted(used=True), images, TASK, RECIPE)
     for network in (Counted(used=False), Counted(used=True, always=False)):
         assert check_network(network, images, TASK, RECIPE).lost == ()
@@ -141,7 +145,7 @@ class Listed(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
-def test_parameters_in_a_plain_list_are_told(images):
+def test_parameters_in_a_plain_list_are_reported(images):
     findings = check_network(Listed(), images, TASK, RECIPE)
     layers = [f"ks[{layer}].{name}" for layer in (0, 1) for name in ("bias", "weight")]
     assert findings.unregistered == ("gains['a']", *layers)
@@ -154,13 +158,13 @@ def test_parameters_in_a_plain_list_are_told(images):
 
 
 def test_parameters_in_a_plain_list_break_a_promise_and_are_not_retrained(tmp_path):
-    said = (
+    message = (
         r"(ks, gains|gains, ks) hold parameters that are not trained \(.*use nn.ModuleList, nn.ModuleDict or nn.Param"
     )
     promises = {promise.text: promise for promise in space_promises(Space(Listed), TASK)}
-    with pytest.raises(AssertionError, match=f"one=only: {said}"):
-        promises["all that is learnt is among its parameters"].check()
-    with pytest.raises(UserError, match=f"cannot be retrained: {said}"):
+    with pytest.raises(AssertionError, match=f"one=only: {message}"):
+        promises["every learned tensor is a registered parameter"].check()
+    with pytest.raises(UserError, match=f"cannot be retrained: {message}"):
         retrained(Listed, tmp_path)
 
 
@@ -175,10 +179,10 @@ def test_the_check_of_a_space_names_parameters_without_a_gradient():
         promise.check()
 
 
-# --- what a module leaves behind -----------------------------------------------------------------------------------
+# --- what a module has changed -----------------------------------------------------------------------------------
 
 
-def test_globals_of_torch_that_a_module_left_behind_are_named(images):
+def test_globals_of_torch_that_a_module_has_changed_are_named(images):
     with (
         torch.no_grad(),
         pytest.raises(BadNetwork, match=r"an imported module or build has called torch.set_grad_enabled\(False\)"),
@@ -198,7 +202,7 @@ def test_globals_of_torch_that_a_module_left_behind_are_named(images):
 
 
 class Changed(Planted):
-    """A supernet that keeps a running mean; `how` and `where` say where and in which mode it matters."""
+    """A supernet with a running mean; `how` and `where` say where and in which mode it matters."""
 
     def __init__(self, how="plain", where="both"):
         super().__init__()
@@ -231,24 +235,22 @@ def searched(space):
 
 @pytest.mark.parametrize("where", ["both", "training", "evaluation"])
 def test_state_of_a_supernet_that_no_checkpoint_holds_is_refused(where):
-    said = (
-        r"the supernet keeps what it learns outside of its state_dict \(norm.mean\), so a search that is killed would"
-    )
-    with pytest.raises(UserError, match=said):
+    message = r"the supernet stores what it learns outside of its state_dict \(norm.mean\), so a killed search would"
+    with pytest.raises(UserError, match=message):
         searched(Changed(where=where))
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         SharedWeights(Changed(where=where), Signs(), SUPERNET).prepare("cpu")
 
 
-def test_parameters_of_a_supernet_without_a_gradient_are_told():
-    said = r"2 of 5 parameters of the supernet receive no gradient .* unused.weight, unused.bias"
-    with pytest.warns(UserWarning, match=said):
+def test_parameters_of_a_supernet_without_a_gradient_are_reported():
+    message = r"2 of 5 parameters of the supernet receive no gradient .* unused.weight, unused.bias"
+    with pytest.warns(UserWarning, match=message):
         searched(Changed("persistent"))
-    with pytest.warns(UserWarning, match=said):
+    with pytest.warns(UserWarning, match=message):
         SharedWeights(Changed("persistent"), Signs(), SUPERNET).prepare("cpu")
 
 
-def test_no_operation_of_a_sound_supernet_is_told_and_its_check_leaves_no_trace():
+def test_no_operation_of_a_sound_supernet_is_reported_and_its_check_leaves_no_trace():
     space, data = NASBench201(), Digits()
     torch.manual_seed(0)
     supernet = space.supernet(data.task, {"channels": 4, "cells": 1})

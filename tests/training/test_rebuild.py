@@ -44,7 +44,7 @@ def scored(make, result):
 
 
 class Running(nn.Module):
-    """Divides by a running mean of the absolute values; `how` says where that is kept."""
+    """Divides by a running mean of the absolute values; `how` says where it is stored."""
 
     def __init__(self, how):
         super().__init__()
@@ -125,7 +125,7 @@ def test_running_state_outside_of_the_state_dict_is_refused_before_the_training(
     ids=["buffer", "extra state", "tied weights", "a train that returns nothing"],
 )
 @pytest.mark.parametrize("ema", [0.0, 0.5])
-def test_the_checkpoint_alone_scores_what_is_stored(make, ema, tmp_path):
+def test_the_checkpoint_by_itself_scores_what_is_stored(make, ema, tmp_path):
     recipe = Recipe(**{**vars(RECIPE), "ema": ema})
     result = retrained(make, tmp_path, recipe)
     found = scored(make, result)
@@ -139,7 +139,7 @@ def test_extra_state_of_the_best_epoch_is_that_of_its_epoch(tested, tmp_path):
     assert len(list(Path(result.folder).glob("*.safetensors"))) == 2
 
 
-def test_a_killed_retraining_with_extra_state_goes_on_to_the_same_network(tmp_path, monkeypatch):
+def test_a_killed_retraining_with_extra_state_resumes_to_the_same_network(tmp_path, monkeypatch):
     monkeypatch.setattr("nas.training.checkpoint.MAX_SAVING_SHARE", 1e9)  # save every epoch
     make, recipe = with_layer(Extra), Recipe(**{**vars(RECIPE), "epochs": 4, "ema": 0.5})
 
@@ -169,7 +169,7 @@ def test_extra_state_that_no_file_can_hold_is_refused_before_the_training(tmp_pa
 
 
 class Projected(nn.Module):
-    """Random features that are drawn once and kept as a plain tensor."""
+    """Random features that are drawn once and stored as a plain tensor."""
 
     def __init__(self):
         super().__init__()
@@ -218,17 +218,17 @@ def sharing(shared=nn.Linear(64, 10)):  # noqa: B008
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (Projected, "computes other logits: directions is not in its state_dict"),
         (by_turns, "2 is a (ReLU|Tanh), and the next time 2 a (ReLU|Tanh); build must give the same modules"),
         (counting, "both hold the same, so build or forward depends on something outside of the network"),
-        (of_random_width, "does not take the weights of this one .*size mismatch.*build must give the same modules"),
-        (sharing, "returned a network that shares parameters with one before"),
+        (of_random_width, "cannot load the weights of this one .*size mismatch.*build must give the same modules"),
+        (sharing, "returned a network that shares parameters with an earlier one"),
     ],
 )
-def test_a_build_that_does_not_give_the_same_network_again_is_refused(make, said, tmp_path, no_training):
-    with pytest.raises(UserError, match=said):
+def test_a_build_that_does_not_give_the_same_network_again_is_refused(make, message, tmp_path, no_training):
+    with pytest.raises(UserError, match=message):
         retrained(make, tmp_path)
 
 
@@ -246,7 +246,7 @@ def test_what_shows_only_after_the_training_leaves_nothing(tmp_path):
     assert not SQLiteStore(f"sqlite:///{tmp_path}/nas.db").retrainings()
 
 
-def test_a_network_that_draws_in_evaluation_mode_is_no_other_network(tmp_path):
+def test_a_network_that_draws_in_evaluation_mode_is_not_another_network(tmp_path):
     class Noisy(nn.Module):
         def forward(self, x):
             return x + 0.1 * torch.randn_like(x)
@@ -296,7 +296,7 @@ def test_a_bad_network_is_refused_before_the_training(tmp_path, no_training):
         retrained(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 100)), tmp_path)
 
 
-def test_parameters_without_a_gradient_are_told(tmp_path):
+def test_parameters_without_a_gradient_are_reported(tmp_path):
     class Unused(Tied):
         def forward(self, x):
             return self.head(x.flatten(1))
@@ -320,7 +320,7 @@ def test_a_state_goes_through_a_file_unchanged(tmp_path):
     assert set(found) == set(state)
 
 
-def test_extra_state_of_other_kinds_and_damaged_structures_are_told():
+def test_extra_state_of_other_kinds_and_damaged_structures_are_reported():
     with pytest.raises(NotStorable, match="x holds a object"):
         packed({"x": object()})
     with pytest.raises(NotStorable, match="x has a key that is not text or a number"):

@@ -25,7 +25,7 @@ from nas.supernets.gradient import GradientSearch
 from nas.testing.spaces import space_promises
 from nas.training.fit import fit
 from nas.training.recipe import Recipe
-from nas.training.seeding import random_numbers_kept, seed_all
+from nas.training.seeding import random_state_restored, seed_all
 
 RECIPE = Recipe(epochs=2, batch_size=32, train_images=64, valid_images=40, threads=1, lr=0.05)
 
@@ -77,11 +77,11 @@ def test_a_network_that_draws_from_any_global_generator_repeats_and_leaves_pytho
     assert evaluated(Space(Drawing), seed=4) != first
 
 
-def test_random_numbers_are_kept_and_follow_a_seed():
+def test_random_numbers_are_restored_and_follow_a_seed():
     seed_all(2**40 + 1)
     first = drawn()
     seed_all(2**40 + 1)
-    with random_numbers_kept(torch.device("cpu")):
+    with random_state_restored(torch.device("cpu")):
         seed_all(0)
         drawn()
     assert drawn() == first
@@ -90,7 +90,7 @@ def test_random_numbers_are_kept_and_follow_a_seed():
     random.gauss(0, 1)
     np.random.normal()
     assert generators.state() != before
-    generators.put_back(before)
+    generators.restore(before)
     assert generators.state() == before
 
 
@@ -142,10 +142,10 @@ def remembering():
 
 
 def test_a_build_that_seeds_torch_is_refused():
-    said = r"build seeds torch's generator \(with 42\), so the seed of a training has no effect"
-    with pytest.raises(TrialFailed, match=said):
+    message = r"build seeds torch's generator \(with 42\), so the seed of a training has no effect"
+    with pytest.raises(TrialFailed, match=message):
         evaluated(Space(reseeding))
-    with pytest.raises(AssertionError, match=f"one=only: {said}"):
+    with pytest.raises(AssertionError, match=f"one=only: {message}"):
         repeats(reseeding)
     assert evaluated(Space(shielded))["valid_accuracy"] > 0
 
@@ -155,7 +155,7 @@ def repeats(make):
     promise.check()
 
 
-def test_weights_that_are_kept_between_calls_are_told():
+def test_weights_that_persist_between_calls_are_reported():
     with pytest.raises(AssertionError, match="the same weights for every seed"):
         repeats(remembering)
     for make in (shielded, Drawing, lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10))):
@@ -182,7 +182,7 @@ class Killed(BaseException):
 SUPERNET = Recipe(epochs=3, batch_size=64, lr=0.1, nesterov=False, crop=0.0, flip=False, threads=1)
 
 
-def test_a_killed_gradient_search_with_dropout_goes_on_to_the_same_curve(tmp_path):
+def test_a_killed_gradient_search_with_dropout_resumes_to_the_same_curve(tmp_path):
     def run(folder, report=lambda *_: None):
         strategy = DARTS(space=Dropping(), objective=Objective(), epochs=3)
         return GradientSearch(Dropping(), Signs(), SUPERNET, tmp_path / folder)(strategy, 0, 5, "cpu", report)
@@ -212,7 +212,7 @@ def test_shared_weights_with_dropout_learn_the_same_after_a_kill(tmp_path):
     first, second = score(whole), score(whole)
     again = learner()
     assert score(again) == first
-    again._shared.keep()
+    again._shared.save_proposals()
     resumed = learner()
     resumed.train_weights("cpu", [SimpleNamespace(proposal=Proposal((1, 1)))], lambda *_: None)
     assert score(resumed) == second

@@ -110,6 +110,6 @@ def test_both_are_searched_and_retrained_as_a_users_space(nas, tmp_path):
     assert {row["status"] for row in found.values()} == {"completed"}
     assert found["network=lazy"]["metrics"]["parameters"] == count.parameters(plain())
     for arch in ("complex", "lazy"):
-        told = nas("--config-dir", "conf", "retrain", *quick, f"arch=network={arch}", "format=json")
-        assert told.returncode == 0, told.stderr
-        assert json.loads(told.stdout)["new"]
+        done = nas("--config-dir", "conf", "retrain", *quick, f"arch=network={arch}", "format=json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["new"]

@@ -113,7 +113,7 @@ def _verdicts(part: str, promises_of: Callable[[Settings], Sequence[Promise]], s
     except UserError as error:
         yield Verdict(part, CONSTRUCTED, kept=False, reason=str(error))
         return
-    except Exception as error:  # noqa: BLE001 (whatever the part raises is what is reported)
+    except Exception as error:  # noqa: BLE001 (a user's part may raise anything)
         yield Verdict(part, CONSTRUCTED, kept=False, reason=located(error))
         return
     yield Verdict(part, CONSTRUCTED, kept=True)

@@ -23,6 +23,7 @@ from nas.export.genotype import GENOTYPE, Genotype, write_genotype
 from nas.files import check_folder
 from nas.formatting import milliseconds, plural
 from nas.store.leaderboard import find_trial
+from nas.store.protocol import EvaluationProtocol
 from nas.validation import one_of, whole_number
 
 if TYPE_CHECKING:
@@ -115,7 +116,6 @@ def export_job(selection: Selection) -> ExportJob:
     option = settings.choices.get("data")
     assert option is not None  # it has a default that null cannot replace
     data = settings.make("data")
-    recipe = selection.protocol.get("recipe") or {}
     return ExportJob(
         space=selection.space,
         space_name=selection.space_name,
@@ -124,7 +124,7 @@ def export_job(selection: Selection) -> ExportJob:
         data=data,
         data_option=option,
         data_settings=_data_settings(settings),
-        sizes=recipe.get("network") or {},
+        sizes=EvaluationProtocol(selection.protocol).network,
         make_space=partial(make_space, config_dir=settings.config_dir and settings.config_dir.absolute()),
         run=selection.run.name if selection.run else None,
         trial=selection.trial.number if selection.trial else None,
@@ -182,7 +182,7 @@ def _report(model: Model, plain: CheckResult, checked: Mapping[str, CheckResult]
     if model.retraining is not None:
         tested = model.retraining.metrics["test_accuracy"]
         print(f"Weights of {model.retraining.folder}, test accuracy {tested:.4f}.")
-        if card.seen(model.retraining.protocol, model.split):
+        if model.retraining.training.trained_on_validation_images_of(model.split):
             print(
                 "They may have been trained on these images too: the accuracies above show only that all formats agree."
             )

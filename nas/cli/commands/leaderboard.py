@@ -157,8 +157,8 @@ def _print_others(others: Sequence[Sequence[Retraining]]) -> None:
         rows.append(
             [str(rank), _spread(tests), str(len(group)), short_number(first.metrics.get("parameters")), first.text]
         )
-    protocol = others[0][0].protocol
-    title = f"without a trial: {protocol['data']} (split {protocol['split']}), retrained on {recipe_text(others[0][0])}"
+    training = others[0][0].training
+    title = f"without a trial: {training.data} (split {training.split}), retrained on {recipe_text(others[0][0])}"
     columns = ["rank", "test_accuracy", "seeds", "params", "arch"]
     print_table(title, columns, rows, text=("arch",), keys=("rank",))
 
@@ -190,8 +190,8 @@ def _test(entry: Entry, recipes: Sequence[str]) -> str:
 
 def recipe_text(test: Retraining) -> str:
     """The recipe of a retraining: its images, epochs and sizes of the network."""
-    recipe = test.protocol["recipe"]
-    sizes = [f"{key} {value}" for key, value in recipe["network"].items()]
-    part = "training" if test.protocol["part"] == "train" else "training and validation"
+    training, recipe = test.training, test.training.recipe
+    sizes = [f"{key} {value}" for key, value in training.network.items()]
+    part = "training" if training.validated else "training and validation"
     images = f"{part} images, {recipe['train_images'] or 'all'} of them"
     return ", ".join([images, plural(recipe["epochs"], "epoch"), *sizes])

@@ -61,7 +61,7 @@ def main(settings: Settings) -> int:
     assert options.model is not None
     folder = read(Path(options.model).expanduser())
     searched = [find_images(path) for path in _paths(settings, options.images)]
-    files = [file for found in searched for file in found.images]
+    files = [file for listing in searched for file in listing.images]
     writer = _writer(options, folder, files)
     unreadable: list[Unreadable] = []
     started = False

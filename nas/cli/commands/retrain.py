@@ -200,7 +200,7 @@ def _spread(done: Sequence[tuple[Retraining, bool]]) -> dict[str, float]:
 
 
 def _data_text(retraining: Retraining) -> str:
-    return f"{retraining.protocol['data']} (split {retraining.protocol['split']})"
+    return f"{retraining.training.data} (split {retraining.training.split})"
 
 
 def _relative(path: Path) -> Path:

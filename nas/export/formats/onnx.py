@@ -15,7 +15,7 @@ FILES = ("model.onnx",)
 NEEDS: Mapping[str, str] = {"onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx"}
 STANDALONE = True
 MAX_BYTES = 2**31
-"""Of a file of protobuf, which ONNX is."""
+"""Size limit of a protobuf file, which an ONNX file is."""
 
 
 def write(model: Model, folder: Path) -> None:
@@ -42,12 +42,12 @@ def write(model: Model, folder: Path) -> None:
             )
     except Exception as error:  # noqa: BLE001 - its errors have no common class
         raise UserError(onnx_failure(error, program, network, images)) from None
-    written = onnx.load(str(path))
-    about = {
+    exported = onnx.load(str(path))
+    properties = {
         "arch": model.text,
         "mean": " ".join(map(str, model.images.mean)),
         "std": " ".join(map(str, model.images.std)),
         "classes": "\n".join(model.class_names),
     }
-    onnx.helper.set_model_props(written, about)
-    onnx.save(written, str(path))
+    onnx.helper.set_model_props(exported, properties)
+    onnx.save(exported, str(path))

@@ -1,4 +1,4 @@
-"""One readable file that needs torch alone, with its weights beside it."""
+"""One readable file that needs only torch, with its weights beside it."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ MEAN, STD = {mean}, {std}
 
 
 def prepared(pixels):
-    """What the network takes, from uint8 images (B, {shape}) with values 0 to 255."""
+    """Normalise uint8 images (B, {shape}) with values 0 to 255 for the network."""
     mean, std = (torch.tensor(v, device=pixels.device).view(-1, 1, 1) for v in (MEAN, STD))
     return (pixels.float() / 255 - mean) / std
 
 
 def weights():
-    """The exported weights, which lie beside this file."""
+    """The exported weights, from the files beside this one."""
     folder = Path(__file__).parent
     try:
         from safetensors.torch import load_file
@@ -62,7 +62,7 @@ def write(model: Model, folder: Path) -> None:
 
 
 def _check_types(weights: Mapping[str, Tensor]) -> None:
-    """Raise `UserError` where safetensors has no type for a weight."""
+    """Raise `UserError` if safetensors has no type for a weight."""
     for name, weight in weights.items():
         if weight.is_complex():
             dtype = str(weight.dtype).removeprefix("torch.")
@@ -80,20 +80,21 @@ def _head(model: Model, shape: str) -> str:
         else f"Test accuracy {retraining.metrics['test_accuracy']:.4f}, measured once after training."
     )
     paragraphs = [
-        f"A network of the search space {model.space_name}, written by cellnas {environment()['cellnas']}.",
+        f"A network of the search space {model.space_name}, exported by cellnas {environment()['cellnas']}.",
         model.text,
-        f"{how} Network() has the exported weights and is in evaluation mode; Network(trained=False) is a fresh one to "
-        f"change and train. Both map normalised images (B, {shape}) to logits (B, {model.task.classes}). What acts in "
-        "training alone, such as drop-path and an auxiliary head, is not part of it.",
+        f"{how} Network() has the exported weights and is in evaluation mode; Network(trained=False) is newly "
+        f"initialised, to change and train. Both map normalised images (B, {shape}) to logits "
+        f"(B, {model.task.classes}). Parts that act only in training, such as drop-path and an auxiliary head, are "
+        "left out.",
     ]
     lines = [line for text in paragraphs for line in (*textwrap.wrap(text, WIDTH), "")]
-    lines += ["Made by:", "", *(f"    {command}" for command in model.commands.values())]
+    lines += ["Reproduce it with:", "", *(f"    {command}" for command in model.commands.values())]
     text = "\n".join(lines).replace("\\", "\\\\").replace('"""', '\\"""')
     return f'"""{text}\n"""\n'
 
 
 def _classes(names: Sequence[str]) -> str:
-    """The line that names the classes, broken where it is too long."""
+    """The line that names the classes, broken if it is too long."""
     texts = [json.dumps(name, ensure_ascii=False) for name in names]
     line = f"CLASSES = ({', '.join(texts)}{',' if len(texts) == 1 else ''})"
     if len(line) <= WIDTH:

@@ -1,4 +1,4 @@
-"""The weights alone, under the names of the framework's own network."""
+"""The weights only, under the names of the framework's own network."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def write(model: Model, folder: Path) -> None:
 
 
 def tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """As safetensors takes them."""
+    """Tensors as safetensors stores them: contiguous copies on the CPU."""
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}

@@ -1,4 +1,4 @@
-"""`torch.export`'s program: the graph with its weights, for any PyTorch without the source."""
+"""The program of `torch.export`: graph and weights, for PyTorch without the source."""
 
 from __future__ import annotations
 
