@@ -1,13 +1,7 @@
 """Searching, as a tutorial: what a search needs, what it returns, and what it survives."""
 
-import asyncio
-import datetime
-import math
-import sqlite3
 import sys
-import time
 import warnings
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -18,8 +12,6 @@ from conftest import steep
 from nas import Budget, Objective, Proposal, TrialFailed, UsageError, UserError, search
 from nas.core import Context, Trial
 from nas.engine.trial import last_error
-from nas.provenance import config_snapshot, indistinguishable_parts
-from nas.space.base import SearchSpace
 from nas.store.memory import MemoryStore
 from nas.store.sqlite import SQLiteStore
 from nas.strategies.evolution import RegularizedEvolution
@@ -220,29 +212,6 @@ def test_a_strategy_that_proposes_nothing_more_ends_the_search(toy_space):
     assert (result.ended, len(result.trials)) == ("finished", 2)
 
 
-def test_hours_count_the_time_of_evaluations(toy_space, monkeypatch):
-    """By a simulated clock each evaluation takes half an hour, so the third one exceeds 1.2 hours."""
-    clock = iter(range(0, 10**9, 1800))
-    monkeypatch.setattr(sys.modules["nas.engine.evaluation"].time, "perf_counter", lambda: float(next(clock)))
-    result = search(toy_space, RandomSearch, steep, budget=Budget(hours=1.2))
-    assert (result.ended, len(result.trials)) == ("budget", 3)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"trials": 0}, "budget.trials must be a whole number of at least 1, got 0"),
-        ({"trials": "many"}, "budget.trials must be a whole number of at least 1, got 'many'"),
-        ({"trials": 1, "hours": 0}, "budget.hours must be a number above 0 or null, got 0"),
-        ({"trials": 1, "hours": -2}, "budget.hours must be a number above 0 or null, got -2"),
-        ({}, "budget.trials, budget.hours and budget.simulated_seconds are all null"),
-    ],
-)
-def test_an_invalid_budget_is_refused(settings, message):
-    with pytest.raises(UsageError, match=message):
-        Budget(**settings)
-
-
 def test_listeners_see_every_new_trial_and_are_closed_after_an_error(toy_space):
     class Watcher:
         seen = ()
@@ -260,20 +229,6 @@ def test_listeners_see_every_new_trial_and_are_closed_after_an_error(toy_space):
     search(toy_space, RandomSearch, steep, budget=Budget(trials=2), store=store, listeners=[watcher])
     search(toy_space, RandomSearch, steep, budget=Budget(trials=3), store=store, listeners=[watcher])
     assert watcher.seen == ("start 0/2", 0, 1, "close", "start 2/3", 2, "close")
-
-
-def test_parts_are_recorded_by_their_class_and_settings(toy_space):
-    assert config_snapshot(EVOLUTION) == {
-        "type": "nas.strategies.evolution.RegularizedEvolution",
-        "population_size": 10,
-        "sample_size": 3,
-    }
-    assert config_snapshot(steep) == "conftest.steep"
-    assert config_snapshot(Objective("loss", "minimize")) == {
-        "type": "nas.core.Objective",
-        "metric": "loss",
-        "direction": "minimize",
-    }
 
 
 def test_numbers_of_numpy_and_torch_are_stored_as_python_numbers(toy_space, tmp_path):
@@ -307,13 +262,6 @@ def test_resuming_does_not_change_how_many_failures_in_a_row_end_a_search(toy_sp
         "failures",
         20,
     )  # a search that gave up and is run again gets ten more
-
-
-def test_a_search_by_hours_ends_when_its_space_is_exhausted(toy_space):
-    toy_space.canonical = lambda architecture: "all one"
-    result = search(toy_space, RandomSearch, steep, budget=Budget(hours=1))
-    assert result.ended == "finished"
-    assert len(result.trials) == 1001
 
 
 def test_a_run_without_trials_does_not_reserve_its_name(toy_space, tmp_path):
@@ -366,67 +314,6 @@ def test_a_strategy_that_scores_a_failed_trial_gets_advice(toy_space):
         search(toy_space, Careless, fragile, budget=Budget(trials=2))
 
 
-def test_seeds_and_budgets_may_be_numbers_of_numpy(toy_space, tmp_path):
-    store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
-    plain = search(toy_space, RandomSearch, steep, budget=Budget(trials=3, hours=1.0), seed=2)
-    budget = Budget(trials=np.int64(3), hours=np.float32(1.0), failures=np.int32(4))
-    result = search(toy_space, RandomSearch, steep, budget=budget, seed=np.int64(2), store=store)
-    assert timeless(result.trials) == timeless(plain.trials)
-    assert store.runs()[0].seed == 2
-    assert type(budget.trials) is int
-    with pytest.raises(UsageError, match=r"budget.trials must be a whole number of at least 1, got 1\.5"):
-        Budget(trials=np.float32(1.5))
-
-
-class Thinking(RandomSearch):
-    """Takes a twentieth of a second for a proposal."""
-
-    def ask(self, rng, pending):
-        time.sleep(0.05)
-        return super().ask(rng, pending)
-
-
-def test_hours_are_wall_time_and_a_strategy_that_thinks_counts(toy_space):
-    started = time.monotonic()
-    result = search(toy_space, Thinking, steep, budget=Budget(hours=0.5 / 3600))
-    assert result.ended == "budget"
-    assert 0.5 <= time.monotonic() - started < 3
-    assert 2 <= len(result.trials) <= 11
-
-
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-def test_hours_are_summed_over_the_sessions_of_a_run(toy_space, tmp_path, kind):
-    store = MemoryStore() if kind == "memory" else SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
-    search(toy_space, Thinking, steep, budget=Budget(trials=4), store=store)
-    result = search(toy_space, Thinking, steep, budget=Budget(hours=0.15 / 3600), store=store)
-    assert (result.ended, len(result.trials)) == ("budget", 4)
-    result = search(toy_space, Thinking, steep, budget=Budget(hours=0.5 / 3600), store=store)
-    assert 4 < len(result.trials) <= 11
-
-
-def test_the_elapsed_time_of_a_run_of_version_0_1_0_is_that_of_its_evaluations(toy_space, tmp_path):
-    def slow(proposal, context):
-        time.sleep(0.05)
-        return steep(proposal, context)
-
-    store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
-    search(toy_space, RandomSearch, slow, budget=Budget(trials=4), store=store)
-    with sqlite3.connect(tmp_path / "nas.db") as connection:
-        connection.execute("DROP TABLE elapsed")
-    result = search(toy_space, RandomSearch, slow, budget=Budget(hours=0.19 / 3600), store=store)
-    assert len(result.trials) == 4
-    assert len(search(toy_space, RandomSearch, slow, budget=Budget(hours=0.5 / 3600), store=store).trials) > 4
-
-
-def test_a_trial_that_was_running_when_a_session_ended_runs_again_even_beyond_the_hours(toy_space, tmp_path):
-    store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
-    search(toy_space, RandomSearch, steep, budget=Budget(trials=5), store=store)
-    with sqlite3.connect(tmp_path / "nas.db") as connection:
-        connection.execute("DELETE FROM trials WHERE number = 3")
-    result = search(toy_space, RandomSearch, steep, budget=Budget(hours=1e-9), store=store)
-    assert [trial.number for trial in result.trials] == [0, 1, 2, 3, 4]
-
-
 def test_two_threads_cannot_write_one_run_of_a_memory_store(toy_space):
     store = MemoryStore()
 
@@ -439,133 +326,6 @@ def test_two_threads_cannot_write_one_run_of_a_memory_store(toy_space):
 
     assert len(search(toy_space, RandomSearch, nested, budget=Budget(trials=2), store=store, run="one").trials) == 2
     assert len(search(toy_space, RandomSearch, nested, budget=Budget(trials=3), store=store, run="one").trials) == 3
-
-
-@pytest.mark.parametrize("cost", [math.nan, math.inf, -1.0])
-def test_a_cost_that_no_budget_can_count_fails_its_trial_and_does_not_use_up_the_budget(toy_space, cost):
-    def simulating(proposal, context):
-        return steep(proposal, context) | {"simulated_seconds": 10.0 if proposal.architecture[0] else cost}
-
-    def measuring(proposal, context):
-        context.measured("latency", cost)
-        return steep(proposal, context)
-
-    budget = Budget(trials=100, simulated_seconds=100)
-    result = search(toy_space, RandomSearch, simulating, budget=budget)
-    assert sum(trial.completed for trial in result.trials) == 10
-    failed = [trial for trial in result.trials if not trial.completed]
-    assert failed
-    assert {trial.error for trial in failed} == {
-        f"the cost simulated_seconds is {cost}; expected a finite number of at least 0"
-    }
-    trial = search(toy_space, RandomSearch, measuring, budget=Budget(trials=1)).trials[0]
-    assert trial.error_kind == "not_finite"
-    assert trial.cost == {}
-    assert "latency is" in trial.error
-
-
-def test_a_stored_cost_of_nan_does_not_use_up_the_budget(toy_space):
-    """An earlier version stored such trials as completed."""
-    store = MemoryStore()
-    costly = lambda proposal, context: steep(proposal, context) | {"simulated_seconds": 10.0}  # noqa: E731
-    search(toy_space, RandomSearch, costly, budget=Budget(trials=1), store=store, config={})
-    first = store.trials("search")[0]
-    old = MemoryStore()
-    with old.open(store.runs()[0]) as record:
-        record.add(replace(first, metrics={**first.metrics, "simulated_seconds": math.nan}))
-    result = search(toy_space, RandomSearch, costly, budget=Budget(simulated_seconds=50), store=old, config={})
-    assert len(result.trials) == 6
-
-
-def scaled(scale, proposal=None, context=None):
-    return {"valid_accuracy": scale}
-
-
-def scored(proposal, context):
-    return {"valid_accuracy": 0.5}
-
-
-def closure(scale):
-    def evaluator(proposal, context):
-        return {"valid_accuracy": scale}
-
-    return evaluator
-
-
-class Keeping:
-    def __init__(self, scale):
-        self._scale = scale
-
-    def __call__(self, proposal, context):
-        return {"valid_accuracy": self._scale}
-
-    def method(self, proposal, context):
-        return {"valid_accuracy": self._scale}
-
-
-def test_positional_arguments_of_a_partial_are_settings_of_a_run(toy_space):
-    assert config_snapshot(partial(scaled, 0.1)) == {"type": "test_loop.scaled", "args": [0.1]}
-    store = MemoryStore()
-    search(toy_space, RandomSearch, partial(scaled, 0.1), budget=Budget(trials=3), store=store)
-    with pytest.raises(UsageError, match=r"evaluator.args=\[0.1\], now it is \[0.9\]"):
-        search(toy_space, RandomSearch, partial(scaled, 0.9), budget=Budget(trials=6), store=store)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda scale: lambda proposal, context: {"valid_accuracy": scale}, "a lambda of test_loop"),
-        (closure, "the function closure.<locals>.evaluator, which holds values"),
-        (Keeping, "Keeping, which has no attribute 'scale' for its argument"),
-        (lambda scale: Keeping(scale).method, "the method Keeping.method"),
-        (lambda scale: partial(closure(scale)), "the function closure"),
-        (lambda scale: partial(scaled, np.r_[np.zeros(1000), scale, np.zeros(1000)]), "numpy.ndarray with many values"),
-        (lambda scale: partial(scaled, datetime.date(2020, 1, int(10 * scale))), "date, which takes its arguments in"),
-    ],
-)
-def test_evaluators_that_look_alike_do_not_resume_each_others_runs(toy_space, recwarn, make, message):
-    store = MemoryStore()
-    search(toy_space, RandomSearch, make(0.1), budget=Budget(trials=3), store=store)
-    with pytest.raises(UsageError, match=f"the settings of {message}.* cannot be recorded, so the 3 stored trials"):
-        search(toy_space, RandomSearch, make(0.9), budget=Budget(trials=6), store=store)
-    assert not recwarn
-    assert len(store.trials("search")) == 3
-    with pytest.warns(UserWarning, match="only its name says that run 'search' with its 3 trials belongs to them"):
-        search(toy_space, RandomSearch, make(0.1), budget=Budget(trials=6), store=store, run="search")
-
-
-class Wide(SearchSpace):
-    def __init__(self, width):
-        self._width = width
-
-    @property
-    def choices(self):
-        return {"op": ("a", "b")}
-
-    def build(self, architecture, task, network=None):
-        raise NotImplementedError
-
-
-def test_spaces_that_look_alike_do_not_resume_each_others_runs(recwarn):
-    store = MemoryStore()
-    search(Wide(1), RandomSearch, scored, budget=Budget(trials=3), store=store)
-    message = "the settings of Wide, which has no attribute 'width' for its argument cannot be recorded, so the 3 st"
-    with pytest.raises(UsageError, match=message):
-        search(Wide(100), RandomSearch, scored, budget=Budget(trials=6), store=store)
-    assert not recwarn
-    assert len(store.trials("search")) == 3
-
-
-def test_objects_without_a_readable_signature_are_recorded_by_their_repr():
-    assert config_snapshot(partial(scaled, asyncio.CancelledError(1)))["args"] == ["CancelledError(1)"]
-    assert indistinguishable_parts(partial(scaled, asyncio.CancelledError(1))) == []
-
-
-def test_parts_that_are_recorded_in_full_are_distinguishable(toy_space):
-    assert (
-        indistinguishable_parts([EVOLUTION, steep, Objective(), toy_space, closure, {"a": (1, None)}, np.zeros(9)])
-        == []
-    )
 
 
 def test_the_last_error_of_a_search_without_trials_is_its_reason(trial):
