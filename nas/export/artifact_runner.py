@@ -1,8 +1,9 @@
 """Runs one exported form on images in a process of its own.
 
-    python artifact_runner.py FORM FOLDER WORK THREADS
+    python artifact_runner.py FOLDER WORK THREADS
 
-It reads the images in WORK and writes logits and latencies there. It imports only what the form itself needs.
+It reads the images in WORK and writes logits and latencies there. The source of the format's `load` is in WORK too, so
+the process imports only what the form itself needs.
 """
 
 import json
@@ -22,6 +23,8 @@ FIRST_BATCH_SIZES = (1, 2, 16)
 BATCH_SIZE = 64
 """Size of the others; with more images, the system takes back a large network's memory after each operation."""
 
+LOADER_FILE = "load.py"
+"""File of WORK with the source of the format's `load`."""
 SPACE_FILE = "make_space.pickle"
 """File of WORK with what makes the space; only `state` needs it, and it is written by the process that checks."""
 
@@ -34,58 +37,6 @@ class NotLogits(ValueError):
 
 Form = tuple[Callable[[Path], Any], Run, Callable[[Path, list[Any]], None]]
 """Reads the images, computes the logits of a batch, writes those of all batches."""
-
-
-def python(folder: Path, threads: int, _work: Path) -> Form:
-    """`network.py`."""
-    import importlib.util
-
-    import torch
-
-    spec = importlib.util.spec_from_file_location("network", folder / "network.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    network = module.Network()
-    # `weights()` reads only one of the two files, and which one depends on whether safetensors is installed
-    loaded, other = module.weights(), torch.load(folder / "network.pt", weights_only=True)
-    if loaded.keys() != other.keys() or not all(torch.equal(loaded[name], other[name]) for name in loaded):
-        raise ValueError("network.pt and network.safetensors differ")
-    return in_torch(network, threads)
-
-
-def torch_export(folder: Path, threads: int, _work: Path) -> Form:
-    """`model.pt2`."""
-    import torch
-
-    return in_torch(torch.export.load(folder / "model.pt2").module(), threads)
-
-
-def state(folder: Path, threads: int, work: Path) -> Form:
-    """`model.safetensors` in the network of its space."""
-    import pickle
-
-    from nas.export.folder import read
-
-    exported = read(folder)
-    space = exported.space(pickle.loads((work / SPACE_FILE).read_bytes()))
-    return in_torch(exported.network(space), threads)
-
-
-def onnx(folder: Path, threads: int, _work: Path) -> Form:
-    """`model.onnx` in ONNX Runtime."""
-    import numpy as np
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
-    return (
-        lambda work: np.load(work / "images.npy"),
-        lambda images: session.run(["logits"], {"images": images})[0],
-        lambda work, batches: np.save(work / "logits.npy", np.concatenate(batches)),
-    )
 
 
 def in_torch(network: Run, threads: int) -> Form:
@@ -143,21 +94,22 @@ def latencies(run: Run, images: Any) -> dict[str, float]:
     return {str(size): latency(run, images[:size]) for size in TIMED_BATCH_SIZES if len(images) >= size}
 
 
-FORMS = {function.__name__: function for function in (python, torch_export, state, onnx)}
+def loader(work: Path) -> Callable[[Path, int, Path], Form]:
+    """The `load` of a format, from its source."""
+    source = "from __future__ import annotations\n" + (work / LOADER_FILE).read_text()
+    names: dict[str, Any] = {"in_torch": in_torch}
+    exec(compile(source, LOADER_FILE, "exec"), names)
+    load: Callable[[Path, int, Path], Form] = names["load"]
+    return load
 
 
-def main(form: str, folder: Path, work: Path, threads: int) -> None:
-    """Run the form of a name."""
-    read, run, write = FORMS[form](folder, threads, work)
+def main(folder: Path, work: Path, threads: int) -> None:
+    """Run the files of a form."""
+    read, run, write = loader(work)(folder, threads, work)
     images = read(work)
     write(work, logits(run, images))
     (work / "latency.json").write_text(json.dumps(latencies(run, images)))
 
 
 if __name__ == "__main__":
-    main(
-        sys.argv[1],
-        Path(sys.argv[2]),
-        Path(sys.argv[3]),
-        int(sys.argv[4]),
-    )
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import pickle
@@ -19,7 +20,6 @@ from torch import Tensor, nn
 
 from nas.errors import UserError, located
 from nas.export import artifact_runner, inconsistency
-from nas.export.failure import runtime_failure
 from nas.export.model import Model, unwrapped
 
 
@@ -102,14 +102,13 @@ def check(model: Model, form: str, written: ModuleType, folder: Path, expected: 
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         images = model.inputs()
-        if form == "onnx":
-            np.save(work / "images.npy", images.numpy())
-        else:
-            torch.save(images, work / "images.pt")
+        np.save(work / "images.npy", images.numpy())
+        torch.save(images, work / "images.pt")  # for forms that need no NumPy
+        (work / artifact_runner.LOADER_FILE).write_text(inspect.getsource(written.load))
         (work / artifact_runner.SPACE_FILE).write_bytes(pickle.dumps(model.make_space))
         run_in_fresh_process(form, written, folder, work)
-        if form == "onnx":
-            logits = torch.from_numpy(np.load(work / "logits.npy"))
+        if (array := work / "logits.npy").exists():
+            logits = torch.from_numpy(np.load(array))
         else:
             logits = torch.load(work / "logits.pt", weights_only=True)
         latency = json.loads((work / "latency.json").read_text())
@@ -134,7 +133,7 @@ def run_in_fresh_process(form: str, written: ModuleType, folder: Path, work: Pat
         form: Its name.
         written: Module of `nas.export.formats` that wrote its files.
         folder: Folder of these files.
-        work: Folder with `images.npy` (ONNX) or `images.pt`, and for `state` with `SPACE_FILE`.
+        work: Folder with `images.npy` and `images.pt`, `LOADER_FILE`, and for `state` with `SPACE_FILE`.
 
     Raises:
         UserError: The form does not run.
@@ -143,12 +142,12 @@ def run_in_fresh_process(form: str, written: ModuleType, folder: Path, work: Pat
     isolated = ["-I"] if written.STANDALONE else ["-P"]
     # a user's own space must be importable in the new process as it is in this one
     environment = os.environ | ({} if written.STANDALONE else {"PYTHONPATH": os.pathsep.join(sys.path)})
-    arguments = [form, str(folder), str(work), str(torch.get_num_threads())]
+    arguments = [str(folder), str(work), str(torch.get_num_threads())]
     command = [sys.executable, "-B", *isolated, artifact_runner.__file__, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        if form == "onnx" and (reason := runtime_failure(done.stderr, folder / written.FILES[0])):
+        if hasattr(written, "explain") and (reason := written.explain(done.stderr, folder)):
             raise UserError(f"format={form}: {reason}; nothing was written")
         raise UserError(f"format={form}: the files do not run in a fresh process ({last}); nothing was written")
 

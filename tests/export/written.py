@@ -31,10 +31,10 @@ def run(folder, *arguments):
         sys.modules.pop("my_space", None)
 
 
-def run_in_this_process(form, _written, folder, work):
+def run_in_this_process(_form, _written, folder, work):
     """In place of `nas.export.check.run_in_fresh_process`, which takes seconds to import torch."""
     with mock.patch.object(artifact_runner, "TIMING_SECONDS", 0):
-        artifact_runner.main(form, folder, work, torch.get_num_threads())
+        artifact_runner.main(folder, work, torch.get_num_threads())
 
 
 def without_processes():
@@ -81,9 +81,10 @@ def exported(network, form, batches, folder):
 
     images = SimpleNamespace(mean=(0.0,), std=(1.0,))
     arguments = dict.fromkeys(entry.name for entry in fields(Model)) | {"network": network, "images": images}
-    importlib.import_module(f"nas.export.formats.{form}").write(Bare(**arguments | {"class_names": ()}), folder)
+    module = importlib.import_module(f"nas.export.formats.{form}")
+    module.write(Bare(**arguments | {"class_names": ()}), folder)
     try:
-        run = getattr(artifact_runner, form)(folder, 1, None)[1]
+        run = module.load(folder, 1, None)[1]
         return [torch.as_tensor(run(images.numpy() if form == "onnx" else images)) for images in batches]
     except Exception as error:  # noqa: BLE001 - as in the process that `nas export` starts
         raise UserError(str(error).strip().splitlines()[-1]) from None

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from nas.errors import UserError
-from nas.export.failure import onnx_failure, quiet, wrong_in_onnx
+from nas.export.artifact_runner import Form
+from nas.export.failure import onnx_failure, quiet, runtime_failure, wrong_in_onnx
 from nas.export.model import Model, unwrapped
 
 FILES = ("model.onnx",)
@@ -51,3 +52,23 @@ def write(model: Model, folder: Path) -> None:
     }
     onnx.helper.set_model_props(exported, properties)
     onnx.save(exported, str(path))
+
+
+def explain(error: str, folder: Path) -> str:
+    """Why ONNX Runtime does not run the file; empty if unknown."""
+    return runtime_failure(error, folder / FILES[0])
+
+
+def load(folder: Path, threads: int, _work: Path) -> Form:
+    """Load `model.onnx` into ONNX Runtime."""
+    import numpy as np
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    return (
+        lambda work: np.load(work / "images.npy"),
+        lambda images: session.run(["logits"], {"images": images})[0],
+        lambda work, batches: np.save(work / "logits.npy", np.concatenate(batches)),
+    )

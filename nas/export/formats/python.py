@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nas.errors import UserError
+from nas.export.artifact_runner import Form, in_torch
 from nas.export.formats.state import tensors
 from nas.export.model import Model, unwrapped
 from nas.export.source import source
@@ -100,3 +101,22 @@ def _classes(names: Sequence[str]) -> str:
     if len(line) <= WIDTH:
         return line
     return "\n".join(["CLASSES = (", *(f"    {text}," for text in texts), ")"])
+
+
+def load(folder: Path, threads: int, _work: Path) -> Form:
+    """Load `network.py`."""
+    import importlib.util
+
+    import torch
+
+    spec = importlib.util.spec_from_file_location("network", folder / "network.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    network = module.Network()
+    # `weights()` reads only one of the two files, and which one depends on whether safetensors is installed
+    loaded, other = module.weights(), torch.load(folder / "network.pt", weights_only=True)
+    if loaded.keys() != other.keys() or not all(torch.equal(loaded[name], other[name]) for name in loaded):
+        raise ValueError("network.pt and network.safetensors differ")
+    return in_torch(network, threads)

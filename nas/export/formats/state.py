@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from nas.export.artifact_runner import Form, in_torch
 from nas.export.model import Model
 from nas.training.weights import save_weights
 
@@ -28,3 +29,15 @@ def write(model: Model, folder: Path) -> None:
 def tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors as safetensors stores them: contiguous copies on the CPU."""
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
+
+
+def load(folder: Path, threads: int, work: Path) -> Form:
+    """Load `model.safetensors` into the network of its space."""
+    import pickle
+
+    from nas.export.artifact_runner import SPACE_FILE
+    from nas.export.folder import read
+
+    exported = read(folder)
+    space = exported.space(pickle.loads((work / SPACE_FILE).read_bytes()))
+    return in_torch(exported.network(space), threads)

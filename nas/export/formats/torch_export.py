@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from nas.export.artifact_runner import Form, in_torch
 from nas.export.failure import quiet
 from nas.export.model import Model
 
@@ -19,3 +20,10 @@ def write(model: Model, folder: Path) -> None:
     program = model.program
     with quiet():
         torch.export.save(program, folder / FILES[0])
+
+
+def load(folder: Path, threads: int, _work: Path) -> Form:
+    """Load `model.pt2`."""
+    import torch
+
+    return in_torch(torch.export.load(folder / "model.pt2").module(), threads)
