@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import math
+import pkgutil
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
-from nas.analysis.curves import by_evaluations, by_simulated_seconds
-from nas.analysis.figures import anytime, critical_difference, save
+import nas.analysis.figures
+from nas.analysis.canvas import save
 from nas.analysis.results import Column, RunResult
 from nas.analysis.statistics import Comparison, Pair, Summary, by_strategy, compare, value
 from nas.errors import UserError
@@ -46,8 +49,8 @@ def write_report(
 ) -> Report:
     """Write runs.csv, summary.json, summary.md and the figures, each atomically.
 
-    Nothing is written if an argument is wrong. A critical-difference diagram needs two strategies with two shared
-    seeds; without them, that of an earlier report in the folder is removed.
+    Nothing is written if an argument is wrong. A figure that these results do not allow is removed if an earlier report
+    left it in the folder.
 
     Args:
         folder: Folder, created if missing; its other files are not touched.
@@ -60,18 +63,13 @@ def write_report(
     """
     comparisons = tuple(compare(results, column) for column in columns)
     first, runs = comparisons[0], by_strategy(results)
-    drawn = {
-        "anytime": anytime(
-            by_evaluations(results, first.column), by_simulated_seconds(results, first.column), first.column
-        )
-    }
-    if first.ranking and first.ranking.n > 1:
-        drawn["critical_difference"] = critical_difference(first.ranking, first.column)
+    figures = {name: module.draw(first, results) for name, module in figure_modules().items()}
+    drawn = [name for name, figure in figures.items() if figure is not None]
     title = headline(first)
     texts = {
         "runs.csv": _runs(runs, columns),
         "summary.json": _json(comparisons, runs),
-        "summary.md": _markdown(title, comparisons, runs, about, list(drawn)),
+        "summary.md": _markdown(title, comparisons, runs, about, drawn),
     }
     files = []
     try:
@@ -80,11 +78,12 @@ def write_report(
             with atomic_write(folder / name) as temporary:
                 temporary.write_text(text, encoding="utf-8", newline="")
             files.append(folder / name)
-        for name, figure in drawn.items():
-            files += save(figure, folder / name)
-        if "critical_difference" not in drawn:
-            for kind in ("png", "svg"):
-                (folder / f"critical_difference.{kind}").unlink(missing_ok=True)
+        for name, figure in figures.items():
+            if figure is not None:
+                files += save(figure, folder / name)
+            else:  # that of an earlier report would be wrong
+                for kind in ("png", "svg"):
+                    (folder / f"{name}.{kind}").unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{error.filename or folder} cannot be written ({error.strerror})") from None
     return Report(title, comparisons, runs, tuple(files))
@@ -206,7 +205,8 @@ def _markdown(
     if warnings:
         parts += ["## Warnings", "\n".join(f"- {_plain(sentence)}" for sentence in warnings)]
     parts += ["## Results", _results(comparisons, runs), "Mean ± standard deviation of the runs."]
-    parts += [f"![{_title(name)}]({name}.png)\n\n[{_title(name)} as SVG]({name}.svg)" for name in figures]
+    titles = {name: module.TITLE for name, module in figure_modules().items()}
+    parts += [f"![{titles[name]}]({name}.png)\n\n[{titles[name]} as SVG]({name}.svg)" for name in figures]
     for comparison in comparisons:
         parts += [f"## {_plain(comparison.column.label or comparison.column.name)}", _summary(comparison)]
         parts += [_pairs(comparison), _ranks(comparison)]
@@ -317,5 +317,7 @@ def _listed(names: Sequence[str], word: str) -> str:
     return f" {word} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def _title(figure: str) -> str:
-    return {"anytime": "Best architecture so far", "critical_difference": "Critical difference of mean ranks"}[figure]
+def figure_modules() -> dict[str, ModuleType]:
+    """Name of each figure -> its module of `nas.analysis.figures`."""
+    names = sorted(info.name for info in pkgutil.iter_modules(nas.analysis.figures.__path__))
+    return {name: importlib.import_module(f"nas.analysis.figures.{name}") for name in names}

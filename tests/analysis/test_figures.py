@@ -6,8 +6,10 @@ from matplotlib import image, rcParams
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
+from nas.analysis.canvas import colours, save
 from nas.analysis.curves import Curve
-from nas.analysis.figures import anytime, colours, critical_difference, save, spread
+from nas.analysis.figures.anytime import anytime, spread
+from nas.analysis.figures.critical_difference import critical_difference
 from nas.analysis.results import Column
 from nas.analysis.statistics import rank
 

@@ -1,35 +1,24 @@
-"""The two figures of a comparison, as PNG and SVG, readable in grey and with labels at the curves.
-
-Everything is drawn through the object-oriented interface of matplotlib: no pyplot, no global state. Equal inputs give
-equal bytes.
-"""
+"""The best architecture so far, against evaluations and simulated seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy
 
 from nas.analysis.bootstrap import Array
-from nas.analysis.curves import Curve
-from nas.analysis.results import Column
-from nas.analysis.statistics import Ranking
-from nas.drawing.style import plain_style
-from nas.files import atomic_write
-from nas.formatting import plural
+from nas.analysis.canvas import DPI, FONT_SIZE, colours, style, text_width
+from nas.analysis.curves import Curve, by_evaluations, by_simulated_seconds
+from nas.analysis.results import Column, RunResult
+from nas.analysis.statistics import Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DPI = 200
-FONT_SIZE = 9.0
-"""Font size of the labels, points."""
-
+TITLE = "Best architecture so far"
 FIRST_SHOWN_PART = 1 / 16
 """Part of the budget at which the figure starts: before it every search is still random."""
 SAMPLE_INCHES = (0.12, 0.22, 0.6)
@@ -48,6 +37,12 @@ LINE_STYLES: Sequence[Any] = (
 MARKERS = "osD^vPX*<>ph"
 
 
+def draw(comparison: Comparison, results: Sequence[RunResult]) -> Figure:
+    """The figure of a report."""
+    column = comparison.column
+    return anytime(by_evaluations(results, column), by_simulated_seconds(results, column), column)
+
+
 def anytime(evaluations: Sequence[Curve], seconds: Sequence[Curve], column: Column) -> Figure:
     """Mean incumbents with their intervals, against evaluations and, in a second panel, against simulated seconds.
 
@@ -59,7 +54,7 @@ def anytime(evaluations: Sequence[Curve], seconds: Sequence[Curve], column: Colu
         seconds: Curves of the same strategies in the same order, or none.
     """
     panels = [(evaluations, "evaluated architectures"), *([(seconds, "simulated seconds")] if seconds else [])]
-    with _style():
+    with style():
         from matplotlib.figure import Figure
         from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
@@ -69,7 +64,7 @@ def anytime(evaluations: Sequence[Curve], seconds: Sequence[Curve], column: Colu
         names = [f"{curve.strategy} (n = {curve.runs})" if many else curve.strategy for curve in evaluations]
         early = any(_ends_early(curve) for curves, _ in panels for curve in curves)
         wide, tall = 4.2, max(3.6, 0.2 * len(names) + 0.6)
-        room = max(_width(name, figure) for name in names) + SAMPLE_INCHES[2] + 0.2
+        room = max(text_width(name, figure) for name in names) + SAMPLE_INCHES[2] + 0.2
         gap, left, bottom, top = 0.35, 0.85, 0.6, 0.62 if early else 0.42
         total = left + len(panels) * wide + (len(panels) - 1) * gap + room + 0.1
         figure.set_size_inches(total, bottom + tall + top)
@@ -113,109 +108,6 @@ def anytime(evaluations: Sequence[Curve], seconds: Sequence[Curve], column: Colu
             caption = "Vertical tick: the first of its runs ends here; a finished run keeps its best."
             figure.text(left / total, 1 - 0.3 / height, caption, fontsize=FONT_SIZE - 1, va="top", color="0.35")
     return figure
-
-
-def critical_difference(ranking: Ranking, column: Column) -> Figure:
-    """Mean ranks on an axis, best on the right; a bar joins strategies without a significant difference.
-
-    Demšar, JMLR 7, 2006, figure 1 (a).
-    """
-    names, ranks = list(ranking.average), list(ranking.average.values())
-    count, step = len(names), 0.24
-    half = (count + 1) // 2  # the better half is on the right
-    with _style():
-        from matplotlib.figure import Figure
-
-        figure = Figure(dpi=DPI)
-        texts = [f"{name}  {rank:.2f}" for name, rank in ranking.average.items()]
-        sides = [max((_width(text, figure) for text in part), default=0) + 0.3 for part in (texts[half:], texts[:half])]
-        wide = max(3.6, 0.45 * count)
-        bars = 0.2 + 0.13 * len(ranking.cliques)
-        above, below = 1.25, bars + step * half + 0.15
-        title = f"Mean ranks by {column.label or column.name}, {plural(ranking.n, 'seed')}"
-        caption = "1 is best. A bar joins strategies that do not differ significantly (Nemenyi test, level 0.05)."
-        total = max(
-            sum(sides) + wide, _width(title, figure, FONT_SIZE + 1) + 0.3, _width(caption, figure, FONT_SIZE - 1) + 0.3
-        )
-        figure.set_size_inches(total, above + below)
-        axes = figure.add_axes((0, 0, 1, 1))
-        # in inches; the origin is the left end of the rank axis
-        left = sides[0] + (total - sum(sides) - wide) / 2
-        axes.set_xlim(-left, total - left)
-        axes.set_ylim(-below, above)
-        axes.set_axis_off()
-
-        def at(rank: float) -> float:
-            return wide * (count - rank) / (count - 1)
-
-        line: dict[str, Any] = {"color": "black", "linewidth": 0.9, "solid_capstyle": "butt"}
-        axes.plot([0, wide], [0, 0], **line)
-        for number in range(1, count + 1):
-            axes.plot([at(number)] * 2, [0, 0.09], **line)
-            axes.text(at(number), 0.12, str(number), ha="center", va="bottom")
-        # a bar longer than the axis would add nothing
-        shown = min(ranking.critical_difference, count - 1) * wide / (count - 1)
-        axes.plot([0, shown], [0.48, 0.48], **line)
-        for end in (0.0, shown):
-            axes.plot([end, end], [0.44, 0.52], **line)
-        longer = " (longer than the axis)" if ranking.critical_difference > count - 1 else ""
-        axes.text(0, 0.55, f"CD = {ranking.critical_difference:.3g}{longer}", ha="left", va="bottom")
-        for index, (text, rank) in enumerate(zip(texts, ranks, strict=True)):
-            right = index < half
-            row = index if right else count - 1 - index
-            y = -bars - step * (row + 0.5)
-            end = wide + 0.1 if right else -0.1
-            axes.plot([at(rank), at(rank), end], [0, y, y], color="0.35", linewidth=0.7)
-            axes.text(end + (0.06 if right else -0.06), y, text, ha="left" if right else "right", va="center")
-        for index, clique in enumerate(ranking.cliques):
-            y = -0.15 - 0.13 * index
-            ends = [at(ranking.average[clique[-1]]) - 0.05, at(ranking.average[clique[0]]) + 0.05]
-            axes.plot(ends, [y, y], color="black", linewidth=3.2, solid_capstyle="butt")
-        axes.text(0.12 - left, above - 0.1, title, fontsize=FONT_SIZE + 1, va="top")
-        axes.text(0.12 - left, above - 0.3, caption, fontsize=FONT_SIZE - 1, va="top", color="0.35")
-    return figure
-
-
-def save(figure: Figure, path: Path) -> tuple[Path, Path]:
-    """Write a figure as PNG with 200 dpi and as SVG, each atomically.
-
-    Args:
-        path: Path without a suffix, in an existing folder.
-    """
-    written = []
-    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
-        written.append(path.with_name(f"{path.name}.{kind}"))
-        with atomic_write(written[-1]) as temporary, _style():
-            figure.savefig(temporary, format=kind, dpi=DPI, metadata=metadata)
-    return written[0], written[1]
-
-
-def _style() -> AbstractContextManager[None]:
-    return plain_style({"font.size": FONT_SIZE, "svg.hashsalt": "nas", "axes.unicode_minus": False})
-
-
-def _width(text: str, figure: Figure, size: float = FONT_SIZE) -> float:
-    """Width of a text, inches."""
-    from matplotlib.backends.backend_agg import RendererAgg
-
-    drawn = figure.text(0, 0, text, fontsize=size)
-    # one pixel: a canvas of the figure's size would have to be created for every text
-    renderer = RendererAgg(1, 1, DPI)  # type: ignore[no-untyped-call]  # matplotlib has it untyped
-    width = drawn.get_window_extent(renderer).width / DPI
-    drawn.remove()
-    return float(width)
-
-
-def colours(count: int) -> list[Any]:
-    """Colours from dark to light in even steps, so that they differ in a grey print, with the hue going round.
-
-    Green, "A colour scheme for the display of astronomical intensity images", Bull. Astr. Soc. India 39, 2011,
-    section 2.
-    """
-    grey = np.linspace(0.22, 0.64, count)[:, None] if count > 1 else np.array([[0.3]])
-    angle = 2 * np.pi * (0.6 - 1.6 * grey)
-    turned = np.hstack([np.cos(angle), np.sin(angle)]) @ [[-0.14861, -0.29227, 1.97294], [1.78277, -0.90649, 0]]
-    return [tuple(rgb) for rgb in np.clip(grey + 1.1 * grey * (1 - grey) * turned, 0, 1).tolist()]
 
 
 def _draw_curves(axes: Axes, curves: Sequence[Curve], start: float, stop: float) -> None:
