@@ -49,7 +49,7 @@ def composed(command: str, overrides: Sequence[str], config_dir: Path | None) ->
     return _cached(command, tuple(overrides), config_dir and config_dir.resolve(), state)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def _cached(
     command: str, overrides: tuple[str, ...], config_dir: Path | None, _state: tuple[tuple[str, int, int], ...]
 ) -> DictConfig:

@@ -82,7 +82,7 @@ def test_a_store_names_its_last_runs_where_one_is_missing(refused, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "no valid JSON"),
+        ("{", "not valid JSON"),
         ("[1]", "it has no key cellnas_genotype"),
         ('{"cellnas_genotype": 99}', "is of version 99"),
         ('{"cellnas_genotype": 1, "space": {"name": "nasbench201"}}', "damaged genotype file"),
@@ -99,7 +99,7 @@ def test_a_store_names_its_last_runs_where_one_is_missing(refused, tmp_path):
             '{"cellnas_genotype": 1, "space": {"name": "nasbench201", "settings": {"cells": "${a}"}}, "arch": "x"}',
             "holds '${a}', which refers to something else; it was not used",
         ),
-        ("[" * 100_000, "no valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
         ('{"cellnas_genotype": 1, "space": {"name": "os.system"}, "arch": "x", "canonical": "x"}', "unknown space"),
         ('{"cellnas_genotype": 1, "space": {"name": "nasbench201"}, "arch": "x", "canonical": "x"}', "arch='x'"),
     ],
