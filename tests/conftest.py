@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -138,6 +139,16 @@ def shell(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers have loaded torch when they start; that users' own load it by themselves is tested with the executor.
+
+    What they are given is pickled as always. Only users' processes may hold locks of CUDA and of several threads.
+    """
+    spawning = type(multiprocessing.get_context("spawn"))
+    monkeypatch.setattr(spawning, "Process", multiprocessing.get_context("fork").Process)
 
 
 @pytest.fixture

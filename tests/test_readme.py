@@ -33,7 +33,7 @@ def commands(page):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "bash")])
-def test_every_command_of_a_page_runs(page, nas, tmp_path, request):
+def test_every_command_of_a_page_runs(page, nas, tmp_path, request, forked_workers):
     if page == "README.md":
         request.getfixturevalue("few_cifar10_images")
         request.getfixturevalue("table")

@@ -89,7 +89,7 @@ def test_a_search_that_trains_resumes(released):
         ("workers", 24, ["strategy=reinforce", "executor=processes", "workers=2"]),
     ],
 )
-def test_a_resumed_search_proposes_what_an_uninterrupted_one_does(released, run, trials, arguments):
+def test_a_resumed_search_proposes_what_an_uninterrupted_one_does(released, forked_workers, run, trials, arguments):
     arguments = ["search", *arguments, *LOOKED_UP, f"budget.trials={trials}"]
     assert len(texts(released, run)) < trials
     succeeded(released(*arguments, f"run={run}"))

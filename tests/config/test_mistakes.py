@@ -136,7 +136,7 @@ def test_a_trial_that_cannot_be_trained_is_reported_and_stored(nas):
     assert rows(nas, "run=late")[0]["error_kind"] == "time_limit"
 
 
-def test_a_search_needs_no_test_batch_and_retraining_names_it(nas, refused, cifar10_root, tmp_path):
+def test_a_search_needs_no_test_batch_and_retraining_names_it(nas, refused, cifar10_root, few_cifar10_images, tmp_path):
     folder = tmp_path / "data" / cifar10_root.name
     folder.mkdir(parents=True)
     for path in cifar10_root.iterdir():

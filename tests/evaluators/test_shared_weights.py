@@ -148,7 +148,7 @@ def test_equal_proposals_are_scored_again_where_the_weights_have_learnt_since():
     assert max(map(len, scores.values())) > 1
 
 
-def test_workers_share_the_weights_of_one_training(tmp_path):
+def test_workers_share_the_weights_of_one_training(tmp_path, forked_workers):
     inline = run(evaluator(tmp_path / "a"), 6, RegularizedEvolution)
     spread = run(evaluator(tmp_path / "b"), 6, RegularizedEvolution, executor=Processes(workers=2))
     assert outcomes(spread) == outcomes(inline)

@@ -202,7 +202,9 @@ def test_a_retrained_cell_is_exported_in_every_form(in_process, nas, tmp_path, s
     assert_predicted(nas("predict", "model=won", "images=pngs", "format=json"), logits)
 
 
-def test_colour_images_in_files_get_the_logits_of_the_framework(in_process, nas, cifar10_root, tmp_path):
+def test_colour_images_in_files_get_the_logits_of_the_framework(
+    in_process, nas, cifar10_root, few_cifar10_images, tmp_path
+):
     """The network built here, on CIFAR-10 from its batches, against the export on PNG files."""
     space = NASBench201(channels=4, cells=1)
     sizes = ["space.channels=4", "space.cells=1"]

@@ -173,8 +173,8 @@ def test_an_early_stop_is_stored_and_reported(nas, monkeypatch):
     values = iter([1.0] * 15 + [9.0] * 20)
     monkeypatch.setattr("nas.supernets.gradient.dominant_eigenvalue", lambda *_: next(values))
     done = nas("search", "space=nasbench201", "strategy=darts", "strategy.epochs=30", "strategy.early_stopping=true",
-               "supernet.network={channels: 2, cells: 1}", "supernet.train_images=64", "supernet.valid_images=64",
-               "supernet.threads=1", "data=digits", "trainer.epochs=1", "trainer.train_images=100",
+               "supernet.network={channels: 2, cells: 1}", "supernet.train_images=8", "supernet.valid_images=8",
+               "supernet.threads=1", "data=digits", "trainer.epochs=1", "trainer.train_images=50",
                "trainer.network={channels: 2, cells: 1}", "run=early")  # fmt: skip
     assert done.returncode == 0, done.stderr
     # the rise starts at epoch 16; epoch 18 is the first that may stop the search, with the cell of epoch 11
