@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy_attributes(
     __name__,
     {
-        "base": ("Listener", "WatchesEpochs"),
+        "base": ("Listener", "SupportsEpochs"),
         "progress": ("Progress",),
         "tensorboard": ("TensorBoard",),
     },
