@@ -33,7 +33,7 @@ from nas.store.sqlite import SQLiteStore
         (["describe", "arch=|conv~0|+|a~0|b~1|+|c~0|d~1|e~2|"], "'conv~0' is not an edge of NAS-Bench-201"),
         (["describe", "arch=nothing"], "arch='nothing' is not a NAS-Bench-201 string"),
         (["describe", "format=xml"], "format must be one of table, json, got 'xml'"),
-        (["retrain"], "run=null and arch=null; expected a run, a comparison or an architecture"),
+        (["retrain"], "run=null and arch=null; expected one of run=, comparison= and arch="),
         (["retrain", "arch=none.json"], "arch=none.json cannot be read (No such file or directory)"),
         (["leaderboard"], "there is no store nas.db"),
         (["export", "run=x"], "there is no store nas.db"),
@@ -61,7 +61,7 @@ def test_wrong_usage_gets_one_sentence_and_starts_nothing(refused, tmp_path, arg
             ["export", "run=one", "format=tflite"],
             "format must be one of genotype, onnx, python, state, torch_export, got 'tflite'",
         ),
-        (["retrain", "run=one", f"arch={ARCH}"], "expected a run, a comparison or an architecture"),
+        (["retrain", "run=one", f"arch={ARCH}"], "expected one of run=, comparison= and arch="),
         (["search", "run=one", "objective.metric=speed", *QUICK], "now it is speed"),
     ],
 )
@@ -82,7 +82,7 @@ def test_a_store_names_its_last_runs_where_one_is_missing(refused, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "no valid JSON"),
+        ("{", "not valid JSON"),
         ("[1]", "it has no key cellnas_genotype"),
         ('{"cellnas_genotype": 99}', "is of version 99"),
         ('{"cellnas_genotype": 1, "space": {"name": "nasbench201"}}', "damaged genotype file"),
@@ -99,7 +99,7 @@ def test_a_store_names_its_last_runs_where_one_is_missing(refused, tmp_path):
             '{"cellnas_genotype": 1, "space": {"name": "nasbench201", "settings": {"cells": "${a}"}}, "arch": "x"}',
             "holds '${a}', which refers to something else; it was not used",
         ),
-        ("[" * 100_000, "no valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
         ('{"cellnas_genotype": 1, "space": {"name": "os.system"}, "arch": "x", "canonical": "x"}', "unknown space"),
         ('{"cellnas_genotype": 1, "space": {"name": "nasbench201"}, "arch": "x", "canonical": "x"}', "arch='x'"),
     ],
