@@ -54,7 +54,7 @@ def evaluator_promises(
             assert math.isfinite(value), f"metric {name} is {value}"
         names = ", ".join(metrics) or "none"
         assert metric is None or metric in metrics, (
-            f"it gives {names}, but a search optimises objective.metric={metric}; expected one of its metrics there"
+            f"it gives {names}, but a search optimises objective.metric={metric}; set that to one of its metrics"
         )
 
     def protocol_is_json() -> None:
