@@ -187,10 +187,18 @@ def _help(module: ModuleType, command: str, settings: Settings) -> str:
     ]
     if values:
         lines += ["", "Settings of the chosen parts, changed by PART.SETTING=VALUE:", *values]
-    own = text.split("  - _self_", 1)[1].splitlines()
-    own = [line for line in own if line and not line.startswith("  - ")]  # without parts that come after the settings
-    lines += ["", "Settings of the command:", *(f"  {line}" for line in own)]
+    lines += ["", "Settings of the command:", *(f"  {line}" for line in own_settings(text))]
     return "\n".join(lines)
+
+
+def own_settings(text: str) -> list[str]:
+    """The lines of a command's YAML that are its settings, without its parts; a command without parts has no defaults.
+
+    Args:
+        text: Contents of the YAML.
+    """
+    lines = text.split("  - _self_", 1)[-1].splitlines()
+    return [line for line in lines if line and not line.startswith(("#", "  - "))]  # parts may come after the settings
 
 
 def _print_error(error: Exception | str, code: int) -> int:

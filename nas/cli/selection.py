@@ -128,7 +128,7 @@ def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
     if (name is None and comparison is None) == (arch is None):
         values = {"run": name, "comparison": comparison, "arch": arch}
         given = [f"{key}={value}" for key, value in values.items() if value is not None] or ["run=null", "arch=null"]
-        raise UsageError(f"{' and '.join(given)}; expected a run, a comparison or an architecture")
+        raise UsageError(f"{' and '.join(given)}; expected one of run=, comparison= and arch=")
     run = trial = best = None
     origin: Mapping[str, Any] = {}
     recorded: Mapping[str, tuple[str, Mapping[str, Any]]] = {}

@@ -64,7 +64,7 @@ class DataSet(ABC):
         @functools.wraps(reading)
         def guarded(self: DataSet) -> Images:
             check_unlocked(f"the test images of {getattr(self, 'name', type(self).__name__)}")
-            images = self._read(lambda: reading(self))
+            images = _called(lambda: reading(self), self.name)
             if type(self).read_test is not guarded:  # called by the method that overrides it, which is checked itself
                 return images
             return self._checked_test(images)
@@ -114,7 +114,7 @@ class DataSet(ABC):
         """The split of one reading, and whether a global random generator was used for it."""
         check_statements(self)
         before = _random_state()
-        images = self._checked(self._read(self.read_train), "read_train")
+        images = self._checked(_called(self.read_train, self.name), "read_train")
         drawn = _random_state() != before
         train, valid = stratified(images.labels.numpy(), 1.0 - self.valid_fraction, f"split {self.split_seed}")
         digest = hashlib.blake2b(digest_size=8)
@@ -122,19 +122,6 @@ class DataSet(ABC):
             digest.update(np.ascontiguousarray(part).data)
         parts = images.take(torch.from_numpy(train)), images.take(torch.from_numpy(valid))
         return Split(*parts, digest.hexdigest()), drawn
-
-    def _read(self, method: Callable[[], Images]) -> Images:
-        """What a reading method returns.
-
-        Raises:
-            UserError: It fails, however it does.
-        """
-        try:
-            return method()
-        except (UserError, TestSetLocked, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            raise UserError(f"data set {self.name} cannot be read: {located(error)}") from error
 
     def _checked_test(self, images: Images) -> Images:
         """Test images that fit, normalised like the images that a network was trained on."""
@@ -153,6 +140,24 @@ class DataSet(ABC):
 
     def _origin(self, method: str) -> str:
         return f"{type(self).__module__}.{type(self).__qualname__}.{method}"
+
+
+def _called(method: Callable[[], Images], name: str) -> Images:
+    """What a reading method returns. Not a method, since `_read` and the like are names of a data set's own helpers.
+
+    Args:
+        method: Method to call.
+        name: Name of the data set, for messages.
+
+    Raises:
+        UserError: It fails, however it does.
+    """
+    try:
+        return method()
+    except (UserError, TestSetLocked, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise UserError(f"data set {name} cannot be read: {located(error)}") from error
 
 
 def _random_state() -> tuple[object, ...]:

@@ -96,7 +96,8 @@ def _yaml(tabulation: Mapping[str, Any], out: Path, classes: int, data: str, dat
     network = ", ".join(f"{key} {value}" for key, value in recipe["network"].items())
     seeds = 1 + max(line["repeat"] for line in tabulation["trainings"])
     images = [
-        f"{recipe[key] or 'all'} {word}" for key, word in (("train_images", "training"), ("valid_images", "validation"))
+        f"{f'at most {recipe[key]}' if recipe[key] else 'all'} {word}"
+        for key, word in (("train_images", "training"), ("valid_images", "validation"))
     ]
     missing = sorted({name for line in tabulation["trainings"] for name in uncounted(line)})
     clock = "processor seconds" if tabulation["device"] == "cpu" else "seconds"
@@ -105,7 +106,7 @@ def _yaml(tabulation: Mapping[str, Any], out: Path, classes: int, data: str, dat
         "# @package _global_",
         f"# {classes:,} classes of {space} on {tabulation['data']}, trained by nas tabulate; "
         f"started {tabulation['begun']}.",
-        f"# {recipe['epochs']} epochs on {images[0]} and {images[1]} images (split {tabulation['split']}); {network}.",
+        f"# {images[0]} and {images[1]} images (split {tabulation['split']}); epochs {recipe['epochs']}, {network}.",
         f"# {made_by}, commit {environment.get('commit')}.",
         "# valid_* on the validation images after the last epoch, test_* on all test images; accuracies are fractions",
         "# 0-1, losses mean cross-entropy in nats. A name without a number is the mean over the seeds of the class,",

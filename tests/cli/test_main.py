@@ -15,7 +15,7 @@ from conftest import ARCH, QUICK, rows
 from torch import nn
 
 from nas import UsageError, UserError, describe
-from nas.cli.main import commands
+from nas.cli.main import commands, own_settings
 from nas.cli.selection import named_architecture
 from nas.config.settings import compose, make_space
 from nas.core import Task
@@ -211,6 +211,11 @@ def test_help_lists_every_setting_and_version_answers(nas):
     assert "  leaderboard  Rank the trials of a store" in overview
     assert all(f"  {command} " in overview for command in commands())
     assert "trials: 7" in nas("search", "budget.trials=7", "--cfg", "job").stdout
+
+
+def test_help_lists_the_settings_of_a_command_without_parts():
+    """Its YAML has no defaults, and may begin with comments."""
+    assert own_settings("# nas count: trials.\nrun: null   # a run\n") == ["run: null   # a run"]
 
 
 def test_ctrl_c_leaves_a_run_that_the_printed_command_resumes(nas, tmp_path):

@@ -33,7 +33,7 @@ from nas.store.sqlite import SQLiteStore
         (["describe", "arch=|conv~0|+|a~0|b~1|+|c~0|d~1|e~2|"], "'conv~0' is not an edge of NAS-Bench-201"),
         (["describe", "arch=nothing"], "arch='nothing' is not a NAS-Bench-201 string"),
         (["describe", "format=xml"], "format must be one of table, json, got 'xml'"),
-        (["retrain"], "run=null and arch=null; expected a run, a comparison or an architecture"),
+        (["retrain"], "run=null and arch=null; expected one of run=, comparison= and arch="),
         (["retrain", "arch=none.json"], "arch=none.json cannot be read (No such file or directory)"),
         (["leaderboard"], "there is no store nas.db"),
         (["export", "run=x"], "there is no store nas.db"),
@@ -61,7 +61,7 @@ def test_wrong_usage_gets_one_sentence_and_starts_nothing(refused, tmp_path, arg
             ["export", "run=one", "format=tflite"],
             "format must be one of genotype, onnx, python, state, torch_export, got 'tflite'",
         ),
-        (["retrain", "run=one", f"arch={ARCH}"], "expected a run, a comparison or an architecture"),
+        (["retrain", "run=one", f"arch={ARCH}"], "expected one of run=, comparison= and arch="),
         (["search", "run=one", "objective.metric=speed", *QUICK], "now it is speed"),
     ],
 )

@@ -45,6 +45,21 @@ class Mine(DataSet):
         return self.test
 
 
+class WithHelpers(Mine):
+    def _read(self, part):
+        return getattr(self, part)
+
+    def read_train(self):
+        return self._read("train")
+
+    def read_test(self):
+        return self._read("test")
+
+
+def test_a_data_set_may_name_its_own_helper_read():
+    check_data(WithHelpers)
+
+
 BASE = good()
 FLOATS = BASE.pixels.float()
 LABELS = BASE.labels

@@ -6,6 +6,7 @@ import sys
 import time
 import warnings
 from collections import deque
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from nas.executors.base import Died, each
 from nas.executors.inline import Inline
 from nas.executors.processes import Processes, cores
 from nas.runtime import streams
+from nas.testing import check_executor
 
 
 def refusing():
@@ -30,6 +32,29 @@ def done(executor, tasks, make=make):
 @pytest.mark.parametrize("executor", [Inline(), Processes(2)], ids=["inline", "processes"])
 def test_every_task_gets_its_result(executor):
     assert sorted(done(executor, range(7))) == [(n, n**2) for n in range(7)]
+
+
+def test_workers_that_are_threads_break_a_promise():
+    """Two trainings in one process would draw from one random generator."""
+
+    class Jobs:
+        def __init__(self, function):
+            self.function, self.results = function, []
+
+        def submit(self, key, task):
+            self.results.append((key, self.function(task)))
+
+        def wait(self):
+            return [self.results.pop()]
+
+    class Threads:
+        workers, order = 2, "ordered"
+
+        def open(self, make, seconds=None):
+            return nullcontext(Jobs(make()))
+
+    with pytest.raises(AssertionError, match=r"share torch's random generators; start a process for each worker$"):
+        check_executor(Threads())
 
 
 def test_without_tasks_no_worker_starts():

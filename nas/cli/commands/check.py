@@ -1,7 +1,7 @@
-"""Check that parts of your own do what their kind promises.
+"""Check that your own parts do what their kind must guarantee.
 
 Every part that is named is checked: nas check space=my_space, nas check strategy=my_strategy space=my_space. Each
-promise gets a line; the exit code is 1 where one is broken. A space is also trained for an epoch, and one of its random
+promise gets a line; the exit code is 1 if one is broken. A space is also trained for an epoch, and one of its random
 architectures is drawn and exported in every format.
 """
 

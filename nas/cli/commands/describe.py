@@ -1,4 +1,4 @@
-"""Describe an architecture in words and numbers, or its space where none is named.
+"""Describe an architecture in words and numbers; without one, describe its space.
 
 Name the architecture by run= and trial=, by comparison= with a folder of nas compare, or by arch= with the
 architecture's text, a published name, a genotype file, or a text file with one architecture a line.

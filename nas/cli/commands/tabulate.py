@@ -1,4 +1,4 @@
-"""Train every architecture class of a finite space, and write the results as a table that searches can replay.
+"""Train every architecture class of a finite space, and write the results as a table for searches.
 
 Run the same command again to resume after an interruption.
 """
