@@ -22,7 +22,7 @@ from nas.core import Architecture, Task
 from nas.errors import UsageError
 from nas.space.base import SearchSpace
 from nas.space.graph import Graph
-from search_spaces.cells import SIZES, SMALL, Network, check_sizes
+from search_spaces.cells import SIZES, SMALL_SIZES, Network, check_sizes
 from search_spaces.darts_topology import OPERATIONS as DARTS_OPERATIONS
 from search_spaces.genotype import (
     AMOEBANET_A,
@@ -65,7 +65,7 @@ class NASNet(SearchSpace):
 
     choices = MappingProxyType(_choices())
     network_sizes = SIZES
-    small_network = SMALL
+    small_network = SMALL_SIZES
     published = MappingProxyType({"NASNet-A": str(NASNET_A), "AmoebaNet-A": str(AMOEBANET_A)})
 
     def __init__(self, channels: int = 36, cells: int = 20, auxiliary: bool = False) -> None:

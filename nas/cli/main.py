@@ -100,7 +100,7 @@ def _main(command_line: Sequence[str]) -> int:
     interrupt.check()
     from nas.config.settings import compose
 
-    deferred = getattr(module, "INHERITS", ())
+    deferred = getattr(module, "INHERITED_GROUPS", ())
     settings = compose(arguments.command, arguments.assignments, arguments.config_dir, deferred=deferred)
     if arguments.help:
         print(_help(module, arguments.command, settings))

@@ -154,11 +154,11 @@ def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
     space = settings.make("space")
     architecture = parse(space, text)
     if run is not None and trial is not None:
-        _check_meaning(space, architecture, run, trial)
+        check_meaning(space, architecture, run, trial)
     return Selection(settings, space, architecture, run, trial, best, origin, recorded.get("data"))
 
 
-def _check_meaning(space: SearchSpace, architecture: Architecture, run: Run, trial: Trial) -> None:
+def check_meaning(space: SearchSpace, architecture: Architecture, run: Run, trial: Trial) -> None:
     """Raise `UsageError` where a trial's text, in a notation of the space's own, no longer means what it meant."""
     choices = dict(run.config.get(DECISIONS, ()))  # none in version 0.1.0, or in the order of the trial's positions
     then = {name: choices[name][option] for name, option in zip(choices, trial.proposal.architecture, strict=False)}

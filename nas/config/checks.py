@@ -13,7 +13,7 @@ from nas.config.composition import choices_of, composed
 from nas.errors import UsageError
 from nas.validation import as_written
 
-EVALUATED = ("data", "trainer", "table")
+EVALUATED_PARTS = ("data", "trainer", "table")
 """Parts that matter to a search only through its evaluator."""
 
 
@@ -109,7 +109,7 @@ def check_evaluated(
             raise UsageError(
                 f"{key}={value} has no effect, since strategy={choices.get('strategy')} does not use it; leave it out"
             )
-        if "evaluator" in config and part in EVALUATED and not names:
+        if "evaluator" in config and part in EVALUATED_PARTS and not names:
             raise UsageError(
                 f"{key}={value} has no effect, since evaluator={evaluator} does not use it; leave it out, or choose "
                 "another evaluator="

@@ -14,9 +14,11 @@ from omegaconf.errors import OmegaConfBaseException
 from nas.config.overrides import closest, closest_name
 from nas.errors import located
 
-UNEXPECTED = re.compile(r"(?P<name>\w+)(\.__init__)?\(\) got an unexpected keyword argument '(?P<argument>\w+)'.*")
-MISSING = re.compile(r"(?P<name>\w+)(\.__init__)?\(\) missing \d+ required .*?arguments?: (?P<arguments>.+)")
-GIVEN = ("space", "objective")
+UNEXPECTED_ARGUMENT = re.compile(
+    r"(?P<name>\w+)(\.__init__)?\(\) got an unexpected keyword argument '(?P<argument>\w+)'.*"
+)
+MISSING_ARGUMENTS = re.compile(r"(?P<name>\w+)(\.__init__)?\(\) missing \d+ required .*?arguments?: (?P<arguments>.+)")
+GIVEN_ARGUMENTS = ("space", "objective")
 """Arguments that the command passes, so that no YAML has them."""
 
 
@@ -47,15 +49,17 @@ def construction_failure(config: DictConfig, key: str, error: BaseException) -> 
         return f"{node}._target_={target} {reason}"
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     settings = [str(name) for name in OmegaConf.select(config, node) or {} if not str(name).startswith("_")]
-    unexpected = UNEXPECTED.fullmatch(lines[0]) if lines else None
+    unexpected = UNEXPECTED_ARGUMENT.fullmatch(lines[0]) if lines else None
     if unexpected and unexpected["argument"] in settings:
         name = unexpected["argument"]
         meant = closest_name(name, _arguments(target))
         hint = f" (did you mean {node}.{meant}?)" if meant else ""
         return f"{node}.{name} is not a setting of {unexpected['name']}{hint}; leave it out"
-    missing = MISSING.fullmatch(lines[0]) if lines else None
+    missing = MISSING_ARGUMENTS.fullmatch(lines[0]) if lines else None
     if missing:
-        names = [name for name in re.findall(r"'(\w+)'", missing["arguments"]) if name not in (*settings, *GIVEN)]
+        names = [
+            name for name in re.findall(r"'(\w+)'", missing["arguments"]) if name not in (*settings, *GIVEN_ARGUMENTS)
+        ]
         if names:
             return f"{missing['name']} needs {', '.join(f'{node}.{name}' for name in names)}; add it to the YAML"
     return " ".join(lines[:2]).replace(":;", ":")
@@ -95,7 +99,9 @@ def _arguments(target: object) -> list[str]:
     module, _, name = str(target).rpartition(".")
     try:
         return [
-            argument for argument in signature(getattr(import_module(module), name)).parameters if argument not in GIVEN
+            argument
+            for argument in signature(getattr(import_module(module), name)).parameters
+            if argument not in GIVEN_ARGUMENTS
         ]
     except (ImportError, AttributeError, TypeError, ValueError):
         return []

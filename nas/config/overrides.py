@@ -20,7 +20,7 @@ from nas.validation import as_written
 
 RAW_KEYS = ("run", "comparison", "arch", "weights", "model", "out", "dir", "store.url", "data.root", "table.root")
 """Keys whose value is used as it stands: names, paths and architectures may look like numbers, lists or mappings."""
-NULLABLE = ("table.cost",)
+NULLABLE_KEYS = ("table.cost",)
 """Keys of text that may be null though their default is not."""
 LISTS_OF_TEXT = ("strategies",)
 """Keys whose value is a list of texts that may have brackets and commas of their own, `[random,reinforce(lr=0.5)]`."""
@@ -109,7 +109,7 @@ def _parse(key: str, value: str, default: Any) -> Any:
     return parsed.value()
 
 
-QUOTED = re.compile(r"""\s*(["'])(.*?)\1\s*(?:,|$)""", re.DOTALL)
+QUOTED_ITEM = re.compile(r"""\s*(["'])(.*?)\1\s*(?:,|$)""", re.DOTALL)
 """An item of a list in quotes, with the comma after it; quotes within an item (`it's.png`) are part of it."""
 
 
@@ -121,11 +121,11 @@ def list_items(text: str) -> list[str]:
     text = text.strip()
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
-    elif (whole := QUOTED.fullmatch(text)) and whole[2].startswith("[") and whole[2].endswith("]"):
+    elif (whole := QUOTED_ITEM.fullmatch(text)) and whole[2].startswith("[") and whole[2].endswith("]"):
         return list_items(whole[2])
     items, start = [], 0
     while start < len(text):
-        quoted = QUOTED.match(text, start)
+        quoted = QUOTED_ITEM.match(text, start)
         if quoted:
             items.append(quoted[2])
             start = quoted.end()
@@ -163,7 +163,7 @@ def _of_kind(key: str, default: Any, value: Any) -> Any:
     elif isinstance(default, str):
         good, kind = isinstance(value, str) or number, "text"
         value = str(value) if good else value
-        good = good or (value is None and key in NULLABLE)
+        good = good or (value is None and key in NULLABLE_KEYS)
     elif OmegaConf.is_dict(default):
         good, kind = isinstance(value, dict), "a mapping"
     else:

@@ -24,7 +24,7 @@ from nas.errors import UserError
 
 MIN_IMAGES_PER_CLASS = 2
 """Of the training images: one to train on and one to validate on."""
-UNPRINTED = ("Cc", "Cs", "Zl", "Zp")
+CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 """Unicode's categories of control characters, halves of characters, and ends of lines and paragraphs."""
 SAMPLED_IMAGES = 256
 """Images whose values are looked at; all of CIFAR-10 would take longer than everything else here."""
@@ -67,7 +67,7 @@ def check_statements(data: Any) -> None:
 
 def is_class_name(text: str) -> bool:
     """Whether a text is one line that can be printed and stored; letters of any script may be joined in it."""
-    return bool(text.strip()) and not any(unicodedata.category(sign) in UNPRINTED for sign in text)
+    return bool(text.strip()) and not any(unicodedata.category(sign) in CONTROL_CATEGORIES for sign in text)
 
 
 def checked(images: Images, task: Task, origin: str, *, training: bool) -> Images:

@@ -78,8 +78,8 @@ def _operation(
     space: SupernetSpace, relaxed: Mapping[str, Tensor], name: str, row: int, trained: TrainedSupernet
 ) -> list[int]:  # fmt: skip
     """The operation of an edge whose removal costs most accuracy, the first among equals."""
-    candidates = _candidates(space, name)
-    return [min(candidates, key=lambda column: trained.score(_without(relaxed, name, row, [column])))]
+    columns = derivable_columns(space, name)
+    return [min(columns, key=lambda column: trained.score(_without(relaxed, name, row, [column])))]
 
 
 def _edges(
@@ -106,7 +106,7 @@ def _stop_bypass(probs: Mapping[str, Tensor], name: str, row: int) -> None:
         probs[f"{name}_edges"][row] = 0.0
 
 
-def _candidates(space: SupernetSpace, name: str) -> list[int]:
+def derivable_columns(space: SupernetSpace, name: str) -> list[int]:
     """Columns of the operations that an architecture can have; `none` only where a decision offers it."""
     offered = {option for options in space.choices.values() for option in options}
     return [column for column, operation in enumerate(space.operations[name]) if operation in offered]

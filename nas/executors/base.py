@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from nas.runtime import interrupt
 
-Task = TypeVar("Task")
+T = TypeVar("T")
 
 Function: TypeAlias = Callable[[Any], Any]
 """Does one task and returns its result; created once in each worker."""
@@ -76,7 +76,7 @@ class Executor(Protocol):
         """
 
 
-def each(executor: Executor, make: Callable[[], Function], tasks: deque[Task]) -> Iterator[list[tuple[Task, Any]]]:
+def each(executor: Executor, make: Callable[[], Function], tasks: deque[T]) -> Iterator[list[tuple[T, Any]]]:
     """Run all tasks.
 
     Args:
@@ -90,7 +90,7 @@ def each(executor: Executor, make: Callable[[], Function], tasks: deque[Task]) -
     if not tasks:
         return
     with executor.open(make) as jobs:
-        running: dict[int, Task] = {}
+        running: dict[int, T] = {}
         number = 0
         while tasks or running:
             interrupt.check()

@@ -23,7 +23,7 @@ from nas.drawing.stages import stages
 from nas.errors import UserError, located
 from nas.export import card
 from nas.export.check import CheckResult, check, original
-from nas.export.genotype import GENOTYPE, NAME, Genotype
+from nas.export.genotype import GENOTYPE, NAME, GenotypeFile
 from nas.export.model import MakeSpace, Model, loaded, repeats_of, trained, weights_of
 from nas.files import atomic_folder
 from nas.space.base import SearchSpace
@@ -135,7 +135,7 @@ def forms() -> dict[str, ModuleType]:
 
 
 def export(
-    model: Model, formats: Sequence[str], target: Path, repeats: Sequence[Retraining], genotype: Genotype
+    model: Model, formats: Sequence[str], target: Path, repeats: Sequence[Retraining], genotype: GenotypeFile
 ) -> tuple[CheckResult, dict[str, CheckResult]]:
     """Write a folder with a network in several formats, each checked in a fresh process, its pictures and its card.
 

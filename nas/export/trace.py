@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-Key: TypeAlias = int | str
+ItemKey: TypeAlias = int | str
 Shape: TypeAlias = tuple[int, ...]
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.analysis.results import Column, RunResult, Step
+from nas.analysis.results import Column, IncumbentChange, RunResult
 from nas.core import Metrics, Objective, Trial
 from nas.data.lock import locked_test_set
 from nas.engine.budget import Budget
@@ -111,7 +111,7 @@ class ComparisonSetup:
             "steps": [asdict(step) for step in self._steps(result.trials)],
         }
 
-    def _steps(self, trials: Sequence[Trial]) -> Iterator[Step]:
+    def _steps(self, trials: Sequence[Trial]) -> Iterator[IncumbentChange]:
         """Every change of the incumbent, with the metrics that the evaluator reports for it."""
         reporter, best, simulated = reporter_of(self.evaluator), None, 0.0
         for query, trial in enumerate(trials, start=1):
@@ -122,7 +122,7 @@ class ComparisonSetup:
             reported = {} if reporter is None else reporter.reported(trial.proposal.architecture)
             # an evaluator that reports nothing is compared by the objective
             metrics = reported or {self.objective.metric: trial.metrics[self.objective.metric]}
-            yield Step(query, simulated if "simulated_seconds" in trial.metrics else None, metrics)
+            yield IncumbentChange(query, simulated if "simulated_seconds" in trial.metrics else None, metrics)
 
 
 def columns(evaluator: Evaluator, objective: Objective, results: Sequence[RunResult]) -> list[Column]:
@@ -265,7 +265,7 @@ def _result(line: Mapping[str, Any], path: Path) -> RunResult:
             line["simulated_seconds"],
             line["seconds"],
             line["architecture"],
-            tuple(Step(**step) for step in line["steps"]),
+            tuple(IncumbentChange(**step) for step in line["steps"]),
             line.get("missing", 0),
         )
     except (KeyError, TypeError) as error:

@@ -13,9 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from nas.supernets.steps import Batch
 from nas.training.device import current
 
-Batch = tuple[Tensor, Tensor]
 Step = Callable[[Batch, Batch], Tensor]
 Recorder = Callable[[Callable[[], Tensor]], Callable[[], Tensor]]
 STEPS_BEFORE_RECORDING = 2

@@ -28,7 +28,7 @@ from nas.training.fit import TrainingFailed
 SKIP = "skip_connect"
 LARGE_ALPHA = 1e3
 """Beyond it a softmax is one-hot: no search of the published learning rates comes near."""
-COLLAPSED = 0.5
+MAX_SKIP_SHARE = 0.5
 """Share of skip connections above which a cell counts as collapsed."""
 WINDOW, RATIO = 5, 0.75
 """Epochs of the running mean of eigenvalues, and the ratio of two of them that many epochs apart that ends a search."""
@@ -80,7 +80,7 @@ def collapse(space: SearchSpace, architecture: Architecture) -> str | None:
                 "operation). Try more strategy.epochs, or strategy=gdas, pc_darts or drnas"
             )
     share = skip_share(space, architecture)
-    if share <= COLLAPSED:
+    if share <= MAX_SKIP_SHARE:
         return None
     return (
         f"{share:.0%} of the derived cell's operations are skip connections: the search has collapsed, as DARTS is "

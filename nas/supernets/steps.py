@@ -16,6 +16,9 @@ from nas.training.memory_format import contiguous
 from nas.training.optimizer import fusible, sgd, take_step
 from nas.training.recipe import Recipe
 
+Batch = tuple[Tensor, Tensor]
+"""Images and labels."""
+
 
 def generator(*keys: int) -> torch.Generator:
     """A CPU generator that is a function of its keys: no checkpoint has to hold its state."""

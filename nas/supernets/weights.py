@@ -24,7 +24,7 @@ from nas.errors import UsageError
 from nas.supernets.base import SupernetSpace
 from nas.supernets.memory import check_fits, free_memory, need
 from nas.supernets.recipe import check_recipe
-from nas.supernets.steps import generator, measure, weight_optimizer, weight_step
+from nas.supernets.steps import Batch, generator, measure, weight_optimizer, weight_step
 from nas.training.architecture import build_seeded
 from nas.training.augment import Augmenter
 from nas.training.check import check_supernet
@@ -34,7 +34,6 @@ from nas.training.memory_format import contiguous, to_channels_last, to_contiguo
 from nas.training.recipe import Recipe
 from nas.training.seeding import seed_all
 
-Batch = tuple[Tensor, Tensor]
 TRAIN = 1
 """The one of an epoch's streams of random numbers that orders the training images; the others are the caller's."""
 LAYERS = 6

@@ -28,7 +28,7 @@ from nas.errors import NOT_IN_TABLE, TrialFailed, UsageError, UserError
 from nas.space.base import SearchSpace, parse
 from nas.validation import number_in, one_of
 
-COUNTABLE = 1_000_000
+MAX_CHECKED_SIZE = 1_000_000
 """Size of a space up to which a table is checked to hold all of it."""
 MAX_COLUMNS = 30
 """Columns of a file that a message names."""
@@ -174,7 +174,7 @@ class Table:
                     f"table {path} has {what} twice, in rows {positions[key] + 1} and {row + 1}; expected it once"
                 )
             positions[key] = row
-        if self.complete and space.size <= COUNTABLE and (by_class or len(positions) < space.size):
+        if self.complete and space.size <= MAX_CHECKED_SIZE and (by_class or len(positions) < space.size):
             # a constraint may leave out any number of the product, and so does equality
             keys = ((space.canonical(other) if by_class else other, other) for other in space.architectures())
             absent = next((other for key, other in keys if key not in positions), None)

@@ -27,7 +27,7 @@ from nas.training.seeding import random_state_restored
 
 COMPLEX_FACTOR = 4
 """Real multiply-accumulates in one of complex numbers."""
-COMBINING = re.compile(
+COMBINING_OPERATORS = re.compile(
     r"(native_|cudnn_|miopen_|quantized_|fused_)*(batch|layer|group|rms)_norm|weight_norm|linalg_(_?powsum|vector_norm|cross|check)"
     r"|upsample_|(cudnn_)?grid_sampler|(unsafe_)?(masked_)?index|(select_|slice_|diagonal_|as_strided_)?scatter"
     r"|gather|take|put|where|masked_(select|softmax|scale|fill|scatter)|copy|set|fill|prelu|rrelu|thnn_fused_|fused_sdp_choice"
@@ -36,10 +36,10 @@ COMBINING = re.compile(
 )
 """Operators of torch that take float tensors without contracting them: statistics, indexing, interpolation, outer
 products. By the field's convention they count nothing, like pooling and activations."""
-CONTRACTING = re.compile(
+CONTRACTING_OPERATORS = re.compile(
     r"fft|linalg|cholesky|geqrf|ormqr|solve|conv(?!ert)|mm(?![aiy])|linear|rnn|gru|lstm|attention|transformer|dist|matrix|matmul"
 )
-"""Operators of torch that do the work of matrix products; COMBINING comes first."""
+"""Operators of torch that do the work of matrix products; `COMBINING_OPERATORS` comes first."""
 
 
 @dataclass
@@ -167,10 +167,10 @@ def _counts_nothing(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any
         return True
     if namespace != "aten":
         return False
-    if COMBINING.match(name.strip("_")):
+    if COMBINING_OPERATORS.match(name.strip("_")):
         return True
     floats = sum(any(tensor.is_floating_point() or tensor.is_complex() for tensor in given) for given in tensors)
-    return floats <= 1 and not CONTRACTING.search(name)
+    return floats <= 1 and not CONTRACTING_OPERATORS.search(name)
 
 
 def _tensors(args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> Iterator[Tensor]:

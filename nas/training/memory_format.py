@@ -66,11 +66,11 @@ def settle(network: nn.Module, image: Sequence[int], device: torch.device, *, ch
 def fall_back(network: nn.Module, reason: str) -> None:
     """Give a network contiguous images from now on, and warn once."""
     _channels_last[network] = False
-    _warn(reason)
+    warn_once(reason)
 
 
 @cache
-def _warn(reason: str) -> None:
+def warn_once(reason: str) -> None:
     warnings.warn(
         f"the network does not run in channels-last memory format ({reason}); it is trained in contiguous format, as "
         "trainer.channels_last=false does without this warning",

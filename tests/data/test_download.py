@@ -202,7 +202,7 @@ def test_cifar10_is_downloaded_where_the_cache_is(server, tmp_path, monkeypatch)
     monkeypatch.setattr(cifar10, "DISK_BYTES", 1000)
     monkeypatch.delenv("NAS_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cifar10.Cifar10()._folder() == tmp_path / "cellnas" / folder
+    assert cifar10.Cifar10().folder() == tmp_path / "cellnas" / folder
     assert whole(tmp_path / "cellnas" / folder)
     with pytest.raises(UserError, match="data_batch_1 is damaged"):
         cifar10.Cifar10().split()

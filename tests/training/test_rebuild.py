@@ -282,7 +282,7 @@ class Viewing(nn.Module):
 
 @pytest.mark.parametrize("how", ["weights", "gradients"])
 def test_a_network_that_runs_in_contiguous_memory_only_is_retrained(how, tmp_path):
-    memory_format._warn.cache_clear()
+    memory_format.warn_once.cache_clear()
     (tmp_path / "plain").mkdir()
     with pytest.warns(UserWarning, match="does not run in channels-last memory format"):
         result = retrained(lambda: Viewing(how), tmp_path)

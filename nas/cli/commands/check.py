@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 QUICK_SUPERNET = ("supernet.epochs=1", "supernet.train_images=200")
 """Shared weights are only looked at, not trained to the end."""
-CONSTRUCTED = "it can be constructed"
+CONSTRUCTION_PROMISE = "it can be constructed"
 """The first promise of every part."""
-DEPENDENT = "it needs what broke above"
+DEPENDENCY_REASON = "it needs what broke above"
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,12 @@ def _verdicts(part: str, promises_of: Callable[[Settings], Sequence[Promise]], s
     try:
         promises = promises_of(settings)
     except UserError as error:
-        yield Verdict(part, CONSTRUCTED, kept=False, reason=str(error))
+        yield Verdict(part, CONSTRUCTION_PROMISE, kept=False, reason=str(error))
         return
     except Exception as error:  # noqa: BLE001 (a user's part may raise anything)
-        yield Verdict(part, CONSTRUCTED, kept=False, reason=located(error))
+        yield Verdict(part, CONSTRUCTION_PROMISE, kept=False, reason=located(error))
         return
-    yield Verdict(part, CONSTRUCTED, kept=True)
+    yield Verdict(part, CONSTRUCTION_PROMISE, kept=True)
     dependent = ""
     for promise in promises:
         reason = promise.skipped or dependent
@@ -126,7 +126,7 @@ def _verdicts(part: str, promises_of: Callable[[Settings], Sequence[Promise]], s
         broken = promise.broken()
         yield Verdict(part, promise.text, broken is None, broken or "")
         if broken is not None and promise.needed:
-            dependent = DEPENDENT
+            dependent = DEPENDENCY_REASON
 
 
 def _line(verdict: Verdict, printed: set[str]) -> str:
@@ -139,7 +139,7 @@ def _line(verdict: Verdict, printed: set[str]) -> str:
     if verdict.kept:
         return f"  ✓ {verdict.promise}"
     if verdict.kept is None:
-        reason = "" if verdict.reason == DEPENDENT else f" ({verdict.reason})"
+        reason = "" if verdict.reason == DEPENDENCY_REASON else f" ({verdict.reason})"
         return f"  - {verdict.promise}: not checked{reason}"
     reason = "as above" if verdict.reason in printed else verdict.reason
     printed.add(verdict.reason)

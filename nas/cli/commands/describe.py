@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from nas.config.settings import Settings
     from nas.space.base import SearchSpace
 
-INHERITS = ("space",)
+INHERITED_GROUPS = ("space",)
 """Parts that the run or the genotype file names; the data set is the user's choice."""
-ASSUMED = " (assumed, since data= is not set)"
+ASSUMED_NOTE = " (assumed, since data= is not set)"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Options(ArchitectureOptions):
 def main(settings: Settings) -> int:
     options = Options.of(settings)
     if options.run is not None or options.comparison is not None:
-        selection = selected(settings, INHERITS)
+        selection = selected(settings, INHERITED_GROUPS)
         facts = _described(selection.settings, selection.space, selection.text, options.device)
         _print(facts, selection.settings, options)
     elif options.arch is None:
@@ -50,7 +50,7 @@ def main(settings: Settings) -> int:
     elif (lines := _lines(options.arch)) is not None:
         _describe_many(settings.inheriting({}), options, lines)
     else:
-        settings, text, _ = named_architecture(settings, options.arch, INHERITS)
+        settings, text, _ = named_architecture(settings, options.arch, INHERITED_GROUPS)
         _print(_described(settings, settings.make("space"), text, options.device), settings, options)
     return 0
 
@@ -63,7 +63,7 @@ def _print(facts: Mapping[str, Any], settings: Settings, options: Options) -> No
         if isinstance(value, dict):
             _print_mapping(name, value)
         else:
-            assumed = ASSUMED if name == "task" and not settings.choices.get("data") else ""
+            assumed = ASSUMED_NOTE if name == "task" and not settings.choices.get("data") else ""
             print(f"{name + ':':12} {f'{value:,}' if isinstance(value, int) else value}{assumed}")
 
 
@@ -110,7 +110,7 @@ def _describe_many(settings: Settings, options: Options, lines: list[str]) -> No
     ]
     head = ["arch", "params", "flops", "uncounted"]
     columns = len(head) if any(row[-1] for row in rows) else len(head) - 1
-    assumed = "" if settings.choices.get("data") else ASSUMED
+    assumed = "" if settings.choices.get("data") else ASSUMED_NOTE
     title = f"space={settings.choices['space']}, {descriptions[0]['task']}{assumed}"
     print_table(title, head[:columns], [row[:columns] for row in rows], text=("arch", "uncounted"))
 

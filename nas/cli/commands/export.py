@@ -19,7 +19,7 @@ from nas.cli.rerun import card_commands
 from nas.cli.selection import ArchitectureOptions, Selection, facts_of, folder_of, selected
 from nas.config.settings import make_space, recorded_parts
 from nas.errors import UsageError
-from nas.export.genotype import GENOTYPE, Genotype, write_genotype
+from nas.export.genotype import GENOTYPE, GenotypeFile, write_genotype
 from nas.files import check_folder
 from nas.formatting import milliseconds, plural
 from nas.store.leaderboard import find_trial
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Part: TypeAlias = tuple[str, Mapping[str, Any]]
     """Option of a configuration group, and its settings."""
 
-INHERITS = ("space", "data")
+INHERITED_GROUPS = ("space", "data")
 """Parts that the run or the genotype file names."""
 
 
@@ -77,7 +77,7 @@ def main(settings: Settings) -> int:
         parts = [argument for argument in settings.arguments if argument.startswith(("space", "data"))]
         if options.run is not None and options.comparison is options.arch is None and not parts:
             return _export_recorded(settings, options)
-    selection = selected(settings, INHERITS)
+    selection = selected(settings, INHERITED_GROUPS)
     target = Path(options.out or folder_of(selection, "exports")).expanduser().absolute()
     if options.genotype_only:
         print(f"{write_genotype(_genotype_of(selection), target)}: {selection.text}")
@@ -152,7 +152,7 @@ def _export_recorded(settings: Settings, options: Options) -> int:
     return 0
 
 
-def _genotype_of(selection: Selection) -> Genotype:
+def _genotype_of(selection: Selection) -> GenotypeFile:
     option = selection.settings.choices.get("data")
     data = (option, _data_settings(selection.settings)) if option else None
     space = selection.space_name, selection.space_settings
@@ -160,9 +160,9 @@ def _genotype_of(selection: Selection) -> Genotype:
     return _genotype(space, data, selection.text, canonical, selection.facts)
 
 
-def _genotype(space: Part, data: Part | None, text: str, canonical: str, found: Mapping[str, Any]) -> Genotype:
+def _genotype(space: Part, data: Part | None, text: str, canonical: str, found: Mapping[str, Any]) -> GenotypeFile:
     name, settings = data or (None, {})
-    return Genotype(*space, text, canonical, name, settings, found)
+    return GenotypeFile(*space, text, canonical, name, settings, found)
 
 
 def _data_settings(settings: Settings) -> dict[str, Any]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from nas.config.settings import Settings
     from nas.store.base import Retraining
 
-INHERITS = ("space", "data")
+INHERITED_GROUPS = ("space", "data")
 """Parts that the run or the genotype file names."""
 DRAWING_SECONDS = 10.0
 """Time between drawings of the curves of a training that runs."""
@@ -65,7 +65,7 @@ def main(settings: Settings) -> int:
     from nas.studies.retraining import TrainingJob, retrain
 
     options = Options.of(settings)
-    selection = selected(settings, INHERITS)
+    selection = selected(settings, INHERITED_GROUPS)
     settings = selection.settings
     store, data, recipe = settings.make("store"), settings.make("data"), settings.make("trainer")
     job = TrainingJob(

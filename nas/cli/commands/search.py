@@ -18,7 +18,7 @@ from nas.cli.options import RESULT_FORMATS
 from nas.cli.options import Options as BaseOptions
 from nas.cli.output import print_json, run_folder
 from nas.cli.rerun import config_dir_arguments
-from nas.cli.search_report import Outcome, print_report, summary
+from nas.cli.search_report import FinishedSearch, print_report, summary
 from nas.core import Objective
 from nas.engine.budget import Budget
 from nas.engine.search import search
@@ -96,11 +96,11 @@ def main(settings: Settings) -> int:
         stored = "every finished trial is stored" + (", and so is the search's last epoch" if gradient else "")
         print(f"\ninterrupted; {stored}. Resume with:\n  {resume_command(settings, run)}", file=sys.stderr)
         return 130
-    outcome = Outcome(result, space, evaluator, store, objective, device)
+    finished = FinishedSearch(result, space, evaluator, store, objective, device)
     if options.format == "json":
-        print_json(summary(outcome))
+        print_json(summary(finished))
     else:
-        print_report(outcome, settings, run_folder(options.dir, run))
+        print_report(finished, settings, run_folder(options.dir, run))
     return _report_failure(result)
 
 
