@@ -36,7 +36,7 @@ class TrialFailed(Exception):
 
 
 SIGNATURES = ", but expected one of:"
-"""What torch puts before the signatures of a function that was called with wrong arguments, some 700 characters."""
+"""Text before the signatures that torch lists, in some 700 characters, after a call with wrong arguments."""
 
 
 def text_of(error: BaseException) -> str:

@@ -4,8 +4,8 @@ Liu, Simonyan & Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, ht
 3 and its published code; Zoph, Vasudevan, Shlens & Le, CVPR 2018, https://arxiv.org/abs/1707.07012, for the auxiliary
 classifier and the scheduled drop-path.
 
-Differs from the published networks: images of any size are accepted. On maps of 8x8 pixels, which
-images of 32x32 pixels lead to, the auxiliary classifier is the published one.
+Differs from the published networks: images of any size are accepted. On maps of 8x8 pixels, as for images of 32x32
+pixels, the auxiliary classifier is the published one.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class DARTS(SupernetSpace):
         for cell, concat in zip(CELLS, (given.normal_concat, given.reduce_concat), strict=True):
             if set(concat) != set(range(2, 2 + NODES)):
                 raise UsageError(
-                    f"arch: {cell}_concat is {list(concat)}; cells of the DARTS space end in all their nodes"
+                    f"arch: {cell}_concat is {list(concat)}; cells of the DARTS space concatenate all their nodes"
                 )
             edges = edges_of(given, cell)
             for node in range(NODES):

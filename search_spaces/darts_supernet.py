@@ -115,7 +115,7 @@ class MixedCell(nn.Module):
             before, last: Rectified outputs of the two cells before this one.
             probs: Probabilities (14, 8), weights of the edges included.
             edges: Weights (14,) of the edges; None: all 1.
-            run: Which operations are run.
+            run: Flags of the operations to run.
         """
         weights = [row.unbind(0) for row in probs[..., None].unbind(0)]
         states = [_preprocessed(self.before, before), _preprocessed(self.last, last)]

@@ -119,7 +119,7 @@ def graphs(genotype: Genotype) -> dict[str, pictures.Graph]:
 
 
 def looks_like(text: str) -> str | None:
-    """Whose notation a text is, for the message of a space that cannot read it."""
+    """The notation of a text, for the message of a space that cannot read it."""
     if text.lstrip().startswith("Genotype("):
         return "a Genotype of the DARTS or NASNet space"
     if text.lstrip().startswith("|"):

@@ -50,7 +50,7 @@ class FinishedSearch:
         return dict(reporter.reported(best.proposal.architecture))
 
     def not_in_table(self) -> int:
-        """Trials that a table of a sample does not have."""
+        """Number of trials that are missing from a table of a sample."""
         return sum(trial.error_kind == NOT_IN_TABLE for trial in self.result.trials)
 
     def rank_correlation(self) -> RankCorrelation | None:
@@ -102,7 +102,7 @@ def summary(finished: FinishedSearch) -> dict[str, Any]:
 
 
 def print_report(finished: FinishedSearch, settings: Settings, folder: Path) -> None:
-    """Print the result for a person.
+    """Print the result as text.
 
     Args:
         finished: The finished search with its parts.
@@ -175,7 +175,7 @@ def notes(trial: Trial) -> list[str]:
 
 
 def decisions(space: SearchSpace, trial: Trial) -> str:
-    """An architecture as a list of its decisions, one a line."""
+    """An architecture as a list of its decisions, one per line."""
     names = list(space.choices)
     width = max(map(len, names), default=0)
     options = space.options(trial.proposal.architecture)

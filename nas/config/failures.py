@@ -1,4 +1,4 @@
-"""Why a part cannot be constructed from its YAML, in the user's words instead of Hydra's or Python's."""
+"""Why a part cannot be constructed from its YAML, in the user's terms instead of Hydra's or Python's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GIVEN_ARGUMENTS = ("space", "objective")
 
 
 def underlying(error: BaseException) -> BaseException:
-    """What a part raised as it was constructed, without what Hydra has put around it."""
+    """The exception that a part raised while it was constructed, without Hydra's wrapping."""
     while isinstance(error, HydraException) and error.__cause__ is not None:
         error = error.__cause__
     return error
@@ -33,9 +33,9 @@ def construction_failure(config: DictConfig, key: str, error: BaseException) -> 
     """Why a part at `key` cannot be constructed; a setting that its class does not take is named by its key.
 
     Args:
-        config: Of the whole command.
-        key: Of the part, such as `space`.
-        error: What Hydra or the part raised.
+        config: Configuration of the whole command.
+        key: Key of the part, such as `space`.
+        error: Exception that Hydra or the part raised.
     """
     cause = underlying(error)
     if not isinstance(cause, HydraException | OmegaConfBaseException | ImportError | TypeError):
@@ -66,9 +66,9 @@ def construction_failure(config: DictConfig, key: str, error: BaseException) -> 
 
 
 def missing_class(target: str) -> str | None:
-    """Why `module.Class` is not there; None where it is, or where its module fails as it is imported.
+    """Why `module.Class` cannot be found; None if it can, or if importing its module fails.
 
-    A failing module is a mistake of another kind, whose own message says more.
+    A failing import is another kind of mistake, and its own message says more.
     """
     module, _, name = target.rpartition(".")
     if not module:
@@ -93,7 +93,7 @@ def missing_class(target: str) -> str | None:
 
 
 def _arguments(target: object) -> list[str]:
-    """Arguments of a class that a YAML can set; none where they cannot be read."""
+    """Arguments of a class that a YAML can set; none if they cannot be read."""
     from inspect import signature
 
     module, _, name = str(target).rpartition(".")

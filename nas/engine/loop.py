@@ -30,8 +30,8 @@ from nas.strategies.base import Strategy
 from nas.supernets.base import GradientStrategy, SupernetSearch, SupernetSearcher
 
 MAX_FREE_TRIALS = 1000
-"""Trials in a row that were reused, or not in a table, after which a search without a number of trials has seen its
-space: they take no time, so `budget.hours` would never end it."""
+"""Trials in a row that were reused, or not in a table, after which a search without a limit of trials counts its space
+as seen: they take no time, so `budget.hours` would never end it."""
 
 ClassKey: TypeAlias = tuple[str, int | None]
 """Function class and fidelity: trials with equal keys have equal results."""
@@ -162,7 +162,7 @@ class Loop:
         return Proposal(result.architecture, info=result.info)
 
     def _ask_again(self, trial: Trial) -> None:
-        """Warn where a run that stores no decisions would be proposed another trial today."""
+        """Warn if the strategy would propose something else today to a run that stores no decisions."""
         if self.supernets is None and not self.warned:
             again = self.strategy.ask(self.random.trial(trial.number), tuple(self.pending.values()))
             self.warned = warn_of_other_proposal(self.space, self.record.run.name, trial, again)

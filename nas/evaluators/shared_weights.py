@@ -8,9 +8,9 @@ Architecture Search via Parameter Sharing", ICML 2018, https://arxiv.org/abs/180
 
 Differs from the papers: normalisation uses the statistics of each batch, in training and in scoring, so none have to be
 measured for each architecture; ENAS alternates proposal by proposal, not an epoch of weights and then 2,000 steps of
-the controller, scores on all validation images instead of one batch, and does not score again at the end: the score of
-a trial is that of the weights at its time, which early on have learnt little. The recipe of the weights is that of the
-caller, not of ENAS (configs/experiment/enas.yaml lists the constants).
+the controller, scores on all validation images instead of one batch, and does not score again at the end: a trial is
+scored by the weights of its time, which have learnt little at first. The recipe of the weights is that of the caller,
+not of ENAS (configs/experiment/enas.yaml lists the constants).
 """
 
 from __future__ import annotations
@@ -190,8 +190,8 @@ class SharedWeights:
     def __call__(self, proposal: Proposal, context: Context) -> Metrics:
         if proposal.fidelity is not None:
             raise UsageError(
-                f"the strategy asks for {proposal.fidelity} epochs, and evaluator=shared_weights trains no proposal by "
-                "itself; set evaluator=training"
+                f"the strategy asks for {proposal.fidelity} epochs, and evaluator=shared_weights does not train single "
+                "proposals; set evaluator=training"
             )
         self.prepare(context.device)
         shared, metrics = self.shared, {}
@@ -204,7 +204,7 @@ class SharedWeights:
         return metrics
 
     def scores(self, architectures: Sequence[Architecture], device: str) -> list[float]:
-        """Accuracies (fractions 0-1) on the validation images with the present weights."""
+        """Accuracies (fractions 0-1) on the validation images with the current weights."""
         self.prepare(device)
         shared = self.shared
         assert shared is not None

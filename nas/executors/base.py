@@ -18,7 +18,7 @@ Function: TypeAlias = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Died:
-    """What a task returns if its worker process ended before the result.
+    """The result of a task whose worker process ended too early.
 
     Args:
         reason: Signal, exit code or time limit, as a sentence without its full stop.
@@ -62,7 +62,7 @@ class Executor(Protocol):
 
     order: Literal["ordered", "async"]
     """`ordered`: a search proposes trial n knowing exactly the trials before n - workers + 1, so its course does not
-    depend on which trial finishes first; `async`: it knows every finished trial, and no worker waits."""
+    depend on which trial finishes first; `async`: it knows every finished trial, and all workers stay busy."""
 
     def open(self, make: Callable[[], Function], seconds: float | None = None) -> AbstractContextManager[Jobs]:
         """Start the workers.
@@ -82,7 +82,7 @@ def each(executor: Executor, make: Callable[[], Function], tasks: deque[T]) -> I
     Args:
         executor: Executor to open.
         make: Returns the function that does a task.
-        tasks: Tasks to run; it is empty in the end.
+        tasks: Tasks to run; empty at the end.
 
     Yields:
         The tasks that have finished since the last time, each with its result or `Died`.

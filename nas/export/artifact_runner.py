@@ -26,7 +26,7 @@ BATCH_SIZE = 64
 LOADER_FILE = "load.py"
 """File of WORK with the source of the format's `load`."""
 SPACE_FILE = "make_space.pickle"
-"""File of WORK with what makes the space; only `state` needs it, and it is written by the process that checks."""
+"""File of WORK with the function that creates the space, written by the checking process; only `state` needs it."""
 
 LogitsFunction = Callable[[Any], Any]
 
@@ -60,7 +60,7 @@ def logits(run: LogitsFunction, images: Any) -> list[Any]:
     """Logits of all images, batch by batch: batches of 1, 2 and 16 images first, then of 64.
 
     Raises:
-        NotLogits: a batch does not give one row of logits for each of its images.
+        NotLogits: A batch does not give one row of logits for each of its images.
     """
     results: list[Any] = []
     start = 0

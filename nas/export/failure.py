@@ -99,7 +99,7 @@ def onnx_failure(error: BaseException, program: ExportedProgram, network: nn.Mod
 
 
 def wrong_in_onnx(network: nn.Module, images: Tensor) -> str:
-    """What torch (2.9 to 2.14) exports incorrectly to ONNX, with its line; empty if there is nothing.
+    """The module that torch (2.9 to 2.14) exports incorrectly to ONNX, with its line; empty if there is none.
 
     The initial states of an LSTM with projections get one size, but the state of the cell has another.
     """

@@ -1,7 +1,7 @@
 """The genotype file: an architecture as JSON, with everything needed to train it again.
 
-It names its space and data set by their options in `configs/` and never by a class, so reading a foreign file runs no
-code of its choosing.
+It names its space and data set by their options in `configs/` and never by a class, so reading a foreign file never
+runs its code.
 """
 
 from __future__ import annotations

@@ -279,7 +279,7 @@ class _Record:
         self._file = self._inode()
 
     def _inode(self) -> tuple[int, int] | None:
-        """What distinguishes the file from another one of the same name; None if it does not exist."""
+        """The identity of the file, which another file of the same name does not share; None if it does not exist."""
         try:
             status = self._store.path.stat()
         except OSError:

@@ -40,7 +40,7 @@ START_RANGE = 0.08
 class LSTMController:
     """Choose the options one after the other, each given those before it.
 
-    The gradient is computed at the present weights: exact while one trial is in flight; with several in flight, a trial
+    The gradient is computed at the current weights: exact while one trial is in flight; with several in flight, a trial
     was drawn from slightly older ones, which is not corrected for.
 
     Args:
@@ -110,7 +110,7 @@ class LSTMController:
         return chosen.sum(), -(logs.exp() * logs).sum()
 
     def walk(self, pick: Callable[[int, Tensor], int]) -> tuple[Architecture, list[Tensor]]:
-        """The choices that `pick` makes, and the log-probabilities (options,) that it is shown at each decision."""
+        """The choices that `pick` makes, and the log-probabilities (options,) that it receives at each decision."""
         w, hidden = self.weights, self.hidden
         token, state, cell = 0, torch.zeros(hidden), torch.zeros(hidden)
         heads, biases = (w[name].split_with_sizes(self.space.sizes) for name in ("heads", "heads_bias"))

@@ -36,7 +36,7 @@ PADDING = -1e9
 class Reinforce:
     """Raise the probability of what was rewarded above the moving average, lower that of the rest.
 
-    The gradient is computed at the present probabilities: exact while one trial is in flight; with several in flight, a
+    The gradient is computed at the current probabilities: exact while one trial is in flight; with several in flight, a
     trial was drawn from slightly older ones, which is not corrected for.
 
     Args:

@@ -56,7 +56,7 @@ class StrategyEntry:
 
 @dataclass(frozen=True)
 class ComparisonSetup:
-    """What all runs of a comparison have in common; sent to every worker.
+    """The setup that all runs of a comparison share; sent to every worker.
 
     Args:
         space, evaluator, budget, objective, duplicates, device: As in `nas.engine.search.search`.
@@ -148,11 +148,11 @@ def compare(
     """Run every strategy with every seed; finished runs of the journal are not repeated.
 
     Args:
-        setup: What all runs have in common.
+        setup: Setup that all runs share.
         entries: Strategies to compare.
         seeds: Number of runs per strategy, with the seeds 0 to `seeds` - 1.
         path: Path of the journal.
-        executor: Where runs run, one per worker.
+        executor: Executor of the runs, one run per worker.
         about: JSON-safe settings that must be the same when the comparison is resumed; the evaluator's protocol is
             added.
         remarks: JSON-safe facts that are stored with a new journal and never compared; the environment is added.
@@ -211,7 +211,7 @@ def compare(
 
 
 def _identity(setup: ComparisonSetup, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be the same when a comparison is resumed."""
+    """The identity of a comparison, which must be the same when it is resumed."""
     return {
         "format": 1,
         **about,

@@ -1,4 +1,4 @@
-"""A gradient search: weights and alpha of a supernet in turn, epoch after epoch, with signs of trouble and checkpoints.
+"""A gradient search: weights and alpha of a supernet in turn, epoch after epoch, with health checks and checkpoints.
 
 Liu, Simonyan & Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, https://arxiv.org/abs/1806.09055,
 algorithm 1. The strategy owns alpha; this owns the weights, their optimizer and its schedule, cosine by epochs as in
@@ -177,7 +177,7 @@ class SearchRun:
             probs if not self.strategy.single_path else self._measured(), measured_for and f"strategy.{measured_for}"
         )
         report(self.strategy.epochs, tuple(self.curve))
-        # Not an attribute: a step refers to this run, and a circle of references would not be freed at once.
+        # Not an attribute: a step refers to this run, and a reference cycle would not be freed at once.
         replayed = replays(self.device, self.recipe) and not self.strategy.stochastic
         graph = Replayed(self._step, self.recipe.batch_size) if replayed else None
         ended = self._ended()

@@ -79,7 +79,7 @@ class Replayed:
         if self._replay is None:
             self._inputs = tuple(tensor.clone() for tensor in (*train, *valid))
             images, labels, valid_images, valid_labels = self._inputs
-            step = self.step  # a reference to `self` would be a circle
+            step = self.step  # a reference to `self` would be a cycle
             try:
                 self._replay = self.record(lambda: step((images, labels), (valid_images, valid_labels)))
             except RuntimeError as error:

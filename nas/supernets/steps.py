@@ -1,4 +1,5 @@
-"""What all trainings of a supernet share: random numbers, the optimizer of the weights, and one step of it."""
+"""The parts that all trainings of a supernet share: random numbers, the optimizer of the weights, and one step of
+it."""
 
 from __future__ import annotations
 
@@ -95,8 +96,8 @@ def measure(supernet: nn.Module, probs: Mapping[str, Tensor], images: Images, re
 def evaluation_batches(count: int) -> Iterator[tuple[int, int]]:
     """Bounds of the batches that a supernet is measured on.
 
-    A single image left over joins the last batch: its statistics would be its own, and of maps of one pixel it has no
-    variance at all.
+    A single image left over joins the last batch: by itself it would be normalised by its own statistics, and its maps
+    of one pixel have no variance.
     """
     start = 0
     while start < count:

@@ -1,7 +1,7 @@
-"""A benchmark table: one row an architecture, or one a class of equal ones.
+"""A benchmark table: one row per architecture, or per class of equal ones.
 
-Read from CSV (plain or gzip), or Parquet with the extra `parquet`. Which column means what is said by its YAML in
-`configs/table/`, so a table from elsewhere needs no code.
+Read from CSV (plain or gzip), or Parquet with the extra `parquet`. Its YAML in `configs/table/` states the meaning of
+the columns, so a table from elsewhere needs no code.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from nas.space.base import SearchSpace, parse
 from nas.validation import number_in, one_of
 
 MAX_CHECKED_SIZE = 1_000_000
-"""Size of a space up to which a table is checked to hold all of it."""
+"""Largest size of a space whose table is checked for completeness."""
 MAX_COLUMNS = 30
-"""Columns of a file that a message names."""
+"""Largest number of columns that a message names."""
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-"""How such text begins."""
+"""The first bytes of such text."""
 SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
 
 class Table:
-    """Where a table is and what its columns mean; `of(space)` reads it.
+    """The location of a table and the meaning of its columns; `of(space)` reads it.
 
     Args:
         file: Relative to `root`, else to `NAS_DATA`, else to the current folder; absolute; or `pkg://PACKAGE/FILE` for
             one that is installed.
         space: Option of the space that the rows belong to; for messages, and the default space of a search.
-        column: What a search may see.
-        architecture: The column with the architecture's text in the notation of the space.
+        column: Column that a search may see.
+        architecture: Column with the architecture's text in the notation of the space.
         rows: `architecture`, every architecture has a row of its own; `class`, each class of `canonical` has one.
-        root: A folder, or None.
+        root: Folder, or None.
         metric: Name of the metric that `column` becomes, such as `valid_accuracy`.
         scale: Factor from `column` to the metric; 0.01 makes a fraction of a percentage.
         cost: Column that a query's simulated cost comes from; None: queries cost nothing.
@@ -107,13 +107,13 @@ class Table:
         """Read the table for a space.
 
         Raises:
-            UsageError: It is not there, lacks a column, or is of another space.
+            UsageError: The file is missing, lacks a column, or is of another space.
             UserError: It is damaged: an architecture is missing or listed twice, a value is not a number.
         """
         raw, path = self._raw()
         keys = dict.fromkeys(self.reported, "reported") | ({self.cost: "cost"} if self.cost else {})
         wanted = {self.architecture: "architecture", self.column: "column"} | keys
-        # a misspelt one would turn the direction of a column without a word
+        # a misspelt one would silently leave the direction of a column wrong
         wanted |= {name: "minimized" for name in self.minimized if name not in wanted}
         named = path.lower().endswith((".parquet", ".pq"))
         columns = (_parquet if named or raw.startswith(b"PAR1") else _csv)(raw, path, wanted)
@@ -198,7 +198,7 @@ class Rows:
         values: (rows,) the searched metric.
         costs: (rows,) simulated seconds of a query, or None.
         reported: Column -> (rows,) values in the units of the table.
-        complete: Whether it has the whole space by its own account.
+        complete: Whether it is meant to have the whole space.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Writing a table from the trainings of `nas tabulate`: one row a class, and a YAML that says what is in it."""
+"""Writing a table from the trainings of `nas tabulate`: one row per class, and a YAML that describes it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rows(trainings: Iterable[Mapping[str, Any]]) -> tuple[list[str], list[list[s
     """Head and rows of the table, sorted by the architecture's text.
 
     Args:
-        trainings: One each class and repeat, as `nas.studies.tabulation` stores them.
+        trainings: One per class and repeat, as `nas.studies.tabulation` stores them.
     """
     classes: dict[str, list[Mapping[str, Any]]] = {}
     for training in sorted(trainings, key=lambda line: (line["arch"], line["repeat"])):
@@ -71,9 +71,9 @@ def write_table(tabulation: Mapping[str, Any], out: Path, data: str, data_settin
     """Write the table and the YAML beside it; each is written atomically.
 
     Args:
-        tabulation: What `nas.studies.tabulation.tabulate` returned.
+        tabulation: Result of `nas.studies.tabulation.tabulate`.
         out: `.csv` or `.csv.gz`.
-        data, data_settings: Option of the data set and its settings, for what is done with a winner later.
+        data, data_settings: Option of the data set and its settings, for later work on a winner.
 
     Returns:
         The path of the YAML.

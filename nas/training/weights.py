@@ -1,7 +1,7 @@
-"""The weights of a network in a safetensors file, with what a module gives as extra state.
+"""The weights of a network in a safetensors file, with the extra state of its modules.
 
-A file holds tensors and text, so nothing in it can run. What `get_extra_state` returns is split: its tensors
-stand among the others, and its structure in the file's metadata. A complex tensor stands as one of real numbers with a
+A file holds tensors and text, so nothing in it can run. What `get_extra_state` returns is split: its tensors are stored
+among the others, and its structure in the file's metadata. A complex tensor is stored as one of real numbers with a
 last dimension of 2, real and imaginary part, since not every version of safetensors has a type for it.
 """
 
@@ -24,7 +24,7 @@ PLAIN_TYPES = (str, int, float, bool, type(None))
 
 
 class NotStorable(Exception):
-    """Extra state that holds something else than tensors, numbers, text, lists, tuples and dicts of them."""
+    """Extra state that holds something other than tensors, numbers, text, lists, tuples and dicts of them."""
 
 
 def copied(network: nn.Module) -> dict[str, Any]:

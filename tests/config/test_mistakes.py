@@ -22,7 +22,7 @@ from nas.store.sqlite import SQLiteStore
         (["search", "device=tpu"], "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
         (["search", "duplicates=skip"], "duplicates must be one of reuse, retrain, got 'skip'"),
         (["search", "objective.direction=up"], "objective.direction must be one of maximize, minimize, got 'up'"),
-        (["search", "space=xyz"], "unknown space 'xyz'; there are darts, nasbench201, nasnet"),
+        (["search", "space=xyz"], "unknown space 'xyz'; expected one of darts, nasbench201, nasnet"),
         (["search", "strategy=evolution"], "unknown strategy 'evolution' (did you mean 'regularized_evolution'?)"),
         (["search", "strategy.sample_size=99"], "strategy.sample_size must be 1 to population_size (10), got 99"),
         (["search", "trainer.lr=-1"], "trainer.lr must be a number above 0, got -1"),
@@ -82,7 +82,7 @@ def test_a_store_names_its_last_runs_where_one_is_missing(refused, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "no valid JSON"),
+        ("{", "not valid JSON"),
         ("[1]", "it has no key cellnas_genotype"),
         ('{"cellnas_genotype": 99}', "is of version 99"),
         ('{"cellnas_genotype": 1, "space": {"name": "nasbench201"}}', "damaged genotype file"),
@@ -99,7 +99,7 @@ def test_a_store_names_its_last_runs_where_one_is_missing(refused, tmp_path):
             '{"cellnas_genotype": 1, "space": {"name": "nasbench201", "settings": {"cells": "${a}"}}, "arch": "x"}',
             "holds '${a}', which refers to something else; it was not used",
         ),
-        ("[" * 100_000, "no valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
         ('{"cellnas_genotype": 1, "space": {"name": "os.system"}, "arch": "x", "canonical": "x"}', "unknown space"),
         ('{"cellnas_genotype": 1, "space": {"name": "nasbench201"}, "arch": "x", "canonical": "x"}', "arch='x'"),
     ],

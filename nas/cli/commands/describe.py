@@ -1,7 +1,7 @@
-"""Describe an architecture in words and numbers, or its space where none is named.
+"""Describe an architecture, or the whole space if no architecture is named.
 
 Name the architecture by run= and trial=, by comparison= with a folder of nas compare, or by arch= with the
-architecture's text, a published name, a genotype file, or a text file with one architecture a line.
+architecture's text, a published name, a genotype file, or a text file with one architecture per line.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _print_mapping(name: str, values: Mapping[str, Any]) -> None:
 
 
 def _lines(arch: str) -> list[str] | None:
-    """Architectures of a text file; None where `arch` is something else."""
+    """Architectures of a text file; None if `arch` is something else."""
     path = Path(arch).expanduser()
     if arch.endswith(".json") or len(arch) >= 256 or not path.is_file():
         return None
@@ -88,12 +88,12 @@ def _lines(arch: str) -> list[str] | None:
         return None
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
-        raise UsageError(f"arch={arch} holds no architecture; expected one a line")
+        raise UsageError(f"arch={arch} holds no architecture; expected one per line")
     return lines
 
 
 def _describe_many(settings: Settings, options: Options, lines: list[str]) -> None:
-    """Every architecture of a file: an object each, or a row each."""
+    """Every architecture of a file, as one object or one row each."""
     space = settings.make("space")
     descriptions = []
     for number, line in enumerate(lines, 1):

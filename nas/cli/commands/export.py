@@ -92,7 +92,7 @@ def _export(selection: Selection, options: Options, target: Path) -> int:
     from nas.export.model import data_sets
 
     if (target / MODEL_FILE).is_file():
-        raise UsageError(f"{target} holds an earlier export, which was left as it is; choose another folder with out=")
+        raise UsageError(f"{target} holds an earlier export, which was left unchanged; choose another folder with out=")
     check_folder(target)
     job, store = export_job(selection), selection.settings.make("store")
     weights = Path(options.weights).expanduser() if options.weights else None
@@ -133,14 +133,14 @@ def export_job(selection: Selection) -> ExportJob:
 
 
 def _refuse_unused(settings: Settings) -> None:
-    """Refuse settings of networks where only a genotype is written."""
+    """Refuse settings of networks if only a genotype is written."""
     for argument in settings.arguments:
         if argument.startswith(("weights=", "images=")):
             raise UsageError(f"{argument} has no effect on format=genotype; leave it out, or add a format")
 
 
 def _export_recorded(settings: Settings, options: Options) -> int:
-    """Export the genotype of a trial, which needs only what was recorded of it."""
+    """Export the genotype of a trial, which needs only its stored record."""
     assert options.run is not None
     run, trial = find_trial(settings.make("store"), options.run, options.trial)
     parts = recorded_parts(run.config)

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 INHERITED_GROUPS = ("space", "data")
 """Parts that the run or the genotype file names."""
 DRAWING_SECONDS = 10.0
-"""Time between drawings of the curves of a training that runs."""
+"""Time between updates of the curves of a running training."""
 MAX_SEEDS = 1000
-"""A larger number is a typing error."""
+"""Largest number of seeds; a larger one is a typing error."""
 
 
 @dataclass(frozen=True)

@@ -110,9 +110,9 @@ def learns_on_supernet(settings: Settings) -> bool:
 
 
 def run_config(settings: Settings, device_type: str) -> dict[str, Any]:
-    """The settings that the store has of a run, JSON-safe."""
+    """The settings that the store keeps for a run, JSON-safe."""
     config = settings.tree() | {"device": device_type, "choices": dict(settings.choices)}
-    if settings.config_dir is not None:  # later commands on the run need it too, and report it where it is missing
+    if settings.config_dir is not None:  # later commands on the run need it too, and report it if it is missing
         config["config_dir"] = str(settings.config_dir.absolute())
     del config["choices"]["experiment"]  # only an abbreviation of the others
     if settings.choices["evaluator"] != "table":  # other evaluators only compare their scores with a table, afterwards
@@ -155,7 +155,7 @@ def _gradient_search(settings: Settings, space: SearchSpace, folder: Path) -> Su
 
 
 def budget_of(limits: Mapping[str, Any], trials: int) -> Budget:
-    """The budget of the settings; `trials` trials where they set no limit."""
+    """The budget of the settings; `trials` trials if they set no limit."""
     limited = any(limits[key] is not None for key in ("trials", "hours", "simulated_seconds"))
     return Budget(**(limits if limited else {**limits, "trials": trials}))
 
@@ -166,7 +166,7 @@ def automatic_name(config: dict[str, Any], stored: Collection[str] = ()) -> str:
     Args:
         config: Settings of the run.
         stored: Names of the runs in the store. Versions up to 0.2.0 made names from class paths too; such a name is
-            used where the store has it.
+            used if the store has it.
     """
     earlier = _name(config, class_paths=True)
     return earlier if earlier in stored else _name(config)
