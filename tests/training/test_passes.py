@@ -174,7 +174,7 @@ def test_the_check_of_a_space_names_parameters_without_a_gradient():
         network.spare = nn.Linear(3, 3)
         return network
 
-    (promise,) = [p for p in space_promises(Space(unused), TASK) if "among its parameters" in p.text]
+    (promise,) = [p for p in space_promises(Space(unused), TASK) if "registered parameter" in p.text]
     with pytest.warns(UserWarning, match=r"no gradient reaches 2 of 6 parameters of the network, .* spare.weight, spa"):
         promise.check()
 
