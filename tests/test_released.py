@@ -279,7 +279,7 @@ def test_a_killed_gradient_search_of_0_2_0_resumes_from_its_checkpoint(moved):
     arguments = ["strategy=darts", "strategy.epochs=400", *SUPERNET, *LOOKED_UP, "run=killed"]
     before = len(torch.load("runs/killed/checkpoints/search-0000.pt", weights_only=True)["curve"])
     epochs = []
-    whole = gradient._Run._epoch
+    whole = gradient.SearchRun.run_epoch
 
     def interrupted(run, epoch, graph):
         epochs.append(epoch)
@@ -288,7 +288,7 @@ def test_a_killed_gradient_search_of_0_2_0_resumes_from_its_checkpoint(moved):
         whole(run, epoch, graph)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gradient._Run, "_epoch", interrupted)
+        patch.setattr(gradient.SearchRun, "run_epoch", interrupted)
         assert moved("search", *arguments).returncode == 130
     assert before > 5
     assert epochs == [before + 1, before + 2]

@@ -1,4 +1,4 @@
-"""What each kind of part promises, for `nas check`: the checks of `nas.testing` on parts made from settings."""
+"""The promises of each kind of part, for `nas check`: the checks of `nas.testing` on parts made from settings."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _check_pickling(settings: Settings, kind: str) -> None:
     except Exception as error:
         raise AssertionError(f"pickle cannot send it: {located(error)}") from error
     expected = settings.make(kind)
-    assert dict(copied.choices) == dict(expected.choices), "a copy made in another process has other choices"
+    assert dict(copied.choices) == dict(expected.choices), "a copy made in another process has different choices"
 
 
 def _model(settings: Settings, space: SearchSpace, sizes: dict[str, Any]) -> Model:
@@ -133,7 +133,7 @@ def _table(settings: Settings) -> list[Promise]:
 
 
 def _class_of(settings: Settings, kind: str) -> object:
-    """The class of a part, whose lines messages name."""
+    """The class of a part; messages name its lines."""
     factory: object = settings.partial(kind)
     return getattr(factory, "func", factory)
 

@@ -34,7 +34,8 @@ def group_options(config_dir: Path | None = None) -> dict[str, list[str]]:
 
 
 def composed(command: str, overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
-    """What Hydra composes. Do not change it: it is cached and returned again for the same overrides and files.
+    """The configuration that Hydra composes. Do not change it: it is cached and returned again for the same overrides
+    and files.
 
     Args:
         command: Name of a YAML file of `configs/`.
@@ -67,7 +68,7 @@ def _cached(
 
 
 def choices_of(config: DictConfig) -> dict[str, str | None]:
-    """Group -> chosen option, None where none is."""
+    """Group -> chosen option, None if none is."""
     choices = OmegaConf.to_container(config.hydra.runtime.choices)
     assert isinstance(choices, dict)
     return {str(group): option for group, option in choices.items() if not str(group).startswith("hydra/")}
@@ -96,9 +97,9 @@ def known_option(
     if option in existing:
         return option
     if made_with is not None and str(config_dir and config_dir.absolute()) != made_with:
-        hint = f". It was made with --config-dir {made_with}; give that here too"
+        hint = f". It was made with --config-dir {made_with}; give it here too"
     else:
         hint = "" if config_dir else "; an option of your own needs --config-dir FOLDER"
     raise UsageError(
-        f"unknown {group} {option!r}{closest(option, existing)}; there are {', '.join(existing) or 'none'}{hint}"
+        f"unknown {group} {option!r}{closest(option, existing)}; expected one of {', '.join(existing) or 'none'}{hint}"
     )

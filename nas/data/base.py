@@ -1,4 +1,4 @@
-"""What a data set offers: training images split for search, and locked test images."""
+"""The interface of data sets: training images split for search, and locked test images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nas.validation import number_in, whole_number
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a split was: `settings` (fraction and seed) must always lead to the same `hash`, `mean` and `std`."""
+    """Record of a split: `settings` (fraction and seed) must always lead to the same `hash`, `mean` and `std`."""
 
     settings: tuple[float, int]
     hash: str
@@ -35,16 +35,16 @@ class DataSet(ABC):
 
     Args:
         valid_fraction: Share of the training images held out for validation, above 0 and at most 0.95.
-        split_seed: Which of the possible splits.
+        split_seed: Selects one of the possible splits.
     """
 
     name: str
     task: Task
     class_names: Sequence[str] = ()
-    """What the labels stand for; empty: their numbers."""
+    """Names of the labels; empty: their numbers."""
     restated: bool = False
-    """Whether `read_test` stated a mean and std of its own. Version 0.1.0 normalised by them, so that results on such
-    a data set are not comparable with those of later versions."""
+    """Whether `read_test` stated a mean and std of its own. Version 0.1.0 normalised by them, so results on such a data
+    set are not comparable with those of later versions."""
     _seen: _Seen | None = None
     """The first split, which later ones must equal; it travels to worker processes with the data set."""
 
@@ -55,7 +55,7 @@ class DataSet(ABC):
         self.split_seed = split_seed
 
     def __init_subclass__(cls) -> None:
-        """Put lock and check before every way of reading test images, also one inherited from elsewhere."""
+        """Put the lock and the check before every method that reads test images, inherited ones included."""
         super().__init_subclass__()
         reading = cls.read_test
         if hasattr(reading, "guarded") or getattr(reading, "__isabstractmethod__", False):
@@ -93,7 +93,7 @@ class DataSet(ABC):
         """Training and validation part, the same on every machine.
 
         Raises:
-            UserError: The images do not fit what the data set states, or are others than at the last call.
+            UserError: The images do not fit what the data set states, or differ from those of the last call.
         """
         split, drawn = self._split_once()
         seen, before = self._of(split), self._seen
@@ -101,8 +101,9 @@ class DataSet(ABC):
             before = self._of(self._split_once()[0])
         if before is not None and before.settings == seen.settings and before != seen:
             raise UserError(
-                f"{self._origin('read_train')} returned other images than before; expected the same images in the same "
-                "order at every call: leave random crops and the like to trainer., seed what is drawn, sort file names"
+                f"{self._origin('read_train')} returned different images than before; expected the same images in the "
+                "same order at every call: leave random crops and the like to trainer., seed random draws, sort "
+                "file names"
             )
         self.__dict__["_seen"] = seen  # a frozen dataclass can be a data set too
         return split
@@ -161,5 +162,5 @@ def _called(method: Callable[[], Images], name: str) -> Images:
 
 
 def _random_state() -> tuple[object, ...]:
-    """State of the generators that a program may draw from without naming one."""
+    """State of the global generators, which a program may draw from without naming one."""
     return torch.get_rng_state().numpy().tobytes(), generators.state()

@@ -1,7 +1,7 @@
 """Worker processes on this machine, which are started once and stay warm.
 
-Each worker has its own pipe, which shows which task a dead worker was doing: only that task is lost, and another worker
-is started. Workers may have child processes, such as those of a `DataLoader`. A worker and its children are a process
+Each worker has its own pipe, which shows the task of a dead worker: only that task is lost, and another worker is
+started. Workers may have child processes, such as those of a `DataLoader`. A worker and its children are a process
 group, which never outlives its parent.
 """
 
@@ -169,7 +169,7 @@ class _Jobs:
             self._error = ERROR_TYPES[kind](value)
 
     def _handle_death(self, worker: _Worker, done: list[tuple[int, Any]]) -> None:
-        """Replace the result of a worker that has died by itself with `Died`."""
+        """Replace the result of a worker that has died on its own with `Died`."""
         spent = time.monotonic() - worker.submitted
         worker.process.join()
         self._remove(worker)

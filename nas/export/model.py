@@ -37,15 +37,15 @@ class Model:
 
     Args:
         network: Network in evaluation mode, on the CPU.
-        space, space_name, space_settings, architecture: What the network is built from.
+        space, space_name, space_settings, architecture: Space and architecture of the network.
         sizes: Sizes of the network that the space has, such as `channels` and `cells`.
         task, class_names: Task of the network, and the names of its logits.
         images: Validation images with their normalisation.
         split: Hash of the data's split.
         data: Option of the data set and its settings.
         retraining: Source of the weights; None if the network is untrained.
-        commands: Commands that find, train and export it again, as far as known: `search` or `compare`, `retrain`,
-            `export`.
+        commands: Commands that find, train and export it again, as far as they are known: `search` or `compare`,
+            `retrain`, `export`.
         make_space: Makes the space in another process, so it must be picklable.
     """
 

@@ -60,12 +60,12 @@ def trace(module: nn.Module, args: Sequence[Any], known: dict[int, Leaf | None] 
     """Run a module's forward and record it.
 
     Args:
-        args: arguments; those without tensors become constants of the trace.
-        known: id of a module -> what it is written as if it is a module of torch; filled here, so that further runs
+        args: Arguments; those without tensors become constants of the trace.
+        known: Id of a module -> what it is written as if it is a module of torch; filled here, so that further runs
             agree.
 
     Raises:
-        TraceError: the forward depends on values, or calls something that cannot be written as source.
+        TraceError: The forward depends on values, or calls something that cannot be written as source.
     """
     return _Tracer({} if known is None else known).run(module, args)
 

@@ -1,4 +1,4 @@
-"""Listeners, which watch a search, one a file."""
+"""Listeners, which watch a search, one per file."""
 
 from typing import TYPE_CHECKING
 

@@ -51,7 +51,7 @@ class TensorBoard:
             self.on_trial_end(trial)
 
     def _lock(self) -> None:
-        """Lock the folder, or a search of the same run name in another store would mix in its curves."""
+        """Lock the folder: a search with the same run name in another store would mix in its curves."""
         self.lock = FileLock(self.folder.with_name(f"{self.folder.name}.lock"))
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MAX_ATTEMPTS = 10_000
-"""Draws after which a constrained space counts as one without valid architectures."""
+"""Number of draws after which a constrained space counts as one without valid architectures."""
 
 
 class SearchSpace(ABC):

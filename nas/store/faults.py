@@ -18,7 +18,7 @@ EARLY_COUNTS = ("0.1.0",)
 
 
 def fault(trial: Trial, config: Mapping[str, Any]) -> str | None:
-    """What is wrong with a stored trial, as a clause; None if nothing is known to be wrong.
+    """The known fault of a stored trial, as a clause; None if there is none.
 
     Args:
         trial: Stored trial.

@@ -81,7 +81,7 @@ class Calling(nn.Module):
 @pytest.mark.parametrize(
     ("fails", "message"),
     [
-        ("in build", r"the network cannot be built for an image of 3x32x32, which is assumed where data= is not set: "
+        ("in build", r"the network cannot be built for an image of 3x32x32, which is assumed if data= is not set: "
                      r"KeyError: 'missing' \(test_main.py:\d+, in build\)"),
         ("counted", r"the network fails on an image of 3x32x32, .*cannot be multiplied.* \(test_main.py:\d+, in "),
         ("in a library", r"the network fails on an image of 3x32x32, .* \(test_main.py:LINE, in forward\)"),
@@ -109,7 +109,7 @@ def test_describe_reads_a_file_with_one_architecture_a_line(nas, tmp_path, refus
     (tmp_path / "cells.txt").write_text(f"{ARCH}\nnonsense\n")
     refused("describe", "arch=cells.txt", match="arch=cells.txt, architecture 2: ")
     (tmp_path / "empty.txt").write_text("")
-    refused("describe", "arch=empty.txt", match="arch=empty.txt holds no architecture; expected one a line")
+    refused("describe", "arch=empty.txt", match="arch=empty.txt holds no architecture; expected one per line")
 
 
 def test_describe_without_an_architecture_describes_the_space(nas):

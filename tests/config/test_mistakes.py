@@ -22,7 +22,7 @@ from nas.store.sqlite import SQLiteStore
         (["search", "device=tpu"], "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
         (["search", "duplicates=skip"], "duplicates must be one of reuse, retrain, got 'skip'"),
         (["search", "objective.direction=up"], "objective.direction must be one of maximize, minimize, got 'up'"),
-        (["search", "space=xyz"], "unknown space 'xyz'; there are darts, nasbench201, nasnet"),
+        (["search", "space=xyz"], "unknown space 'xyz'; expected one of darts, nasbench201, nasnet"),
         (["search", "strategy=evolution"], "unknown strategy 'evolution' (did you mean 'regularized_evolution'?)"),
         (["search", "strategy.sample_size=99"], "strategy.sample_size must be 1 to population_size (10), got 99"),
         (["search", "trainer.lr=-1"], "trainer.lr must be a number above 0, got -1"),

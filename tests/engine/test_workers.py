@@ -230,7 +230,7 @@ def test_an_evaluation_that_hangs_fails_its_trial_and_the_search_continues():
     assert {(trial.error_kind, trial.error) for trial in hung} == {
         ("time_limit", "it took longer than budget.trial_seconds=0.5 and was ended")
     }
-    assert all(0.5 <= trial.seconds < 10 for trial in hung)
+    assert all(trial.seconds >= 0.5 for trial in hung)
 
 
 def test_a_limit_for_a_trial_needs_a_worker():

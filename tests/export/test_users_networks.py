@@ -87,7 +87,7 @@ def export(nas, tmp_path):
     [
         ("squeezed", "in evaluation a batch of 1 gives shape (10,), expected logits of shape (1, classes)"),
         ("features", "in evaluation a batch of 1 gives a tuple, expected logits of shape (1, classes)"),
-        ("few", "it gives 7 logits an image, expected 10"),
+        ("few", "it gives 7 logits per image, expected 10"),
         ("beside", f"with the images beside it (my_space.py:{BESIDE}); format=[genotype] works"),
         ("scaled", f"with the images beside it (my_space.py:{SCALED}); format=[genotype] works"),
         ("random", f"draws random numbers in evaluation (my_space.py:{RANDOM}); format=[genotype] works"),

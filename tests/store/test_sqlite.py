@@ -194,9 +194,9 @@ def test_a_full_disk_is_reported_in_one_sentence_and_costs_no_stored_trial(store
     """SQLite's own page limit simulates the full disk."""
     with store.open(Run("first", 0)) as record:
         record.add(trial(0, 0.5))
-        pages = record._connection.exec_driver_sql("PRAGMA page_count").scalar()
-        record._connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-        record._connection.commit()
+        pages = record.connection.exec_driver_sql("PRAGMA page_count").scalar()
+        record.connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        record.connection.commit()
 
         def fill():
             for number in range(1, 1000):
