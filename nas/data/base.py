@@ -67,7 +67,7 @@ class DataSet(ABC):
             images = _called(lambda: reading(self), self.name)
             if type(self).read_test is not guarded:  # called by the method that overrides it, which is checked itself
                 return images
-            return self._checked_test(images)
+            return self.__checked_test(images)
 
         guarded.guarded = True  # type: ignore[attr-defined]
         cls.read_test = guarded  # type: ignore[method-assign]
@@ -95,27 +95,27 @@ class DataSet(ABC):
         Raises:
             UserError: The images do not fit what the data set states, or differ from those of the last call.
         """
-        split, drawn = self._split_once()
-        seen, before = self._of(split), self._seen
+        split, drawn = self.__split_once()
+        seen, before = self.__of(split), self._seen
         if before is None and drawn:  # random numbers were drawn while reading: will it be the same next time?
-            before = self._of(self._split_once()[0])
+            before = self.__of(self.__split_once()[0])
         if before is not None and before.settings == seen.settings and before != seen:
             raise UserError(
-                f"{self._origin('read_train')} returned different images than before; expected the same images in the "
+                f"{self.__origin('read_train')} returned different images than before; expected the same images in the "
                 "same order at every call: leave random crops and the like to trainer., seed random draws, sort "
                 "file names"
             )
         self.__dict__["_seen"] = seen  # a frozen dataclass can be a data set too
         return split
 
-    def _of(self, split: Split) -> _Seen:
+    def __of(self, split: Split) -> _Seen:
         return _Seen((self.valid_fraction, self.split_seed), split.hash, split.train.mean, split.train.std)
 
-    def _split_once(self) -> tuple[Split, bool]:
+    def __split_once(self) -> tuple[Split, bool]:
         """The split of one reading, and whether a global random generator was used for it."""
         check_statements(self)
         before = _random_state()
-        images = self._checked(_called(self.read_train, self.name), "read_train")
+        images = self.__checked(_called(self.read_train, self.name), "read_train")
         drawn = _random_state() != before
         train, valid = stratified(images.labels.numpy(), 1.0 - self.valid_fraction, f"split {self.split_seed}")
         digest = hashlib.blake2b(digest_size=8)
@@ -124,22 +124,22 @@ class DataSet(ABC):
         parts = images.take(torch.from_numpy(train)), images.take(torch.from_numpy(valid))
         return Split(*parts, digest.hexdigest()), drawn
 
-    def _checked_test(self, images: Images) -> Images:
+    def __checked_test(self, images: Images) -> Images:
         """Test images that fit, normalised like the images that a network was trained on."""
-        train = self._seen or self._of(self.split())
+        train = self._seen or self.__of(self.split())
         if isinstance(images, Images):  # what it states is unused: a network was normalised by the training part's
             self.__dict__["restated"] = not same_numbers((images.mean, train.mean), (images.std, train.std))
             images = replace(images, mean=train.mean, std=train.std)
-        return self._checked(images, "read_test")
+        return self.__checked(images, "read_test")
 
-    def _checked(self, images: object, method: str) -> Images:
-        origin = self._origin(method)
+    def __checked(self, images: object, method: str) -> Images:
+        origin = self.__origin(method)
         if not isinstance(images, Images):
             received = f"a tuple of {len(images)}" if isinstance(images, tuple) else f"{type(images).__name__}"
             raise UserError(f"{origin} returned {received}; expected Images(pixels, labels, mean, std) of nas.data")
         return checked(images, self.task, origin, training=method == "read_train")
 
-    def _origin(self, method: str) -> str:
+    def __origin(self, method: str) -> str:
         return f"{type(self).__module__}.{type(self).__qualname__}.{method}"
 
 

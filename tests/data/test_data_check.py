@@ -45,19 +45,14 @@ class Mine(DataSet):
         return self.test
 
 
-class WithHelpers(Mine):
-    def _read(self, part):
-        return getattr(self, part)
-
-    def read_train(self):
-        return self._read("train")
-
-    def read_test(self):
-        return self._read("test")
-
-
-def test_a_data_set_may_name_its_own_helper_read():
-    check_data(WithHelpers)
+@pytest.mark.parametrize("helper", ["_read", "_checked", "_of", "_origin", "_split_once", "_checked_test"])
+def test_a_data_set_may_name_its_helpers_as_it_likes(helper):
+    methods = {
+        helper: lambda self, part: getattr(self, part),
+        "read_train": lambda self: getattr(self, helper)("train"),
+        "read_test": lambda self: getattr(self, helper)("test"),
+    }
+    check_data(type("WithHelper", (Mine,), methods))
 
 
 BASE = good()
