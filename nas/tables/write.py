@@ -112,7 +112,7 @@ def _yaml(tabulation: Mapping[str, Any], out: Path, classes: int, data: str, dat
         "# @package _global_",
         f"# {classes:,} classes of {space} on {tabulation['data']}, trained by nas tabulate; "
         f"started {tabulation['begun']}.",
-        f"# {images[0]} and {images[1]} images (split {tabulation['split']}); epochs {recipe['epochs']}, {network}.",
+        f"# Images: {images[0]} and {images[1]} (split {tabulation['split']}); epochs {recipe['epochs']}, {network}.",
         f"# {made_by}, commit {environment.get('commit')}.",
         "# valid_* on the validation images after the last epoch, test_* on all test images; accuracies are fractions",
         "# 0-1, losses mean cross-entropy in nats. A name without a number is the mean over the seeds of the class,",
