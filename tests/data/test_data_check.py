@@ -47,8 +47,11 @@ class Mine(DataSet):
 
 @pytest.mark.parametrize("helper", ["_read", "_checked", "_of", "_origin", "_split_once", "_checked_test"])
 def test_a_data_set_may_name_its_helpers_as_it_likes(helper):
+    def part(self, name):
+        return getattr(self, name)
+
     methods = {
-        helper: lambda self, part: getattr(self, part),
+        helper: part,
         "read_train": lambda self: getattr(self, helper)("train"),
         "read_test": lambda self: getattr(self, helper)("test"),
     }
