@@ -248,7 +248,7 @@ def test_an_image_of_another_size_is_predicted_as_csv_and_as_a_table(trained_cop
 def test_weights_of_another_cell_and_damaged_weights_are_refused(nas, refused, tmp_path):
     assert nas("retrain", f"arch={ARCH}", *TINY, "out=weights").returncode == 0
     other = ARCH.replace("avg_pool_3x3", "nor_conv_1x1")
-    refused("export", f"arch={other}", "weights=weights", "out=x", match="weights=weights are of arch=")
+    refused("export", f"arch={other}", "weights=weights", "out=x", match="weights=weights belong to arch=")
     (tmp_path / "weights" / "model.safetensors").write_bytes(b"nothing")
     refused("export", f"arch={ARCH}", "weights=weights", "out=x", match=r"weights/model\.safetensors cannot be read")
     assert not (tmp_path / "x").exists()
