@@ -24,6 +24,7 @@ from written import run, without_processes
 from nas import UserError
 from nas.data.cifar10 import Cifar10
 from nas.data.digits import Digits
+from nas.export.artifact_runner import LOADER_FILE
 from nas.export.check import changed_labels, run_in_fresh_process
 from nas.export.folder import Folder
 from nas.export.formats import onnx, state
@@ -292,6 +293,7 @@ def test_a_form_that_differs_from_the_network_is_not_exported(in_process, refuse
 
 def test_a_form_that_does_not_run_in_a_fresh_process_is_reported(tmp_path):
     form = SimpleNamespace(STANDALONE=True, FILES=())
+    (tmp_path / LOADER_FILE).write_text("def load(folder, threads, work):\n    raise KeyError('tflite')\n")
     with pytest.raises(UserError) as error:
         run_in_fresh_process("tflite", form, tmp_path, tmp_path)
     assert str(error.value) == (
