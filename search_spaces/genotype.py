@@ -97,7 +97,7 @@ def check(genotype: Genotype, name: str = "arch") -> None:
         states = 2 + len(edges) // 2
         if not concat or len(set(concat)) != len(concat) or not all(0 <= state < states for state in concat):
             raise UsageError(
-                f"{name}: the {cell} cell concatenates {list(concat)}; expected different states of 0 to {states - 1}"
+                f"{name}: the {cell} cell concatenates {list(concat)}; expected distinct states from 0 to {states - 1}"
             )
 
 

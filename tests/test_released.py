@@ -192,7 +192,10 @@ def test_a_trial_that_stopped_early_by_the_first_rule_is_shown_as_wrong_and_neve
     assert all(other["fault"] is None for other in rows(released) if other["run"] != "stopped")
     shown = succeeded(released("leaderboard", "run=stopped")).stdout
     assert "0.3658 (wrong)" in shown
-    assert f"trial 0 of run 'stopped' is wrong: an earlier cellnas with strategy.early_stopping=true {wrong}." in shown
+    assert (
+        f"trial 0 of run 'stopped' is wrong: an earlier version of cellnas with strategy.early_stopping=true {wrong}."
+        in shown
+    )
     for trials in (1, 2):
         message = "run 'stopped' cannot be resumed: trial 0 is wrong.*Choose another run="
         refused("search", *EARLY, "strategy.epochs=14", f"budget.trials={trials}", "run=stopped", match=message)

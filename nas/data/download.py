@@ -123,7 +123,7 @@ def _is_running(process: int) -> bool:
 def _check_space(target: Path, needed: int) -> None:
     free = shutil.disk_usage(target).free
     if free < needed:
-        raise OSError(errno.ENOSPC, f"{free / 1e6:.0f} MB are free")
+        raise OSError(errno.ENOSPC, f"{free / 1e6:.0f} MB is free")
 
 
 def _fetch(archive: Archive, file: Path) -> None:

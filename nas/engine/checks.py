@@ -57,7 +57,7 @@ def check_indistinguishable(alike: Sequence[str], record: RunRecord, *, unnamed:
             f"give search() a name, such as run={record.run.name!r} to resume it"
         )
     warnings.warn(
-        f"{what}: only its name says that run {record.run.name!r} with its {len(record.trials)} trials belongs to them",
+        f"{what}: only the name of run {record.run.name!r} shows that its {len(record.trials)} trials belong to them",
         stacklevel=4,
     )
 

@@ -141,7 +141,7 @@ class Loop:
                 self.finished = {number: self.stored.pop(number), **self.finished}
 
     def _replay(self, trial: Trial) -> None:
-        """Take a stored trial in place of a proposal and its evaluation."""
+        """Take a stored trial instead of a proposal and its evaluation."""
         if trial.number < TRIALS_ASKED_AGAIN and DECISIONS not in self.record.run.config:
             self._ask_again(trial)
         self.asked += 1

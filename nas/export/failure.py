@@ -43,7 +43,7 @@ def program_failure(error: Exception, export: Callable[[], object]) -> tuple[str
         export: Function that raises the error again.
     """
     if isinstance(error, GuardOnDataDependentSymNode):
-        return "decides by a value what is done", line_of(error)
+        return "branches on the value of a tensor", line_of(error)
     if "Constraints violated" in str(error):
         return "works only for one number of images", _fixing_line(export)
     return f"raises an error: {_short(error)}", line_of(error)

@@ -32,7 +32,7 @@ def function_node(function: Callable[..., Any], args: tuple[Any, ...], kwargs: M
     """The node of a call of a function of torch, as it is written in source.
 
     Args:
-        args, kwargs: Arguments of the call, with nodes in place of tensors.
+        args, kwargs: Arguments of the call, with nodes instead of tensors.
 
     Raises:
         TraceError: The function is not part of torch, or sets an attribute.

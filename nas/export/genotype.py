@@ -69,7 +69,7 @@ def read_genotype(path: Path) -> GenotypeFile:
     if not isinstance(version, int):
         raise UsageError(f"arch={path} is not a genotype file: it has no key cellnas_genotype")
     if version > VERSION:
-        raise UsageError(f"arch={path} is of version {version}, this cellnas reads up to {VERSION}; upgrade cellnas")
+        raise UsageError(f"arch={path} has version {version}, this cellnas reads up to {VERSION}; upgrade cellnas")
     try:
         space, data = tree["space"], tree.get("data") or {"name": None}
         genotype = GenotypeFile(

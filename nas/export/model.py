@@ -184,7 +184,7 @@ def weights_of(folder: Path, space: Mapping[str, Any], text: str, data: str) -> 
             f"weights={folder} is not a folder of nas retrain: it has no valid result.json with {CHECKPOINT}"
         )
     if retraining.text != text:
-        raise UsageError(f"weights={folder} are of arch={retraining.text}, not of {text}")
+        raise UsageError(f"weights={folder} belong to arch={retraining.text}, not to {text}")
     try:
         training = retraining.training
         same = training.is_of_space(space["name"], space["settings"])
@@ -192,7 +192,9 @@ def weights_of(folder: Path, space: Mapping[str, Any], text: str, data: str) -> 
         raise UsageError(f"weights={folder}: its result.json is damaged") from None
     if not same:
         name = training.space
-        raise UsageError(f"weights={folder} are of space={name} with other settings, or of another space; set space=")
+        raise UsageError(
+            f"weights={folder} belong to space={name} with other settings, or to another space; set space="
+        )
     if training.data != data:
         raise UsageError(f"weights={folder} were trained on {training.data}, not on {data}; set data=")
     return retraining
@@ -213,7 +215,7 @@ def loaded(network: nn.Module, checkpoint: Path, text: str) -> nn.Module:
         with safe_open(str(checkpoint), "pt") as opened:
             own = (opened.metadata() or {}).get("arch", text)
         if own != text:
-            raise UsageError(f"the weights {checkpoint} are of arch={own}, not of {text}")
+            raise UsageError(f"the weights {checkpoint} belong to arch={own}, not to {text}")
         network.load_state_dict(load_weights(checkpoint))
     except (OSError, ValueError, SafetensorError) as error:
         raise UsageError(f"the weights {checkpoint} cannot be read ({' '.join(str(error).split())[:200]})") from None

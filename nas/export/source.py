@@ -106,7 +106,7 @@ def source(network: nn.Module, images: Tensor, weights: str | None = None) -> So
             f"{type(network).__name__} cannot be written as source: its forward {reason}{position}"
         ) from None
     except (RecursionError, *TRACING_ERRORS) as error:
-        reason = scripted(network) or f"cannot be followed ({located(error)})"
+        reason = scripted(network) or f"cannot be traced ({located(error)})"
         raise UserError(f"{type(network).__name__} cannot be written as source: its forward {reason}") from None
     classes = _classes(root)
     names = dict(_renamed(root))

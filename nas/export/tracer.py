@@ -125,9 +125,9 @@ class _Tracer(TorchFunctionMode):
         trace, name = self.stack[-1], getattr(function, "__name__", "")
         tensors = list(tree_leaves((args, kwargs), Tensor))
         if torch.is_autocast_enabled("cpu"):
-            raise TraceError("changes number types by autocast")
+            raise TraceError("changes number types under autocast")
         if name in VALUE_READERS and any(self._lookup(tensor, trace).dynamic for tensor in tensors):
-            raise TraceError("decides by a value what is done")
+            raise TraceError("branches on the value of a tensor")
         versions = [*map(_version, tensors)]
         random = torch.get_rng_state()
         result = function(*args, **kwargs)

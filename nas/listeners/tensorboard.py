@@ -110,7 +110,7 @@ class TensorBoard:
 
 
 def draw_curve(folder: Path, curve: Sequence[Mapping[str, float]]) -> None:
-    """Write the events of one training, epoch by epoch, in place of those in the folder.
+    """Write the events of one training, epoch by epoch, and replace those in the folder.
 
     Args:
         curve: Metrics of each epoch.

@@ -215,7 +215,7 @@ class SQLiteStore:
             raise UsageError(f"store file {self.shown} cannot be read ({error.strerror}); set store.url") from None
         if head and head != b"SQLite format 3\0":
             raise UsageError(
-                f"store file {self.shown} is not an SQLite database; it was left as it is, set store.url to another "
+                f"store file {self.shown} is not an SQLite database; it was left unchanged, set store.url to another "
                 "file"
             )
 
@@ -226,16 +226,16 @@ class SQLiteStore:
             return False
         if schema.meta.name not in tables:
             raise UsageError(
-                f"store file {self.shown} is an SQLite database of another program "
-                f"(tables {', '.join(sorted(tables)[:3])}); it was left as it is, set store.url to another file"
+                f"store file {self.shown} is an SQLite database of another program (tables "
+                f"{', '.join(sorted(tables)[:3])}); it was left unchanged, set store.url to another file"
             )
         version = connection.execute(sa.select(schema.meta.c.value).where(schema.meta.c.key == "schema")).scalar()
         if version is None:
             raise UsageError(f"store file {self.shown} is damaged (no schema version); set store.url to another file")
         if int(version) > schema.VERSION:
             raise UsageError(
-                f"store file {self.shown} was made by a newer version of cellnas (schema {version}, this one knows "
-                f"up to {schema.VERSION}); upgrade cellnas or set store.url to another file"
+                f"store file {self.shown} was made by a newer version of cellnas (schema {version}, this one reads up "
+                f"to {schema.VERSION}); upgrade cellnas or set store.url to another file"
             )
         return True
 

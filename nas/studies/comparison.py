@@ -228,8 +228,8 @@ def _check_entry(entry: StrategyEntry, setup: ComparisonSetup) -> None:
     agent = entry.make(space=setup.space, objective=setup.objective)
     if isinstance(agent, GradientStrategy):
         raise UsageError(
-            f"strategies has {entry.label!r}, which learns on a supernet; a comparison runs strategies "
-            "that propose, so run nas search once per seed instead"
+            f"strategies has {entry.label!r}, which learns on a supernet; a comparison runs only strategies that "
+            "propose architectures; run nas search once per seed instead"
         )
     if isinstance(setup.evaluator, SupportsSharedWeights):
         if setup.evaluator.sequential:

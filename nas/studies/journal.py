@@ -64,7 +64,9 @@ def journal(
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        raise UsageError(f"{path} is being written by another process; wait until it ends or choose out=") from None
+        raise UsageError(
+            f"{path} is being written by another process; wait until it ends or choose another out="
+        ) from None
     except OSError as error:
         raise _unwritable(path, error) from None
     try:

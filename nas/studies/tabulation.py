@@ -157,9 +157,9 @@ def tabulate(
     failed = [line for line in trainings if "failed" in line]
     if failed:
         raise UserError(
-            f"{len(failed)} of {len(plan)} trainings failed, the first of {failed[0]['arch']}: {failed[0]['failed']}. "
-            f"No table was written because it would be incomplete. The others are stored in {path}; run it again to "
-            "retry the failed ones, or change trainer. and out="
+            f"{len(failed)} of {len(plan)} trainings failed, the first for {failed[0]['arch']}: {failed[0]['failed']}. "
+            f"No table was written because it would be incomplete. The others are stored in {path}; rerun the command "
+            "to retry the failed ones, or change trainer. and out="
         )
     return {**opened.head, "trainings": trainings}
 
@@ -185,7 +185,7 @@ def _run_missing(
         lost = None
         for training, result in batch:
             if isinstance(result, Died):
-                lost = f"the training of {training.text} was lost: {result.reason}; run it again to resume"
+                lost = f"the training of {training.text} was lost: {result.reason}; rerun the command to resume"
                 continue
             line = {
                 "arch": training.text,

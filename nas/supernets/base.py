@@ -45,7 +45,7 @@ class SupernetSpace(SearchSpace):
 
         Args:
             task: Shape of the images and number of classes.
-            network: Sizes in place of the space's own, from `supernet.network`; only keys of `network_sizes`.
+            network: Sizes instead of the space's own, from `supernet.network`; only keys of `network_sizes`.
             partial_channels: K of PC-DARTS: one in K channels passes through the operations; above 1 only if
                 `supports_partial_channels` is set.
 

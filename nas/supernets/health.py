@@ -84,7 +84,7 @@ def collapse(space: SearchSpace, architecture: Architecture) -> str | None:
         return None
     return (
         f"{share:.0%} of the derived cell's operations are skip connections: the search has collapsed, as DARTS is "
-        "known to. Try fewer strategy.epochs, strategy.early_stopping=true, discretization=perturbation, or "
+        "known to do. Try fewer strategy.epochs, strategy.early_stopping=true, discretization=perturbation, or "
         "strategy=pc_darts or drnas"
     )
 

@@ -208,7 +208,7 @@ class Weights:
         if limit is not None and time.monotonic() - self._started > limit:
             raise TrainingFailed(
                 "time_limit",
-                f"it passed supernet.time_limit={limit:g} s {when}; raise it",
+                f"it exceeded supernet.time_limit={limit:g} s {when}; raise it",
             )
 
     def check_finite(self, metrics: Mapping[str, float], when: str) -> None:

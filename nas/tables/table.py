@@ -86,7 +86,7 @@ class Table:
             raise UsageError(f"table.complete must be true or false, got {complete!r}")
         if column in reported:
             raise UsageError(
-                f"table.column and table.reported both name {column!r}; what a search sees is not reported"
+                f"table.column and table.reported both name {column!r}; a column that a search sees cannot be reported"
             )
         self.file = file
         self.space = space

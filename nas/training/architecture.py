@@ -173,8 +173,8 @@ def build_seeded(seed: int, build: Callable[[], nn.Module], method: str = "build
     now = torch.initial_seed()
     if now != before:
         raise BadNetwork(
-            f"{method} seeds torch's generator (with {now}), so the seed of a training has no effect; draw "
-            "initial weights from torch's generator and leave its seed as it is"
+            f"{method} seeds torch's generator (with {now}), so the seed of a training has no effect; draw initial "
+            "weights from torch's generator without seeding it"
         )
     return network
 

@@ -135,8 +135,8 @@ def _of_supernet(passes: Passes, held: Held) -> Findings:
     lost = passes.lost(held, resumed=True)
     if lost:
         raise BadNetwork(
-            f"the supernet stores what it learns outside of its state_dict ({listed(lost)}), so a killed search "
-            "would resume to something else; register buffers for it, or return it from get_extra_state"
+            f"the supernet stores what it learns outside of its state_dict ({listed(lost)}), so a killed search would "
+            "not resume exactly; register buffers for it, or return it from get_extra_state"
         )
     return findings
 
@@ -214,6 +214,6 @@ class _Check:
             if is_out_of_memory(error):
                 raise
             raise _OnlyChannelsLast(
-                "the network runs only in channels-last memory: on a contiguous image, as it is counted, drawn and "
-                f"exported with, it fails ({located(error)}); reshape() accepts both formats, view() only one"
+                "the network runs only in channels-last memory: it fails on a contiguous image, as counting, drawing "
+                f"and export use ({located(error)}); reshape() accepts both formats, view() only one"
             ) from error

@@ -264,7 +264,7 @@ class _Training:
         if recipe.time_limit is not None and time.monotonic() - self.started > recipe.time_limit:
             raise TrainingFailed(
                 "time_limit",
-                f"training passed trainer.time_limit={recipe.time_limit:g} s in epoch {epoch} of {recipe.epochs}. "
+                f"training exceeded trainer.time_limit={recipe.time_limit:g} s in epoch {epoch} of {recipe.epochs}. "
                 "Raise it, or train less: trainer.epochs, trainer.network",
             )
 

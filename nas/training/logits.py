@@ -34,10 +34,10 @@ def mistake(output: Any, size: int, task: Task, where: str, *, head: bool) -> st
     ):
         expected = f"a pair of tensors {shape}" if head else f"a tensor {shape}"
         advice = _advice(output, size, task.classes, head=head)
-        return f"returned {described(output)} {where}; {expected} was expected: {advice}"
+        return f"returned {described(output)} {where}; expected {expected}: {advice}"
     for each in outputs:
         if each.dtype not in LOGIT_DTYPES:
-            return f"returned {str(each.dtype).removeprefix('torch.')} logits {where}; float32 was expected"
+            return f"returned {str(each.dtype).removeprefix('torch.')} logits {where}; expected float32"
     return ""
 
 

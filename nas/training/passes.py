@@ -249,7 +249,7 @@ class Passes:
             held.restore()
         if returned.are_probabilities(output[0] if isinstance(output, tuple) else output):
             raise BadNetwork(
-                f"the {self.name} returned probabilities {where} (each row sums to 1); logits were expected: leave the "
+                f"the {self.name} returned probabilities {where} (each row sums to 1); expected logits: leave the "
                 "softmax out of forward, since the loss applies it"
             )
 

@@ -62,7 +62,9 @@ def check_rebuilt(
     if alike(rebuilt, expected):
         return
     reason = _reason(network, again)
-    raise BadNetwork(f"a network that is built again and loads the weights of this one computes other logits: {reason}")
+    raise BadNetwork(
+        f"a network that is built again and loads the weights of this one computes different logits: {reason}"
+    )
 
 
 def _reason(network: nn.Module, again: nn.Module) -> str:
@@ -70,8 +72,8 @@ def _reason(network: nn.Module, again: nn.Module) -> str:
     for (name, mine), (other, theirs) in zip(network.named_modules(), again.named_modules(), strict=False):
         if (name, type(mine)) != (other, type(theirs)):
             return (
-                f"{name} is a {type(mine).__name__}, and the next time {other} a {type(theirs).__name__}; build must "
-                "create the same modules whenever architecture, task and sizes are the same"
+                f"{name} is a {type(mine).__name__} in one network, and {other} a {type(theirs).__name__} in the next; "
+                "build must create the same modules whenever architecture, task and sizes are the same"
             )
     names = unlike(network, again)
     if names:

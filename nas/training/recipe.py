@@ -66,7 +66,7 @@ class Recipe:
         train_images, valid_images: Train and validate on at most this many images, the first of the split; None: all.
         validate_every: Epochs between validations, and always after the last; None: only after the last. The final
             metrics are the same.
-        network: Size of the skeleton (`channels`, `cells`) in place of the space's own.
+        network: Size of the skeleton (`channels`, `cells`) instead of the space's own.
         precision: `fp32`, `tf32` (fp32 with TF32 products on CUDA), or `bf16` (autocast to bfloat16).
         channels_last: Memory format; the same numbers, up to rounding, in less time on CPU and GPU.
         threads: CPU threads; None leaves torch's choice. Sums may round differently with another number.

@@ -30,7 +30,7 @@ def describe(
         space: Space of the architecture.
         architecture: Option indices, its text, or a published name.
         task: Shape of the images and number of classes.
-        network: Sizes in place of the space's own, keys of `space.network_sizes`.
+        network: Sizes instead of the space's own, keys of `space.network_sizes`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`, where the network is built.
 
     Returns:

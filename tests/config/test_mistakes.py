@@ -84,7 +84,7 @@ def test_a_store_names_its_last_runs_where_one_is_missing(refused, tmp_path):
     [
         ("{", "not valid JSON"),
         ("[1]", "it has no key cellnas_genotype"),
-        ('{"cellnas_genotype": 99}', "is of version 99"),
+        ('{"cellnas_genotype": 99}', "has version 99"),
         ('{"cellnas_genotype": 1, "space": {"name": "nasbench201"}}', "damaged genotype file"),
         (
             '{"cellnas_genotype": 1, "space": {"name": "nasbench201", "settings": "x"}, "arch": "x"}',

@@ -219,7 +219,7 @@ def test_scores_of_weights_that_learnt_from_other_proposals_are_never_ranked_tog
 
 def test_the_time_limit_holds_for_weights_that_learn_from_proposals():
     scorer = SharedWeights(Planted(), Signs(), replace(RECIPE, time_limit=1e-6), train="on_proposal")
-    with pytest.raises(UserError, match=r"passed supernet\.time_limit=1e-06 s at proposal 0; raise it$"):
+    with pytest.raises(UserError, match=r"exceeded supernet\.time_limit=1e-06 s at proposal 0; raise it$"):
         run(scorer, 4)
 
 

@@ -89,7 +89,7 @@ def test_a_store_of_a_newer_version_is_refused_and_unchanged(store, trial):
     before = store.path.read_bytes()
     for use in (lambda: store.trials("first"), lambda: store.open(Run("first", 0)).__enter__()):
         with pytest.raises(
-            UsageError, match=r"made by a newer version of cellnas \(schema 99, this one knows up to 3\)"
+            UsageError, match=r"made by a newer version of cellnas \(schema 99, this one reads up to 3\)"
         ):
             use()
     assert store.path.read_bytes() == before

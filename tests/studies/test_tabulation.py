@@ -158,7 +158,7 @@ def test_a_training_that_fails_leaves_no_table_and_says_which(tmp_path):
     recipe = replace(RECIPE, epochs=2, lr=1e30)
     with pytest.raises(
         UserError,
-        match=r"trainings failed, the first of .*No table was written because it would be incomplete.*stored in",
+        match=r"trainings failed, the first for .*No table was written because it would be incomplete.*stored in",
     ):
         tabulated(tmp_path, seeds=1, recipe=recipe)
     lines = [json.loads(line) for line in (tmp_path / "table.csv.gz.journal").read_text().splitlines()]

@@ -54,9 +54,7 @@ def softmaxed(in_training, in_evaluation):
     ],
 )
 def test_probabilities_are_refused_by_the_mode_that_gives_them(network, mode, precision, images):
-    message = (
-        rf"the network returned probabilities in {mode} mode \(each row sums to 1\); logits were expected: leave the"
-    )
+    message = rf"the network returned probabilities in {mode} mode \(each row sums to 1\); expected logits: leave the"
     with pytest.raises(BadNetwork, match=message):
         check_network(network(), images, TASK, Recipe(epochs=1, threads=1, precision=precision))
 

@@ -220,8 +220,11 @@ def sharing(shared=nn.Linear(64, 10)):  # noqa: B008
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (Projected, "computes other logits: directions is not in its state_dict"),
-        (by_turns, "2 is a (ReLU|Tanh), and the next time 2 a (ReLU|Tanh); build must create the same modules"),
+        (Projected, "computes different logits: directions is not in its state_dict"),
+        (
+            by_turns,
+            "2 is a (ReLU|Tanh) in one network, and 2 a (ReLU|Tanh) in the next; build must create the same modules",
+        ),
         (counting, "both hold the same, so build or forward depends on something outside of the network"),
         (of_random_width, "cannot load the weights of this one .*size mismatch.*build must create the same modules"),
         (sharing, "returned a network that shares parameters with an earlier one"),

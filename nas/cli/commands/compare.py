@@ -167,7 +167,7 @@ def strategy_entry(label: str, settings: Settings, space: SearchSpace, objective
     """A strategy from `name` or `name(setting=value,…)`.
 
     Raises:
-        UsageError: There is no such strategy or setting, or a value is wrong.
+        UsageError: The strategy or a setting does not exist, or a value is wrong.
     """
     name, bracket, rest = label.partition("(")
     if bracket and not rest.endswith(")"):
