@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -18,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from torch import nn
 
 from nas import Budget, search
 from nas.cli.main import main
@@ -50,6 +50,8 @@ class ToySpace(SearchSpace):
     choices = MappingProxyType({f"d{i}": ("a", "b", "c", "d") for i in range(6)})
 
     def build(self, architecture, task, network=None):
+        from torch import nn  # not at the top: the process that hands out the tests needs no torch
+
         return nn.Sequential(nn.Flatten(), nn.Linear(task.channels * task.height * task.width, task.classes))
 
 
@@ -145,6 +147,17 @@ def cifar10_root() -> Path:
     if not os.environ.get("NAS_DATA") or not root.is_dir():
         pytest.skip("needs CIFAR-10 below NAS_DATA")
     return root
+
+
+@pytest.fixture
+def few_cifar10_images(cifar10_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each part of CIFAR-10 its first 1,000 images: all of them take seconds in every command."""
+    from nas.data.cifar10 import Cifar10
+
+    train, test = Cifar10.read_train, Cifar10.read_test
+    once = functools.cache(lambda root, pool: train(Cifar10(root, pool=pool)).first(1000))
+    monkeypatch.setattr(Cifar10, "read_train", lambda data: once(data.root, data.pool))
+    monkeypatch.setattr(Cifar10, "read_test", lambda data: test(data).first(1000))
 
 
 @pytest.fixture

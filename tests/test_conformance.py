@@ -65,8 +65,15 @@ def test_the_toy_space_of_the_tests_is_a_space():
     check_space(ToySpace(), Task(1, 8, 8, 4))
 
 
-@pytest.mark.parametrize("task", [Task(3, 16, 16, 10), Task(1, 9, 7, 3), Task(2, 1, 1, 2)], ids=str)
-@pytest.mark.parametrize("option", WITH_SUPERNET)
+# the largest supernet takes long on 16x16; odd sizes and a single pixel ask more of it, and the strategies run on 8x8
+@pytest.mark.parametrize(
+    ("option", "task"),
+    [
+        pytest.param(option, task, marks=[pytest.mark.slow] * (option == "darts" and task.height == 16))
+        for option in WITH_SUPERNET
+        for task in (Task(3, 16, 16, 10), Task(1, 9, 7, 3), Task(2, 1, 1, 2))
+    ],
+)
 def test_spaces_with_a_supernet(option, task):
     space = composed("space", option).make("space")
     check_supernet_space(space, task, TINY[option], samples=2)  # besides those with one option everywhere
@@ -102,14 +109,16 @@ def test_strategies(option, space):
     )
 
 
-# cifar10 is the class of cifar10_8x8, which reads the same images
+# cifar10 is the class of cifar10_8x8, which reads the same images; with `-m slow` each check reads all of them
 @pytest.mark.parametrize(
     "option", [pytest.param(o, marks=[pytest.mark.slow] * (o == "cifar10")) for o in OPTIONS["data"]]
 )
-def test_data_sets(option):
+def test_data_sets(option, request):
     root = Path(os.environ.get("NAS_DATA", "/nowhere"))
     if option.startswith("cifar10") and not (root / "cifar-10-batches-py").is_dir():
         pytest.skip("needs CIFAR-10 below NAS_DATA")
+    if option == "cifar10_8x8":
+        request.getfixturevalue("few_cifar10_images")
     check_data(lambda: composed("data", option).make("data"))
 
 

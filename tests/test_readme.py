@@ -35,7 +35,7 @@ def commands(page):
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "bash")])
 def test_every_command_of_a_page_runs(page, nas, tmp_path, request):
     if page == "README.md":
-        request.getfixturevalue("cifar10_root")
+        request.getfixturevalue("few_cifar10_images")
         request.getfixturevalue("table")
         (tmp_path / "my_space.py").write_text(
             next(block for block in blocks(page, "python") if "class MySpace" in block)

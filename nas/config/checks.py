@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from nas.config.composition import choices_of, composed
+from nas.config.composition import composed
 from nas.errors import UsageError
 from nas.validation import as_written
 
@@ -43,7 +43,7 @@ def refuse_unused_supernet(command: str, chosen: Mapping[str, str], config_dir: 
     if "supernet" not in chosen:
         return
     others = [f"{group}={option}" for group, option in chosen.items() if group != "supernet"]
-    if choices_of(composed(command, others, config_dir)).get("supernet") is None:
+    if composed(command, others, config_dir).choices.get("supernet") is None:
         raise UsageError(
             f"supernet={chosen['supernet']} has no effect, since neither strategy nor evaluator trains one; leave it "
             "out"

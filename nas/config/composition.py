@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
@@ -33,9 +35,28 @@ def group_options(config_dir: Path | None = None) -> dict[str, list[str]]:
     return {group: sorted(options) for group, options in groups.items()}
 
 
-def composed(command: str, overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
-    """The configuration that Hydra composes. Do not change it: it is cached and returned again for the same overrides
-    and files.
+class Composed(NamedTuple):
+    """The settings that Hydra composes.
+
+    Args:
+        config: The settings. Do not change them: they are cached and returned again for the same overrides and files.
+        choices: Group -> chosen option, None if none is.
+    """
+
+    config: DictConfig
+    choices: Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class _Options:
+    """A user's own YAML files; equal ones are composed equally, wherever they are."""
+
+    folder: Path = field(compare=False)
+    files: tuple[tuple[str, bytes], ...]
+
+
+def composed(command: str, overrides: Sequence[str], config_dir: Path | None) -> Composed:
+    """Compose the settings of a command with Hydra.
 
     Args:
         command: Name of a YAML file of `configs/`.
@@ -45,33 +66,39 @@ def composed(command: str, overrides: Sequence[str], config_dir: Path | None) ->
     Raises:
         UsageError: A YAML file is damaged, or names something that does not exist.
     """
-    files = sorted(config_dir.rglob("*.yaml")) if config_dir else []
-    state = tuple((str(file), (at := file.stat()).st_mtime_ns, at.st_size) for file in files)
-    return _cached(command, tuple(overrides), config_dir and config_dir.resolve(), state)
+    if config_dir is None:
+        return _cached(command, tuple(overrides), None)
+    files = tuple((str(path.relative_to(config_dir)), _content(path)) for path in sorted(config_dir.rglob("*.yaml")))
+    return _cached(command, tuple(overrides), _Options(config_dir.resolve(), files))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        return str(error).encode()  # Hydra reports it if the file is chosen
 
 
 @lru_cache(maxsize=1024)
-def _cached(
-    command: str, overrides: tuple[str, ...], config_dir: Path | None, _state: tuple[tuple[str, int, int], ...]
-) -> DictConfig:
+def _cached(command: str, overrides: tuple[str, ...], own: _Options | None) -> Composed:
     arguments = list(overrides)
-    if config_dir is not None:
-        folder = str(config_dir).replace("\\", "\\\\").replace("'", "\\'")
+    if own is not None:
+        folder = str(own.folder).replace("\\", "\\\\").replace("'", "\\'")
         arguments.append(f"hydra.searchpath=['file://{folder}']")
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("nas.configs", version_base="1.3"):
-            return compose(command, arguments, return_hydra_config=True)
+            config = compose(command, arguments, return_hydra_config=True)
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise UsageError(f"the settings of nas {command} cannot be composed: {' '.join(lines[:3])}") from error
-
-
-def choices_of(config: DictConfig) -> dict[str, str | None]:
-    """Group -> chosen option, None if none is."""
     choices = OmegaConf.to_container(config.hydra.runtime.choices)
     assert isinstance(choices, dict)
-    return {str(group): option for group, option in choices.items() if not str(group).startswith("hydra/")}
+    OmegaConf.set_struct(config, False)
+    del config["hydra"]  # larger than the settings, which every command copies
+    return Composed(
+        config, {str(group): option for group, option in choices.items() if not str(group).startswith("hydra/")}
+    )
 
 
 def known_option(

@@ -180,7 +180,7 @@ def keys(config: DictConfig) -> list[str]:
     def walk(tree: Mapping[Any, Any], prefix: str) -> list[str]:
         names = []
         for key, value in tree.items():
-            if not str(key).startswith("_") and not (prefix == "" and key == "hydra"):
+            if not str(key).startswith("_"):
                 names.append(f"{prefix}{key}")
                 if isinstance(value, Mapping):
                     names += walk(value, f"{prefix}{key}.")

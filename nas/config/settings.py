@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nas.config.checks import check_evaluated, refuse_nulls, refuse_overruled, refuse_unused_supernet, used_parts
-from nas.config.composition import choices_of, composed, group_options, known_option
+from nas.config.composition import composed, group_options, known_option
 from nas.config.failures import construction_failure, underlying
 from nas.config.overrides import RAW_KEYS, assign, closest, keys, literal, unquoted
 from nas.errors import UsageError, UserError
@@ -174,21 +174,18 @@ def compose(
     options = group_options(config_dir)
     plain = composed(command, [], config_dir)
     groups: dict[str, str | None] = {
-        group: option for group, option in choices_of(plain).items() if group in options or group in inherited
+        group: option for group, option in plain.choices.items() if group in options or group in inherited
     }
-    chosen, values = _split(arguments, groups, options, config_dir, keys(plain))
+    chosen, values = _split(arguments, groups, options, config_dir, keys(plain.config))
     inherited = {group: part for group, part in inherited.items() if group not in chosen}
     for group, (option, _) in inherited.items():
         chosen[group] = known_option(group, option, options, config_dir, made_with)
-    config = (
+    cached, final = (
         composed(command, [f"{group}={option}" for group, option in chosen.items()], config_dir) if chosen else plain
     )
-    final = choices_of(config)
     refuse_nulls(arguments, groups, final)
     refuse_unused_supernet(command, chosen, config_dir)
-    config = config.copy()
-    OmegaConf.set_struct(config, False)
-    del config["hydra"]
+    config = cached.copy()
     _without_experiment(command, config, chosen, config_dir)
     for group, (_, earlier) in inherited.items():
         for key, value in literal(earlier, f"the {group} of the run or the genotype file").items():
@@ -240,11 +237,11 @@ def _without_experiment(command: str, config: DictConfig, chosen: Mapping[str, s
     """Drop an experiment's settings of parts that the user has replaced: they would not fit."""
     if "experiment" not in chosen:
         return
-    own = choices_of(composed(command, [f"experiment={chosen['experiment']}"], config_dir))
+    own = composed(command, [f"experiment={chosen['experiment']}"], config_dir).choices
     others = {group: option for group, option in chosen.items() if group != "experiment"}
     replaced = [group for group, option in others.items() if own.get(group) != option]
     if replaced:
-        plain = composed(command, [f"{group}={option}" for group, option in others.items()], config_dir)
+        plain = composed(command, [f"{group}={option}" for group, option in others.items()], config_dir).config
         for group in replaced:
             config[group] = plain[group]
 

@@ -6,6 +6,9 @@ part only, so a fixed fifth of it serves as the test set here.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -33,12 +36,22 @@ class Digits(DataSet):
 
 
 def _read() -> tuple[Images, Images]:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    labels = bunch.target.astype(np.int64)
-    pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
+    values, labels = _shipped()
+    pixels = np.rint(values * (255 / 16)).astype(np.uint8)[:, None]
     train, test = stratified(labels, 1.0 - TEST_SHARE, "digits test")
     scaled = pixels[train] / 255
     images = Images(torch.from_numpy(pixels), torch.from_numpy(labels), (float(scaled.mean()),), (float(scaled.std()),))
     return images.take(torch.from_numpy(train)), images.take(torch.from_numpy(test))
+
+
+def _shipped() -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of 0-16 and labels, read from scikit-learn's file: importing it and scipy would take a second or more."""
+    library = find_spec("sklearn")
+    path = Path(library.origin).parent / "datasets" / "data" / "digits.csv.gz" if library and library.origin else None
+    if path is not None and path.is_file():
+        rows = np.loadtxt(path, delimiter=",")
+        return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return bunch.images, bunch.target.astype(np.int64)

@@ -12,11 +12,11 @@ from conftest import stored_trials
 
 from nas.formatting import plural
 
-TRIALS = 8
+TRIALS = 6
 SEARCH = [
     "search", "strategy=regularized_evolution", "strategy.population_size=3", "data=digits", f"budget.trials={TRIALS}",
-    "run=killed", "seed=5", "trainer.threads=1", "trainer.train_images=200", "trainer.epochs=1",
-    "trainer.network={channels: 4, cells: 1}",
+    "run=killed", "seed=5", "trainer.threads=1", "trainer.train_images=64", "trainer.valid_images=64",
+    "trainer.epochs=1", "trainer.network={channels: 4, cells: 1}",
 ]  # fmt: skip
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch.nn.functional as F
 from conftest import ToySpace, rows
 from relaxed import Planted, Signs
-from scipy.stats import kendalltau
 
 from nas import Budget, UsageError, UserError, search
 from nas.core import Context, Objective, Proposal, Task
@@ -302,7 +301,8 @@ def test_the_presets_run_end_to_end(nas, preset):
     assert [trial["metrics"] for trial in rows(nas, "run=one")][:12] == [trial["metrics"] for trial in trials]
 
 
-def test_strategies_are_compared_on_one_supernet(nas, refused, tmp_path):
+@pytest.mark.parametrize("executor", ["executor=inline", pytest.param("workers=1", marks=pytest.mark.slow)])
+def test_strategies_are_compared_on_one_supernet(nas, refused, tmp_path, executor):
     arguments = [
         "compare",
         "strategies=[random,local_search]",
@@ -311,7 +311,7 @@ def test_strategies_are_compared_on_one_supernet(nas, refused, tmp_path):
         "seeds=2",
         "out=made",
     ]
-    done = nas(*arguments, "budget.trials=4", "workers=1")
+    done = nas(*arguments, "budget.trials=4", executor)
     assert done.returncode == 0, done.stderr
     assert "local_search" in done.stdout
     for more, message in (
@@ -352,6 +352,8 @@ class Matches:
 
 @pytest.mark.parametrize("train", ["before", "on_proposal"])
 def test_the_rank_correlation_is_of_all_trials_or_of_a_stated_sample_of_the_whole_ranking(monkeypatch, train):
+    from scipy.stats import kendalltau  # takes a second or two: not while the tests are collected
+
     monkeypatch.setattr("nas.studies.rank_correlation.MAX_SCORED", 5)
     scorer, store, scored = evaluator(train=train), MemoryStore(), []
     trials = run(scorer, 40, store=store)

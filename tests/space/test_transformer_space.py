@@ -7,6 +7,7 @@ import shlex
 import pytest
 import torch
 from safetensors.torch import load_file
+from written import without_processes
 
 from nas.data.digits import Digits
 from nas.training import count
@@ -114,7 +115,8 @@ def test_it_is_searched_retrained_with_adamw_and_exported(run, tmp_path):
     assert {key: recipe.get(key) for key in expected} == expected
     assert not {"momentum", "nesterov", "cutmix"} & recipe.keys()
 
-    run("export", "run=v", "trial=best", "format=[state]", "images=2", "out=won")
+    with without_processes():
+        run("export", "run=v", "trial=best", "format=[state]", "images=2", "out=won")
     facts = json.loads((tmp_path / "won" / "model.json").read_text())
     arguments = shlex.split(facts["commands"]["retrain"])
     assert {"trainer.optimizer=adamw", "trainer.warmup_epochs=1", "trainer.mixup=0.2"} <= {*arguments}

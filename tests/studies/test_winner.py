@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from written import without_processes
 
 from nas.errors import UsageError, UserError
 from nas.studies.comparison import JOURNAL
@@ -94,7 +95,8 @@ def test_the_winner_of_a_comparison_is_drawn_retrained_and_exported(nas, refused
     assert "pictures/compared-random-" in drawn.stdout
     retrained = nas("retrain", *source, *quick)
     assert retrained.returncode == 0, retrained.stderr
-    exported = nas("export", *source, "format=[genotype,state]", "images=2", "out=model")
+    with without_processes():
+        exported = nas("export", *source, "format=[genotype,state]", "images=2", "out=model")
     assert exported.returncode == 0, exported.stderr
     facts = json.loads((tmp_path / "model" / "model.json").read_text())
     assert facts["arch"] == winner(tmp_path / "compared", None).text
