@@ -22,7 +22,7 @@ from nas.core import Task
 from nas.data.images import Images, Split
 from nas.errors import UsageError
 from nas.supernets.base import SupernetSpace
-from nas.supernets.memory import check_fits, free_memory, need
+from nas.supernets.memory_estimate import check_fits, free_memory, need
 from nas.supernets.recipe import check_recipe
 from nas.supernets.steps import Batch, generator, measure, weight_optimizer, weight_step
 from nas.training.architecture import build_seeded

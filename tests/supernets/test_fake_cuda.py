@@ -34,7 +34,7 @@ from nas.supernets import gradient
 from nas.supernets.gradient import GradientSearch
 from nas.supernets.graphs import Replayed
 from nas.supernets.health import dominant_eigenvalue
-from nas.supernets.memory import free_memory, need
+from nas.supernets.memory_estimate import free_memory, need
 from nas.supernets.recipe import SupernetRecipe
 from search_spaces.darts import DARTS
 from search_spaces.nasbench201 import NASBench201

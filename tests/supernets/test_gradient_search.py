@@ -16,7 +16,7 @@ from nas.store.sqlite import SQLiteStore
 from nas.strategies.darts import DARTS
 from nas.strategies.pc_darts import PCDARTS
 from nas.supernets.gradient import GradientSearch
-from nas.supernets.memory import check_fits
+from nas.supernets.memory_estimate import check_fits
 from nas.supernets.weights import Weights
 from nas.training.recipe import Recipe
 from search_spaces.nasbench201 import NASBench201
