@@ -1,4 +1,4 @@
-"""cellnas: neural architecture search whose numbers repeat."""
+"""cellnas: reproducible neural architecture search for PyTorch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from nas.runtime.import_path import current_folder_last
 current_folder_last()  # before anything of the library is imported
 
 # ruff: noqa: E402
-import nas.runtime.interrupt  # noqa: F401 (before all that takes a second to import)
+import nas.runtime.interrupt  # noqa: F401 (before everything that takes a second to import)
 
 # isort: split
 from importlib.metadata import PackageNotFoundError, version

@@ -1,8 +1,8 @@
 """The nouns of cellnas: the page to read first.
 
 A *strategy* proposes architectures of a *search space*, an *evaluator* scores them, `nas.search` is the only loop
-between them, and a *store* keeps every trial. This module holds what they exchange; it imports neither torch nor
-anything of the project but errors and checks of values. What each part offers is in the `base.py` of its package.
+between them, and a *store* keeps every trial. This module holds what they exchange; it imports no torch, and from the
+project only errors and checks of values. The interface of each part is in the `base.py` of its package.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What a strategy asks to have evaluated.
+    """A request of a strategy: evaluate this architecture.
 
     Args:
         architecture: Point of the space.
@@ -77,13 +77,13 @@ class Trial:
 
     Args:
         number: 0, 1, 2 … in the order of `ask`; identifies the trial within its run.
-        proposal: What was evaluated.
+        proposal: Proposal that was evaluated.
         text: Architecture in the field's notation.
         canonical: Key of the function class; equal only for architectures that compute the same function.
         seed: Training seed, a function of the run's seed, `canonical` and the repeat.
         status: `completed` or `failed`.
-        metrics: Final values; empty where the trial failed before it had any.
-        seconds: Wall time of the evaluation; 0 where its result was reused.
+        metrics: Final values; empty if the trial failed before it had any.
+        seconds: Wall time of the evaluation; 0 if its result was reused.
         cost: Other measurements of the machine (`peak_memory_mb` …). Unlike `metrics`, they differ from run to run.
         reused_from: Number of the equal trial whose result was reused, or None.
         error_kind, error: Kind of the failure and its message, or None.
@@ -113,7 +113,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Objective:
-    """What the search optimises.
+    """The objective of a search.
 
     Args:
         metric: Name of the metric to optimise.
@@ -132,7 +132,7 @@ class Objective:
         """The objective of a completed trial, higher is better.
 
         Raises:
-            UsageError: The trial has no such metric, for example since it failed; check `trial.completed` first.
+            UsageError: The trial has no such metric, for example because it failed; check `trial.completed` first.
         """
         if self.metric not in trial.metrics:
             reason = (
@@ -153,7 +153,7 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What an evaluator receives besides the proposal.
+    """The arguments of an evaluator besides the proposal.
 
     Args:
         seed: Training seed; the same seed and proposal give the same metrics on the same device.

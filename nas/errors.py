@@ -7,9 +7,9 @@ from pathlib import Path
 
 NOT_IN_TABLE = "not_in_table"
 """Kind of failure of a proposal that a table of a sample does not contain; it costs nothing."""
-LIBRARIES = ("site-packages", "dist-packages", str(Path(traceback.__file__).parent))
+LIBRARY_FOLDERS = ("site-packages", "dist-packages", str(Path(traceback.__file__).parent))
 """Folders of installed packages and of Python's own library."""
-HOOKS = ("__torch_dispatch__", "__torch_function__")
+TORCH_HOOKS = ("__torch_dispatch__", "__torch_function__")
 """Methods that torch calls for each operator of a network: no frame below them belongs to the network."""
 
 
@@ -36,7 +36,7 @@ class TrialFailed(Exception):
 
 
 SIGNATURES = ", but expected one of:"
-"""What torch puts before the signatures of a function that was called with wrong arguments, some 700 characters."""
+"""Text before the signatures that torch lists, in some 700 characters, after a call with wrong arguments."""
 
 
 def text_of(error: BaseException) -> str:
@@ -52,8 +52,8 @@ def text_of(error: BaseException) -> str:
 def outside_libraries(error: BaseException) -> list[traceback.FrameSummary]:
     """The frames of an exception that are the user's or our own, outermost first."""
     frames = [*traceback.extract_tb(error.__traceback__)]
-    hook = next((index for index, frame in enumerate(frames) if frame.name in HOOKS), None)
-    return [frame for frame in frames[:hook] if not any(name in frame.filename for name in LIBRARIES)]
+    hook = next((index for index, frame in enumerate(frames) if frame.name in TORCH_HOOKS), None)
+    return [frame for frame in frames[:hook] if not any(name in frame.filename for name in LIBRARY_FOLDERS)]
 
 
 def located(error: BaseException) -> str:

@@ -1,9 +1,10 @@
-"""The settings that identify a run, a comparison or a training: whether two jobs are the same, and what differs.
+"""The settings that identify a run, a comparison or a training: whether two jobs are the same, and the differences
+between them.
 
 A setting that did not exist when a result was stored must not prevent resuming it, as long as it has the value that
 changes nothing. It also leaves the automatic names of runs unchanged.
 
-A class may move to another module, so no module of a class identifies anything: keys that start with `_` (`_target_`)
+A class may move to another module, so the module of a class identifies nothing: keys that start with `_` (`_target_`)
 are left out, and the `type` of a part that was created in Python counts only by the name of its class.
 """
 
@@ -24,15 +25,15 @@ ADDED_SETTINGS: Mapping[str, Any] = {
         for key, value in {"optimizer": "sgd", "warmup_epochs": 0, "mixup": 0.0, "cutmix": 0.0}.items()
     },
 }
-"""Setting that came after version 0.1.0 -> its neutral value, under which results are those of 0.1.0.
+"""Setting added after version 0.1.0 -> its neutral value, under which results are those of 0.1.0.
 
 Keys are dotted and match the end of a path, so that `trainer.mixup` also finds `evaluator.trainer.mixup` of a run that
 was made in Python. Whoever adds a setting to a part adds it here.
 """
 
 DECISIONS = "decisions"
-"""Key of a space's decisions with their options (`nas.space.base.recorded_choices`) in what identifies a run, a journal
-or a checkpoint. Version 0.1.0 did not record them; where one side lacks them, there is nothing to compare."""
+"""Key of a space's decisions with their options (`nas.space.base.recorded_choices`) in the identity of a run, a journal
+or a checkpoint. Version 0.1.0 did not record them; if one side lacks them, they are not compared."""
 
 
 def identifying(settings: Mapping[str, Any], path: str = "", *, class_paths: bool = False) -> dict[str, Any]:
@@ -75,18 +76,18 @@ def _is_neutral(path: str, value: object) -> bool:
 def differences(
     stored: Mapping[str, Any], present: Mapping[str, Any], may_differ: Callable[[str], bool] = lambda _key: False
 ) -> list[str]:
-    """What keeps `present` from resuming `stored`, a sentence part each: `trainer.lr=0.1, now it is 0.3`.
+    """Reasons why `present` cannot resume `stored`, one clause each: `trainer.lr=0.1, now it is 0.3`.
 
-    Of a part that was replaced (`choices.strategy=…`) only the name is listed, and of the protocol nothing where
-    settings differ too, since these are why it does.
+    A part that was replaced (`choices.strategy=…`) is listed only by name. A difference in the protocol is listed only
+    if no setting differs: differing settings explain it.
 
     Args:
         stored: Identity as it was recorded; nested and JSON-safe.
-        present: Identity of what is asked for now.
+        present: Identity of the requested job.
         may_differ: Whether a dotted key may have another value without any effect on the results.
 
     Returns:
-        Nothing where they are the same job; the space, the strategy and the architecture come first.
+        Nothing if they are the same job; the space, the strategy and the architecture come first.
     """
     old, new = (_flat(identifying(tree)) for tree in (stored, present))
     replaced = [key.partition(".")[2] for key in old if key.startswith("choices.") and old[key] != new.get(key)]
@@ -127,9 +128,9 @@ def _shown(flat: Mapping[str, Any], key: str) -> str:
 
 
 def _changed_decisions(stored: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
-    """What differs between the decisions of two identities: `choices['op']=('a', 'b'), now it is ('b', 'a')`.
+    """Differences between the decisions of two identities: `choices['op']=('a', 'b'), now it is ('b', 'a')`.
 
-    Stored architectures hold the options' positions, so that they would mean others after any such change.
+    Stored architectures hold the options' positions, so they would mean others after any such change.
     """
     if not stored.get(DECISIONS) or not present.get(DECISIONS):
         return []

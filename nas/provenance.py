@@ -86,7 +86,7 @@ def _described_object(part: object) -> Any:
 
 
 def _arguments(kind: type) -> list[str] | None:
-    """Names of a constructor's arguments; None where Python does not know them, as for many classes written in C."""
+    """Names of a constructor's arguments; None if Python does not know them, as for many classes written in C."""
     try:
         return list(inspect.signature(kind).parameters)
     except ValueError:

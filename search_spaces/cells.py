@@ -4,8 +4,8 @@ Liu, Simonyan & Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, ht
 3 and its published code; Zoph, Vasudevan, Shlens & Le, CVPR 2018, https://arxiv.org/abs/1707.07012, for the auxiliary
 classifier and the scheduled drop-path.
 
-Differs from the published networks: images of any size are accepted. On maps of 8x8 pixels, which
-images of 32x32 pixels lead to, the auxiliary classifier is the published one.
+Differs from the published networks: images of any size are accepted. On maps of 8x8 pixels, as for images of 32x32
+pixels, the auxiliary classifier is the published one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Operations: TypeAlias = Literal["final", "search"]
 
 SIZES = ("channels", "cells", "auxiliary")
 """Sizes that a trainer may set."""
-SMALL = MappingProxyType({"channels": 8, "cells": 5, "auxiliary": False})
+SMALL_SIZES = MappingProxyType({"channels": 8, "cells": 5, "auxiliary": False})
 """A network for a quick look: a normal cell before, between and after the reductions."""
 
 
@@ -106,12 +106,12 @@ class Cell(nn.Module):
         states = [named(self.before(before), "node_0"), named(self.last(last), "node_1")]
         for start in range(0, len(self.steps), 2):
             first, second = (
-                self._edge(name, states[source], drop_path) for name, source in self.steps[start : start + 2]
+                self.edge_output(name, states[source], drop_path) for name, source in self.steps[start : start + 2]
             )
             states.append(named(first + second, f"node_{len(states)}"))
         return torch.cat([states[state] for state in self.concat], 1)
 
-    def _edge(self, name: str, x: Tensor, drop_path: float) -> Tensor:
+    def edge_output(self, name: str, x: Tensor, drop_path: float) -> Tensor:
         operation = self.edges[name]
         output: Tensor = operation(x)
         if drop_path > 0.0 and self.training and not isinstance(operation, nn.Identity):

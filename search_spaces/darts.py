@@ -19,8 +19,8 @@ from nas.core import Architecture, Task
 from nas.errors import UsageError
 from nas.space.graph import Graph
 from nas.supernets.base import SupernetSpace
-from search_spaces.cells import SIZES, SMALL, Network, Operations, check_sizes
-from search_spaces.darts_topology import CELLS, EDGES, NODES, OPERATIONS, PAIRS, RELAXED
+from search_spaces.cells import SIZES, SMALL_SIZES, Network, Operations, check_sizes
+from search_spaces.darts_topology import CELLS, EDGES, NODES, OPERATIONS, PAIRS, SUPERNET_OPERATIONS
 from search_spaces.genotype import (
     DARTS_V1,
     DARTS_V2,
@@ -55,11 +55,11 @@ class DARTS(SupernetSpace):
 
     choices = MappingProxyType(_choices())
     network_sizes = SIZES
-    small_network = SMALL
+    small_network = SMALL_SIZES
     search_network = MappingProxyType({"channels": 16, "cells": 8})
     published = MappingProxyType({"DARTS_V1": str(DARTS_V1), "DARTS_V2": str(DARTS_V2)})
-    alpha_shapes = MappingProxyType({cell: (len(EDGES), len(RELAXED)) for cell in CELLS})
-    operations = MappingProxyType(dict.fromkeys(CELLS, RELAXED))
+    alpha_shapes = MappingProxyType({cell: (len(EDGES), len(SUPERNET_OPERATIONS)) for cell in CELLS})
+    operations = MappingProxyType(dict.fromkeys(CELLS, SUPERNET_OPERATIONS))
     targets = MappingProxyType(dict.fromkeys(CELLS, tuple(target for _, target in EDGES)))
     supports_partial_channels = True
 
@@ -103,7 +103,7 @@ class DARTS(SupernetSpace):
         for cell, concat in zip(CELLS, (given.normal_concat, given.reduce_concat), strict=True):
             if set(concat) != set(range(2, 2 + NODES)):
                 raise UsageError(
-                    f"arch: {cell}_concat is {list(concat)}; cells of the DARTS space end in all their nodes"
+                    f"arch: {cell}_concat is {list(concat)}; cells of the DARTS space concatenate all their nodes"
                 )
             edges = edges_of(given, cell)
             for node in range(NODES):
@@ -145,7 +145,7 @@ class DARTS(SupernetSpace):
                 for position, (operation, source) in enumerate(edges_of(genotype(architecture), cell))
             }
             for row, edge in enumerate(EDGES):
-                probs[cell][row, RELAXED.index(chosen.get(edge, "none"))] = 1.0
+                probs[cell][row, SUPERNET_OPERATIONS.index(chosen.get(edge, "none"))] = 1.0
         return probs
 
     def derive(self, probs: Mapping[str, Tensor]) -> Architecture:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from nas.core import Task
 from search_spaces import depthwise
 from search_spaces.cells import STEM, edge_name, preprocess, reductions, stem
-from search_spaces.darts_topology import EDGES, NODES, RELAXED
+from search_spaces.darts_topology import EDGES, NODES, SUPERNET_OPERATIONS
 from search_spaces.mixed import (
     accumulate,
     accumulate_weighted,
@@ -98,7 +98,7 @@ class MixedCell(nn.Module):
         self.edges = nn.ModuleDict()
         for source, target in EDGES:
             stride = self._stride(source)
-            for name in RELAXED[1:]:
+            for name in SUPERNET_OPERATIONS[1:]:
                 module = cell_operation(name, channels // partial, stride, batch_statistics, normalised_pools=True)
                 if any(True for _ in module.parameters()):
                     self.edges[edge_name(source, target, name)] = module
@@ -115,7 +115,7 @@ class MixedCell(nn.Module):
             before, last: Rectified outputs of the two cells before this one.
             probs: Probabilities (14, 8), weights of the edges included.
             edges: Weights (14,) of the edges; None: all 1.
-            run: Which operations are run.
+            run: Flags of the operations to run.
         """
         weights = [row.unbind(0) for row in probs[..., None].unbind(0)]
         states = [_preprocessed(self.before, before), _preprocessed(self.last, last)]
@@ -135,7 +135,7 @@ class MixedCell(nn.Module):
                 rest = F.max_pool2d(rest, 2, 2, ceil_mode=True) if stride == 2 else rest
             for node in range(max(0, source - 1), NODES):
                 row = ROWS[source, 2 + node]
-                for column, name in enumerate(RELAXED):
+                for column, name in enumerate(SUPERNET_OPERATIONS):
                     if name == "none" or not run[row][column]:
                         continue
                     weight = weights[row][column]

@@ -13,7 +13,7 @@ OPERATIONS = (
     "dil_conv_3x3",
     "dil_conv_5x5",
 )
-RELAXED = ("none", *OPERATIONS)
+SUPERNET_OPERATIONS = ("none", *OPERATIONS)
 """Operations of the supernet's edges, in the published order."""
 NODES = 4
 CELLS = ("normal", "reduce")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 from nas.errors import UsageError
 from nas.space import graph as pictures
 
-Edge: TypeAlias = tuple[str, int]
+GenotypeEdge: TypeAlias = tuple[str, int]
 """(operation, source)."""
 
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
@@ -31,9 +31,9 @@ class Genotype(NamedTuple):
         normal_concat, reduce_concat: States, from 0, whose concatenation is the output of the cell.
     """
 
-    normal: tuple[Edge, ...]
+    normal: tuple[GenotypeEdge, ...]
     normal_concat: tuple[int, ...]
-    reduce: tuple[Edge, ...]
+    reduce: tuple[GenotypeEdge, ...]
     reduce_concat: tuple[int, ...]
 
     def __str__(self) -> str:
@@ -97,7 +97,7 @@ def check(genotype: Genotype, name: str = "arch") -> None:
         states = 2 + len(edges) // 2
         if not concat or len(set(concat)) != len(concat) or not all(0 <= state < states for state in concat):
             raise UsageError(
-                f"{name}: the {cell} cell concatenates {list(concat)}; expected different states of 0 to {states - 1}"
+                f"{name}: the {cell} cell concatenates {list(concat)}; expected distinct states from 0 to {states - 1}"
             )
 
 
@@ -119,7 +119,7 @@ def graphs(genotype: Genotype) -> dict[str, pictures.Graph]:
 
 
 def looks_like(text: str) -> str | None:
-    """Whose notation a text is, for the message of a space that cannot read it."""
+    """The notation of a text, for the message of a space that cannot read it."""
     if text.lstrip().startswith("Genotype("):
         return "a Genotype of the DARTS or NASNet space"
     if text.lstrip().startswith("|"):
@@ -127,13 +127,13 @@ def looks_like(text: str) -> str | None:
     return None
 
 
-def loose_ends(edges: Sequence[Edge]) -> tuple[int, ...]:
+def loose_ends(edges: Sequence[GenotypeEdge]) -> tuple[int, ...]:
     """The nodes of a cell that no other node uses."""
     used = {source for _, source in edges}
     return tuple(state for state in range(2, 2 + len(edges) // 2) if state not in used)
 
 
-def canonical_cell(edges: Sequence[Edge], concat: Sequence[int]) -> str:
+def canonical_cell(edges: Sequence[GenotypeEdge], concat: Sequence[int]) -> str:
     """A key that is equal for two cells that differ in the order of a node's inputs, or in the numbering of nodes.
 
     The concatenation then has another order, which the 1x1 convolution (or the classifier) after it compensates.
@@ -144,7 +144,7 @@ def canonical_cell(edges: Sequence[Edge], concat: Sequence[int]) -> str:
     return min(_numbered(nodes, concat, order) for order in _orders(nodes))
 
 
-def _orders(nodes: Sequence[tuple[Edge, ...]]) -> Iterator[tuple[int, ...]]:
+def _orders(nodes: Sequence[tuple[GenotypeEdge, ...]]) -> Iterator[tuple[int, ...]]:
     """All orders of the nodes in which each comes after those it uses."""
     for order in permutations(range(len(nodes))):
         positions = {node: position for position, node in enumerate(order)}
@@ -152,7 +152,7 @@ def _orders(nodes: Sequence[tuple[Edge, ...]]) -> Iterator[tuple[int, ...]]:
             yield order
 
 
-def _numbered(nodes: Sequence[tuple[Edge, ...]], concat: Sequence[int], order: tuple[int, ...]) -> str:
+def _numbered(nodes: Sequence[tuple[GenotypeEdge, ...]], concat: Sequence[int], order: tuple[int, ...]) -> str:
     names = {0: 0, 1: 1} | {2 + node: 2 + position for position, node in enumerate(order)}
     written = ["+".join(sorted(f"{operation}({names[source]})" for operation, source in nodes[node])) for node in order]
     return f"{' '.join(written)} > {','.join(map(str, sorted(names[state] for state in concat)))}"
@@ -165,7 +165,7 @@ def _text(value: tuple[Any, ...]) -> str:
     return str(list(value))
 
 
-def _pairs(*edges: str) -> tuple[Edge, ...]:
+def _pairs(*edges: str) -> tuple[GenotypeEdge, ...]:
     """`sep_conv_3x3 1` is ('sep_conv_3x3', 1)."""
     return tuple((operation, int(source)) for operation, source in (edge.split() for edge in edges))
 
@@ -227,7 +227,7 @@ AMOEBANET_A = Genotype(
 """Real, Aggarwal, Huang & Le, AAAI 2019, https://arxiv.org/abs/1802.01548, figure 5."""
 
 
-def edges_of(genotype: Genotype, cell: str) -> tuple[Edge, ...]:
+def edges_of(genotype: Genotype, cell: str) -> tuple[GenotypeEdge, ...]:
     """Edges of the `normal` or the `reduce` cell."""
     return genotype.normal if cell == "normal" else genotype.reduce
 

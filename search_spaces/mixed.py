@@ -44,7 +44,7 @@ def accumulate_weighted(total: Tensor | None, term: Tensor, weight: Tensor) -> T
 
 
 def runs(probs: Mapping[str, Tensor], *, run_all_operations: bool) -> dict[str, list[list[bool]]]:
-    """Which operations are run, by rows of probabilities: those above zero.
+    """Flags of the operations to run, from rows of probabilities: those above zero.
 
     Args:
         run_all_operations: Run all of them without reading the probabilities, which on CUDA waits for the device.

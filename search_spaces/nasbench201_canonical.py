@@ -1,4 +1,4 @@
-"""Which NAS-Bench-201 cells compute the same function."""
+"""The function classes of NAS-Bench-201 cells: which of them compute the same function."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def canonical_form(architecture: Architecture) -> tuple[str, tuple[int, ...]]:
 
     Skip connections are contracted, sums flattened and unordered, `none` and a pooling of nothing removed. A
     convolution of a dead input is kept: its normalisation still adds a learnable constant. A convolution that is used
-    twice differs from two convolutions of the same input, which have weights of their own. That pooling is linear is
+    twice differs from two convolutions of the same input, which have weights of their own. The linearity of pooling is
     not used, so some equal cells have different keys.
 
     Returns:

@@ -61,7 +61,7 @@ class MixedCell(nn.Module):
         Args:
             probs: Probabilities (6, 5), weights of the edges included.
             edges: Weights (6,) of the edges; None: all 1.
-            run: Which operations are run.
+            run: Flags of the operations to run.
         """
         states = [x]
         totals: list[Tensor | None] = [None] * NODES

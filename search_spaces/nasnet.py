@@ -3,8 +3,8 @@
 Zoph, Vasudevan, Shlens & Le, "Learning Transferable Architectures for Scalable Image Recognition", CVPR 2018,
 https://arxiv.org/abs/1707.07012, section 3.1; Real, Aggarwal, Huang & Le, AAAI 2019, https://arxiv.org/abs/1802.01548.
 
-A normal and a reduction cell of 5 nodes; each is the sum of two operations on any two earlier states, which
-may be the same, and the nodes that no other uses are concatenated.
+A normal and a reduction cell of 5 nodes; each is the sum of two operations on any two earlier states, which may be the
+same. The nodes that no other uses are concatenated.
 
 Differs from the papers: the operations are those that their best cells, written as DARTS writes them, draw from
 (AmoebaNet's, and the dilated 5x5 convolution of DARTS), and the skeleton is that of DARTS, with one output of the cell
@@ -22,7 +22,7 @@ from nas.core import Architecture, Task
 from nas.errors import UsageError
 from nas.space.base import SearchSpace
 from nas.space.graph import Graph
-from search_spaces.cells import SIZES, SMALL, Network, check_sizes
+from search_spaces.cells import SIZES, SMALL_SIZES, Network, check_sizes
 from search_spaces.darts_topology import OPERATIONS as DARTS_OPERATIONS
 from search_spaces.genotype import (
     AMOEBANET_A,
@@ -65,7 +65,7 @@ class NASNet(SearchSpace):
 
     choices = MappingProxyType(_choices())
     network_sizes = SIZES
-    small_network = SMALL
+    small_network = SMALL_SIZES
     published = MappingProxyType({"NASNet-A": str(NASNET_A), "AmoebaNet-A": str(AMOEBANET_A)})
 
     def __init__(self, channels: int = 36, cells: int = 20, auxiliary: bool = False) -> None:
@@ -100,8 +100,8 @@ class NASNet(SearchSpace):
             edges = edges_of(given, cell)
             if set(concat) != set(loose_ends(edges)):
                 raise UsageError(
-                    f"arch: {cell}_concat is {list(concat)}; cells of the NASNet space end in the nodes that no other "
-                    f"uses, here {list(loose_ends(edges))}"
+                    f"arch: {cell}_concat is {list(concat)}; cells of the NASNet space concatenate the nodes that no "
+                    f"other uses, here {list(loose_ends(edges))}"
                 )
             for operation, source in edges:
                 values += [source, OPERATIONS.index(operation)]

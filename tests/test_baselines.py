@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nas import Budget, Objective
-from nas.analysis.results import RunResult, Step
+from nas.analysis.results import IncumbentChange, RunResult
 from nas.analysis.statistics import compare
 from nas.config.settings import compose
 from nas.executors.base import each
@@ -32,7 +32,7 @@ def results():
         entry = StrategyEntry(name, compose("search", [f"strategy={name}"]).partial("strategy"), {})
         tasks = deque((entry, n) for n in range(100))
         for (_, seed), result in (pair for batch in each(Inline(), setup.ready, tasks) for pair in batch):
-            steps = tuple(Step(**step) for step in result["steps"])
+            steps = tuple(IncumbentChange(**step) for step in result["steps"])
             runs.append(RunResult(name, seed, result["queries"], result["simulated_seconds"], 0.0, "", steps))
     return runs, columns(evaluator, Objective(), runs)
 

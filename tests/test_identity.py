@@ -8,7 +8,7 @@ from conftest import steep
 
 from nas import Budget, UsageError, search
 from nas.cli.commands.search import automatic_name
-from nas.cli.selection import _check_meaning
+from nas.cli.selection import check_meaning
 from nas.identity import identifying
 from nas.space.base import SearchSpace
 from nas.store.base import Run, check_same_run
@@ -128,12 +128,12 @@ def test_a_trial_whose_text_has_changed_its_meaning_is_not_retrained(monkeypatch
     store = MemoryStore()
     trial = search(Mine(), RandomSearch, steep, budget=Budget(trials=1), store=store).trials[0]
     space, run = Mine(), store.runs()[0]
-    _check_meaning(space, space.from_text(trial.text), run, trial)
+    check_meaning(space, space.from_text(trial.text), run, trial)
     monkeypatch.setattr(Mine, "choices", {"op": ("a", "b", "c"), "act": ("y", "x")})
     with pytest.raises(
         UsageError, match=r"trial 0 of run 'search' is '\d-\d', which was act=. when it was found and is"
     ):
-        _check_meaning(Mine(), space.from_text(trial.text), run, trial)
+        check_meaning(Mine(), space.from_text(trial.text), run, trial)
 
 
 def test_paths_of_classes_are_not_part_of_an_identity():

@@ -192,7 +192,10 @@ def test_a_trial_that_stopped_early_by_the_first_rule_is_shown_as_wrong_and_neve
     assert all(other["fault"] is None for other in rows(released) if other["run"] != "stopped")
     shown = succeeded(released("leaderboard", "run=stopped")).stdout
     assert "0.3658 (wrong)" in shown
-    assert f"trial 0 of run 'stopped' is wrong: an earlier cellnas with strategy.early_stopping=true {wrong}." in shown
+    assert (
+        f"trial 0 of run 'stopped' is wrong: an earlier version of cellnas with strategy.early_stopping=true {wrong}."
+        in shown
+    )
     for trials in (1, 2):
         message = "run 'stopped' cannot be resumed: trial 0 is wrong.*Choose another run="
         refused("search", *EARLY, "strategy.epochs=14", f"budget.trials={trials}", "run=stopped", match=message)
@@ -279,7 +282,7 @@ def test_a_killed_gradient_search_of_0_2_0_resumes_from_its_checkpoint(moved):
     arguments = ["strategy=darts", "strategy.epochs=400", *SUPERNET, *LOOKED_UP, "run=killed"]
     before = len(torch.load("runs/killed/checkpoints/search-0000.pt", weights_only=True)["curve"])
     epochs = []
-    whole = gradient._Run._epoch
+    whole = gradient.SearchRun.run_epoch
 
     def interrupted(run, epoch, graph):
         epochs.append(epoch)
@@ -288,7 +291,7 @@ def test_a_killed_gradient_search_of_0_2_0_resumes_from_its_checkpoint(moved):
         whole(run, epoch, graph)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gradient._Run, "_epoch", interrupted)
+        patch.setattr(gradient.SearchRun, "run_epoch", interrupted)
         assert moved("search", *arguments).returncode == 130
     assert before > 5
     assert epochs == [before + 1, before + 2]

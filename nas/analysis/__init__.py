@@ -1,1 +1,1 @@
-"""Comparing searches: statistics, anytime curves and the report; it knows nothing of how a search is run."""
+"""Comparison of finished searches: statistics, anytime curves and the report."""

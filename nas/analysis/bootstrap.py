@@ -29,7 +29,7 @@ def bootstrap_interval(values: Array, resamples: int = RESAMPLES) -> tuple[Array
         values: (n, k), n runs of k columns, n >= 2; finite.
 
     Returns:
-        Low and high ends, (k,) each; both are the mean of a constant column.
+        Low and high ends, (k,) each; for a constant column, both are its mean.
     """
     n = len(values)
     centre = values.mean(axis=0)

@@ -1,4 +1,4 @@
-"""What the figures of a report share: style, colours, widths of texts, and files.
+"""Shared by all figures of a report: style, colours, widths of texts, and files.
 
 Everything is drawn through the object-oriented interface of matplotlib: no pyplot, no global state. Equal inputs give
 equal bytes.
@@ -38,7 +38,7 @@ def save(figure: Figure, path: Path) -> tuple[Path, Path]:
 
 
 def style() -> AbstractContextManager[None]:
-    """The style of all figures, whatever the user's settings of matplotlib."""
+    """The style of all figures, regardless of the user's matplotlib settings."""
     return plain_style({"font.size": FONT_SIZE, "svg.hashsalt": "nas", "axes.unicode_minus": False})
 
 
@@ -55,7 +55,7 @@ def text_width(text: str, figure: Figure, size: float = FONT_SIZE) -> float:
 
 
 def colours(count: int) -> list[Any]:
-    """Colours from dark to light in even steps, so that they differ in a grey print, with the hue going round.
+    """Colours from dark to light in even steps with a rotating hue, so they stay distinct when printed in grey.
 
     Green, "A colour scheme for the display of astronomical intensity images", Bull. Astr. Soc. India 39, 2011,
     section 2.

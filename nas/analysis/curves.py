@@ -19,17 +19,16 @@ RESAMPLES = 2_000
 class Curve:
     """Mean incumbent of a strategy's runs.
 
-    A curve starts at the x by which every run has an incumbent. A finished run keeps its winner, so that the end of the
-    curve is the mean in the table and no point is a mean of only the longest runs: a point is what a search returns if
-    it is stopped at x or by its own budget, whichever is first. A curve may fall if the column is not the searched
-    metric.
+    A curve starts at the x by which every run has an incumbent. A finished run keeps its winner, so the curve ends at
+    the mean in the table, and no point averages only the longest runs. A point is the result of a search that is
+    stopped at x or by its own budget, whichever comes first. A curve may fall if the column is not the searched metric.
 
     Args:
         x: (p,), ascending; evaluations or simulated seconds.
         mean: (p,), in the column's units.
         low, high: (p,), 95 % intervals of the mean; None for one run.
         runs: Number of runs in every point.
-        first_end: x at which the first run ends; up to there all of them are running.
+        first_end: Position x at which the first run ends; until then, all runs are active.
     """
 
     strategy: str

@@ -8,7 +8,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Step:
+class IncumbentChange:
     """A change of a search's incumbent.
 
     Args:
@@ -43,7 +43,7 @@ class RunResult:
     simulated_seconds: float | None
     seconds: float
     architecture: str
-    steps: Sequence[Step]
+    steps: Sequence[IncumbentChange]
     missing: int = 0
 
     @property

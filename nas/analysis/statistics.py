@@ -1,4 +1,5 @@
-"""What a comparison may claim: summaries with intervals, paired tests, ranks, and warnings about too few seeds.
+"""The claims that a comparison supports: summaries with intervals, paired tests, ranks, and warnings about too few
+seeds.
 
 The pairwise tests (Wilcoxon with Holm's correction) carry the conclusions; the ranks are an overview, since a mean
 rank depends on which strategies are compared (Benavoli, Corani & Mangili, "Should We Really Use Post-Hoc Tests Based
@@ -24,7 +25,7 @@ LEVEL = 0.05
 """Significance level of the tests."""
 
 ENOUGH_SEEDS = 20
-"""Seeds from which on the bootstrap's intervals are not warned about."""
+"""Number of seeds from which the bootstrap's intervals need no warning."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,13 @@ class Pair:
     Args:
         n: Number of shared seeds; wins + ties + losses.
         wins, ties, losses: Number of seeds on which the first is better, equal, worse.
-        mean_difference: first - second, in the column's units and regardless of its direction.
+        mean_difference: Mean of first - second, in the column's units and regardless of its direction.
         ci_low, ci_high: 95 % interval of the mean difference; None for one seed.
-        rank_biserial: matched-pairs rank-biserial correlation, (favourable - unfavourable) rank sum over their total
+        rank_biserial: Matched-pairs rank-biserial correlation, (favourable - unfavourable) rank sum over their total
             (Kerby, "The Simple Difference Formula", 2014); -1 to 1, 1 if the first is better on every seed without a
             tie, 0 if all tie.
-        p_value: two-sided Wilcoxon signed-rank test without the ties (Wilcoxon 1945); 1 if all tie.
-        p_holm: p-value corrected for the number of pairs (Holm 1979).
+        p_value: Two-sided Wilcoxon signed-rank test without the ties (Wilcoxon 1945); 1 if all tie.
+        p_holm: P-value corrected for the number of pairs (Holm 1979).
     """
 
     first: str
@@ -92,8 +93,8 @@ class Ranking:
     Args:
         n: Number of these seeds.
         average: Strategy -> mean rank, 1 to number of strategies, best first.
-        friedman, friedman_p: chi-squared of Friedman's test with its correction for ties, and its p-value; None for
-            two strategies, to which it does not apply.
+        friedman, friedman_p: Chi-squared of Friedman's test with its correction for ties, and its p-value; None for two
+            strategies, to which it does not apply.
         critical_difference: Smallest significant distance of two mean ranks (Nemenyi).
         cliques: Largest groups of strategies less than this distance apart, best first; at least two in each.
     """

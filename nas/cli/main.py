@@ -1,7 +1,7 @@
 """The command line: `nas <command> key=value …`.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Results go to stdout, everything else to stderr. What
-computes nothing, such as `--help`, imports no torch.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Results go to stdout, everything else to stderr. Commands
+that compute nothing, such as `--help`, do not import torch.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Arguments:
     """A parsed command line.
 
     Args:
-        command: Name of the command; empty where there is none.
+        command: Name of the command; empty if there is none.
         assignments: `key=value` each.
         config_dir: Folder with the user's own options, or None.
         help, show_config, version: Whether the flag is given.
@@ -54,7 +54,7 @@ class Arguments:
 
 
 def commands() -> dict[str, str]:
-    """Command -> its module, one of `nas.cli.commands` each."""
+    """Name of each command -> its module of `nas.cli.commands`."""
     return {info.name: f"nas.cli.commands.{info.name}" for info in pkgutil.iter_modules(nas.cli.commands.__path__)}
 
 
@@ -100,7 +100,7 @@ def _main(command_line: Sequence[str]) -> int:
     interrupt.check()
     from nas.config.settings import compose
 
-    deferred = getattr(module, "INHERITS", ())
+    deferred = getattr(module, "INHERITED_GROUPS", ())
     settings = compose(arguments.command, arguments.assignments, arguments.config_dir, deferred=deferred)
     if arguments.help:
         print(_help(module, arguments.command, settings))
@@ -115,7 +115,7 @@ def _main(command_line: Sequence[str]) -> int:
 
 
 def _parse(command_line: Sequence[str]) -> Arguments:
-    """Flags may stand anywhere; the first other word is the command."""
+    """Flags may appear anywhere; the first other argument is the command."""
     rest, plain, config_dir, flags = list(command_line), [], None, set()
     while rest:
         word = rest.pop(0)
@@ -130,7 +130,7 @@ def _parse(command_line: Sequence[str]) -> Arguments:
             if FLAGS[word] == "cfg" and rest and rest[0] == "job":  # Hydra's own spelling
                 rest.pop(0)
         elif word.startswith("-"):
-            raise UsageError(f"unknown option {word!r}; there are --config-dir FOLDER, --cfg, --help, --version")
+            raise UsageError(f"unknown option {word!r}; expected --config-dir FOLDER, --cfg, --help, --version")
         else:
             plain.append(word)
     if plain and plain[0] == "help":
@@ -142,7 +142,7 @@ def _parse(command_line: Sequence[str]) -> Arguments:
         from nas.config.overrides import closest
 
         close = closest(command, list(commands()))
-        raise UsageError(f"unknown command {command!r}{close}; there are {', '.join(commands())}")
+        raise UsageError(f"unknown command {command!r}{close}; expected one of {', '.join(commands())}")
     return Arguments(command, plain[1:], config_dir, "help" in flags, "cfg" in flags, "version" in flags)
 
 
@@ -187,10 +187,18 @@ def _help(module: ModuleType, command: str, settings: Settings) -> str:
     ]
     if values:
         lines += ["", "Settings of the chosen parts, changed by PART.SETTING=VALUE:", *values]
-    own = text.split("  - _self_", 1)[1].splitlines()
-    own = [line for line in own if line and not line.startswith("  - ")]  # without parts that come after the settings
-    lines += ["", "Settings of the command:", *(f"  {line}" for line in own)]
+    lines += ["", "Settings of the command:", *(f"  {line}" for line in own_settings(text))]
     return "\n".join(lines)
+
+
+def own_settings(text: str) -> list[str]:
+    """The lines of a command's YAML that are its settings, without its parts; a command without parts has no defaults.
+
+    Args:
+        text: Contents of the YAML.
+    """
+    lines = text.split("  - _self_", 1)[-1].splitlines()
+    return [line for line in lines if line and not line.startswith(("#", "  - "))]  # parts may come after the settings
 
 
 def _print_error(error: Exception | str, code: int) -> int:

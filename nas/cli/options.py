@@ -16,8 +16,8 @@ RESULT_FORMATS = ("table", "json")
 class Options:
     """Settings of a command; each command has a subclass whose fields are named like the settings.
 
-    That a value is text, a whole number, true or false, as in the command's YAML, is checked as the settings are
-    composed. `__post_init__` of the subclass checks the rest.
+    The type of each value is checked against the command's YAML when the settings are composed. `__post_init__` of the
+    subclass checks the rest.
     """
 
     @classmethod
@@ -25,6 +25,6 @@ class Options:
         """The options of composed settings.
 
         Raises:
-            UsageError: A value is not one of those that the command takes.
+            UsageError: The command does not accept a value.
         """
         return cls(**{field.name: settings.get(field.name) for field in fields(cls)})

@@ -18,13 +18,13 @@ from nas.formatting import plural
 from nas.runtime.streams import is_terminal, results, say
 
 LINE_SECONDS = 60
-"""Time between lines of progress where no terminal shows a bar."""
+"""Time between lines of progress if no terminal shows a bar."""
 MAX_NAME_LENGTH = 200
-"""A file system takes 255 bytes."""
+"""Longest name in bytes; file systems allow 255."""
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document and nothing else on stdout; numbers that JSON does not have become null."""
+    """Print one JSON document and nothing else on stdout; numbers that JSON cannot hold become null."""
     print(json.dumps(_strict(value), indent=2, ensure_ascii=False), file=results())
 
 
@@ -41,7 +41,7 @@ def print_table(
     Args:
         title: Line above the table.
         columns: Names of the columns.
-        rows: Cells, as many in each row as there are columns.
+        rows: Cells of each row, one per column.
         text: Columns of text; the others are numbers and aligned to the right.
         keys: On a terminal that is too narrow, the last column gets a table of its own with these columns before it.
     """
@@ -73,7 +73,7 @@ def print_table(
 
 
 def run_folder(folder: str, run: str) -> Path:
-    """Folder of a run's files: its name, with characters that a path cannot have written as %XX."""
+    """Folder of a run's files: the name, with %XX for characters that a path cannot have."""
     name = quote(run, safe=" +=,@()[]~!")
     if len(name) > MAX_NAME_LENGTH:
         name = f"{name[:180]}-{hashlib.blake2b(run.encode(), digest_size=4).hexdigest()}"
@@ -91,7 +91,7 @@ def _strict(value: Any) -> Any:
 
 
 class Bar:
-    """Progress of a long job on stderr: a bar on a terminal, a line a minute elsewhere.
+    """Progress of a long job on stderr: a bar on a terminal, one line per minute elsewhere.
 
     Args:
         shown: Whether anything is printed.

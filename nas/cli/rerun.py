@@ -1,4 +1,4 @@
-"""Command lines that repeat a run or a retraining, from what the store has of it."""
+"""Command lines that repeat a run or a retraining, from its stored record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BASE_TRAINER = "nasbench201"
 """The trainer option whose settings a printed retraining starts from."""
 OMITTED_KEYS = ("store", "dir", "progress", "format", "choices", "config_dir", "decisions", "minimized", "scheduling")
-"""What the store has of a run that does not change its results."""
+"""Stored keys of a run that do not change its results."""
 BROUGHT_GROUPS = ("supernet", "discretization", "data", "trainer")
 """Parts that a strategy, an evaluator, a table or an experiment may bring along."""
 
@@ -124,7 +124,7 @@ def card_commands(
 
 
 def _export_command(settings: Settings, compare: str | None) -> str:
-    """The `nas export` that writes the same elsewhere, after the commands before it.
+    """The `nas export` that writes the same files elsewhere, after the other commands.
 
     The weights are then those that `nas retrain` makes, and a comparison is where `nas compare` writes it.
     """

@@ -31,7 +31,7 @@ FULL_RECIPE = "nasbench201"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FinishedSearch:
     """A finished search with its parts."""
 
     result: SearchResult
@@ -50,7 +50,7 @@ class Outcome:
         return dict(reporter.reported(best.proposal.architecture))
 
     def not_in_table(self) -> int:
-        """Trials that a table of a sample does not have."""
+        """Number of trials that are missing from a table of a sample."""
         return sum(trial.error_kind == NOT_IN_TABLE for trial in self.result.trials)
 
     def rank_correlation(self) -> RankCorrelation | None:
@@ -72,19 +72,19 @@ class Outcome:
             return None
 
 
-def summary(outcome: Outcome) -> dict[str, Any]:
+def summary(finished: FinishedSearch) -> dict[str, Any]:
     """The result as JSON-safe data."""
-    result, best = outcome.result, outcome.result.best
+    result, best = finished.result, finished.result.best
     facts: dict[str, Any] = {
         "run": result.run,
         "trials": len(result.trials),
         "failed": _failed(result),
-        "not_in_table": outcome.not_in_table(),
+        "not_in_table": finished.not_in_table(),
         "ended": result.ended,
         "best": None,
     }
     if best is not None:
-        metric, reported = outcome.objective.metric, outcome.reported()
+        metric, reported = finished.objective.metric, finished.reported()
         facts["best"] = {
             "number": best.number,
             "arch": best.text,
@@ -93,32 +93,32 @@ def summary(outcome: Outcome) -> dict[str, Any]:
             "notes": notes(best),
             **(
                 {"reported": reported}
-                if isinstance(outcome.evaluator, SupportsReporting | SupportsSharedWeights)
+                if isinstance(finished.evaluator, SupportsReporting | SupportsSharedWeights)
                 else {}
             ),
         }
-    correlation = outcome.rank_correlation()
+    correlation = finished.rank_correlation()
     return facts | ({"rank_correlation": asdict(correlation)} if correlation else {})
 
 
-def print_report(outcome: Outcome, settings: Settings, folder: Path) -> None:
-    """Print the result for a person.
+def print_report(finished: FinishedSearch, settings: Settings, folder: Path) -> None:
+    """Print the result as text.
 
     Args:
-        outcome: The finished search.
+        finished: The finished search with its parts.
         settings: Settings of the command.
         folder: Folder of the run's files.
     """
-    result = outcome.result
+    result = finished.result
     earlier = f" ({result.resumed} from an earlier session)" if result.resumed else ""
-    missing = f" ({count} of them not in the table)" if (count := outcome.not_in_table()) else ""
+    missing = f" ({count} of them not in the table)" if (count := finished.not_in_table()) else ""
     print(f"run {result.run!r}: {plural(len(result.trials), 'trial')}{earlier}, {_failed(result)} failed{missing}")
-    for entries in leaderboard(outcome.store, result.run, top=5):
+    for entries in leaderboard(finished.store, result.run, top=5):
         show(entries, several=False)
     if result.best is not None:
-        _print_best(outcome, result.best)
+        _print_best(finished, result.best)
     print("\nNext:")
-    for arguments, note in _next_commands(outcome, settings, folder):
+    for arguments, note in _next_commands(finished, settings, folder):
         print(f"  {shlex.join(arguments)}   # {note}")
 
 
@@ -126,16 +126,16 @@ def _failed(result: SearchResult) -> int:
     return sum(not trial.completed for trial in result.trials)
 
 
-def _print_best(outcome: Outcome, best: Trial) -> None:
+def _print_best(finished: FinishedSearch, best: Trial) -> None:
     print(f"best architecture (trial {best.number}):")
-    print(decisions(outcome.space, best))
-    for trial in outcome.result.trials:
+    print(decisions(finished.space, best))
+    for trial in finished.result.trials:
         for note in notes(trial):
             print(f"trial {trial.number}: {note}")
-    if reported := outcome.reported():
+    if reported := finished.reported():
         values = "; ".join(f"{name} {value:.6g}" for name, value in reported.items())
         print(f"benchmark results (not visible to the search): {values}")
-    correlation = outcome.rank_correlation()
+    correlation = finished.rank_correlation()
     if correlation is not None:
         is_sample = correlation.n != correlation.of
         sample = f" of {correlation.of}, evenly spread over their ranking" if is_sample else ""
@@ -145,19 +145,19 @@ def _print_best(outcome: Outcome, best: Trial) -> None:
         )
 
 
-def _next_commands(outcome: Outcome, settings: Settings, folder: Path) -> list[tuple[list[str], str]]:
+def _next_commands(finished: FinishedSearch, settings: Settings, folder: Path) -> list[tuple[list[str], str]]:
     """Commands that follow a search, each with a note."""
     url = settings.node("store").get("url")
     store = [] if url in (None, "sqlite:///nas.db") else [f"store.url={url}"]
     nas = ["nas", *config_dir_arguments(settings.config_dir)]
-    run = f"run={outcome.result.run}"
+    run = f"run={finished.result.run}"
     commands = [
         ([*nas, "leaderboard", run, "top=0", *store], "all trials"),
         (["tensorboard", "--logdir", str(folder / "tensorboard")], "curves"),
     ]
-    if outcome.result.best is not None:
+    if finished.result.best is not None:
         # the full recipe takes about a day on two CPU cores
-        trainer = settings.choices["trainer"] if outcome.device.type == "cpu" else FULL_RECIPE
+        trainer = settings.choices["trainer"] if finished.device.type == "cpu" else FULL_RECIPE
         retrain = [*nas, "retrain", run, "trial=best", *store, f"trainer={trainer}"]
         commands += [
             (retrain, "train the winner from scratch, and test it"),
@@ -175,7 +175,7 @@ def notes(trial: Trial) -> list[str]:
 
 
 def decisions(space: SearchSpace, trial: Trial) -> str:
-    """An architecture as a list of its decisions, one a line."""
+    """An architecture as a list of its decisions, one per line."""
     names = list(space.choices)
     width = max(map(len, names), default=0)
     options = space.options(trial.proposal.architecture)

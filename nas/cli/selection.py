@@ -66,7 +66,7 @@ class Selection:
             name: Name of the data set as it is set now.
 
         Returns:
-            None where its search used another data set, or the user has since set other settings of it.
+            None if its search used another data set, or the user has since set other settings of it.
         """
         option, recorded = self.data or (None, {})
         node = self.settings.node("data")
@@ -118,17 +118,17 @@ def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
 
     Args:
         settings: Settings of the command.
-        inherits: Parts that the run, the comparison or the genotype file names where the user does not.
+        inherits: Parts that the run, the comparison or the genotype file names, unless the user names them.
 
     Raises:
-        UsageError: None or too many are given, or what they name does not exist or is not of the space.
+        UsageError: None or several are given, or the named one does not exist or is not of the space.
     """
     options = ArchitectureOptions.of(settings)
     name, arch, comparison = options.run, options.arch, options.comparison
     if (name is None and comparison is None) == (arch is None):
         values = {"run": name, "comparison": comparison, "arch": arch}
         given = [f"{key}={value}" for key, value in values.items() if value is not None] or ["run=null", "arch=null"]
-        raise UsageError(f"{' and '.join(given)}; expected a run, a comparison or an architecture")
+        raise UsageError(f"{' and '.join(given)}; expected one of run=, comparison= and arch=")
     run = trial = best = None
     origin: Mapping[str, Any] = {}
     recorded: Mapping[str, tuple[str, Mapping[str, Any]]] = {}
@@ -154,12 +154,12 @@ def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
     space = settings.make("space")
     architecture = parse(space, text)
     if run is not None and trial is not None:
-        _check_meaning(space, architecture, run, trial)
+        check_meaning(space, architecture, run, trial)
     return Selection(settings, space, architecture, run, trial, best, origin, recorded.get("data"))
 
 
-def _check_meaning(space: SearchSpace, architecture: Architecture, run: Run, trial: Trial) -> None:
-    """Raise `UsageError` where a trial's text, in a notation of the space's own, no longer means what it meant."""
+def check_meaning(space: SearchSpace, architecture: Architecture, run: Run, trial: Trial) -> None:
+    """Raise `UsageError` if a trial's text, in the space's own notation, has changed its meaning."""
     choices = dict(run.config.get(DECISIONS, ()))  # none in version 0.1.0, or in the order of the trial's positions
     then = {name: choices[name][option] for name, option in zip(choices, trial.proposal.architecture, strict=False)}
     now = {name: str(option) for name, option in zip(space.choices, space.options(architecture), strict=True)}
@@ -172,7 +172,7 @@ def _check_meaning(space: SearchSpace, architecture: Architecture, run: Run, tri
 
 
 def folder_of(chosen: Selection, base: str) -> Path:
-    """The folder below `base` that a selection's files go to where `out=` is not set."""
+    """The folder below `base` that a selection's files go to if `out=` is not set."""
     if chosen.run is not None and chosen.trial is not None:
         return Path(f"{run_folder(base, chosen.run.name)}-trial-{chosen.trial.number}")
     if chosen.winner is not None:
@@ -185,7 +185,7 @@ def named_architecture(
     settings: Settings, arch: str, inherits: Sequence[str]
 ) -> tuple[Settings, str, Mapping[str, Any]]:
     """Settings, text and origin of `arch=`; the settings inherit what a genotype file or a published name implies."""
-    # what exists is a file, and so is what ends like one
+    # an existing path is a file, and so is a text that ends like one
     if not (arch.endswith(".json") or (len(arch) < 256 and Path(arch).is_file())):
         return _of_published_name(settings, arch), arch, {}
     genotype = read_genotype(Path(arch).expanduser())

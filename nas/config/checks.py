@@ -1,4 +1,4 @@
-"""Settings that would have no effect are refused, so that no command runs with others than the user meant."""
+"""Settings that would have no effect are refused: a command never ignores what the user set."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from nas.config.composition import composed
 from nas.errors import UsageError
 from nas.validation import as_written
 
-EVALUATED = ("data", "trainer", "table")
+EVALUATED_PARTS = ("data", "trainer", "table")
 """Parts that matter to a search only through its evaluator."""
 
 
 def refuse_nulls(arguments: Sequence[str], groups: Mapping[str, str | None], final: Mapping[str, str | None]) -> None:
-    """Refuse `supernet=null` and the like where another choice brings one: it would be ignored.
+    """Refuse `supernet=null` and the like if another choice brings one: it would be ignored.
 
     Args:
         arguments: `key=value` each, as given.
@@ -35,7 +35,7 @@ def refuse_nulls(arguments: Sequence[str], groups: Mapping[str, str | None], fin
 
 
 def refuse_unused_supernet(command: str, chosen: Mapping[str, str], config_dir: Path | None) -> None:
-    """Refuse `supernet=` where no part trains one. Parts that train a supernet choose one themselves.
+    """Refuse `supernet=` if no part trains one. Parts that train a supernet choose one themselves.
 
     Raises:
         UsageError: A supernet was chosen and neither strategy nor evaluator trains one.
@@ -76,7 +76,7 @@ def check_evaluated(
     choices: Mapping[str, str | None],
     options: Mapping[str, Sequence[str]],
 ) -> None:
-    """Check that the evaluator has the parts it refers to, and that no part is set which it does not use.
+    """Check that the evaluator has the parts it refers to, and that no unused part is set.
 
     Args:
         config: Composed, before any value of the command line.
@@ -109,7 +109,7 @@ def check_evaluated(
             raise UsageError(
                 f"{key}={value} has no effect, since strategy={choices.get('strategy')} does not use it; leave it out"
             )
-        if "evaluator" in config and part in EVALUATED and not names:
+        if "evaluator" in config and part in EVALUATED_PARTS and not names:
             raise UsageError(
                 f"{key}={value} has no effect, since evaluator={evaluator} does not use it; leave it out, or choose "
                 "another evaluator="
@@ -117,7 +117,7 @@ def check_evaluated(
 
 
 def used_parts(config: DictConfig) -> set[str]:
-    """What the evaluator refers to, and what that refers to in its turn."""
+    """Parts that the evaluator refers to, directly or through another part."""
     used, seen = _references(config.get("evaluator")), set[str]()
     while used - seen:
         part = (used - seen).pop()
@@ -128,7 +128,7 @@ def used_parts(config: DictConfig) -> set[str]:
 
 
 def _references(node: Any, *, required: bool = False) -> set[str]:
-    """What a part refers to: `data` of `${data}`, `data.root` of `${data.root}` or `${oc.select:data.root,null}`.
+    """References of a part: `data` of `${data}`, `data.root` of `${data.root}` or `${oc.select:data.root,null}`.
 
     Args:
         node: Settings of the part.

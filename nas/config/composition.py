@@ -36,11 +36,11 @@ def group_options(config_dir: Path | None = None) -> dict[str, list[str]]:
 
 
 class Composed(NamedTuple):
-    """What Hydra composes.
+    """The settings that Hydra composes.
 
     Args:
         config: The settings. Do not change them: they are cached and returned again for the same overrides and files.
-        choices: Group -> chosen option, None where none is.
+        choices: Group -> chosen option, None if none is.
     """
 
     config: DictConfig
@@ -56,7 +56,7 @@ class _Options:
 
 
 def composed(command: str, overrides: Sequence[str], config_dir: Path | None) -> Composed:
-    """What Hydra composes for a command.
+    """Compose the settings of a command with Hydra.
 
     Args:
         command: Name of a YAML file of `configs/`.
@@ -124,9 +124,9 @@ def known_option(
     if option in existing:
         return option
     if made_with is not None and str(config_dir and config_dir.absolute()) != made_with:
-        hint = f". It was made with --config-dir {made_with}; give that here too"
+        hint = f". It was made with --config-dir {made_with}; give it here too"
     else:
         hint = "" if config_dir else "; an option of your own needs --config-dir FOLDER"
     raise UsageError(
-        f"unknown {group} {option!r}{closest(option, existing)}; there are {', '.join(existing) or 'none'}{hint}"
+        f"unknown {group} {option!r}{closest(option, existing)}; expected one of {', '.join(existing) or 'none'}{hint}"
     )

@@ -1,4 +1,4 @@
-"""Why a part cannot be constructed from its YAML, in the user's words instead of Hydra's or Python's."""
+"""Why a part cannot be constructed from its YAML, in the user's terms instead of Hydra's or Python's."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from omegaconf.errors import OmegaConfBaseException
 from nas.config.overrides import closest, closest_name
 from nas.errors import located
 
-UNEXPECTED = re.compile(r"(?P<name>\w+)(\.__init__)?\(\) got an unexpected keyword argument '(?P<argument>\w+)'.*")
-MISSING = re.compile(r"(?P<name>\w+)(\.__init__)?\(\) missing \d+ required .*?arguments?: (?P<arguments>.+)")
-GIVEN = ("space", "objective")
+UNEXPECTED_ARGUMENT = re.compile(
+    r"(?P<name>\w+)(\.__init__)?\(\) got an unexpected keyword argument '(?P<argument>\w+)'.*"
+)
+MISSING_ARGUMENTS = re.compile(r"(?P<name>\w+)(\.__init__)?\(\) missing \d+ required .*?arguments?: (?P<arguments>.+)")
+GIVEN_ARGUMENTS = ("space", "objective")
 """Arguments that the command passes, so that no YAML has them."""
 
 
 def underlying(error: BaseException) -> BaseException:
-    """What a part raised as it was constructed, without what Hydra has put around it."""
+    """The exception that a part raised while it was constructed, without Hydra's wrapping."""
     while isinstance(error, HydraException) and error.__cause__ is not None:
         error = error.__cause__
     return error
@@ -31,9 +33,9 @@ def construction_failure(config: DictConfig, key: str, error: BaseException) -> 
     """Why a part at `key` cannot be constructed; a setting that its class does not take is named by its key.
 
     Args:
-        config: Of the whole command.
-        key: Of the part, such as `space`.
-        error: What Hydra or the part raised.
+        config: Configuration of the whole command.
+        key: Key of the part, such as `space`.
+        error: Exception that Hydra or the part raised.
     """
     cause = underlying(error)
     if not isinstance(cause, HydraException | OmegaConfBaseException | ImportError | TypeError):
@@ -47,24 +49,26 @@ def construction_failure(config: DictConfig, key: str, error: BaseException) -> 
         return f"{node}._target_={target} {reason}"
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     settings = [str(name) for name in OmegaConf.select(config, node) or {} if not str(name).startswith("_")]
-    unexpected = UNEXPECTED.fullmatch(lines[0]) if lines else None
+    unexpected = UNEXPECTED_ARGUMENT.fullmatch(lines[0]) if lines else None
     if unexpected and unexpected["argument"] in settings:
         name = unexpected["argument"]
         meant = closest_name(name, _arguments(target))
         hint = f" (did you mean {node}.{meant}?)" if meant else ""
         return f"{node}.{name} is not a setting of {unexpected['name']}{hint}; leave it out"
-    missing = MISSING.fullmatch(lines[0]) if lines else None
+    missing = MISSING_ARGUMENTS.fullmatch(lines[0]) if lines else None
     if missing:
-        names = [name for name in re.findall(r"'(\w+)'", missing["arguments"]) if name not in (*settings, *GIVEN)]
+        names = [
+            name for name in re.findall(r"'(\w+)'", missing["arguments"]) if name not in (*settings, *GIVEN_ARGUMENTS)
+        ]
         if names:
             return f"{missing['name']} needs {', '.join(f'{node}.{name}' for name in names)}; add it to the YAML"
     return " ".join(lines[:2]).replace(":;", ":")
 
 
 def missing_class(target: str) -> str | None:
-    """Why `module.Class` is not there; None where it is, or where its module fails as it is imported.
+    """Why `module.Class` cannot be found; None if it can, or if importing its module fails.
 
-    A failing module is a mistake of another kind, whose own message says more.
+    A failing import is another kind of mistake, and its own message says more.
     """
     module, _, name = target.rpartition(".")
     if not module:
@@ -89,13 +93,15 @@ def missing_class(target: str) -> str | None:
 
 
 def _arguments(target: object) -> list[str]:
-    """Arguments of a class that a YAML can set; none where they cannot be read."""
+    """Arguments of a class that a YAML can set; none if they cannot be read."""
     from inspect import signature
 
     module, _, name = str(target).rpartition(".")
     try:
         return [
-            argument for argument in signature(getattr(import_module(module), name)).parameters if argument not in GIVEN
+            argument
+            for argument in signature(getattr(import_module(module), name)).parameters
+            if argument not in GIVEN_ARGUMENTS
         ]
     except (ImportError, AttributeError, TypeError, ValueError):
         return []

@@ -1,7 +1,7 @@
 """`key=value` of the command line: parsed, checked against the YAML, and assigned.
 
-Hydra's grammar reads lists, mappings, numbers and quotes; what it refuses is text. A value must be of the same kind as
-the one in the YAML, and a misspelt key is answered with the closest right one.
+Hydra's grammar reads lists, mappings, numbers and quotes; anything it rejects is text. A value must be of the same kind
+as the one in the YAML, and a misspelt key is reported with the closest valid one.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from nas.errors import UsageError
 from nas.validation import as_written
 
 RAW_KEYS = ("run", "comparison", "arch", "weights", "model", "out", "dir", "store.url", "data.root", "table.root")
-"""Keys whose value is used as it stands: names, paths and architectures may look like numbers, lists or mappings."""
-NULLABLE = ("table.cost",)
+"""Keys whose value is used verbatim: names, paths and architectures may look like numbers, lists or mappings."""
+NULLABLE_KEYS = ("table.cost",)
 """Keys of text that may be null though their default is not."""
 LISTS_OF_TEXT = ("strategies",)
 """Keys whose value is a list of texts that may have brackets and commas of their own, `[random,reinforce(lr=0.5)]`."""
@@ -31,13 +31,13 @@ def assign(config: DictConfig, base: DictConfig, key: str, value: str, groups: M
 
     Args:
         config: Changed in place.
-        base: Configuration before any assignment; says which keys exist, and of what kind they are.
+        base: Configuration before any assignment; defines which keys exist, and their kinds.
         key: Dotted; `+` before it adds a setting to a part.
         value: As typed.
         groups: Every group of the command, with its chosen option.
 
     Raises:
-        UsageError: There is no such key, or the value is not of its kind.
+        UsageError: The key does not exist, or the value is of the wrong kind.
     """
     name = key.lstrip("+")
     if name.startswith("~"):
@@ -73,8 +73,8 @@ def literal(value: Any, origin: str) -> Any:
     """A value of a file or a store as plain data: no text is an interpolation, and no mapping names a target.
 
     Args:
-        value: As the file or the store has it.
-        origin: Where it comes from, for the message.
+        value: Value in the file or the store.
+        origin: Source of the value, for the message.
 
     Raises:
         UsageError: A text has `${`, which would read this machine's environment, or a mapping has a key such as
@@ -93,7 +93,7 @@ def literal(value: Any, origin: str) -> Any:
 
 
 def _parse(key: str, value: str, default: Any) -> Any:
-    """A value as Hydra reads it; what Hydra's grammar refuses is text."""
+    """A value as Hydra reads it; anything Hydra's grammar rejects is text."""
     if key in RAW_KEYS:
         return None if value == "null" else _text(value)
     if key in LISTS_OF_TEXT or OmegaConf.is_list(default):
@@ -109,23 +109,23 @@ def _parse(key: str, value: str, default: Any) -> Any:
     return parsed.value()
 
 
-QUOTED = re.compile(r"""\s*(["'])(.*?)\1\s*(?:,|$)""", re.DOTALL)
+QUOTED_ITEM = re.compile(r"""\s*(["'])(.*?)\1\s*(?:,|$)""", re.DOTALL)
 """An item of a list in quotes, with the comma after it; quotes within an item (`it's.png`) are part of it."""
 
 
 def list_items(text: str) -> list[str]:
-    """The items of a list, separated by the commas that stand in no brackets and no quotes.
+    """The items of a list, separated by the commas outside of brackets and quotes.
 
     The list's own brackets may be left out, and so may those of a list whose quotes a shell has left.
     """
     text = text.strip()
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
-    elif (whole := QUOTED.fullmatch(text)) and whole[2].startswith("[") and whole[2].endswith("]"):
+    elif (whole := QUOTED_ITEM.fullmatch(text)) and whole[2].startswith("[") and whole[2].endswith("]"):
         return list_items(whole[2])
     items, start = [], 0
     while start < len(text):
-        quoted = QUOTED.match(text, start)
+        quoted = QUOTED_ITEM.match(text, start)
         if quoted:
             items.append(quoted[2])
             start = quoted.end()
@@ -137,7 +137,7 @@ def list_items(text: str) -> list[str]:
 
 
 def _item_end(text: str, start: int) -> int:
-    """Index of the comma after an item, or the text's end; a bracket that nothing closes is a character like any."""
+    """Index of the comma after an item, or the text's end; an unclosed bracket is an ordinary character."""
     depth = 0
     for index in range(start, len(text)):
         character = text[index]
@@ -163,7 +163,7 @@ def _of_kind(key: str, default: Any, value: Any) -> Any:
     elif isinstance(default, str):
         good, kind = isinstance(value, str) or number, "text"
         value = str(value) if good else value
-        good = good or (value is None and key in NULLABLE)
+        good = good or (value is None and key in NULLABLE_KEYS)
     elif OmegaConf.is_dict(default):
         good, kind = isinstance(value, dict), "a mapping"
     else:
@@ -192,7 +192,7 @@ def keys(config: DictConfig) -> list[str]:
 
 
 def closest(name: str, existing: Sequence[str]) -> str:
-    """Text to append to an error, ` (did you mean …?)`, or nothing where no name is close.
+    """Text to append to an error, ` (did you mean …?)`, or nothing if no name is close.
 
     A key without its group finds the whole one, and `learning_rate` the abbreviation `lr`.
     """
@@ -223,7 +223,7 @@ def _initials(name: str) -> str:
 
 
 def unquoted(value: str) -> str:
-    """The text within quotes that a shell has left; other text as it stands."""
+    """The text within quotes that a shell has left; other text unchanged."""
     if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
         return value[1:-1]
     return value

@@ -1,7 +1,7 @@
 """The settings of one command: composed by Hydra from the YAML of every part and the `key=value` of the command line.
 
 `nas.config` is the only code that knows Hydra. Hydra by itself refuses raw values such as NAS-Bench-201 strings and
-answers a misspelt key with a page of text; so it composes the groups, and values are assigned one by one.
+answers a misspelt key with a page of text, so Hydra only composes the groups, and values are assigned one by one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Settings:
         config_dir: Folder with the user's own YAML files, or None.
         config: The composed configuration.
         choices: Group -> chosen option (None: none).
-        inherited: Group -> (option, settings) that hold unless the arguments say otherwise.
+        inherited: Group -> (option, settings) that apply unless the arguments say otherwise.
     """
 
     command: str
@@ -89,7 +89,7 @@ class Settings:
 
         Args:
             inherited: Group -> (option, settings) of the earlier one.
-            made_with: The earlier one's `--config-dir`, for the message where it is missing here.
+            made_with: The earlier one's `--config-dir`, for the message if it is missing here.
         """
         return compose(self.command, self.arguments, self.config_dir, inherited, made_with=made_with)
 
@@ -97,7 +97,7 @@ class Settings:
         """Constructs the part at `key`, and everything that it refers to.
 
         Raises:
-            UsageError: Its class is missing, or does not take one of the settings.
+            UsageError: Its class is missing, or does not accept one of the settings.
         """
 
         def make(**more: Any) -> Any:
@@ -206,7 +206,7 @@ def make_space(name: str, settings: Mapping[str, Any], config_dir: Path | None =
     """A space from its option and settings, as a file or a store names them.
 
     Raises:
-        UsageError: There is no such space, or it has other settings.
+        UsageError: The space does not exist, or does not accept the settings.
     """
     return compose("describe", [], config_dir, {"space": (name, settings)}).make("space")
 
@@ -234,7 +234,7 @@ def _split(
 
 
 def _without_experiment(command: str, config: DictConfig, chosen: Mapping[str, str], config_dir: Path | None) -> None:
-    """Drop an experiment's settings of parts that were chosen in place of its own: they would not fit."""
+    """Drop an experiment's settings of parts that the user has replaced: they would not fit."""
     if "experiment" not in chosen:
         return
     own = composed(command, [f"experiment={chosen['experiment']}"], config_dir).choices

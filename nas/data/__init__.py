@@ -1,4 +1,4 @@
-"""Data sets, one a file."""
+"""Data sets, one per file."""
 
 from typing import TYPE_CHECKING
 

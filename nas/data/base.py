@@ -1,4 +1,4 @@
-"""What a data set offers: training images split for search, and locked test images."""
+"""The interface of data sets: training images split for search, and locked test images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nas.validation import number_in, whole_number
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a split was: `settings` (fraction and seed) must always lead to the same `hash`, `mean` and `std`."""
+    """Record of a split: `settings` (fraction and seed) must always lead to the same `hash`, `mean` and `std`."""
 
     settings: tuple[float, int]
     hash: str
@@ -35,16 +35,16 @@ class DataSet(ABC):
 
     Args:
         valid_fraction: Share of the training images held out for validation, above 0 and at most 0.95.
-        split_seed: Which of the possible splits.
+        split_seed: Selects one of the possible splits.
     """
 
     name: str
     task: Task
     class_names: Sequence[str] = ()
-    """What the labels stand for; empty: their numbers."""
+    """Names of the labels; empty: their numbers."""
     restated: bool = False
-    """Whether `read_test` stated a mean and std of its own. Version 0.1.0 normalised by them, so that results on such
-    a data set are not comparable with those of later versions."""
+    """Whether `read_test` stated a mean and std of its own. Version 0.1.0 normalised by them, so results on such a data
+    set are not comparable with those of later versions."""
     _seen: _Seen | None = None
     """The first split, which later ones must equal; it travels to worker processes with the data set."""
 
@@ -55,7 +55,7 @@ class DataSet(ABC):
         self.split_seed = split_seed
 
     def __init_subclass__(cls) -> None:
-        """Put lock and check before every way of reading test images, also one inherited from elsewhere."""
+        """Put the lock and the check before every method that reads test images, inherited ones included."""
         super().__init_subclass__()
         reading = cls.read_test
         if hasattr(reading, "guarded") or getattr(reading, "__isabstractmethod__", False):
@@ -64,10 +64,10 @@ class DataSet(ABC):
         @functools.wraps(reading)
         def guarded(self: DataSet) -> Images:
             check_unlocked(f"the test images of {getattr(self, 'name', type(self).__name__)}")
-            images = self._read(lambda: reading(self))
+            images = _called(lambda: reading(self), self.name)
             if type(self).read_test is not guarded:  # called by the method that overrides it, which is checked itself
                 return images
-            return self._checked_test(images)
+            return self.__checked_test(images)
 
         guarded.guarded = True  # type: ignore[attr-defined]
         cls.read_test = guarded  # type: ignore[method-assign]
@@ -93,28 +93,29 @@ class DataSet(ABC):
         """Training and validation part, the same on every machine.
 
         Raises:
-            UserError: The images do not fit what the data set states, or are others than at the last call.
+            UserError: The images do not fit what the data set states, or differ from those of the last call.
         """
-        split, drawn = self._split_once()
-        seen, before = self._of(split), self._seen
+        split, drawn = self.__split_once()
+        seen, before = self.__of(split), self._seen
         if before is None and drawn:  # random numbers were drawn while reading: will it be the same next time?
-            before = self._of(self._split_once()[0])
+            before = self.__of(self.__split_once()[0])
         if before is not None and before.settings == seen.settings and before != seen:
             raise UserError(
-                f"{self._origin('read_train')} returned other images than before; expected the same images in the same "
-                "order at every call: leave random crops and the like to trainer., seed what is drawn, sort file names"
+                f"{self.__origin('read_train')} returned different images than before; expected the same images in the "
+                "same order at every call: leave random crops and the like to trainer., seed random draws, sort "
+                "file names"
             )
         self.__dict__["_seen"] = seen  # a frozen dataclass can be a data set too
         return split
 
-    def _of(self, split: Split) -> _Seen:
+    def __of(self, split: Split) -> _Seen:
         return _Seen((self.valid_fraction, self.split_seed), split.hash, split.train.mean, split.train.std)
 
-    def _split_once(self) -> tuple[Split, bool]:
+    def __split_once(self) -> tuple[Split, bool]:
         """The split of one reading, and whether a global random generator was used for it."""
         check_statements(self)
         before = _random_state()
-        images = self._checked(self._read(self.read_train), "read_train")
+        images = self.__checked(_called(self.read_train, self.name), "read_train")
         drawn = _random_state() != before
         train, valid = stratified(images.labels.numpy(), 1.0 - self.valid_fraction, f"split {self.split_seed}")
         digest = hashlib.blake2b(digest_size=8)
@@ -123,38 +124,43 @@ class DataSet(ABC):
         parts = images.take(torch.from_numpy(train)), images.take(torch.from_numpy(valid))
         return Split(*parts, digest.hexdigest()), drawn
 
-    def _read(self, method: Callable[[], Images]) -> Images:
-        """What a reading method returns.
-
-        Raises:
-            UserError: It fails, however it does.
-        """
-        try:
-            return method()
-        except (UserError, TestSetLocked, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            raise UserError(f"data set {self.name} cannot be read: {located(error)}") from error
-
-    def _checked_test(self, images: Images) -> Images:
+    def __checked_test(self, images: Images) -> Images:
         """Test images that fit, normalised like the images that a network was trained on."""
-        train = self._seen or self._of(self.split())
+        train = self._seen or self.__of(self.split())
         if isinstance(images, Images):  # what it states is unused: a network was normalised by the training part's
             self.__dict__["restated"] = not same_numbers((images.mean, train.mean), (images.std, train.std))
             images = replace(images, mean=train.mean, std=train.std)
-        return self._checked(images, "read_test")
+        return self.__checked(images, "read_test")
 
-    def _checked(self, images: object, method: str) -> Images:
-        origin = self._origin(method)
+    def __checked(self, images: object, method: str) -> Images:
+        origin = self.__origin(method)
         if not isinstance(images, Images):
             received = f"a tuple of {len(images)}" if isinstance(images, tuple) else f"{type(images).__name__}"
             raise UserError(f"{origin} returned {received}; expected Images(pixels, labels, mean, std) of nas.data")
         return checked(images, self.task, origin, training=method == "read_train")
 
-    def _origin(self, method: str) -> str:
+    def __origin(self, method: str) -> str:
         return f"{type(self).__module__}.{type(self).__qualname__}.{method}"
 
 
+def _called(method: Callable[[], Images], name: str) -> Images:
+    """What a reading method returns. Not a method, since `_read` and the like are names of a data set's own helpers.
+
+    Args:
+        method: Method to call.
+        name: Name of the data set, for messages.
+
+    Raises:
+        UserError: It fails, however it does.
+    """
+    try:
+        return method()
+    except (UserError, TestSetLocked, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise UserError(f"data set {name} cannot be read: {located(error)}") from error
+
+
 def _random_state() -> tuple[object, ...]:
-    """State of the generators that a program may draw from without naming one."""
+    """State of the global generators, which a program may draw from without naming one."""
     return torch.get_rng_state().numpy().tobytes(), generators.state()

@@ -1,8 +1,7 @@
-"""The check of a data set: what its reading methods return is held against what it states, in one sentence.
+"""The check of a data set: its images must agree with what it states; a failure is reported in one sentence.
 
-Every data set passes here, as it is read, before anything is trained. What cannot be
-misunderstood is converted (numpy arrays, labels of any integer type, a mean given as an array); everything else is
-refused.
+Every data set is checked as it is read, before anything is trained. Unambiguous values are converted (numpy arrays,
+labels of any integer type, a mean given as an array); everything else is refused.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from nas.data.images import Images
 from nas.errors import UserError
 
 MIN_IMAGES_PER_CLASS = 2
-"""Of the training images: one to train on and one to validate on."""
-UNPRINTED = ("Cc", "Cs", "Zl", "Zp")
-"""Unicode's categories of control characters, halves of characters, and ends of lines and paragraphs."""
+"""Training images of each class: one to train on and one to validate on."""
+CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's categories of control characters, surrogates, and ends of lines and paragraphs."""
 SAMPLED_IMAGES = 256
-"""Images whose values are looked at; all of CIFAR-10 would take longer than everything else here."""
+"""Number of images whose values are checked; all of CIFAR-10 would take longer than everything else here."""
 
 
 def check_statements(data: Any) -> None:
@@ -53,7 +52,7 @@ def check_statements(data: Any) -> None:
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise UserError(f"{owner}.task has {field}={value!r}; expected a whole number of at least {least}")
     if isinstance(names, str) or not all(isinstance(one, str) for one in names):
-        raise UserError(f"{owner}.class_names is {names!r}; expected a list of texts, one a class")
+        raise UserError(f"{owner}.class_names is {names!r}; expected a list of texts, one per class")
     if (bad := next((one for one in names if not is_class_name(one)), None)) is not None:
         raise UserError(
             f"{owner}.class_names holds {bad!r}; expected text of one line, without tabs and other control characters"
@@ -67,23 +66,23 @@ def check_statements(data: Any) -> None:
 
 def is_class_name(text: str) -> bool:
     """Whether a text is one line that can be printed and stored; letters of any script may be joined in it."""
-    return bool(text.strip()) and not any(unicodedata.category(sign) in UNPRINTED for sign in text)
+    return bool(text.strip()) and not any(unicodedata.category(sign) in CONTROL_CATEGORIES for sign in text)
 
 
 def checked(images: Images, task: Task, origin: str, *, training: bool) -> Images:
     """Images that fit their task, as the trainer takes them: uint8 (N, C, H, W) pixels, int64 labels, float statistics.
 
     Args:
-        images: What a data set returned.
-        task: What the data set states.
-        origin: Module, class and method that returned them, for the sentence.
+        images: Images that a data set returned.
+        task: Task that the data set states.
+        origin: Module, class and method that returned them, for the message.
         training: Whether every class must have the images that a split needs.
 
     Returns:
-        The same images; without a copy where they already were as they should be.
+        The same images; without a copy if they needed no conversion.
 
     Raises:
-        UserError: They do not fit.
+        UserError: The images do not fit the task.
     """
     pixels, labels = _tensor(images.pixels, "pixels", origin), _tensor(images.labels, "labels", origin)
     _check_pixels(pixels, task, origin, training=training)
@@ -100,7 +99,7 @@ def checked(images: Images, task: Task, origin: str, *, training: bool) -> Image
 
 
 def _tensor(value: Any, field: str, origin: str) -> Tensor:
-    """A plain tensor on the CPU, sharing memory where it can."""
+    """A plain tensor on the CPU, sharing memory if possible."""
     if isinstance(value, Tensor):
         if value.layout != torch.strided:
             raise UserError(f"{origin}: {field} are a sparse tensor; expected a dense one, {field}.to_dense()")
@@ -151,7 +150,7 @@ def _check_pixels(pixels: Tensor, task: Task, origin: str, *, training: bool) ->
     elif low >= 0 and high <= 255:
         advice = f"return pixels{'.round()' if pixels.is_floating_point() else ''}.to(torch.uint8)"
     elif low < 0 and pixels.is_floating_point():
-        advice = "return them as they were before the normalisation, which mean and std do"
+        advice = "return them before the normalisation, which uses mean and std"
     else:
         advice = "scale them to that range"
     raise UserError(f"{origin}: pixels are {kind} from {low:g} to {high:g}, {expected}; {advice}")
@@ -170,7 +169,7 @@ def _checked_labels(labels: Tensor, count: int, task: Task, origin: str) -> Tens
         elif shape == (count, 1):
             advice = "return labels.squeeze(1)"
         else:
-            advice = "expected one label an image"
+            advice = "expected one label per image"
         raise UserError(f"{origin}: labels are {text} for {count} images; {advice}")
     kind = str(labels.dtype).removeprefix("torch.")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
@@ -199,7 +198,7 @@ def _check_classes(labels: Tensor, task: Task, origin: str) -> None:
 
 
 def same_numbers(*pairs: tuple[Any, Any]) -> bool:
-    """Whether the two of each pair are the same to the trainer, which takes float32; lists, arrays and tensors too."""
+    """Whether the two of each pair are equal in float32, which the trainer uses; also lists, arrays and tensors."""
     try:
         return all(np.array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32)) for a, b in pairs)
     except (TypeError, ValueError):
@@ -207,7 +206,7 @@ def same_numbers(*pairs: tuple[Any, Any]) -> bool:
 
 
 def _numbers(value: Any, field: str, task: Task, origin: str) -> tuple[float, ...]:
-    expected = f"expected one number a channel, {task.channels} in all"
+    expected = f"expected one number per channel, {task.channels} in all"
     if isinstance(value, Tensor | np.ndarray):
         value = value.tolist()
     if isinstance(value, str) or not isinstance(value, Sequence):
@@ -217,7 +216,8 @@ def _numbers(value: Any, field: str, task: Task, origin: str) -> tuple[float, ..
     except (TypeError, ValueError):
         raise UserError(f"{origin}: {field} is {value!r}; {expected}") from None
     if len(numbers) != task.channels:
-        raise UserError(f"{origin}: {field} has {len(numbers)} numbers; {expected}")
+        count = f"{len(numbers)} number{'' if len(numbers) == 1 else 's'}"
+        raise UserError(f"{origin}: {field} has {count}; {expected}")
     return numbers
 
 
@@ -235,13 +235,14 @@ def _check_statistics(mean: tuple[float, ...], std: tuple[float, ...], origin: s
     if min(std) == 0:
         channel = std.index(min(std))
         raise UserError(
-            f"{origin}: std is 0 for channel {channel}, and images are divided by it; a channel of one value has "
-            "nothing to learn from: leave it out, or return 1 for it"
+            f"{origin}: std is 0 for channel {channel}, and images are divided by it; a constant channel holds no "
+            "information: leave it out, or return 1 for it"
         )
 
 
 def _check_values(pixels: Tensor, std: tuple[float, ...], origin: str) -> None:
-    """Images that were scaled to 0-1 before they became uint8 are black; their statistics show that they should not."""
+    """Images that were scaled to 0-1 before they became uint8 are black; their statistics show that they should not
+    be."""
     sample = pixels[:: max(1, len(pixels) // SAMPLED_IMAGES)]
     if int(sample.max()) <= 1 and max(std) > 4 / 255:
         text = ", ".join(f"{number:g}" for number in std)

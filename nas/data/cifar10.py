@@ -42,12 +42,12 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
 class Cifar10(DataSet):
-    """CIFAR-10 from disk, downloaded where it is missing.
+    """CIFAR-10 from disk, downloaded if it is missing.
 
     Args:
-        root: Folder that holds (or shall hold) `cifar-10-batches-py`; None looks in `NAS_DATA` and the cache.
-        valid_fraction: NAS-Bench-201 holds out one half.
-        split_seed: Which of the possible splits.
+        root: Folder that holds, or will hold, `cifar-10-batches-py`; None: `NAS_DATA` or the cache.
+        valid_fraction: Share of the training images held out for validation (NAS-Bench-201: 0.5).
+        split_seed: Selects one of the possible splits.
         pool: Side of the square of pixels that is averaged into one: 1, 2, 4, 8 or 16; 4 gives images of 8x8 pixels.
     """
 
@@ -75,7 +75,7 @@ class Cifar10(DataSet):
         return pooled(_read(self.folder(), TEST), self.pool)
 
     def folder(self) -> Path:
-        """The folder with the batches, downloaded where it is missing.
+        """The folder with the batches, downloaded if it is missing.
 
         Raises:
             UserError: The download failed.

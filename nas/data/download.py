@@ -23,7 +23,7 @@ from nas.errors import UserError
 
 CHUNK_BYTES = 1 << 18
 TIMEOUT_SECONDS = 30
-"""Longest silence of a server, so that a dead connection blocks neither this process nor those that wait for it."""
+"""Longest silence of a server: a dead connection must block neither this process nor those that wait for it."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Archive:
 
 
 def reachable(address: str) -> str | None:
-    """None if the server answers, else the reason why it does not."""
+    """None if the server answers, otherwise the reason why it does not."""
     try:
         with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=10):
             return None
@@ -57,10 +57,10 @@ def reachable(address: str) -> str | None:
 def download(archive: Archive, target: Path, advice: str) -> None:
     """Download and unpack an archive into a folder below `target`, unless another process has done so meanwhile.
 
-    The next download removes what a killed one has left.
+    Leftovers of killed downloads are removed.
 
     Args:
-        archive: What to download.
+        archive: Archive to download.
         target: Folder to unpack into.
         advice: Sentence that ends an error message.
 
@@ -123,7 +123,7 @@ def _is_running(process: int) -> bool:
 def _check_space(target: Path, needed: int) -> None:
     free = shutil.disk_usage(target).free
     if free < needed:
-        raise OSError(errno.ENOSPC, f"{free / 1e6:.0f} MB are free")
+        raise OSError(errno.ENOSPC, f"{free / 1e6:.0f} MB is free")
 
 
 def _fetch(archive: Archive, file: Path) -> None:

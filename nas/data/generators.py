@@ -11,7 +11,7 @@ import numpy as np
 
 
 def state() -> dict[str, Any]:
-    """Where both generators stand: plain values, equal where the generators are, that any checkpoint can hold."""
+    """The states of both generators as plain values that any checkpoint can hold; equal for equal generators."""
     of_numpy = np.random.get_state(legacy=False)
     assert isinstance(of_numpy, dict)
     inner = {"key": of_numpy["state"]["key"].tolist(), "pos": int(of_numpy["state"]["pos"])}
@@ -26,7 +26,7 @@ def restore(before: dict[str, Any]) -> None:
 
 
 def seed(value: int) -> None:
-    """Make what both generators draw a function of a seed."""
+    """Seed both generators."""
     random.seed(value)
     np.random.seed(value % 2**32)
 

@@ -47,7 +47,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Split:
-    """Training images parted for search.
+    """Training images split for search.
 
     Args:
         train, valid: Disjoint; any prefix of either holds the classes in nearly equal shares.
@@ -68,7 +68,7 @@ class Split:
 
 
 def stratified(labels: np.ndarray, share: float, salt: str) -> tuple[np.ndarray, np.ndarray]:
-    """Part positions in two with equal shares of every class.
+    """Split positions in two parts with equal shares of every class.
 
     The order comes from a hash of each position, not from a random generator, so it is the same under every version of
     every library.
@@ -76,7 +76,7 @@ def stratified(labels: np.ndarray, share: float, salt: str) -> tuple[np.ndarray,
     Args:
         labels: (N,) class of each position.
         share: Fraction of each class that goes into the first part, 0-1; both parts get one of each class at least.
-        salt: Which of the possible orders.
+        salt: Selects one of the possible orders.
 
     Returns:
         Two disjoint int64 arrays of positions. Each interleaves the classes, so that every prefix is balanced.

@@ -32,4 +32,4 @@ class locked_test_set:
 def check_unlocked(what: str) -> None:
     """Raise `TestSetLocked` while a search runs; `what` is the subject of its sentence, in the plural."""
     if _holders:
-        raise TestSetLocked(f"{what} are locked while a search runs; only what comes after it reads them")
+        raise TestSetLocked(f"{what} are locked while a search runs; read them after it has ended")

@@ -1,4 +1,4 @@
-"""How the probabilities of a supernet become an architecture, one way a file."""
+"""Rules that turn the probabilities of a supernet into an architecture, one per file."""
 
 from typing import TYPE_CHECKING
 

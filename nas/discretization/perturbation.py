@@ -3,21 +3,21 @@
 Wang, Cheng, Chen, Tang & Hsieh, "Rethinking Architecture Selection in Differentiable NAS", ICLR 2021,
 https://arxiv.org/abs/2108.04392, algorithm 1.
 
-Edge after edge in random order, each operation is removed by itself, and the one without which the validation accuracy
+Edge after edge in random order, each operation is removed on its own, and the one without which the validation accuracy
 is lowest is kept; the supernet is tuned before the next edge. Then node after node in random order, each edge into it
-is removed by itself, those without which the accuracy is lowest are kept, the others are removed, and the supernet is
+is removed on its own, those without which the accuracy is lowest are kept, the others are removed, and the supernet is
 tuned again.
 
 Under partial channels, removing an operation affects the channels that pass through the operations; removing an edge
 also removes the channels that bypass them, which only the weight of the edge scales (PC-DARTS eq. 1).
 
-Differs from the paper: where a node keeps all its edges (NAS-Bench-201), the second part is left out.
+Differs from the paper: if a node keeps all its edges (NAS-Bench-201), the second part is left out.
 
 Differs from the published code (https://github.com/ruocwang/darts-pt): that decides an edge of both cells of the DARTS
 space in one round and trains for 5 epochs between rounds, 81 in all; here each cell's edges have rounds of their own,
 28 for operations and 6 for edges, so that tune_epochs=5 trains for 170 epochs (NAS-Bench-201: 30, theirs 25). It
 continues to train alpha, at a learning rate that falls from a tenth of the search's to its lowest by a cosine; here
-alpha is frozen and the learning rate is the lowest one throughout (a tenth of the search's where that is 0).
+alpha is frozen and the learning rate is the lowest one throughout (a tenth of the search's if that is 0).
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def _operation(
     space: SupernetSpace, relaxed: Mapping[str, Tensor], name: str, row: int, trained: TrainedSupernet
 ) -> list[int]:  # fmt: skip
     """The operation of an edge whose removal costs most accuracy, the first among equals."""
-    candidates = _candidates(space, name)
-    return [min(candidates, key=lambda column: trained.score(_without(relaxed, name, row, [column])))]
+    columns = derivable_columns(space, name)
+    return [min(columns, key=lambda column: trained.score(_without(relaxed, name, row, [column])))]
 
 
 def _edges(
@@ -106,8 +106,8 @@ def _stop_bypass(probs: Mapping[str, Tensor], name: str, row: int) -> None:
         probs[f"{name}_edges"][row] = 0.0
 
 
-def _candidates(space: SupernetSpace, name: str) -> list[int]:
-    """Columns of the operations that an architecture can have; `none` only where a decision offers it."""
+def derivable_columns(space: SupernetSpace, name: str) -> list[int]:
+    """Columns of the operations that an architecture can have; `none` only if a decision offers it."""
     offered = {option for options in space.choices.values() for option in options}
     return [column for column, operation in enumerate(space.operations[name]) if operation in offered]
 

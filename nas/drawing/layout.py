@@ -19,7 +19,7 @@ import numpy as np
 from nas.space.graph import Graph
 
 SWEEPS = 24
-"""Passes over the columns; more were not seen to improve the order."""
+"""Passes over the columns; more did not improve the order."""
 INNER_SEGMENT_WEIGHT = 100.0
 """Weight of a segment of an edge that touches no node; one that does has weight 1, so that edges bend near nodes."""
 

@@ -34,7 +34,7 @@ LINE_HEIGHT = 1.22 * FONT_SIZE
 NODE_SIZE = 1.7 * LINE_HEIGHT
 """Height of a node and its minimum width, points."""
 MAX_LINE_LETTERS = 9
-"""Letters of the longest label that is not broken into lines."""
+"""Length of the longest label that is not broken into lines."""
 COLUMN_GAP = 16.0
 """Points between columns, in which edges bend."""
 COLOURS = (

@@ -65,7 +65,7 @@ def _hooked(name: str, module: nn.Module, seen: list[Stage]) -> RemovableHandle:
     except RuntimeError:
         which = name.replace("\n", " ")
         raise UserError(
-            f"the stages cannot be drawn, since {which} was made by torch.jit.script, whose modules take no hooks"
+            f"the stages cannot be drawn, since {which} was made by torch.jit.script, whose modules do not accept hooks"
         ) from None
 
 

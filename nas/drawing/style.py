@@ -13,8 +13,8 @@ from typing import Any
 def plain_style(settings: Mapping[str, Any]) -> Iterator[None]:
     """Matplotlib's own defaults with `settings`, and text drawn as it is written; undone afterwards.
 
-    The first import of matplotlib must happen in here: it refuses to be imported where `MPLBACKEND` names a backend
-    that is not installed, as in a process started from a notebook, and no figure of ours is shown on a screen.
+    The first import of matplotlib must happen in here: it refuses to be imported if `MPLBACKEND` names a backend that
+    is not installed, as in a process started from a notebook, and no figure of ours is shown on a screen.
     """
     named = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
     try:

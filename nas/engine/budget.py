@@ -21,7 +21,7 @@ class Budget:
             weights before the first trial does not count.
         simulated_seconds: Sum of the trials' `simulated_seconds` (the time that a benchmark states for an evaluation),
             after which no new trial starts; those in flight still count.
-        failures: Failed trials in a row, within one session, after which the search gives up.
+        failures: Failed trials in a row, within one session, after which the search stops.
         trial_seconds: Wall time of one evaluation, after which its worker is killed and the trial fails
             (`time_limit`). Starting the worker and loading the data do not count. Needs worker processes.
     """
@@ -70,8 +70,8 @@ class Budget:
 
 
 def plain_number(value: Any) -> Any:
-    """A number of NumPy or another library as a Python number, which stores and JSON can hold; other values as they
-    are."""
+    """A number of NumPy or another library as a Python number, which stores and JSON can hold; other values
+    unchanged."""
     if isinstance(value, bool | int | float):
         return value
     if isinstance(value, Integral):

@@ -25,7 +25,7 @@ TRIALS_ASKED_AGAIN = 10
 """First trials of a run of version 0.1.0 for which the strategy is asked again. Such a run does not store the options
 of its space, and a change of an option that no trial has shows only in the proposals."""
 MAX_RECOUNTED = 32
-"""Architectures that are built at most when a run is resumed."""
+"""Largest number of architectures that are built when a run is resumed."""
 
 
 def warn_of_other_versions(record: RunRecord, now: Mapping[str, Any]) -> None:
@@ -45,7 +45,7 @@ def check_indistinguishable(alike: Sequence[str], record: RunRecord, *, unnamed:
     Args:
         alike: `nas.provenance.indistinguishable_parts` of the parts of a search.
         record: A run that has trials.
-        unnamed: Whether the caller gave no name, and so never said that it is the same run.
+        unnamed: Whether the caller gave no name, and so did not state that it is the same run.
 
     Raises:
         UsageError: The run was not named.
@@ -57,7 +57,7 @@ def check_indistinguishable(alike: Sequence[str], record: RunRecord, *, unnamed:
             f"give search() a name, such as run={record.run.name!r} to resume it"
         )
     warnings.warn(
-        f"{what}: only its name says that run {record.run.name!r} with its {len(record.trials)} trials belongs to them",
+        f"{what}: only the name of run {record.run.name!r} shows that its {len(record.trials)} trials belong to them",
         stacklevel=4,
     )
 
@@ -65,7 +65,7 @@ def check_indistinguishable(alike: Sequence[str], record: RunRecord, *, unnamed:
 def check_stored_texts(space: SearchSpace, record: RunRecord) -> None:
     """Raise `UsageError` if a run that stores no decisions (version 0.1.0) was made with other `choices`.
 
-    Its trials store the positions of options, and the text that these meant at the time.
+    Its trials store the positions of options, and their text at the time.
     """
     if DECISIONS in record.run.config:
         return
@@ -134,7 +134,7 @@ def check_flops(
     recount: Callable[[Architecture], Metrics],
     remedy: str,
 ) -> None:
-    """Count stored architectures again, as few as cover every option of every decision that occurs among them.
+    """Count stored architectures again: the fewest that cover every option of every decision among them.
 
     Versions up to 0.1.0 missed most of the work of attention and recurrent layers.
 
@@ -177,7 +177,7 @@ def check_shared_weights(
     name = type(evaluator).__name__
     if isinstance(strategy, GradientStrategy):
         raise UsageError(
-            f"strategy {type(strategy).__name__} trains its own supernet, and {name} would score its cell by another "
+            f"strategy {type(strategy).__name__} trains its own supernet, and {name} would score its cell with another "
             "one; set evaluator=training, or evaluator=table"
         )
     if evaluator.sequential and not isinstance(executor, Inline):

@@ -68,7 +68,7 @@ class Evaluation:
         """Evaluate a proposal with a training seed.
 
         Raises:
-            UserError: An error that every trial would meet.
+            UserError: An error that would recur in every trial.
         """
         proposal, seed = task
         curve: list[Metrics] = []
@@ -193,7 +193,8 @@ def architecture_metrics(evaluator: SupportsArchitectureMetrics, architecture: A
 
 
 def metrics_of_equal(earlier: Trial, evaluator: Evaluator, architecture: Architecture) -> dict[str, float]:
-    """Metrics of an architecture that is equal in function to an earlier trial's, with its own parameters and FLOPs.
+    """Metrics of an architecture that computes the same function as an earlier trial's, with its own parameters and
+    FLOPs.
 
     Raises:
         UsageError: See `architecture_metrics`.
@@ -206,7 +207,7 @@ def metrics_of_equal(earlier: Trial, evaluator: Evaluator, architecture: Archite
 
 
 def _brief(value: object) -> str:
-    """A value on one line for a message, with its type where that helps."""
+    """A value on one line for a message, with its type if that helps."""
     try:
         text = " ".join(repr(value).split())
     except Exception:  # noqa: BLE001 (a number with too many digits, or an object of the user's whose repr fails)

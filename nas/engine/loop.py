@@ -30,10 +30,10 @@ from nas.strategies.base import Strategy
 from nas.supernets.base import GradientStrategy, SupernetSearch, SupernetSearcher
 
 MAX_FREE_TRIALS = 1000
-"""Trials in a row that were reused, or not in a table, after which a search without a number of trials has seen its
-space: they take no time, so `budget.hours` would never end it."""
+"""Trials in a row that were reused, or not in a table, after which a search without a limit of trials counts its space
+as seen: they take no time, so `budget.hours` would never end it."""
 
-Key: TypeAlias = tuple[str, int | None]
+ClassKey: TypeAlias = tuple[str, int | None]
 """Function class and fidelity: trials with equal keys have equal results."""
 Ended: TypeAlias = Literal["budget", "finished", "failures"]
 
@@ -69,10 +69,10 @@ class Loop:
     free_in_a_row: int = 0
     ended: Ended | None = None
     times_evaluated: dict[str, int] = field(default_factory=dict)  # function class -> trainings so far
-    results: dict[Key, Trial] = field(default_factory=dict)
+    results: dict[ClassKey, Trial] = field(default_factory=dict)
     pending: dict[int, Proposal] = field(default_factory=dict)  # asked and not told, oldest first
     submitted: dict[int, PendingTrial] = field(default_factory=dict)  # with the executor, without a result yet
-    running: dict[Key, int] = field(default_factory=dict)  # the trial that evaluates a class, until it is told
+    running: dict[ClassKey, int] = field(default_factory=dict)  # the trial that evaluates a class, until it is told
     waiting: dict[int, list[PendingTrial]] = field(default_factory=dict)  # trial -> equal ones that wait for its result
     finished: dict[int, Trial] = field(default_factory=dict)  # with a result and not told yet
     stored: dict[int, Trial] = field(default_factory=dict)  # of earlier sessions and not told yet, as they finished
@@ -141,7 +141,7 @@ class Loop:
                 self.finished = {number: self.stored.pop(number), **self.finished}
 
     def _replay(self, trial: Trial) -> None:
-        """Take a stored trial in place of a proposal and its evaluation."""
+        """Take a stored trial instead of a proposal and its evaluation."""
         if trial.number < TRIALS_ASKED_AGAIN and DECISIONS not in self.record.run.config:
             self._ask_again(trial)
         self.asked += 1
@@ -162,7 +162,7 @@ class Loop:
         return Proposal(result.architecture, info=result.info)
 
     def _ask_again(self, trial: Trial) -> None:
-        """Warn where a run that stores no decisions would be proposed another trial today."""
+        """Warn if the strategy would propose something else today to a run that stores no decisions."""
         if self.supernets is None and not self.warned:
             again = self.strategy.ask(self.random.trial(trial.number), tuple(self.pending.values()))
             self.warned = warn_of_other_proposal(self.space, self.record.run.name, trial, again)

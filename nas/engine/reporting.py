@@ -74,6 +74,6 @@ class GuardedListener:
         self.failed = True
         reason = str(error) if isinstance(error, UserError) else located(error)
         warnings.warn(
-            f"{type(self.listener).__name__} failed and shows nothing more; the search continues: {reason}",
+            f"{type(self.listener).__name__} failed and was stopped; the search continues: {reason}",
             stacklevel=2,
         )

@@ -40,7 +40,7 @@ from nas.validation import one_of
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search returns.
+    """The result of a search.
 
     Args:
         run: Name of the run in the store.
@@ -83,13 +83,13 @@ def search(
         budget: When to end.
         seed: Seed of everything random.
         objective: Metric to optimise; default: the highest `valid_accuracy`.
-        duplicates: What happens to an architecture whose function class was evaluated before in this run (at the same
+        duplicates: Treatment of an architecture whose function class was evaluated before in this run (at the same
             fidelity): `reuse` gives it the same metrics at no cost, `retrain` evaluates it again with another training
             seed.
         device: `auto`, `cpu`, `cuda` or `cuda:N`, for evaluators that compute.
         executor: Where evaluations run; default: one after another in this process. With several workers a strategy
             knows fewer results when it proposes, so another number of workers is another search.
-        supernets: Runs the searches of a strategy that learns on a supernet, one a trial, such as
+        supernets: Runs the searches of a strategy that learns on a supernet, one per trial, such as
             `nas.supernets.GradientSearch`; other strategies need none.
         store: Keeps the trials; default: in memory.
         run: Name of the run within the store; default: `search`.

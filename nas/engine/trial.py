@@ -16,7 +16,7 @@ from nas.evaluators.base import Evaluator, SupportsMinimized
 from nas.executors.base import Died
 from nas.supernets.base import SupernetSearch
 
-EMPTY: Mapping[str, float] = MappingProxyType({})
+NO_METRICS: Mapping[str, float] = MappingProxyType({})
 
 
 class PendingTrial(NamedTuple):
@@ -99,7 +99,7 @@ def last_error(trials: Sequence[Trial], ended: str) -> str:
 
 def with_supernet_search(trial: Trial, search: SupernetSearch) -> Trial:
     """A trial with the time, the cost and the curve of the supernet search that found its architecture."""
-    curve = tuple({**first, **second} for first, second in zip_longest(search.curve, trial.curve, fillvalue=EMPTY))
+    curve = tuple({**first, **second} for first, second in zip_longest(search.curve, trial.curve, fillvalue=NO_METRICS))
     return replace(
         trial,
         seconds=trial.seconds + search.seconds,

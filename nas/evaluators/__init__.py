@@ -1,4 +1,4 @@
-"""Evaluators, one way of scoring a proposal a file."""
+"""Evaluators, one way of scoring a proposal per file."""
 
 from typing import TYPE_CHECKING
 

@@ -56,7 +56,7 @@ class SupportsRepeatedQueries(Protocol):
 
 @runtime_checkable
 class SupportsMinimized(Protocol):
-    """An evaluator with metrics of which lower is better; the leaderboard sorts accordingly."""
+    """An evaluator with metrics whose lower values are better; the leaderboard sorts accordingly."""
 
     minimized: Sequence[str]
 
@@ -92,15 +92,15 @@ class SupportsSharedWeights(Protocol):
         """
 
     def scores(self, architectures: Sequence[Architecture], device: str) -> list[float]:
-        """Scores with the present weights; higher is better."""
+        """Scores with the current weights; higher is better."""
 
 
 @runtime_checkable
 class SupportsReporting(Protocol):
-    """An evaluator, or a reporter beside one, that knows columns which no search may see; read after the run."""
+    """An evaluator, or a reporter beside one, with columns that no search may see; they are read after the run."""
 
     def reported(self, architecture: Architecture) -> Metrics:
-        """Column -> value of an architecture, in the units of its table; empty where the table lacks it.
+        """Column -> value of an architecture, in the units of its table; empty if the table lacks it.
 
         Raises:
             TestSetLocked: A search is running.
@@ -117,10 +117,10 @@ class SupportsReporting(Protocol):
         """Whether higher or lower values of a column are better."""
 
     def label(self, column: str) -> str:
-        """The column in words, with its unit, for the axis of a figure."""
+        """The label of a column, with its unit, for the axis of a figure."""
 
 
 def reporter_of(evaluator: object) -> SupportsReporting | None:
-    """What reports on the architectures that an evaluator has scored: the evaluator itself, or its `reporter`."""
+    """The object that reports on the architectures that an evaluator has scored: the evaluator, or its `reporter`."""
     reporter = evaluator if isinstance(evaluator, SupportsReporting) else getattr(evaluator, "reporter", None)
     return reporter if isinstance(reporter, SupportsReporting) else None

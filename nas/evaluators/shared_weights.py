@@ -8,9 +8,9 @@ Architecture Search via Parameter Sharing", ICML 2018, https://arxiv.org/abs/180
 
 Differs from the papers: normalisation uses the statistics of each batch, in training and in scoring, so none have to be
 measured for each architecture; ENAS alternates proposal by proposal, not an epoch of weights and then 2,000 steps of
-the controller, scores on all validation images instead of one batch, and does not score again at the end: the score of
-a trial is that of the weights at its time, which early on have learnt little. The recipe of the weights is that of the
-caller, not of ENAS (configs/experiment/enas.yaml lists the constants).
+the controller, scores on all validation images instead of one batch, and does not score again at the end: a trial is
+scored by the weights of its time, which have learnt little at first. The recipe of the weights is that of the caller,
+not of ENAS (configs/experiment/enas.yaml lists the constants).
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class SharedWeights:
         self.table = table
         self.checkpoint_dir: Path | None = None
         self._split: Split | None = None
-        self._shared: TrainedBefore | TrainedOnProposals | None = None
+        self.shared: TrainedBefore | TrainedOnProposals | None = None
         self.reporter = None if table is None else TableEvaluator(space, table)
         """Columns of the table, for after a search; None without a table."""
 
@@ -120,7 +120,7 @@ class SharedWeights:
 
     @property
     def is_trained(self) -> bool:
-        return self._shared is not None or (self.checkpoint_dir is not None and (self.checkpoint_dir / FILE).exists())
+        return self.shared is not None or (self.checkpoint_dir is not None and (self.checkpoint_dir / FILE).exists())
 
     def protocol(self) -> Mapping[str, Any]:
         """Data split, recipe, and all that decides the weights: scores of two supernets are never ranked together."""
@@ -142,7 +142,7 @@ class SharedWeights:
         self, device: str, trials: Sequence[Trial], report: Callable[[int, Sequence[Metrics]], None]
     ) -> None:
         resolved = resolve_device(device)
-        current = self._shared if self._shared is not None and self._shared.weights.device == resolved else None
+        current = self.shared if self.shared is not None and self.shared.weights.device == resolved else None
         proposals = [trial.proposal.architecture for trial in trials]
         if isinstance(current, TrainedBefore) or (current is not None and current.learnt == proposals):
             return  # the weights are trained already
@@ -171,12 +171,12 @@ class SharedWeights:
             if self.sequential:
                 on_proposals = TrainedOnProposals(self.space, weights, path, identity, steps=self.steps or 1)
                 on_proposals.resume(proposals)
-                self._shared = on_proposals
+                self.shared = on_proposals
             else:
                 sampler = SAMPLERS[self.sampling or "uniform"]
                 before = TrainedBefore(self.space, weights, path, identity, sampler=sampler)
                 before.train(report)
-                self._shared = before
+                self.shared = before
 
     def prepare(self, device: str) -> None:
         """Train or load the weights, unless a search has done so.
@@ -184,17 +184,17 @@ class SharedWeights:
         Raises:
             UserError: As `train_weights`.
         """
-        if self._shared is None:
+        if self.shared is None:
             self.train_weights(device, (), lambda _epochs, _curve: None)
 
     def __call__(self, proposal: Proposal, context: Context) -> Metrics:
         if proposal.fidelity is not None:
             raise UsageError(
-                f"the strategy asks for {proposal.fidelity} epochs, and evaluator=shared_weights trains no proposal by "
-                "itself; set evaluator=training"
+                f"the strategy asks for {proposal.fidelity} epochs, and evaluator=shared_weights does not train single "
+                "proposals; set evaluator=training"
             )
         self.prepare(context.device)
-        shared, metrics = self._shared, {}
+        shared, metrics = self.shared, {}
         assert shared is not None
         with self._working(shared.weights.device):
             if isinstance(shared, TrainedOnProposals):
@@ -204,16 +204,16 @@ class SharedWeights:
         return metrics
 
     def scores(self, architectures: Sequence[Architecture], device: str) -> list[float]:
-        """Accuracies (fractions 0-1) on the validation images with the present weights."""
+        """Accuracies (fractions 0-1) on the validation images with the current weights."""
         self.prepare(device)
-        shared = self._shared
+        shared = self.shared
         assert shared is not None
         with self._working(shared.weights.device):
             return [shared.score(architecture)[0] for architecture in architectures]
 
     def __getstate__(self) -> dict[str, Any]:
         """Without images and weights: each process loads its own."""
-        return self.__dict__ | {"_split": None, "_shared": None}
+        return self.__dict__ | {"_split": None, "shared": None}
 
     @contextmanager
     def _working(self, device: torch.device) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """Score an architecture by looking it up in a benchmark table, at the benchmark's own simulated cost.
 
 The protocol of NAS-Bench-201 (Dong & Yang, ICLR 2020, section 5): a search sees one cheap metric and pays for each
-query what the benchmark's training took; what is reported was never seen by it.
+query what the benchmark's training took; it never sees the reported metrics.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ SIMULATED_SECONDS = "simulated_seconds"
 
 
 class TableEvaluator:
-    """Looks every query up, a repeated one too; each costs its simulated seconds.
+    """Looks up every query, repeated ones included; each costs its simulated seconds.
 
-    Metrics of a trial: the table's search metric, and `simulated_seconds` where the table has a cost. A proposal that a
+    Metrics of a trial: the table's search metric, and `simulated_seconds` if the table has a cost. A proposal that a
     table of a sample lacks is a failed trial without a cost.
 
     Args:
-        space: What is searched; must be the space of the table.
-        table: Where the table is and what its columns mean.
+        space: Space to search; must be the space of the table.
+        table: Table to look up.
     """
 
     answers_every_query = True
@@ -74,7 +74,7 @@ class TableEvaluator:
         return metrics
 
     def reported(self, architecture: Architecture) -> Metrics:
-        """The reported columns of an architecture, in the table's units, for after a search; empty where it has no row.
+        """The reported columns of an architecture, in the table's units, for after a search; empty if it has no row.
 
         Raises:
             TestSetLocked: A search is running.
@@ -97,11 +97,11 @@ class TableEvaluator:
         return low if column in self.table.minimized else high
 
     def direction(self, column: str) -> Literal["maximize", "minimize"]:
-        """Which way a reported column is better."""
+        """Whether higher or lower values of a reported column are better."""
         return "minimize" if column in self.table.minimized else "maximize"
 
     def label(self, column: str) -> str:
-        """A reported column in words, with its unit."""
+        """The label of a reported column, with its unit."""
         return self.table.labels.get(column, column)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class TrainingEvaluator:
     """Trains each proposal from scratch on the training images and scores it on the validation images.
 
     Metrics of a trial: `valid_accuracy` (fraction 0-1), `valid_loss`, `train_loss` (nats), `parameters` and `flops`
-    (multiply-accumulates an image), with `uncounted:NAME` for each operator whose work `flops` does not include.
+    (multiply-accumulates per image), with `uncounted:NAME` for each operator whose work `flops` does not include.
     Measured cost: `peak_memory_mb` (MiB; of the process on a CPU).
 
     Args:

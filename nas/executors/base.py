@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from nas.runtime import interrupt
 
-Task = TypeVar("Task")
+T = TypeVar("T")
 
 Function: TypeAlias = Callable[[Any], Any]
 """Does one task and returns its result; created once in each worker."""
@@ -18,7 +18,7 @@ Function: TypeAlias = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Died:
-    """What a task returns if its worker process ended before the result.
+    """The result of a task whose worker process ended too early.
 
     Args:
         reason: Signal, exit code or time limit, as a sentence without its full stop.
@@ -62,7 +62,7 @@ class Executor(Protocol):
 
     order: Literal["ordered", "async"]
     """`ordered`: a search proposes trial n knowing exactly the trials before n - workers + 1, so its course does not
-    depend on which trial finishes first; `async`: it knows every finished trial, and no worker waits."""
+    depend on which trial finishes first; `async`: it knows every finished trial, and all workers stay busy."""
 
     def open(self, make: Callable[[], Function], seconds: float | None = None) -> AbstractContextManager[Jobs]:
         """Start the workers.
@@ -76,13 +76,13 @@ class Executor(Protocol):
         """
 
 
-def each(executor: Executor, make: Callable[[], Function], tasks: deque[Task]) -> Iterator[list[tuple[Task, Any]]]:
+def each(executor: Executor, make: Callable[[], Function], tasks: deque[T]) -> Iterator[list[tuple[T, Any]]]:
     """Run all tasks.
 
     Args:
         executor: Executor to open.
         make: Returns the function that does a task.
-        tasks: Tasks to run; it is empty in the end.
+        tasks: Tasks to run; empty at the end.
 
     Yields:
         The tasks that have finished since the last time, each with its result or `Died`.
@@ -90,7 +90,7 @@ def each(executor: Executor, make: Callable[[], Function], tasks: deque[Task]) -
     if not tasks:
         return
     with executor.open(make) as jobs:
-        running: dict[int, Task] = {}
+        running: dict[int, T] = {}
         number = 0
         while tasks or running:
             interrupt.check()

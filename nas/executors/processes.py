@@ -1,7 +1,7 @@
 """Worker processes on this machine, which are started once and stay warm.
 
-Each worker has its own pipe, which shows which task a dead worker was doing: only that task is lost, and another worker
-is started. Workers may have child processes, such as those of a `DataLoader`. A worker and its children are a process
+Each worker has its own pipe, which shows the task of a dead worker: only that task is lost, and another worker is
+started. Workers may have child processes, such as those of a `DataLoader`. A worker and its children are a process
 group, which never outlives its parent.
 """
 
@@ -144,7 +144,7 @@ class _Jobs:
             spent = time.monotonic() - worker.task_started
             if spent >= self._limit and not worker.pipe.poll():
                 self._remove(worker)
-                reason = f"it took longer than budget.trial_seconds={self._limit:g} and was ended"
+                reason = f"it took longer than budget.trial_seconds={self._limit:g} and was stopped"
                 done.append((worker.key, Died(reason, "time_limit", spent)))
                 return
         if worker.process.exitcode is not None and not worker.pipe.poll():
@@ -169,7 +169,7 @@ class _Jobs:
             self._error = ERROR_TYPES[kind](value)
 
     def _handle_death(self, worker: _Worker, done: list[tuple[int, Any]]) -> None:
-        """Replace the result of a worker that has died by itself with `Died`."""
+        """Replace the result of a worker that has died on its own with `Died`."""
         spent = time.monotonic() - worker.submitted
         worker.process.join()
         self._remove(worker)
@@ -276,7 +276,7 @@ def _ending(code: int | None) -> str:
     """How a process ended, from its exit code."""
     if code is not None and code < 0:
         names = {known.value: known.name for known in signal.Signals}
-        return f"its worker process was ended by {names.get(-code, f'signal {-code}')}"
+        return f"its worker process was killed by {names.get(-code, f'signal {-code}')}"
     return f"its worker process ended with exit code {code}"
 
 
@@ -288,7 +288,7 @@ def _unsendable(error: Exception) -> UsageError:
     advice = (
         "define evaluator and space at the top of a module"
         if local
-        else "leave the object that evaluator or space hold out of what is sent (__getstate__)"
+        else "exclude the object that evaluator or space hold from pickling (__getstate__)"
     )
     return UsageError(
         f"executor=processes cannot send this task to another process ({reason}); {advice}, or use executor=inline"

@@ -1,1 +1,1 @@
-"""How a found architecture leaves the house, one form a file."""
+"""Export of an architecture and its network."""

@@ -51,7 +51,7 @@ class _Alignment:
         self.trace.output = self._sized(self._merged([trace.output for trace in traces]), len(self.trace.nodes), None)
 
     def _differs(self) -> TraceError:
-        return TraceError("does different things for different numbers of images", self.line)
+        return TraceError("behaves differently for different numbers of images", self.line)
 
     def _pair(self, group: Sequence[Node]) -> None:
         self.same[id(group[0])] = tuple(group)
@@ -64,7 +64,7 @@ class _Alignment:
         if len({(node.op, node.target) for node in group}) > 1:
             raise self._differs()
         if first.op == "constant" and not all(_equal(first, node) for node in group):
-            raise TraceError("computes a tensor in a way that cannot be followed", self.line)
+            raise TraceError("computes a tensor in a way that cannot be traced", self.line)
         position = len(self.same)
         merged = self._merged([(node.args, dict(node.kwargs)) for node in group])
         args, kwargs = self._sized(merged, position, first)
@@ -123,7 +123,7 @@ class _Alignment:
                     sizes = tuple(shape[dim] for shape in shapes)
                     if len({*sizes}) == len({*values}) > 1 and (terms := fits(values, sizes)) is not None:
                         return _written(Node("size", str(dim), (tensor,), line=line), terms)
-        raise TraceError("computes a number from the number of images in a way that cannot be followed", line)
+        raise TraceError("computes a number from the number of images in a way that cannot be traced", line)
 
     def _candidates(self, position: int) -> Iterator[tuple[Node, tuple[Shape, ...]]]:
         """Tensors computed so far, the inputs first."""

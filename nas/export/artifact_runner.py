@@ -26,20 +26,20 @@ BATCH_SIZE = 64
 LOADER_FILE = "load.py"
 """File of WORK with the source of the format's `load`."""
 SPACE_FILE = "make_space.pickle"
-"""File of WORK with what makes the space; only `state` needs it, and it is written by the process that checks."""
+"""File of WORK with the function that creates the space, written by the checking process; only `state` needs it."""
 
-Run = Callable[[Any], Any]
+LogitsFunction = Callable[[Any], Any]
 
 
 class NotLogits(ValueError):
     """A network or a form does not return one row of logits for each image."""
 
 
-Form = tuple[Callable[[Path], Any], Run, Callable[[Path, list[Any]], None]]
+Form = tuple[Callable[[Path], Any], LogitsFunction, Callable[[Path, list[Any]], None]]
 """Reads the images, computes the logits of a batch, writes those of all batches."""
 
 
-def in_torch(network: Run, threads: int) -> Form:
+def in_torch(network: LogitsFunction, threads: int) -> Form:
     """A network of PyTorch as a form."""
     import torch
 
@@ -56,11 +56,11 @@ def in_torch(network: Run, threads: int) -> Form:
     )
 
 
-def logits(run: Run, images: Any) -> list[Any]:
+def logits(run: LogitsFunction, images: Any) -> list[Any]:
     """Logits of all images, batch by batch: batches of 1, 2 and 16 images first, then of 64.
 
     Raises:
-        NotLogits: a batch does not give one row of logits for each of its images.
+        NotLogits: A batch does not give one row of logits for each of its images.
     """
     results: list[Any] = []
     start = 0
@@ -77,7 +77,7 @@ def logits(run: Run, images: Any) -> list[Any]:
     return results
 
 
-def latency(run: Run, images: Any) -> float:
+def latency(run: LogitsFunction, images: Any) -> float:
     """Median milliseconds of a batch."""
     run(images)
     seconds: list[float] = []
@@ -89,7 +89,7 @@ def latency(run: Run, images: Any) -> float:
     return 1000 * statistics.median(seconds)
 
 
-def latencies(run: Run, images: Any) -> dict[str, float]:
+def latencies(run: LogitsFunction, images: Any) -> dict[str, float]:
     """Batch size -> milliseconds, for sizes of at most as many images as there are."""
     return {str(size): latency(run, images[:size]) for size in TIMED_BATCH_SIZES if len(images) >= size}
 

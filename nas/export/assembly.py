@@ -23,7 +23,7 @@ from nas.drawing.stages import stages
 from nas.errors import UserError, located
 from nas.export import card
 from nas.export.check import CheckResult, check, original
-from nas.export.genotype import GENOTYPE, NAME, Genotype
+from nas.export.genotype import GENOTYPE, NAME, GenotypeFile
 from nas.export.model import MakeSpace, Model, loaded, repeats_of, trained, weights_of
 from nas.files import atomic_folder
 from nas.space.base import SearchSpace
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STATE = "state"
-"""The form that is the network itself, so that its latency is the network's."""
+"""The format that is the network itself: its latency is the network's."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,14 @@ class ExportJob:
     """The architecture to export, and where it comes from.
 
     Args:
-        space, space_name, space_settings, architecture: What the network is built from; the settings are JSON-safe.
+        space, space_name, space_settings, architecture: Space and architecture of the network; the settings are
+            JSON-safe.
         data, data_option, data_settings: Data set whose validation images the forms are checked on, its option in
             `configs/data`, and its settings without folders of this machine.
-        sizes: Sizes of the network where it was never retrained.
+        sizes: Sizes of the network if it was never retrained.
         make_space: Makes the space in another process; picklable.
         run, trial: Name of the run and number of the trial; None for an architecture from elsewhere.
-        searched_split: Hash of the split that its search had of the data set; None where unknown.
+        searched_split: Hash of the split that its search had of the data set; None if unknown.
     """
 
     space: SearchSpace
@@ -72,7 +73,7 @@ class ExportJob:
 
 
 def find_retrainings(job: ExportJob, store: Store, weights: Path | None) -> list[Retraining]:
-    """The retraining that the weights are of, and its repeats with other seeds; empty where it was never retrained.
+    """The retraining that the weights are of, and its repeats with other seeds; empty if it was never retrained.
 
     Args:
         job: The architecture.
@@ -80,7 +81,7 @@ def find_retrainings(job: ExportJob, store: Store, weights: Path | None) -> list
         weights: Folder of a retraining; None: the last one of this architecture on this data set.
 
     Raises:
-        UsageError: The folder is not a retraining, or of something else.
+        UsageError: The folder is not a retraining, or is of something else.
     """
     space = {"name": job.space_name, "settings": job.space_settings}
     if weights is not None:
@@ -95,9 +96,9 @@ def assemble(job: ExportJob, retraining: Retraining | None, images: int, command
 
     Args:
         job: The architecture.
-        retraining: Whose weights it gets; None: it stays untrained.
+        retraining: Retraining whose weights it gets; None: it stays untrained.
         images: Number of validation images.
-        commands: That find, train and export it again; see `Model`.
+        commands: Commands that find, train and export it again; see `Model`.
 
     Raises:
         UserError: Data are missing, or weights do not fit.
@@ -129,13 +130,13 @@ def assemble(job: ExportJob, retraining: Retraining | None, images: int, command
 
 
 def forms() -> dict[str, ModuleType]:
-    """Format -> its module, those of `nas.export.formats`."""
+    """Name of each format -> its module of `nas.export.formats`."""
     modules = pkgutil.iter_modules(nas.export.formats.__path__)
     return {info.name: importlib.import_module(f"nas.export.formats.{info.name}") for info in modules}
 
 
 def export(
-    model: Model, formats: Sequence[str], target: Path, repeats: Sequence[Retraining], genotype: Genotype
+    model: Model, formats: Sequence[str], target: Path, repeats: Sequence[Retraining], genotype: GenotypeFile
 ) -> tuple[CheckResult, dict[str, CheckResult]]:
     """Write a folder with a network in several formats, each checked in a fresh process, its pictures and its card.
 
@@ -144,10 +145,10 @@ def export(
         formats: Names of `forms()`, and perhaps `genotype`.
         target: New or empty folder.
         repeats: See `nas.export.card.about`.
-        genotype: Its genotype, written where `genotype` is among the formats.
+        genotype: Its genotype, written if `genotype` is among the formats.
 
     Returns:
-        How the network itself does, and format -> how its files do.
+        The check of the network itself, and format -> the check of its files.
 
     Raises:
         UserError: A form cannot be written, or computes something else; names the forms that can be.
@@ -194,7 +195,7 @@ def _write_form(model: Model, name: str, module: ModuleType, folder: Path, expec
 def _working_forms(
     model: Model, failed: str, checked: Mapping[str, CheckResult], folder: Path, expected: Tensor
 ) -> list[str]:
-    """Forms that can be written where one cannot."""
+    """The other formats, which can be written although one cannot."""
     working = []
     for name, module in forms().items():
         if name == failed or any(importlib.util.find_spec(required) is None for required in module.NEEDS):

@@ -61,7 +61,7 @@ def original(model: Model) -> tuple[Tensor, CheckResult]:
     tolerance = _tolerance(logits)
     if logits.shape[1] != model.task.classes:
         raise UserError(
-            f"{name} cannot be exported: it gives {logits.shape[1]} logits an image, expected {model.task.classes}"
+            f"{name} cannot be exported: it gives {logits.shape[1]} logits per image, expected {model.task.classes}"
         )
     if not bool(logits.isfinite().all()):
         raise UserError(f"{name} cannot be exported: some of its logits are NaN or infinite")
@@ -161,7 +161,7 @@ def _difference(logits: Tensor, expected: Tensor) -> float:
 
 
 def changed_labels(logits: Tensor, expected: Tensor, tolerance: float) -> int:
-    """Number of images whose label has changed although it was clear: the best two logits differed by more."""
+    """Number of images whose label has changed although it was clear, since the best two logits differed by more."""
     if logits.shape != expected.shape:
         return len(expected)
     best = expected.topk(min(2, expected.shape[1]), 1).values

@@ -21,9 +21,9 @@ from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.overrides import TorchFunctionMode
 
-HERE = str(Path(__file__).parent)
-TORCH = str(Path(torch.__file__).parent)
-LOGGING = str(Path(logging.__file__).parent)
+EXPORT_FOLDER = str(Path(__file__).parent)
+TORCH_FOLDER = str(Path(torch.__file__).parent)
+LOGGING_FOLDER = str(Path(logging.__file__).parent)
 
 
 def line_of(error: BaseException) -> str:
@@ -31,7 +31,7 @@ def line_of(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((TORCH, HERE, "<"))
+        if not frame.filename.startswith((TORCH_FOLDER, EXPORT_FOLDER, "<"))
     ]
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
@@ -43,7 +43,7 @@ def program_failure(error: Exception, export: Callable[[], object]) -> tuple[str
         export: Function that raises the error again.
     """
     if isinstance(error, GuardOnDataDependentSymNode):
-        return "decides by a value what is done", line_of(error)
+        return "branches on the value of a tensor", line_of(error)
     if "Constraints violated" in str(error):
         return "works only for one number of images", _fixing_line(export)
     return f"raises an error: {_short(error)}", line_of(error)
@@ -99,7 +99,7 @@ def onnx_failure(error: BaseException, program: ExportedProgram, network: nn.Mod
 
 
 def wrong_in_onnx(network: nn.Module, images: Tensor) -> str:
-    """What torch (2.9 to 2.14) exports incorrectly to ONNX, with its line; empty if there is nothing.
+    """The module that torch (2.9 to 2.14) exports incorrectly to ONNX, with its line; empty if there is none.
 
     The initial states of an LSTM with projections get one size, but the state of the cell has another.
     """
@@ -136,7 +136,7 @@ def runtime_failure(error: str, path: Path) -> str:
         return ""
     dtype = onnx.helper.tensor_dtype_to_np_dtype(types[node.input[0]]).name
     stack = next((entry.value for entry in node.metadata_props if entry.key.endswith("stack_trace")), "")
-    lines = [frame for frame in re.findall(r'File "(.+)", line (\d+)', stack) if not frame[0].startswith(TORCH)]
+    lines = [frame for frame in re.findall(r'File "(.+)", line (\d+)', stack) if not frame[0].startswith(TORCH_FOLDER)]
     where = f" ({Path(lines[-1][0]).name}:{lines[-1][1]})" if lines else ""
     return f"ONNX Runtime has no {node.op_type} of {dtype}{where}"
 
@@ -188,7 +188,7 @@ class _Lines(TorchFunctionMode):
 def running_line() -> str:
     """File and number of the innermost running line outside of torch, logging and the exporter."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith((TORCH, HERE, LOGGING)):
+    while frame is not None and frame.f_code.co_filename.startswith((TORCH_FOLDER, EXPORT_FOLDER, LOGGING_FOLDER)):
         frame = frame.f_back
     return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame is not None else ""
 

@@ -1,4 +1,4 @@
-"""A folder of `nas export`: what `model.json` says, and the network that it can be built from again.
+"""A folder of `nas export`: the content of `model.json`, and the network built from it.
 
 Nothing in such a folder is run or unpickled: it may come from elsewhere.
 """
@@ -32,8 +32,8 @@ class Folder:
     """An exported model.
 
     Args:
-        path: of the folder.
-        about: its `model.json`.
+        path: Path of the folder.
+        about: Content of its `model.json`.
     """
 
     path: Path
@@ -52,7 +52,7 @@ class Folder:
         """The space of its architecture.
 
         Raises:
-            UsageError: There is no such space, or it has other settings.
+            UsageError: The space does not exist, or does not accept the settings.
         """
         return make_space(self.about["space"]["name"], self.about["space"]["settings"])
 
@@ -76,7 +76,7 @@ def read(path: Path) -> Folder:
     """Read `model.json` of a folder.
 
     Raises:
-        UsageError: it is missing or damaged, or of another version.
+        UsageError: It is missing or damaged, or of another version.
     """
     file = path / NAME
     try:

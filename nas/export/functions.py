@@ -14,17 +14,17 @@ from torch.overrides import resolve_name
 
 from nas.export.trace import Node, TraceError
 
-BINARY = {
+BINARY_SIGNS = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "true_divide": "/", "floor_divide": "//", "remainder": "%",
     "pow": "**", "matmul": "@", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=",
     "__truediv__": "/", "__floordiv__": "//", "__mod__": "%", "__pow__": "**", "__matmul__": "@",
     "__and__": "&", "__or__": "|", "__xor__": "^", "__lshift__": "<<", "__rshift__": ">>",
 }  # fmt: skip
-SWAPPED = {
+SWAPPED_SIGNS = {
     "__radd__": "+", "__rsub__": "-", "__rmul__": "*", "__rdiv__": "/", "__rtruediv__": "/", "__rfloordiv__": "//",
     "__rmod__": "%", "__rpow__": "**", "__rmatmul__": "@", "__rand__": "&", "__ror__": "|", "__rxor__": "^",
 }  # fmt: skip
-UNARY = {"neg": "-", "__neg__": "-", "__invert__": "~"}
+UNARY_SIGNS = {"neg": "-", "__neg__": "-", "__invert__": "~"}
 TENSOR = "torch.Tensor."
 
 
@@ -32,7 +32,7 @@ def function_node(function: Callable[..., Any], args: tuple[Any, ...], kwargs: M
     """The node of a call of a function of torch, as it is written in source.
 
     Args:
-        args, kwargs: Arguments of the call, with nodes in place of tensors.
+        args, kwargs: Arguments of the call, with nodes instead of tensors.
 
     Raises:
         TraceError: The function is not part of torch, or sets an attribute.
@@ -65,18 +65,18 @@ def function_node(function: Callable[..., Any], args: tuple[Any, ...], kwargs: M
 
 
 def _method(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Node:
-    if name in SWAPPED:
-        return Node("operator", SWAPPED[name], args[::-1])
-    if name in BINARY and len(args) == 2 and not kwargs:
-        return Node("operator", BINARY[name], args)
-    if name in UNARY:
-        return Node("unary", UNARY[name], args)
+    if name in SWAPPED_SIGNS:
+        return Node("operator", SWAPPED_SIGNS[name], args[::-1])
+    if name in BINARY_SIGNS and len(args) == 2 and not kwargs:
+        return Node("operator", BINARY_SIGNS[name], args)
+    if name in UNARY_SIGNS:
+        return Node("unary", UNARY_SIGNS[name], args)
     if name.startswith("__"):
         name = name.strip("_")  # abs
     changing: tuple[str, str, Mapping[str, Any]] = ("call_method", name, {})
     plain = name[:-1]
-    if name.endswith("_") and plain in BINARY and len(args) == 2 and not kwargs:
-        return Node("operator", BINARY[plain], args, in_place_form=changing)
+    if name.endswith("_") and plain in BINARY_SIGNS and len(args) == 2 and not kwargs:
+        return Node("operator", BINARY_SIGNS[plain], args, in_place_form=changing)
     if name.endswith("_") and hasattr(Tensor, plain):
         return Node("call_method", plain, args, kwargs, in_place_form=changing)
     return Node("call_method", name, args, kwargs)

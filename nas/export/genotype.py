@@ -1,7 +1,7 @@
 """The genotype file: an architecture as JSON, with everything needed to train it again.
 
-It names its space and data set by their options in `configs/` and never by a class, so reading a foreign file runs no
-code of its choosing.
+It names its space and data set by their options in `configs/` and never by a class, so reading a foreign file never
+runs its code.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NAME = "genotype.json"
 
 
 @dataclass(frozen=True)
-class Genotype:
+class GenotypeFile:
     """An architecture and where it comes from.
 
     Args:
@@ -53,7 +53,7 @@ class Genotype:
         return json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
 
 
-def read_genotype(path: Path) -> Genotype:
+def read_genotype(path: Path) -> GenotypeFile:
     """Read a genotype file.
 
     Raises:
@@ -69,10 +69,10 @@ def read_genotype(path: Path) -> Genotype:
     if not isinstance(version, int):
         raise UsageError(f"arch={path} is not a genotype file: it has no key cellnas_genotype")
     if version > VERSION:
-        raise UsageError(f"arch={path} is of version {version}, this cellnas reads up to {VERSION}; upgrade cellnas")
+        raise UsageError(f"arch={path} has version {version}, this cellnas reads up to {VERSION}; upgrade cellnas")
     try:
         space, data = tree["space"], tree.get("data") or {"name": None}
-        genotype = Genotype(
+        genotype = GenotypeFile(
             space["name"],
             space.get("settings") or {},
             tree["arch"],
@@ -90,7 +90,7 @@ def read_genotype(path: Path) -> Genotype:
     return genotype
 
 
-def write_genotype(genotype: Genotype, folder: Path) -> Path:
+def write_genotype(genotype: GenotypeFile, folder: Path) -> Path:
     """Write `genotype.json` into a folder that is new, empty, or contains only the same file.
 
     Raises:

@@ -40,7 +40,7 @@ def find_images(root: Path) -> ImageFiles:
     """The image at a path, or all images below a folder; links to folders are not followed.
 
     Raises:
-        UsageError: There is no image.
+        UsageError: No image was found.
     """
     if not root.is_dir():
         _check_file(root)

@@ -66,7 +66,7 @@ def read_image(folder: Folder, path: Path, background: tuple[int, int, int] = (2
 
 
 def _upright(path: Path, background: tuple[int, int, int]) -> Image.Image:
-    """The picture as a viewer shows it: 8 bits a channel, upright, opaque, in a mode that converts to grey or RGB.
+    """The picture as a viewer shows it: 8 bits per channel, upright, opaque, in a mode that converts to grey or RGB.
 
     Raises:
         UserError: The file cannot be read.
@@ -98,7 +98,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     # Pillow scales every PGM of more than 8 bits to 16, and once read PNGs of 16 bits as mode I too
     if not image.mode.startswith("I;16") and not (image.mode == "I" and image.format in ("PPM", "PNG")):
         if image.mode in ("I", "F"):
-            raise ValueError(f"it has pixels of mode {image.mode}, expected 8 or 16 bits a channel")
+            raise ValueError(f"it has pixels of mode {image.mode}, expected 8 or 16 bits per channel")
         return image.copy()
     values = np.asarray(image)
     grey = Image.fromarray((values.astype(np.float32) / 257).round().astype(np.uint8))

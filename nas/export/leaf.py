@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 
 from nas.export.trace import tree_map
 
-PLAIN = (bool, int, float, str, type(None))
+PLAIN_TYPES = (bool, int, float, str, type(None))
 IGNORED_ARGUMENTS = ("device", "dtype", "inplace")
 """Arguments that are not properties of the module itself."""
 
@@ -108,7 +108,7 @@ def _arguments(module: nn.Module, parameters: Mapping[str, inspect.Parameter], *
 
 
 def _is_plain(value: Any) -> bool:
-    return all(map(_is_plain, value)) if isinstance(value, tuple | list) else isinstance(value, PLAIN)
+    return all(map(_is_plain, value)) if isinstance(value, tuple | list) else isinstance(value, PLAIN_TYPES)
 
 
 def _listed(value: Any) -> Any:

@@ -27,14 +27,14 @@ class Member:
     Args:
         kind: `leaf` (a module of torch), `sequence` (an `nn.Sequential` written in line), `class` (a module with a
             class of its own in the file), `parameter`, `buffer` or `constant`.
-        base: name of its class; for a tensor how it is initialised: `full`, `randn` or `tensor`.
-        key: equal for members that one class or expression can stand for.
-        values: constructor's arguments of a leaf; shape and values of a tensor.
-        members: attribute -> member of this module.
-        names: attribute -> name within the original module.
-        methods: inputs and lines of each forward; none where the members follow one another as in `nn.Sequential`.
-        leaf: torch's module that a leaf is written as.
-        module: original module.
+        base: Name of its class; for a tensor how it is initialised: `full`, `randn` or `tensor`.
+        key: Equal for members that one class or expression can stand for.
+        values: Constructor's arguments of a leaf; shape and values of a tensor.
+        members: Attribute -> member of this module.
+        names: Attribute -> name within the original module.
+        methods: Inputs and lines of each forward; none if the members follow one another as in `nn.Sequential`.
+        leaf: Module of torch that a leaf is written as.
+        module: Original module.
     """
 
     kind: str
@@ -52,7 +52,7 @@ class MemberBuilder:
     """Turns modules and the traces of their calls into members.
 
     Args:
-        leaf_modules: id of a module -> what it is written as; None for one whose forward is written.
+        leaf_modules: Id of a module -> what it is written as; None for one whose forward is written.
     """
 
     def __init__(self, leaf_modules: Mapping[int, Leaf | None]) -> None:
@@ -62,8 +62,8 @@ class MemberBuilder:
         """A module whose forward is written.
 
         Args:
-            traces: one for each call of the module.
-            root: whether it is the network itself, which always gets a class.
+            traces: One for each call of the module.
+            root: Whether it is the network itself, which always gets a class.
 
         Returns:
             The member, and for each trace the index of its method.
@@ -107,7 +107,7 @@ class MemberBuilder:
         """Tensors that the forwards of a module use directly.
 
         Args:
-            attributes: name within the module -> attribute in the file; completed here.
+            attributes: Name within the module -> attribute in the file; completed here.
 
         Returns:
             Attribute -> member, and attribute -> name within the module.

@@ -37,15 +37,15 @@ class Model:
 
     Args:
         network: Network in evaluation mode, on the CPU.
-        space, space_name, space_settings, architecture: What the network is built from.
+        space, space_name, space_settings, architecture: Space and architecture of the network.
         sizes: Sizes of the network that the space has, such as `channels` and `cells`.
         task, class_names: Task of the network, and the names of its logits.
         images: Validation images with their normalisation.
         split: Hash of the data's split.
         data: Option of the data set and its settings.
         retraining: Source of the weights; None if the network is untrained.
-        commands: Commands that find, train and export it again, as far as known: `search` or `compare`, `retrain`,
-            `export`.
+        commands: Commands that find, train and export it again, as far as they are known: `search` or `compare`,
+            `retrain`, `export`.
         make_space: Makes the space in another process, so it must be picklable.
     """
 
@@ -184,7 +184,7 @@ def weights_of(folder: Path, space: Mapping[str, Any], text: str, data: str) -> 
             f"weights={folder} is not a folder of nas retrain: it has no valid result.json with {CHECKPOINT}"
         )
     if retraining.text != text:
-        raise UsageError(f"weights={folder} are of arch={retraining.text}, not of {text}")
+        raise UsageError(f"weights={folder} belong to arch={retraining.text}, not to {text}")
     try:
         training = retraining.training
         same = training.is_of_space(space["name"], space["settings"])
@@ -192,7 +192,9 @@ def weights_of(folder: Path, space: Mapping[str, Any], text: str, data: str) -> 
         raise UsageError(f"weights={folder}: its result.json is damaged") from None
     if not same:
         name = training.space
-        raise UsageError(f"weights={folder} are of space={name} with other settings, or of another space; set space=")
+        raise UsageError(
+            f"weights={folder} belong to space={name} with other settings, or to another space; set space="
+        )
     if training.data != data:
         raise UsageError(f"weights={folder} were trained on {training.data}, not on {data}; set data=")
     return retraining
@@ -213,7 +215,7 @@ def loaded(network: nn.Module, checkpoint: Path, text: str) -> nn.Module:
         with safe_open(str(checkpoint), "pt") as opened:
             own = (opened.metadata() or {}).get("arch", text)
         if own != text:
-            raise UsageError(f"the weights {checkpoint} are of arch={own}, not of {text}")
+            raise UsageError(f"the weights {checkpoint} belong to arch={own}, not to {text}")
         network.load_state_dict(load_weights(checkpoint))
     except (OSError, ValueError, SafetensorError) as error:
         raise UsageError(f"the weights {checkpoint} cannot be read ({' '.join(str(error).split())[:200]})") from None

@@ -83,7 +83,7 @@ def predict(
             logits = logits_of(batch)
             if logits.shape != (len(images), len(classes)) or not bool(logits.isfinite().all()):
                 raise UsageError(
-                    f"model={folder.path} does not give {len(classes)} finite logits an image, as its model.json says"
+                    f"model={folder.path} does not give {len(classes)} finite logits per image, as its model.json says"
                 )
             rows = dict(zip(images, logits.softmax(1).tolist(), strict=True))
         for path in batch_files:

@@ -1,7 +1,7 @@
 """A network as one readable file that needs only torch, written from the network itself.
 
 Each module is traced (`nas.export.tracer`), so that the file contains only what this network does and needs none of the
-code that built it. Modules that differ only in sizes become one class whose constructor takes what differs.
+code that built it. Modules that differ only in sizes become one class, whose constructor takes the sizes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TRACING_ERRORS = (
     TypeError,
     ValueError,
 )
-"""What a forward may raise because it is traced, although it runs otherwise."""
+"""Exceptions that a forward may raise only because it is traced."""
 BATCH_SIZES = (3, 1)
 """Batch sizes of the traces, which tell numbers that depend on the batch from constants."""
 
@@ -62,7 +62,7 @@ class Source:
 
 
 def refused_line(network: nn.Module, images: Tensor) -> str:
-    """File and number of the line because of which a network cannot be traced; empty if it can."""
+    """File and number of the line that cannot be traced; empty if the network can be traced."""
     try:
         _traced(network, images, {})
     except TraceError as error:
@@ -106,7 +106,7 @@ def source(network: nn.Module, images: Tensor, weights: str | None = None) -> So
             f"{type(network).__name__} cannot be written as source: its forward {reason}{position}"
         ) from None
     except (RecursionError, *TRACING_ERRORS) as error:
-        reason = scripted(network) or f"cannot be followed ({located(error)})"
+        reason = scripted(network) or f"cannot be traced ({located(error)})"
         raise UserError(f"{type(network).__name__} cannot be written as source: its forward {reason}") from None
     classes = _classes(root)
     names = dict(_renamed(root))
@@ -144,7 +144,7 @@ def _classes(root: Member) -> dict[Any, Class]:
 
 
 def _slots(member: Member, classes: Mapping[Any, Class], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """What a member is constructed with: slot, which is a name below its owner, and value."""
+    """The arguments of a member's constructor: slot, which is a name below its owner, and value."""
     if member.kind in ("leaf", "parameter", "buffer", "constant"):
         for name, value in member.values.items():
             yield f"{prefix}{name}", value

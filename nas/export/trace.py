@@ -1,4 +1,4 @@
-"""The trace of a forward: the nodes of one call of a module, in the words of `torch.fx`."""
+"""The trace of a forward: the nodes of one call of a module, named as in `torch.fx`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-Key: TypeAlias = int | str
+ItemKey: TypeAlias = int | str
 Shape: TypeAlias = tuple[int, ...]
 
 
@@ -18,8 +18,8 @@ class TraceError(Exception):
     """A forward cannot be traced.
 
     Args:
-        reason: completes the sentence "its forward …".
-        line: file and number of the line that does it.
+        reason: Completes the sentence "its forward …".
+        line: File and number of the line that does it.
     """
 
     def __init__(self, reason: str, line: str = "") -> None:
@@ -35,21 +35,21 @@ class Node:
     Args:
         op: `placeholder` (an input), `get_attr` (a parameter or buffer), `constant`, `call_module`, `call_function`,
             `call_method`, `operator`, `unary`, `getitem`, `setitem`, `getattr` (of a tensor) or `size`.
-        target: name of the input, tensor, module, function as written (`F.relu`), method or attribute; sign of the
+        target: Name of the input, tensor, module, function as written (`F.relu`), method or attribute; sign of the
             operator; dimension of the size.
-        args, kwargs: arguments; tensors among them are nodes.
-        hint: name that the source should use.
-        shape, dtype: shape and type of the tensor; None for other values.
-        line: file and number of the line of the forward.
-        number: position in the order of computation.
-        trace: trace of a called module that is written as a class of its own.
-        mutates_visibly: whether it changes an argument in place and the change is seen elsewhere, so that the source
+        args, kwargs: Arguments; tensors among them are nodes.
+        hint: Name that the source should use.
+        shape, dtype: Shape and type of the tensor; None for other values.
+        line: File and number of the line of the forward.
+        number: Position in the order of computation.
+        trace: Trace of a called module that is written as a class of its own.
+        mutates_visibly: Whether it changes an argument in place and the change is seen elsewhere, so that the source
             must do so too.
-        dynamic: whether it depends on inputs, parameters or random numbers.
-        random: whether it draws random numbers.
-        value: tensor of a constant.
-        in_place_form: op, target and further keyword arguments with which it changes its first argument in place.
-        length: number of elements of the tuple, list or dictionary that it is; None for a tensor.
+        dynamic: Whether it depends on inputs, parameters or random numbers.
+        random: Whether it draws random numbers.
+        value: Tensor of a constant.
+        in_place_form: Op, target and further keyword arguments with which it changes its first argument in place.
+        length: Number of elements of the tuple, list or dictionary that it is; None for a tensor.
     """
 
     op: str
@@ -80,10 +80,10 @@ class Trace:
     """One call of a module's forward.
 
     Args:
-        module: called module.
-        inputs: parameter -> its node, for parameters with tensors in them, in the order of the signature.
-        nodes: nodes in the order of computation, without the inputs.
-        output: tree of nodes.
+        module: Called module.
+        inputs: Parameter -> its node, for parameters with tensors in them, in the order of the signature.
+        nodes: Nodes in the order of computation, without the inputs.
+        output: Tree of nodes.
     """
 
     module: nn.Module

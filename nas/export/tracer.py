@@ -60,12 +60,12 @@ def trace(module: nn.Module, args: Sequence[Any], known: dict[int, Leaf | None] 
     """Run a module's forward and record it.
 
     Args:
-        args: arguments; those without tensors become constants of the trace.
-        known: id of a module -> what it is written as if it is a module of torch; filled here, so that further runs
+        args: Arguments; those without tensors become constants of the trace.
+        known: Id of a module -> what it is written as if it is a module of torch; filled here, so that further runs
             agree.
 
     Raises:
-        TraceError: the forward depends on values, or calls something that cannot be written as source.
+        TraceError: The forward depends on values, or calls something that cannot be written as source.
     """
     return _Tracer({} if known is None else known).run(module, args)
 
@@ -125,9 +125,9 @@ class _Tracer(TorchFunctionMode):
         trace, name = self.stack[-1], getattr(function, "__name__", "")
         tensors = list(tree_leaves((args, kwargs), Tensor))
         if torch.is_autocast_enabled("cpu"):
-            raise TraceError("changes number types by autocast")
+            raise TraceError("changes number types under autocast")
         if name in VALUE_READERS and any(self._lookup(tensor, trace).dynamic for tensor in tensors):
-            raise TraceError("decides by a value what is done")
+            raise TraceError("branches on the value of a tensor")
         versions = [*map(_version, tensors)]
         random = torch.get_rng_state()
         result = function(*args, **kwargs)

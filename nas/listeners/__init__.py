@@ -1,4 +1,4 @@
-"""Listeners, which watch a search, one a file."""
+"""Listeners, which watch a search, one per file."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy_attributes(
     __name__,
     {
-        "base": ("Listener", "WatchesEpochs"),
+        "base": ("Listener", "SupportsEpochs"),
         "progress": ("Progress",),
         "tensorboard": ("TensorBoard",),
     },

@@ -1,4 +1,4 @@
-"""What a listener offers: it watches a search and changes nothing."""
+"""The interface of listeners, which watch a search and change nothing."""
 
 from __future__ import annotations
 

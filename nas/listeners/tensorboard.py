@@ -51,7 +51,7 @@ class TensorBoard:
             self.on_trial_end(trial)
 
     def _lock(self) -> None:
-        """Lock the folder, or a search of the same run name in another store would mix in its curves."""
+        """Lock the folder: a search with the same run name in another store would mix in its curves."""
         self.lock = FileLock(self.folder.with_name(f"{self.folder.name}.lock"))
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ class TensorBoard:
 
 
 def draw_curve(folder: Path, curve: Sequence[Mapping[str, float]]) -> None:
-    """Write the events of one training, epoch by epoch, in place of those in the folder.
+    """Write the events of one training, epoch by epoch, and replace those in the folder.
 
     Args:
         curve: Metrics of each epoch.

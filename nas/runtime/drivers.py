@@ -1,4 +1,4 @@
-"""Whether a GPU can be there at all, answered without the seconds that importing torch takes."""
+"""Whether this machine may have a GPU, without importing torch, which takes seconds."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MAX_ATTEMPTS = 10_000
-"""Draws after which a constrained space counts as one without valid architectures."""
+"""Number of draws after which a constrained space counts as one without valid architectures."""
 
 
 class SearchSpace(ABC):
@@ -130,12 +130,12 @@ class SearchSpace(ABC):
         return tuple(len(options) for options in self.choices.values())
 
     @cached_property
-    def _free(self) -> tuple[int, ...]:
+    def __free(self) -> tuple[int, ...]:
         """Positions of the decisions with more than one option, which mutation can change."""
         return tuple(position for position, size in enumerate(self.sizes) if size > 1)
 
     @cached_property
-    def _constrained(self) -> bool:
+    def __constrained(self) -> bool:
         return type(self).is_valid is not SearchSpace.is_valid
 
     @property
@@ -161,7 +161,7 @@ class SearchSpace(ABC):
     def validate(self, architecture: Architecture) -> None:
         """Raise `UsageError` unless this is a valid architecture of the space."""
         inside = len(architecture) == len(self.sizes) and all(map(lt, architecture, self.sizes))
-        if inside and min(architecture, default=0) >= 0 and not self._constrained:
+        if inside and min(architecture, default=0) >= 0 and not self.__constrained:
             return  # the usual case, five times as fast as the checks that name the mistake
         if len(architecture) != len(self.sizes):
             raise UsageError(
@@ -171,7 +171,7 @@ class SearchSpace(ABC):
         for value, (name, options) in zip(architecture, self.choices.items(), strict=True):
             if not 0 <= value < len(options):
                 raise UsageError(f"architecture {architecture!r}: {name} must be 0 to {len(options) - 1}, got {value}")
-        if self._constrained and not self.is_valid(architecture):
+        if self.__constrained and not self.is_valid(architecture):
             raise UsageError(f"architecture {self.to_text(architecture)} breaks a constraint of {type(self).__name__}")
 
     def sample(self, rng: Generator) -> Architecture:
@@ -179,7 +179,7 @@ class SearchSpace(ABC):
         for _ in range(MAX_ATTEMPTS):
             # floor(u * size) of a 53-bit u: ten times as fast as integers() with an array of bounds
             architecture = tuple(map(int, map(mul, rng.random(len(self.sizes)).tolist(), self.sizes)))
-            if not self._constrained or self.is_valid(architecture):
+            if not self.__constrained or self.is_valid(architecture):
                 return architecture
         raise UserError(f"{type(self).__name__}: none of {MAX_ATTEMPTS} random architectures meets its constraints")
 
@@ -188,15 +188,15 @@ class SearchSpace(ABC):
 
         Draws the decision first, then its new option. Returns the architecture itself if it has no valid neighbour.
         """
-        if not self._free:
+        if not self.__free:
             return architecture
-        for _ in range(MAX_ATTEMPTS if self._constrained else 1):
+        for _ in range(MAX_ATTEMPTS if self.__constrained else 1):
             decision, option = rng.random(2).tolist()
-            position = self._free[int(decision * len(self._free))]
+            position = self.__free[int(decision * len(self.__free))]
             value = int(option * (self.sizes[position] - 1))
             value += value >= architecture[position]
             child = (*architecture[:position], value, *architecture[position + 1 :])
-            if not self._constrained or self.is_valid(child):
+            if not self.__constrained or self.is_valid(child):
                 return child
         return next(self.neighbours(architecture), architecture)
 
@@ -207,9 +207,9 @@ class SearchSpace(ABC):
         """
         parents = np.asarray((first, second))
         columns = np.arange(len(first))
-        for _ in range(MAX_ATTEMPTS if self._constrained else 1):
+        for _ in range(MAX_ATTEMPTS if self.__constrained else 1):
             child = tuple(parents[rng.integers(2, size=len(first)), columns].tolist())
-            if not self._constrained or self.is_valid(child):
+            if not self.__constrained or self.is_valid(child):
                 return child
         return (first, second)[rng.integers(2)]
 
@@ -218,13 +218,13 @@ class SearchSpace(ABC):
         for position, size in enumerate(self.sizes):
             for value in range(size):
                 other = (*architecture[:position], value, *architecture[position + 1 :])
-                if value != architecture[position] and (not self._constrained or self.is_valid(other)):
+                if value != architecture[position] and (not self.__constrained or self.is_valid(other)):
                     yield other
 
     def architectures(self) -> Iterator[Architecture]:
         """Every valid architecture; the last decision changes fastest."""
         for architecture in product(*(range(size) for size in self.sizes)):
-            if not self._constrained or self.is_valid(architecture):
+            if not self.__constrained or self.is_valid(architecture):
                 yield architecture
 
     def encode(self, architecture: Architecture) -> NDArray[np.float32]:

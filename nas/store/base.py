@@ -31,7 +31,7 @@ class Run:
         name: Name, unique within its store.
         seed: Seed of everything random.
         config: Resolved settings, nested and JSON-safe.
-        protocol: What must be equal for results to be comparable (data split, recipe, network, fidelity).
+        protocol: Facts that must be equal for results to be comparable (data split, recipe, network, fidelity).
         environment: Versions and machine that it was started with.
     """
 
@@ -105,7 +105,7 @@ class RunRecord(Protocol):
             elapsed: Wall seconds of the run so far, over all its sessions.
 
         Raises:
-            UserError: It could not be written, for example since the disk is full; earlier trials are safe.
+            UserError: It could not be written, for example because the disk is full; earlier trials are safe.
         """
 
 

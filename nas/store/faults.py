@@ -18,7 +18,7 @@ EARLY_COUNTS = ("0.1.0",)
 
 
 def fault(trial: Trial, config: Mapping[str, Any]) -> str | None:
-    """What is wrong with a stored trial, as a clause; None if nothing is known to be wrong.
+    """The known fault of a stored trial, as a clause; None if there is none.
 
     Args:
         trial: Stored trial.
@@ -27,13 +27,13 @@ def fault(trial: Trial, config: Mapping[str, Any]) -> str | None:
     info = trial.proposal.info
     if "stopped_early_at" in info and "stopping_rule" not in info:
         return (
-            "an earlier cellnas with strategy.early_stopping=true ended its search far too early, with the cell of "
-            f"epoch {info['stopped_early_at']}"
+            "an earlier version of cellnas with strategy.early_stopping=true ended its search far too early, with the "
+            f"cell of epoch {info['stopped_early_at']}"
         )
     if "probs" in info and "removal_rule" not in info and _perturbs_partial_channels(config):
         return (
-            "an earlier cellnas with discretization=perturbation and partial channels took out only a part of each "
-            "edge while it derived the cell"
+            "an earlier version of cellnas with discretization=perturbation and partial channels removed only a part "
+            "of each edge while it derived the cell"
         )
     return None
 

@@ -47,7 +47,7 @@ class Entry:
 
     @property
     def fault(self) -> str | None:
-        """What is known to be wrong with the trial; see `nas.store.faults`."""
+        """The known fault of the trial; see `nas.store.faults`."""
         return fault(self.trial, self.run.config)
 
     @property
@@ -106,7 +106,7 @@ def epochs(run: Run, trial: Trial) -> int | None:
 
 
 def protocol_key(run: Run, trial: Trial) -> str:
-    """Eight hexadecimal digits, equal only where two results may be ranked together."""
+    """Eight hexadecimal digits, equal only if two results may be ranked together."""
     return run.evaluation.key(run.config, trial.proposal.fidelity)
 
 
@@ -116,7 +116,7 @@ def recipe_key(retraining: Retraining) -> str:
 
 
 def protocol_description(run: Run, trial: Trial) -> str:
-    """What a group of comparable trials has in common, for a person."""
+    """A description of a group of comparable trials, for people."""
     evaluator = (run.config.get("choices") or {}).get("evaluator")
     own = None if evaluator in (None, "training", "table", "shared_weights") else f"evaluator={evaluator}"
     description = run.evaluation.description(trial.proposal.fidelity)
@@ -189,7 +189,7 @@ def find_trial(store: Store, run: str | None, trial: int | str) -> tuple[Run, Tr
     """A trial of a run by its number, or the `best` one.
 
     Raises:
-        UsageError: There is no such run or trial, or `best` has no completed trial to choose from.
+        UsageError: The run or the trial does not exist, or `best` has no completed trial to choose from.
     """
     if run is None:
         raise UsageError("run=null; expected the name of a run of the store (nas leaderboard lists them)")
@@ -231,7 +231,7 @@ def _grouped(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _training(entry: Entry) -> Hashable:
-    """What identifies the training behind a score among others of its class and protocol: usually the seed.
+    """The key of the training that gave a score, among others of its class and protocol: usually the seed.
 
     A benchmark table has one training per row, so the seed does not count. Weights that were trained before the search
     give an architecture the same score each time.

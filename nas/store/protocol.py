@@ -1,4 +1,4 @@
-"""How results were obtained, read from what a store has: which of them may be ranked together, and in words.
+"""How stored results were obtained: which of them may be ranked together, and descriptions for people.
 
 Stored as JSON and compared as such: a key that this version does not know still keeps two results apart.
 """
@@ -20,7 +20,7 @@ class EvaluationProtocol:
     """How the trials of a run were scored.
 
     Args:
-        settings: What the evaluator's `protocol()` returned, JSON-safe; empty for an evaluator that has none.
+        settings: Result of the evaluator's `protocol()`, JSON-safe; empty for an evaluator that has none.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class EvaluationProtocol:
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        """Settings of the training, of the supernet's with shared weights; empty where nothing is trained."""
+        """Settings of the training, of the supernet's with shared weights; empty if nothing is trained."""
         return self.settings.get("recipe") or {}
 
     @property
@@ -57,7 +57,7 @@ class EvaluationProtocol:
 
     @property
     def shared_weights(self) -> Mapping[str, Any] | None:
-        """How the supernet was trained that scores; None for an evaluator without one."""
+        """How the scoring supernet was trained; None for an evaluator without one."""
         return self.settings.get("shared_weights")
 
     @property
@@ -66,23 +66,23 @@ class EvaluationProtocol:
         return self.shared_weights is not None and self.shared_weights.get("train") == "before"
 
     def split_of(self, data: str) -> str | None:
-        """Hash of the split, where the images were those of this data set."""
+        """Hash of the split, if the images were those of this data set."""
         return self.split if self.data == data else None
 
     def epochs(self, fidelity: int | None) -> int | None:
         """Epochs that a trial was trained for; None for evaluators without epochs.
 
         Args:
-            fidelity: That of its proposal.
+            fidelity: Fidelity of its proposal.
         """
         return fidelity or (self.recipe.get("epochs") if self.shared_weights is None else None)
 
     def key(self, config: Mapping[str, Any], fidelity: int | None) -> str:
-        """Eight hexadecimal digits, equal only where two results may be ranked together.
+        """Eight hexadecimal digits, equal only if two results may be ranked together.
 
         Args:
             config: Settings of the run.
-            fidelity: That of the trial's proposal.
+            fidelity: Fidelity of the trial's proposal.
         """
         # without a protocol of the evaluator's own, its settings have to do
         settings = self.settings or {"evaluator": config.get("evaluator"), "data": config.get("data")}
@@ -95,7 +95,7 @@ class EvaluationProtocol:
         return hashlib.blake2b(json.dumps(identifying(compared), sort_keys=True).encode(), digest_size=4).hexdigest()
 
     def description(self, fidelity: int | None) -> str:
-        """What trials of this protocol and fidelity have in common, for a person; empty where nothing is known."""
+        """A description of trials of this protocol and fidelity, for people; empty if nothing is known."""
         parts = []
         if self.data is not None:
             parts.append(f"{self.data} (split {self.split})")
@@ -123,11 +123,11 @@ class RetrainingProtocol:
         space_settings: Settings of its space.
         data: Name of the data set.
         split: Hash of its split.
-        part: Images it was trained on.
+        part: Images that it was trained on.
         recipe: Settings of the training, with the sizes of the `network`.
-        test_normalisation: `training` where the data set states another mean and std for its test images, which
-            version 0.1.0 normalised them by.
-        tested: Which weights were tested, those of the last or of the best epoch.
+        test_normalisation: `training` if the data set states another mean and std for its test images, which version
+            0.1.0 normalised them by.
+        tested: Tested weights, those of the last or of the best epoch.
         validate_every: Epochs between two validations, with `tested="best"`; None: only after the last.
     """
 
@@ -161,7 +161,8 @@ class RetrainingProtocol:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """What two retrainings must share to be compared; later keys only where they say something."""
+        """The facts that comparable retrainings share; keys of later versions only with values other than the
+        default."""
         best = {"tested": "best", "validate_every": self.validate_every}
         return {
             "space": {"name": self.space, "settings": dict(self.space_settings)},

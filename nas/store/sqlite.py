@@ -215,7 +215,7 @@ class SQLiteStore:
             raise UsageError(f"store file {self.shown} cannot be read ({error.strerror}); set store.url") from None
         if head and head != b"SQLite format 3\0":
             raise UsageError(
-                f"store file {self.shown} is not an SQLite database; it was left as it is, set store.url to another "
+                f"store file {self.shown} is not an SQLite database; it was left unchanged, set store.url to another "
                 "file"
             )
 
@@ -226,16 +226,16 @@ class SQLiteStore:
             return False
         if schema.meta.name not in tables:
             raise UsageError(
-                f"store file {self.shown} is an SQLite database of another program "
-                f"(tables {', '.join(sorted(tables)[:3])}); it was left as it is, set store.url to another file"
+                f"store file {self.shown} is an SQLite database of another program (tables "
+                f"{', '.join(sorted(tables)[:3])}); it was left unchanged, set store.url to another file"
             )
         version = connection.execute(sa.select(schema.meta.c.value).where(schema.meta.c.key == "schema")).scalar()
         if version is None:
             raise UsageError(f"store file {self.shown} is damaged (no schema version); set store.url to another file")
         if int(version) > schema.VERSION:
             raise UsageError(
-                f"store file {self.shown} was made by a newer version of cellnas (schema {version}, this one knows "
-                f"up to {schema.VERSION}); upgrade cellnas or set store.url to another file"
+                f"store file {self.shown} was made by a newer version of cellnas (schema {version}, this one reads up "
+                f"to {schema.VERSION}); upgrade cellnas or set store.url to another file"
             )
         return True
 
@@ -271,7 +271,7 @@ class _Record:
         self.trials = trials
         self.elapsed = elapsed
         self._store = store
-        self._connection = connection
+        self.connection = connection
         self._trial = schema.trials.insert()
         self._curve = schema.curves.insert()
         self._clock = schema.elapsed.insert().prefix_with("OR REPLACE")
@@ -279,7 +279,7 @@ class _Record:
         self._file = self._inode()
 
     def _inode(self) -> tuple[int, int] | None:
-        """What distinguishes the file from another one of the same name; None if it does not exist."""
+        """The identity of the file, which another file of the same name does not share; None if it does not exist."""
         try:
             status = self._store.path.stat()
         except OSError:
@@ -287,8 +287,8 @@ class _Record:
         return status.st_dev, status.st_ino
 
     def save_elapsed(self, seconds: float) -> None:
-        with suppress(sa.exc.SQLAlchemyError), self._connection.begin():
-            self._connection.execute(self._clock, {"run": self.run.name, "seconds": seconds})
+        with suppress(sa.exc.SQLAlchemyError), self.connection.begin():
+            self.connection.execute(self._clock, {"run": self.run.name, "seconds": seconds})
 
     def add(self, trial: Trial, elapsed: float = 0.0) -> None:
         if self._inode() != self._file:
@@ -323,11 +323,11 @@ class _Record:
             {"run": self.run.name, "trial": trial.number, "epoch": epoch, "metrics": metrics}
             for epoch, metrics in enumerate(trial.curve, start=1)
         ]
-        with self._store._errors_in_one_sentence(), self._connection.begin():
-            self._connection.execute(self._trial, row)
-            self._connection.execute(self._clock, {"run": self.run.name, "seconds": elapsed})
+        with self._store._errors_in_one_sentence(), self.connection.begin():
+            self.connection.execute(self._trial, row)
+            self.connection.execute(self._clock, {"run": self.run.name, "seconds": elapsed})
             if points:
-                self._connection.execute(self._curve, points)
+                self.connection.execute(self._curve, points)
 
 
 def _trials(connection: sa.Connection, run: str, order: sa.Column[Any] = schema.trials.c.number) -> list[Trial]:

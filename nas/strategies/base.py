@@ -1,4 +1,4 @@
-"""What a search strategy offers."""
+"""The interface of search strategies."""
 
 from __future__ import annotations
 

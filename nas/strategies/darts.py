@@ -4,7 +4,7 @@ Liu, Simonyan & Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, ht
 algorithm 1, eq. 6 to 8.
 
 As in the published code, the virtual step of the second order is a step of the weights' own optimizer, with momentum,
-weight decay and the present learning rate as ξ.
+weight decay and the current learning rate as ξ.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STEP = 0.01
 
 @dataclass
 class DARTS(Relaxation):
-    """Lower the validation loss in alpha, at the present weights or at those after one more step.
+    """Lower the validation loss in alpha, at the current weights or at those after one more step.
 
     Args:
         order: `first` (ξ = 0) or `second`, which costs 2.5 times as much.

@@ -8,9 +8,9 @@ penalised, by its Euclidean norm for each kind of cell; the published code decay
 paper: the progressive shrinking of the space (its section 3.4) is not part of this; partial channels may be set.
 
 Differs from the published code (https://github.com/xiangning-chen/DrNAS), which ranks by the softmax of alpha and has
-no `none` in the DARTS space: here the mean of the distribution ranks, and `none`, where the space has it, takes its
-share of each edge. The order of an edge's operations is the same, since both rise with alpha; which two edges a node of
-the DARTS space keeps may differ.
+no `none` in the DARTS space: here the mean of the distribution ranks, and `none`, if the space has it, takes its share
+of each edge. The order of an edge's operations is the same, since both rise with alpha; which two edges a node of the
+DARTS space keeps may differ.
 """
 
 from __future__ import annotations

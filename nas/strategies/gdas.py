@@ -46,7 +46,7 @@ class GDAS(Relaxation):
 
     @property
     def tau(self) -> float:
-        """Temperature of the present epoch."""
+        """Temperature of the current epoch."""
         progress = max(0, self.epoch - 1) / max(1, self.epochs - 1)
         return self.tau_max + (self.tau_min - self.tau_max) * progress
 

@@ -40,7 +40,7 @@ START_RANGE = 0.08
 class LSTMController:
     """Choose the options one after the other, each given those before it.
 
-    The gradient is computed at the present weights: exact while one trial is in flight; with several in flight, a trial
+    The gradient is computed at the current weights: exact while one trial is in flight; with several in flight, a trial
     was drawn from slightly older ones, which is not corrected for.
 
     Args:
@@ -86,7 +86,7 @@ class LSTMController:
     def ask(self, rng: Generator, pending: Sequence[Proposal]) -> Proposal:
         for _ in range(MAX_REJECTIONS):
             with _one_thread(), torch.no_grad():
-                architecture, _ = self._walk(partial(_draw, rng.random(len(self.space.sizes))))
+                architecture, _ = self.walk(partial(_draw, rng.random(len(self.space.sizes))))
             if self.space.is_valid(architecture):
                 return Proposal(architecture)
         return Proposal(self.space.sample(rng))
@@ -105,12 +105,12 @@ class LSTMController:
 
     def evaluate(self, architecture: Architecture) -> tuple[Tensor, Tensor]:
         """Log-probability of an architecture, and the summed entropies of the softmaxes on its way (nats; scalars)."""
-        logs = torch.cat(self._walk(lambda position, _: architecture[position])[1])
+        logs = torch.cat(self.walk(lambda position, _: architecture[position])[1])
         chosen = logs[[start + choice for start, choice in zip(self._starts, architecture, strict=False)]]
         return chosen.sum(), -(logs.exp() * logs).sum()
 
-    def _walk(self, pick: Callable[[int, Tensor], int]) -> tuple[Architecture, list[Tensor]]:
-        """The choices that `pick` makes, and the log-probabilities (options,) that it is shown at each decision."""
+    def walk(self, pick: Callable[[int, Tensor], int]) -> tuple[Architecture, list[Tensor]]:
+        """The choices that `pick` makes, and the log-probabilities (options,) that it receives at each decision."""
         w, hidden = self.weights, self.hidden
         token, state, cell = 0, torch.zeros(hidden), torch.zeros(hidden)
         heads, biases = (w[name].split_with_sizes(self.space.sizes) for name in ("heads", "heads_bias"))

@@ -23,10 +23,10 @@ class RandomSearch:
     objective: Objective
 
     def reset(self, rng: Generator) -> None:
-        """Nothing: there is no state."""
+        """Does nothing: random search has no state."""
 
     def ask(self, rng: Generator, pending: Sequence[Proposal]) -> Proposal:
         return Proposal(self.space.sample(rng))
 
     def tell(self, trial: Trial) -> None:
-        """Nothing: random search does not learn."""
+        """Does nothing: random search does not learn."""

@@ -36,7 +36,7 @@ PADDING = -1e9
 class Reinforce:
     """Raise the probability of what was rewarded above the moving average, lower that of the rest.
 
-    The gradient is computed at the present probabilities: exact while one trial is in flight; with several in flight, a
+    The gradient is computed at the current probabilities: exact while one trial is in flight; with several in flight, a
     trial was drawn from slightly older ones, which is not corrected for.
 
     Args:
@@ -72,7 +72,7 @@ class Reinforce:
         self.rewards = Rewards(self.baseline_momentum)
         self._mean, self._square, self._steps = np.zeros(shape), np.zeros(shape), 0
         self._rows = np.arange(shape[0])
-        self._normalise()
+        self.normalise()
 
     def ask(self, rng: Generator, pending: Sequence[Proposal]) -> Proposal:
         for _ in range(MAX_REJECTIONS):
@@ -99,7 +99,7 @@ class Reinforce:
             self.logits += self.lr * scale / (1 - BETA1**self._steps) * self._mean / size
         else:
             self.logits += self.lr * gradient
-        self._normalise()
+        self.normalise()
 
     def gradient(self, architecture: Architecture, advantage: float) -> NDArray[np.float64]:
         """Gradient of advantage · log π(architecture) + entropy_weight · H(π) in the logits, of their shape."""
@@ -111,7 +111,7 @@ class Reinforce:
             gradient -= self.entropy_weight * self.probabilities * (logs + entropy)
         return gradient
 
-    def _normalise(self) -> None:
+    def normalise(self) -> None:
         weights = np.exp(self.logits - np.maximum.reduce(self.logits, axis=1, keepdims=True))
         self._cumulative = np.add.accumulate(weights, axis=1)
         self.probabilities = weights / self._cumulative[:, -1:]

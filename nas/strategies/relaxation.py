@@ -1,4 +1,4 @@
-"""What strategies that learn alpha by gradients share: parameters, their optimizer, and their state.
+"""The base of strategies that learn alpha by gradients: parameters, their optimizer, and their state.
 
 Liu, Simonyan & Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, https://arxiv.org/abs/1806.09055, section
 2: each edge has one parameter per operation, and Adam lowers the validation loss.
@@ -71,7 +71,7 @@ class Relaxation:
         """No state outlasts a search."""
 
     def ask(self, rng: Generator, pending: Sequence[Proposal]) -> Proposal | None:
-        """Refuse: the loop runs the search on a supernet, and without one there is nothing to propose."""
+        """Refuse: the loop runs the search on a supernet, and proposals need one."""
         raise UsageError(f"strategy {type(self).__name__} needs a supernet to search on; give search() supernets=")
 
     def tell(self, trial: Trial) -> None:
@@ -121,7 +121,7 @@ class Relaxation:
         return loss.detach()
 
     def loss(self, supernet: nn.Module, batch: tuple[Tensor, Tensor], rng: torch.Generator) -> Tensor:
-        """Mean cross-entropy (nats) of the supernet at the present alpha."""
+        """Mean cross-entropy (nats) of the supernet at the current alpha."""
         images, labels = batch
         logits = supernet(images, self.probs(rng), run_all_operations=not self.single_path)
         return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)

@@ -23,7 +23,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 def gradients(loss: Tensor, alphas: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Gradients of a loss; zeros where it does not depend on alpha, as in a disconnected sampled cell."""
+    """Gradients of a loss; zeros if it does not depend on alpha, as in a disconnected sampled cell."""
     if not loss.requires_grad:
         return [torch.zeros_like(alpha) for alpha in alphas]
     return torch.autograd.grad(loss, alphas, allow_unused=True, materialize_grads=True)

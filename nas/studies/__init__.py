@@ -1,4 +1,4 @@
-"""Long work above a single search, resumable: retraining, comparison, tabulation."""
+"""Long, resumable work above a single search: retraining, comparison, tabulation."""
 
 from typing import TYPE_CHECKING
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.analysis.results import Column, RunResult, Step
+from nas.analysis.results import Column, IncumbentChange, RunResult
 from nas.core import Metrics, Objective, Trial
 from nas.data.lock import locked_test_set
 from nas.engine.budget import Budget
@@ -56,7 +56,7 @@ class StrategyEntry:
 
 @dataclass(frozen=True)
 class ComparisonSetup:
-    """What all runs of a comparison have in common; sent to every worker.
+    """The setup that all runs of a comparison share; sent to every worker.
 
     Args:
         space, evaluator, budget, objective, duplicates, device: As in `nas.engine.search.search`.
@@ -111,7 +111,7 @@ class ComparisonSetup:
             "steps": [asdict(step) for step in self._steps(result.trials)],
         }
 
-    def _steps(self, trials: Sequence[Trial]) -> Iterator[Step]:
+    def _steps(self, trials: Sequence[Trial]) -> Iterator[IncumbentChange]:
         """Every change of the incumbent, with the metrics that the evaluator reports for it."""
         reporter, best, simulated = reporter_of(self.evaluator), None, 0.0
         for query, trial in enumerate(trials, start=1):
@@ -122,7 +122,7 @@ class ComparisonSetup:
             reported = {} if reporter is None else reporter.reported(trial.proposal.architecture)
             # an evaluator that reports nothing is compared by the objective
             metrics = reported or {self.objective.metric: trial.metrics[self.objective.metric]}
-            yield Step(query, simulated if "simulated_seconds" in trial.metrics else None, metrics)
+            yield IncumbentChange(query, simulated if "simulated_seconds" in trial.metrics else None, metrics)
 
 
 def columns(evaluator: Evaluator, objective: Objective, results: Sequence[RunResult]) -> list[Column]:
@@ -148,11 +148,11 @@ def compare(
     """Run every strategy with every seed; finished runs of the journal are not repeated.
 
     Args:
-        setup: What all runs have in common.
+        setup: Setup that all runs share.
         entries: Strategies to compare.
         seeds: Number of runs per strategy, with the seeds 0 to `seeds` - 1.
         path: Path of the journal.
-        executor: Where runs run, one per worker.
+        executor: Executor of the runs, one run per worker.
         about: JSON-safe settings that must be the same when the comparison is resumed; the evaluator's protocol is
             added.
         remarks: JSON-safe facts that are stored with a new journal and never compared; the environment is added.
@@ -211,7 +211,7 @@ def compare(
 
 
 def _identity(setup: ComparisonSetup, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be the same when a comparison is resumed."""
+    """The identity of a comparison, which must be the same when it is resumed."""
     return {
         "format": 1,
         **about,
@@ -228,8 +228,8 @@ def _check_entry(entry: StrategyEntry, setup: ComparisonSetup) -> None:
     agent = entry.make(space=setup.space, objective=setup.objective)
     if isinstance(agent, GradientStrategy):
         raise UsageError(
-            f"strategies has {entry.label!r}, which learns on a supernet; a comparison runs strategies "
-            "that propose, so run nas search once per seed instead"
+            f"strategies has {entry.label!r}, which learns on a supernet; a comparison runs only strategies that "
+            "propose architectures; run nas search once per seed instead"
         )
     if isinstance(setup.evaluator, SupportsSharedWeights):
         if setup.evaluator.sequential:
@@ -265,7 +265,7 @@ def _result(line: Mapping[str, Any], path: Path) -> RunResult:
             line["simulated_seconds"],
             line["seconds"],
             line["architecture"],
-            tuple(Step(**step) for step in line["steps"]),
+            tuple(IncumbentChange(**step) for step in line["steps"]),
             line.get("missing", 0),
         )
     except (KeyError, TypeError) as error:

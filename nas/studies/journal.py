@@ -1,6 +1,6 @@
-"""A journal: what a long job has finished, one JSON line each, so that a job that is killed resumes where it stopped.
+"""A journal: one JSON line for each finished piece of a long job, so a killed job resumes where it stopped.
 
-The first line says what the job is; a journal of another job is refused. Every line is synchronised to the disk before
+The first line identifies the job; a journal of another job is refused. Every line is synchronised to the disk before
 the job continues.
 """
 
@@ -22,7 +22,7 @@ from nas.identity import differences
 
 @dataclass(frozen=True)
 class Journal:
-    """An open journal; nobody else can write to it meanwhile.
+    """An open journal; no other process can write to it meanwhile.
 
     Args:
         path: Path of the file.
@@ -51,8 +51,8 @@ def journal(
 
     Args:
         path: Path of the file.
-        identity: JSON-safe; what must be equal for the job to resume.
-        remarks: Stored in the first line of a new journal and not compared.
+        identity: Settings that must be equal for the job to resume; JSON-safe.
+        remarks: Facts that are stored in the first line of a new journal and never compared.
         needed: Keys that every line has.
 
     Raises:
@@ -64,7 +64,9 @@ def journal(
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        raise UsageError(f"{path} is being written by another process; wait until it ends or choose out=") from None
+        raise UsageError(
+            f"{path} is being written by another process; wait until it ends or choose another out="
+        ) from None
     except OSError as error:
         raise _unwritable(path, error) from None
     try:
@@ -89,9 +91,9 @@ def read(path: Path, needed: Sequence[str], advice: str = "restore it") -> list[
     """The complete lines of a journal, the head first; a last line that is being written is left out.
 
     Args:
-        path: Path of the file; where there is none, there are no lines.
+        path: Path of the file; without a file, there are no lines.
         needed: Keys that every line but the head has.
-        advice: What to do about a damaged file.
+        advice: Advice about a damaged file, for the message.
 
     Raises:
         UserError: It is damaged.

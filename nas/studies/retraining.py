@@ -1,7 +1,7 @@
 """Retraining: train one architecture from scratch on training and validation images, and test it once.
 
-Only this module and tabulation read test images. A result is stored with its checkpoint; asking for the same training
-again, wherever its architecture comes from, gives the stored result instead of a second look at the test set.
+Only this module and tabulation read test images. A result is stored with its checkpoint; a second request for the same
+training, whatever the origin of its architecture, returns the stored result and does not touch the test set again.
 """
 
 from __future__ import annotations
@@ -49,29 +49,29 @@ CHECKPOINT, RESULT = "model.safetensors", "result.json"
 UNTESTED_FILES = {"last": "best.safetensors", "best": "last.safetensors"}
 """File of the weights that were not tested, by those that were."""
 GRADIENT_BATCHES = 4
-"""Further training batches that a parameter without a gradient is tried on."""
+"""Number of further training batches that are tried if a parameter has no gradient."""
 DRY_RUN_IMAGES = 64
-"""Images of either part that the network is tried on before it is trained."""
+"""Number of images of either part that the network is tried on before it is trained."""
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One retraining: what is trained, on what, and how.
+    """One retraining: the architecture, its data set, and the recipe.
 
     Args:
         space: Space of the architecture.
-        space_name: Its name, which the result is stored with.
-        architecture: A valid one.
+        space_name: Name of the space, stored with the result.
+        architecture: Valid architecture of the space.
         data: Data set, whose test images are read once.
-        recipe: How it is trained.
+        recipe: Recipe of the training.
         space_settings: Settings of the space, stored with the result.
-        run, trial: Where the architecture was found; None for one from elsewhere.
+        run, trial: Run and trial that found the architecture; None for one from elsewhere.
         searched_split: Hash of the split that its search used, of this data set with these settings; None: unknown.
         seed: Training seed.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         validate: Train on the training images only and validate on the others after each epoch; the weights of the
             best epoch are saved beside the last.
-        tested: Which of the two is tested and is the model; `best` needs `validate`.
+        tested: The weights that are tested and exported, `last` or `best`; `best` needs `validate`.
 
     Raises:
         UsageError: `best` without `validate`.
@@ -111,7 +111,7 @@ class TrainingJob:
         return self.space.to_text(self.architecture)
 
     def protocol(self) -> dict[str, Any]:
-        """What two retrainings must share to be compared."""
+        """The protocol, which comparable retrainings share."""
         return RetrainingProtocol(
             space=self.space_name,
             space_settings=self.space_settings,
@@ -134,7 +134,7 @@ class TrainingJob:
         """Try the network out, train it, and test it.
 
         Raises:
-            TrainingFailed: There is no usable network.
+            TrainingFailed: The training gave no usable network.
         """
         recipe, task = self.recipe, self.data.task
         channels_last = self._dry_run()
@@ -156,11 +156,11 @@ class TrainingJob:
         )
 
     def _dry_run(self) -> bool:
-        """Try, before hours of training, all that can be wrong with the network and with its checkpoint.
+        """Check the network and its checkpoint before hours of training.
 
         Returns:
-            Whether the network is trained in channels-last memory; where only the backward pass fails in it, the
-            forward pass would not show that again.
+            Whether the network is trained in channels-last memory; if only the backward pass fails in it, the forward
+            pass would not show that again.
 
         Raises:
             BadNetwork, TrainingFailed: Something is wrong.
@@ -174,7 +174,7 @@ class TrainingJob:
                 raise BadNetwork(findings.untrained())
             if findings.lost:
                 raise BadNetwork(
-                    f"it keeps what it learns outside of its state_dict ({listed(findings.lost)}), so its checkpoint "
+                    f"it stores what it learns outside of its state_dict ({listed(findings.lost)}), so its checkpoint "
                     "would compute something else; register buffers for plain tensors, leave out persistent=False, or "
                     "return them from get_extra_state"
                 )
@@ -213,13 +213,13 @@ def retrain(
 ) -> tuple[Retraining, bool]:
     """Train, test once, and store checkpoint and result.
 
-    Everything that can fail for another reason than the training itself is tried before it: the store, the folder, and
-    the test images, so that a missing file does not cost a night.
+    Everything outside of the training that can fail is tried before it: the store, the folder, and the test images, so
+    that a missing file does not cost a night.
 
     Args:
-        job: What to train, and how.
-        store: Where the result goes, and where an earlier one is looked for.
-        folder: Gives the checkpoint's folder from eight digits that stand for architecture, data, recipe and seed.
+        job: Training to run.
+        store: Store for the result; an earlier result is looked up there.
+        folder: Returns the checkpoint's folder for eight digits that identify architecture, data, recipe and seed.
         report: Called after each epoch with `train_loss` and, with `validate`, `valid_accuracy` and `valid_loss`.
 
     Returns:
@@ -268,7 +268,7 @@ def retrain(
 
 
 def warn_of_other_images(data: DataSet, now: str, searched_split: str | None) -> None:
-    """Warn where a data set has other images than the search of an architecture had.
+    """Warn if a data set has other images than in the search of an architecture.
 
     Args:
         data: Data set.
@@ -285,7 +285,7 @@ def warn_of_other_images(data: DataSet, now: str, searched_split: str | None) ->
 
 
 def read_result(folder: Path) -> Retraining | None:
-    """The retraining that a folder holds by its own account; None where that is missing or damaged."""
+    """The retraining that is recorded in a folder; None if the record is missing or damaged."""
     try:
         written = json.loads((folder / RESULT).read_text())
         return Retraining(**{f.name: written[f.name] for f in fields(Retraining)})
@@ -308,7 +308,7 @@ def _train(
 
 
 def _test_images(data: DataSet) -> Images | None:
-    """The test images; None where they are missing, which matters only for a result that is not stored yet."""
+    """The test images; None if they are missing, which matters only for a result that is not stored yet."""
     try:
         return data.read_test()
     except UserError:
@@ -320,7 +320,7 @@ def _key(retraining: Retraining) -> str:
 
 
 def _earlier(store: Store, target: Path, key: str) -> Retraining | None:
-    """The same training as the store has it, or as the folder has it where a process died before it was stored."""
+    """The same training from the store, or from the folder if a process died before the result was stored."""
     for retraining in store.retrainings():
         if _key(retraining) == key and (Path(retraining.folder) / CHECKPOINT).is_file():
             return retraining
@@ -332,7 +332,7 @@ def _earlier(store: Store, target: Path, key: str) -> Retraining | None:
 
 
 def _linked(store: Store, earlier: Retraining, job: TrainingJob) -> Retraining:
-    """An earlier result, stored for this trial too where it came from elsewhere."""
+    """An earlier result, stored for this trial too if it came from elsewhere."""
     mine = replace(earlier, run=job.run, trial=job.trial)
     if job.run is not None and mine not in store.retrainings():
         store.add_retraining(mine)
@@ -340,7 +340,7 @@ def _linked(store: Store, earlier: Retraining, job: TrainingJob) -> Retraining:
 
 
 def _counted_again(earlier: Retraining, job: TrainingJob) -> Retraining:
-    """A stored retraining with parameters and FLOPs as they are counted now; earlier versions missed some work."""
+    """A stored retraining with parameters and FLOPs counted again, since earlier versions missed some work."""
     counts = count_architecture(job.space, job.architecture, job.data.task, job.recipe)
     return replace(earlier, metrics={**earlier.metrics, **counts})
 

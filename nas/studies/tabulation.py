@@ -1,11 +1,11 @@
-"""Tabulating a space: train every architecture class and write the results as a table that searches can look up.
+"""Tabulation of a space: train every architecture class and write the results as a table that searches can look up.
 
 Only this module and retraining read test images. Nothing is chosen here: every class is trained with the same recipe
 and seeds, independent of its scores, so a test accuracy cannot leak into a choice. Searches over the finished table
 see only its search metric.
 
 Each finished training is a line of a journal, synchronised to the disk, so a tabulation that is killed resumes where it
-stopped. Classes come in an order drawn from a hash: what is done at any moment is a random sample of the space.
+stopped. Classes come in an order drawn from a hash: the finished ones are at any time a random sample of the space.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ class Training:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What its line is found by."""
+        """Key of its line in the journal."""
         return self.canonical, self.repeat
 
 
 @dataclass
 class Trainer:
-    """What a worker does: trains and measures one network after another.
+    """The work of a worker: train and measure one network after another.
 
     Args:
-        space, data, recipe: As of the whole tabulation.
+        space, data, recipe: Space, data set and recipe of the whole tabulation.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
     """
 
@@ -124,8 +124,8 @@ def tabulate(
         about_space: Name and settings of the space, stored in the journal.
         data: Data set; its test images are read.
         recipe: How every network is trained.
-        path: Path of the journal, one line a training; created where it is missing.
-        executor: Where trainings run.
+        path: Path of the journal, one line per training; created if it is missing.
+        executor: Executor of the trainings.
         seeds: Trainings of a class.
         repeated: At most this many classes, the first in the hashed order, get more than one training; None: all.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -143,7 +143,7 @@ def tabulate(
     remarks = {"environment": environment(), "begun": time.strftime("%Y-%m-%d")}
     with journal(path, identity, remarks, ("arch", "canonical", "repeat")) as opened:
         _check_classes(space, opened)
-        # a training that failed for want of memory or time may succeed this time
+        # a training that failed for lack of memory or time may succeed this time
         done = {(line["canonical"], line["repeat"]): line for line in opened.lines if "failed" not in line}
         check_flops(
             f"the journal {path}",
@@ -157,9 +157,9 @@ def tabulate(
     failed = [line for line in trainings if "failed" in line]
     if failed:
         raise UserError(
-            f"{len(failed)} of {len(plan)} trainings failed, the first of {failed[0]['arch']}: {failed[0]['failed']}. "
-            f"No table was written because it would be incomplete. The others are stored in {path}; run it again to "
-            "retry the failed ones, or change trainer. and out="
+            f"{len(failed)} of {len(plan)} trainings failed, the first for {failed[0]['arch']}: {failed[0]['failed']}. "
+            f"No table was written because it would be incomplete. The others are stored in {path}; rerun the command "
+            "to retry the failed ones, or change trainer. and out="
         )
     return {**opened.head, "trainings": trainings}
 
@@ -173,7 +173,7 @@ def _run_missing(
     trainer: Trainer,
     report: Callable[[int, int, Mapping[str, Any]], None],
 ) -> None:
-    """Run what is planned and not done, and add its lines to `done` and to the journal.
+    """Run the planned trainings that are not done, and add their lines to `done` and to the journal.
 
     Raises:
         UserError: A worker died, or a network cannot be trained.
@@ -185,7 +185,7 @@ def _run_missing(
         lost = None
         for training, result in batch:
             if isinstance(result, Died):
-                lost = f"the training of {training.text} was lost: {result.reason}; run it again to resume"
+                lost = f"the training of {training.text} was lost: {result.reason}; rerun the command to resume"
                 continue
             line = {
                 "arch": training.text,
@@ -219,7 +219,7 @@ def _identity(
 
 
 def _check_classes(space: SearchSpace, opened: Journal) -> None:
-    """Refuse a journal of version 0.1.0, which does not record the choices, where a class has changed."""
+    """Refuse a journal of version 0.1.0, which does not record the choices, if a class has changed."""
     for line in opened.lines if DECISIONS not in opened.head else ():
         if space.canonical(parse(space, line["arch"])) != line["canonical"]:
             raise UsageError(

@@ -1,4 +1,4 @@
-"""Supernets: the training of their weights, along a gradient search or before a search on shared weights."""
+"""Supernets: the training of their weights, within a gradient search or for a search on shared weights."""
 
 from typing import TYPE_CHECKING
 

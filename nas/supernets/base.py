@@ -1,4 +1,4 @@
-"""Interfaces: a space with a supernet, a strategy that searches on it, and a discretization of what it has learnt.
+"""Interfaces: a space with a supernet, a strategy that searches on it, and a discretization of its result.
 
 Alpha belongs to the strategy; the supernet takes probabilities: a softmax is DARTS, hard samples are GDAS, one-hot rows
 are single paths. The outcome is an architecture like any other.
@@ -45,8 +45,8 @@ class SupernetSpace(SearchSpace):
 
         Args:
             task: Shape of the images and number of classes.
-            network: Sizes in place of the space's own, from `supernet.network`; only keys of `network_sizes`.
-            partial_channels: K of PC-DARTS: one in K channels passes through the operations; above 1 only where
+            network: Sizes instead of the space's own, from `supernet.network`; only keys of `network_sizes`.
+            partial_channels: K of PC-DARTS: one in K channels passes through the operations; above 1 only if
                 `supports_partial_channels` is set.
 
         Returns:
@@ -67,7 +67,7 @@ class SupernetSpace(SearchSpace):
         """As `SearchSpace.build`.
 
         Args:
-            operations: `final` for the network that is trained by itself; `search` for the one that computes what the
+            operations: `final` for the network that is trained on its own; `search` for the one that computes what the
                 supernet does at the probabilities of this architecture, with parameters of the same names.
         """
 
@@ -131,7 +131,7 @@ class GradientStrategy(Protocol):
             train, valid: Images (B, C, H, W) and labels (B,) of either part.
 
         Returns:
-            The validation loss (nats, without a gradient), or None where no step was due.
+            The validation loss (nats, without a gradient), or None if no step was due.
         """
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -149,7 +149,7 @@ class TrainedSupernet(Protocol):
         """Continue to train its weights, at given probabilities; a resumed search does not repeat finished tuning."""
 
     def decide(self, decision: Callable[[], Sequence[int]]) -> Sequence[int]:
-        """The outcome of a decision, which is saved, so that a resumed search does not make it again."""
+        """The outcome of a decision. It is saved, so a resumed search does not repeat the decision."""
 
 
 class Discretization(Protocol):

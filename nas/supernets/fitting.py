@@ -20,8 +20,8 @@ def check_fit(strategy: GradientStrategy, recipe: Recipe, valid_images: int) -> 
     if strategy.early_stopping and strategy.epochs < min_epochs:
         after = f" after strategy.warmup={warmup(strategy)}" if warmup(strategy) else ""
         raise UsageError(
-            f"strategy.early_stopping=true has no effect in {strategy.epochs} epochs: it takes no cell of the first "
-            f"{FIRST_EPOCHS}{after}, and looks {LOOK_AHEAD} ahead; set strategy.epochs to {min_epochs} or more"
+            f"strategy.early_stopping=true has no effect in {strategy.epochs} epochs: it never takes a cell of the "
+            f"first {FIRST_EPOCHS}{after}, and looks {LOOK_AHEAD} ahead; set strategy.epochs to {min_epochs} or more"
         )
     if getattr(strategy, "order", "first") == "second" and recipe.precision == "bf16":
         raise UsageError(

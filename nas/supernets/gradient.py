@@ -1,4 +1,4 @@
-"""A gradient search: weights and alpha of a supernet in turn, epoch after epoch, with signs of trouble and checkpoints.
+"""A gradient search: weights and alpha of a supernet in turn, epoch after epoch, with health checks and checkpoints.
 
 Liu, Simonyan & Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, https://arxiv.org/abs/1806.09055,
 algorithm 1. The strategy owns alpha; this owns the weights, their optimizer and its schedule, cosine by epochs as in
@@ -40,8 +40,8 @@ from nas.supernets.health import (
     stops_at,
 )
 from nas.supernets.recipe import SupernetRecipe, check_recipe
-from nas.supernets.steps import autocast, generator
-from nas.supernets.weights import Batch, Weights
+from nas.supernets.steps import Batch, autocast, generator
+from nas.supernets.weights import Weights
 from nas.training.checkpoint import LOAD_ERRORS, cannot_resume, load_checkpoint, save_checkpoint
 from nas.training.device import PeakMemory, configured, resolve_device
 from nas.training.fit import TrainingFailed, memory_guard
@@ -95,7 +95,7 @@ class GradientSearch:
         memory = PeakMemory(resolved)
         try:
             with configured(resolved, self.recipe), memory_guard("supernet"), generators.restored():
-                run = _Run(self, strategy, seed, resolved, self._path(number))
+                run = SearchRun(self, strategy, seed, resolved, self._path(number))
                 result = run.search(report)
         except TrainingFailed as failure:
             # without a derived architecture there is no trial to store, but there may be a checkpoint
@@ -122,7 +122,7 @@ class GradientSearch:
         }
 
 
-class _Run:
+class SearchRun:
     """One search, from its first epoch or from its checkpoint."""
 
     def __init__(
@@ -177,12 +177,12 @@ class _Run:
             probs if not self.strategy.single_path else self._measured(), measured_for and f"strategy.{measured_for}"
         )
         report(self.strategy.epochs, tuple(self.curve))
-        # Not an attribute: a step refers to this run, and a circle of references would not be freed at once.
+        # Not an attribute: a step refers to this run, and a reference cycle would not be freed at once.
         replayed = replays(self.device, self.recipe) and not self.strategy.stochastic
         graph = Replayed(self._step, self.recipe.batch_size) if replayed else None
         ended = self._ended()
         while ended is None:
-            self._epoch(len(self.curve) + 1, graph)
+            self.run_epoch(len(self.curve) + 1, graph)
             self._save()
             report(self.strategy.epochs, tuple(self.curve))
             ended = self._ended()
@@ -225,7 +225,7 @@ class _Run:
 
     # --- one epoch ------------------------------------------------------------------------------------------------
 
-    def _epoch(self, epoch: int, graph: Replayed | None) -> None:
+    def run_epoch(self, epoch: int, graph: Replayed | None) -> None:
         started = time.perf_counter()
         strategy, weights = self.strategy, self.weights
         strategy.start_epoch(epoch)
@@ -359,13 +359,13 @@ class _Run:
             return
         if self.strategy.early_stopping and state.get("stopping_rule") != STOPPING_RULE:
             raise UsageError(
-                f"the checkpoint {self.path} is of a search by an earlier cellnas, whose strategy.early_stopping=true "
-                "ended searches far too early; remove it to start again"
+                f"the checkpoint {self.path} is of a search by an earlier version of cellnas, whose "
+                "strategy.early_stopping=true ended searches far too early; remove it to start again"
             )
         if self._partial() and state.get("decided") and state.get("removal_rule") != REMOVAL_RULE:
             raise UsageError(
-                f"the checkpoint {self.path} is of a search by an earlier cellnas, which removed only a part of each "
-                "edge when it derived the cell; remove it to start again"
+                f"the checkpoint {self.path} is of a search by an earlier version of cellnas, which removed only a "
+                "part of each edge when it derived the cell; remove it to start again"
             )
         try:
             self.weights.load_state_dict(state)

@@ -13,9 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from nas.supernets.steps import Batch
 from nas.training.device import current
 
-Batch = tuple[Tensor, Tensor]
 Step = Callable[[Batch, Batch], Tensor]
 Recorder = Callable[[Callable[[], Tensor]], Callable[[], Tensor]]
 STEPS_BEFORE_RECORDING = 2
@@ -79,7 +79,7 @@ class Replayed:
         if self._replay is None:
             self._inputs = tuple(tensor.clone() for tensor in (*train, *valid))
             images, labels, valid_images, valid_labels = self._inputs
-            step = self.step  # a reference to `self` would be a circle
+            step = self.step  # a reference to `self` would be a cycle
             try:
                 self._replay = self.record(lambda: step((images, labels), (valid_images, valid_labels)))
             except RuntimeError as error:

@@ -3,11 +3,11 @@
 Zela, Elsken, Saikia, Marrakchi, Brox & Hutter, "Understanding and Robustifying Differentiable Architecture Search",
 ICLR 2020, https://arxiv.org/abs/1909.09656: searches that end in cells of skip connections pass through sharp minima,
 seen in the dominant eigenvalue of the validation loss's Hessian in alpha (section 4.2), and stopping there saves the
-cell (section 5.1). That its first epochs are never the outcome is the published code's (https://github.com/automl/
+cell (section 5.1). The published code adds that the first epochs are never the outcome (https://github.com/automl/
 RobustDARTS, `es_start_epoch`).
 
 Differs from the published code, which takes the largest eigenvalue every second epoch, compares means eight epochs
-apart, and ends a search where they have grown by a factor of 1.3: as in the paper, the eigenvalue of largest magnitude
+apart, and ends a search when they have grown by a factor of 1.3: as in the paper, the eigenvalue of largest magnitude
 is computed every epoch, and a rise by a third within five epochs ends a search. That eigenvalue can be negative; no
 conclusion is drawn from epochs in which it is.
 """
@@ -27,11 +27,11 @@ from nas.training.fit import TrainingFailed
 
 SKIP = "skip_connect"
 LARGE_ALPHA = 1e3
-"""Beyond it a softmax is one-hot: no search of the published learning rates comes near."""
-COLLAPSED = 0.5
+"""Beyond it a softmax is one-hot: no search with the published learning rates comes near it."""
+MAX_SKIP_SHARE = 0.5
 """Share of skip connections above which a cell counts as collapsed."""
 WINDOW, RATIO = 5, 0.75
-"""Epochs of the running mean of eigenvalues, and the ratio of two of them that many epochs apart that ends a search."""
+"""Epochs in the running mean of eigenvalues; ratio of two means this many epochs apart that ends a search."""
 FIRST_EPOCHS = 10
 """Epochs of alpha whose cells an early stop never takes: the eigenvalue rises at first, with all edges undecided."""
 LOOK_AHEAD = WINDOW + WINDOW // 2
@@ -41,7 +41,7 @@ STOPPING_RULE = 2
 
 
 def skip_share(space: SearchSpace, architecture: Architecture) -> float:
-    """Share of skip connections among the operations of an architecture, 0 to 1; 0 where the space has none."""
+    """Share of skip connections among the operations of an architecture, 0 to 1; 0 if the space has none."""
     pairs = zip(space.choices.values(), space.options(architecture), strict=True)
     chosen = [option for options, option in pairs if SKIP in options]
     return sum(option == SKIP for option in chosen) / max(1, len(chosen))
@@ -80,11 +80,11 @@ def collapse(space: SearchSpace, architecture: Architecture) -> str | None:
                 "operation). Try more strategy.epochs, or strategy=gdas, pc_darts or drnas"
             )
     share = skip_share(space, architecture)
-    if share <= COLLAPSED:
+    if share <= MAX_SKIP_SHARE:
         return None
     return (
         f"{share:.0%} of the derived cell's operations are skip connections: the search has collapsed, as DARTS is "
-        "known to. Try fewer strategy.epochs, strategy.early_stopping=true, discretization=perturbation, or "
+        "known to do. Try fewer strategy.epochs, strategy.early_stopping=true, discretization=perturbation, or "
         "strategy=pc_darts or drnas"
     )
 

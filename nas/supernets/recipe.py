@@ -1,4 +1,4 @@
-"""How the weights of a supernet are trained: a recipe without what a supernet does not have.
+"""How the weights of a supernet are trained: a recipe without the settings that a supernet does not support.
 
 By default as Liu, Simonyan & Yang, "DARTS: Differentiable Architecture Search", ICLR 2019,
 https://arxiv.org/abs/1806.09055, section 3.1, train theirs.
@@ -47,9 +47,9 @@ class SupernetRecipe(Recipe):
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raise `UsageError` where a recipe asks for something that a supernet does not have."""
+    """Raise `UsageError` if a recipe asks for something that a supernet does not support."""
     for key in ("drop_path", "auxiliary_weight", "label_smoothing", "ema", "warmup_epochs", "mixup", "cutmix"):
         if getattr(recipe, key):
-            raise UsageError(f"supernet.{key}={getattr(recipe, key):g}: a supernet has none; set it to 0")
+            raise UsageError(f"supernet.{key}={getattr(recipe, key):g}: a supernet does not support it; set it to 0")
     if recipe.optimizer != "sgd":
         raise UsageError(f"supernet.optimizer={recipe.optimizer}: a supernet is trained by SGD; set it to sgd")

@@ -15,7 +15,8 @@ from nas.core import Architecture, Metrics
 from nas.errors import UsageError
 from nas.supernets.base import SupernetSpace
 from nas.supernets.paths import Sampler
-from nas.supernets.weights import Batch, Weights
+from nas.supernets.steps import Batch
+from nas.supernets.weights import Weights
 from nas.training.checkpoint import LOAD_ERRORS, cannot_resume, load_checkpoint, save_checkpoint
 
 SAVED_EVERY = 10.0

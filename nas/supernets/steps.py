@@ -1,4 +1,5 @@
-"""What all trainings of a supernet share: random numbers, the optimizer of the weights, and one step of it."""
+"""The parts that all trainings of a supernet share: random numbers, the optimizer of the weights, and one step of
+it."""
 
 from __future__ import annotations
 
@@ -15,6 +16,9 @@ from nas.training.fit import EVALUATION_BATCH
 from nas.training.memory_format import contiguous
 from nas.training.optimizer import fusible, sgd, take_step
 from nas.training.recipe import Recipe
+
+Batch = tuple[Tensor, Tensor]
+"""Images and labels."""
 
 
 def generator(*keys: int) -> torch.Generator:
@@ -92,8 +96,8 @@ def measure(supernet: nn.Module, probs: Mapping[str, Tensor], images: Images, re
 def evaluation_batches(count: int) -> Iterator[tuple[int, int]]:
     """Bounds of the batches that a supernet is measured on.
 
-    A single image left over joins the last batch: its statistics would be its own, and of maps of one pixel it has no
-    variance at all.
+    A single image left over joins the last batch: by itself it would be normalised by its own statistics, and its maps
+    of one pixel have no variance.
     """
     start = 0
     while start < count:

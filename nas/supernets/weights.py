@@ -22,9 +22,9 @@ from nas.core import Task
 from nas.data.images import Images, Split
 from nas.errors import UsageError
 from nas.supernets.base import SupernetSpace
-from nas.supernets.memory import check_fits, free_memory, need
+from nas.supernets.memory_estimate import check_fits, free_memory, need
 from nas.supernets.recipe import check_recipe
-from nas.supernets.steps import generator, measure, weight_optimizer, weight_step
+from nas.supernets.steps import Batch, generator, measure, weight_optimizer, weight_step
 from nas.training.architecture import build_seeded
 from nas.training.augment import Augmenter
 from nas.training.check import check_supernet
@@ -34,11 +34,10 @@ from nas.training.memory_format import contiguous, to_channels_last, to_contiguo
 from nas.training.recipe import Recipe
 from nas.training.seeding import seed_all
 
-Batch = tuple[Tensor, Tensor]
 TRAIN = 1
-"""The one of an epoch's streams of random numbers that orders the training images; the others are the caller's."""
+"""Number of the stream of random numbers that orders an epoch's training images; callers use the others."""
 LAYERS = 6
-"""The stream that layers such as dropout draw from."""
+"""Number of the stream that layers such as dropout draw from."""
 
 
 class Weights:
@@ -55,7 +54,7 @@ class Weights:
         run_all_operations: Whether each step reaches all weights, and not only those of sampled paths.
 
     Raises:
-        UsageError: The recipe asks for something that a supernet does not have.
+        UsageError: The recipe asks for something that a supernet does not support.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class Weights:
         if lazy:
             raise UsageError(
                 f"the supernet of {type(space).__name__} has lazy modules ({listed(lazy)}), whose sizes are unknown "
-                "before its weights are optimised; give them their sizes"
+                "before its weights are optimised; give them explicit sizes"
             )
         self.supernet: nn.Module = supernet.to(device)
         if recipe.channels_last:
@@ -102,7 +101,7 @@ class Weights:
             group["lr"] = lr
 
     def batches(self, augmenter: Augmenter, epoch: int, part: int) -> Iterator[Batch]:
-        """Batches of an epoch, and then of further rounds without end.
+        """Batches of an epoch, and then of further rounds, without end.
 
         Args:
             part: Number of the stream of random numbers.
@@ -163,9 +162,9 @@ class Weights:
         return measure(self.supernet, self._on_device(probs), self.held_out, self.recipe)
 
     def check_fits(self, probs: Mapping[str, Tensor], curvature: str | None = None) -> None:
-        """Raise `UserError`, with the largest batch that fits, where a step at these probabilities would not.
+        """Raise `UserError`, with the largest batch that fits, unless a step at these probabilities does.
 
-        An estimate, made before the first step. The output of the supernet is checked as that of every network is.
+        An estimate, made before the first step. The output of the supernet is checked like that of every network.
 
         Args:
             probs: Probabilities on any device.
@@ -209,7 +208,7 @@ class Weights:
         if limit is not None and time.monotonic() - self._started > limit:
             raise TrainingFailed(
                 "time_limit",
-                f"it passed supernet.time_limit={limit:g} s {when}; raise it",
+                f"it exceeded supernet.time_limit={limit:g} s {when}; raise it",
             )
 
     def check_finite(self, metrics: Mapping[str, float], when: str) -> None:

@@ -1,7 +1,7 @@
-"""A benchmark table: one row an architecture, or one a class of equal ones.
+"""A benchmark table: one row per architecture, or per class of equal ones.
 
-Read from CSV (plain or gzip), or Parquet with the extra `parquet`. Which column means what is said by its YAML in
-`configs/table/`, so a table from elsewhere needs no code.
+Read from CSV (plain or gzip), or Parquet with the extra `parquet`. Its YAML in `configs/table/` states the meaning of
+the columns, so a table from elsewhere needs no code.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from nas.errors import NOT_IN_TABLE, TrialFailed, UsageError, UserError
 from nas.space.base import SearchSpace, parse
 from nas.validation import number_in, one_of
 
-COUNTABLE = 1_000_000
-"""Size of a space up to which a table is checked to hold all of it."""
+MAX_CHECKED_SIZE = 1_000_000
+"""Largest size of a space whose table is checked for completeness."""
 MAX_COLUMNS = 30
-"""Columns of a file that a message names."""
+"""Largest number of columns that a message names."""
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-"""How such text begins."""
+"""The first bytes of such text."""
 SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
 
 class Table:
-    """Where a table is and what its columns mean; `of(space)` reads it.
+    """The location of a table and the meaning of its columns; `of(space)` reads it.
 
     Args:
         file: Relative to `root`, else to `NAS_DATA`, else to the current folder; absolute; or `pkg://PACKAGE/FILE` for
             one that is installed.
         space: Option of the space that the rows belong to; for messages, and the default space of a search.
-        column: What a search may see.
-        architecture: The column with the architecture's text in the notation of the space.
+        column: Column that a search may see.
+        architecture: Column with the architecture's text in the notation of the space.
         rows: `architecture`, every architecture has a row of its own; `class`, each class of `canonical` has one.
-        root: A folder, or None.
+        root: Folder, or None.
         metric: Name of the metric that `column` becomes, such as `valid_accuracy`.
         scale: Factor from `column` to the metric; 0.01 makes a fraction of a percentage.
         cost: Column that a query's simulated cost comes from; None: queries cost nothing.
@@ -86,7 +86,7 @@ class Table:
             raise UsageError(f"table.complete must be true or false, got {complete!r}")
         if column in reported:
             raise UsageError(
-                f"table.column and table.reported both name {column!r}; what a search sees is not reported"
+                f"table.column and table.reported both name {column!r}; a column that a search sees cannot be reported"
             )
         self.file = file
         self.space = space
@@ -107,13 +107,13 @@ class Table:
         """Read the table for a space.
 
         Raises:
-            UsageError: It is not there, lacks a column, or is of another space.
+            UsageError: The file is missing, lacks a column, or is of another space.
             UserError: It is damaged: an architecture is missing or listed twice, a value is not a number.
         """
         raw, path = self._raw()
         keys = dict.fromkeys(self.reported, "reported") | ({self.cost: "cost"} if self.cost else {})
         wanted = {self.architecture: "architecture", self.column: "column"} | keys
-        # a misspelt one would turn the direction of a column without a word
+        # a misspelt one would silently leave the direction of a column wrong
         wanted |= {name: "minimized" for name in self.minimized if name not in wanted}
         named = path.lower().endswith((".parquet", ".pq"))
         columns = (_parquet if named or raw.startswith(b"PAR1") else _csv)(raw, path, wanted)
@@ -174,7 +174,7 @@ class Table:
                     f"table {path} has {what} twice, in rows {positions[key] + 1} and {row + 1}; expected it once"
                 )
             positions[key] = row
-        if self.complete and space.size <= COUNTABLE and (by_class or len(positions) < space.size):
+        if self.complete and space.size <= MAX_CHECKED_SIZE and (by_class or len(positions) < space.size):
             # a constraint may leave out any number of the product, and so does equality
             keys = ((space.canonical(other) if by_class else other, other) for other in space.architectures())
             absent = next((other for key, other in keys if key not in positions), None)
@@ -198,7 +198,7 @@ class Rows:
         values: (rows,) the searched metric.
         costs: (rows,) simulated seconds of a query, or None.
         reported: Column -> (rows,) values in the units of the table.
-        complete: Whether it has the whole space by its own account.
+        complete: Whether it is meant to have the whole space.
     """
 
     def __init__(

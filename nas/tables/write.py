@@ -1,4 +1,4 @@
-"""Writing a table from the trainings of `nas tabulate`: one row a class, and a YAML that says what is in it."""
+"""Writing a table from the trainings of `nas tabulate`: one row per class, and a YAML that describes it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nas.core import uncounted
 from nas.errors import UserError
 from nas.files import atomic_write
 
-AVERAGED = {
+COLUMN_DIGITS = {
     "valid_accuracy": 6,
     "valid_loss": 4,
     "test_accuracy": 6,
@@ -24,29 +24,35 @@ AVERAGED = {
     "seconds": 3,
 }
 """Column -> digits after the point; means over the seeds of a class."""
-EACH = ("valid_accuracy", "test_accuracy")
+SEED_COLUMNS = ("valid_accuracy", "test_accuracy")
 """Columns that are given for every seed as well."""
-COUNTS = ("parameters", "flops")
+COUNT_COLUMNS = ("parameters", "flops")
 
 
 def rows(trainings: Iterable[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table, sorted by the architecture's text.
 
     Args:
-        trainings: One each class and repeat, as `nas.studies.tabulation` stores them.
+        trainings: One per class and repeat, as `nas.studies.tabulation` stores them.
     """
     classes: dict[str, list[Mapping[str, Any]]] = {}
     for training in sorted(trainings, key=lambda line: (line["arch"], line["repeat"])):
         classes.setdefault(training["canonical"], []).append(training)
     seeds = max(map(len, classes.values()))
-    head = ["arch", "seeds", *AVERAGED, *(f"{name}_{n}" for name in EACH for n in range(seeds)), *COUNTS]
+    head = [
+        "arch",
+        "seeds",
+        *COLUMN_DIGITS,
+        *(f"{name}_{n}" for name in SEED_COLUMNS for n in range(seeds)),
+        *COUNT_COLUMNS,
+    ]
     body = []
     for members in sorted(classes.values(), key=lambda members: members[0]["arch"]):
         row = [members[0]["arch"], str(len(members))]
-        row += [_number(statistics.fmean(m[name] for m in members), digits) for name, digits in AVERAGED.items()]
-        for name in EACH:
-            row += [_number(m[name], AVERAGED[name]) for m in members] + [""] * (seeds - len(members))
-        row += [_number(members[0][name], 0) for name in COUNTS]
+        row += [_number(statistics.fmean(m[name] for m in members), digits) for name, digits in COLUMN_DIGITS.items()]
+        for name in SEED_COLUMNS:
+            row += [_number(m[name], COLUMN_DIGITS[name]) for m in members] + [""] * (seeds - len(members))
+        row += [_number(members[0][name], 0) for name in COUNT_COLUMNS]
         body.append(row)
     return head, body
 
@@ -65,9 +71,9 @@ def write_table(tabulation: Mapping[str, Any], out: Path, data: str, data_settin
     """Write the table and the YAML beside it; each is written atomically.
 
     Args:
-        tabulation: What `nas.studies.tabulation.tabulate` returned.
+        tabulation: Result of `nas.studies.tabulation.tabulate`.
         out: `.csv` or `.csv.gz`.
-        data, data_settings: Option of the data set and its settings, for what is done with a winner later.
+        data, data_settings: Option of the data set and its settings, for later work on a winner.
 
     Returns:
         The path of the YAML.
@@ -96,7 +102,8 @@ def _yaml(tabulation: Mapping[str, Any], out: Path, classes: int, data: str, dat
     network = ", ".join(f"{key} {value}" for key, value in recipe["network"].items())
     seeds = 1 + max(line["repeat"] for line in tabulation["trainings"])
     images = [
-        f"{recipe[key] or 'all'} {word}" for key, word in (("train_images", "training"), ("valid_images", "validation"))
+        f"{f'at most {recipe[key]}' if recipe[key] else 'all'} {word}"
+        for key, word in (("train_images", "training"), ("valid_images", "validation"))
     ]
     missing = sorted({name for line in tabulation["trainings"] for name in uncounted(line)})
     clock = "processor seconds" if tabulation["device"] == "cpu" else "seconds"
@@ -105,7 +112,7 @@ def _yaml(tabulation: Mapping[str, Any], out: Path, classes: int, data: str, dat
         "# @package _global_",
         f"# {classes:,} classes of {space} on {tabulation['data']}, trained by nas tabulate; "
         f"started {tabulation['begun']}.",
-        f"# {recipe['epochs']} epochs on {images[0]} and {images[1]} images (split {tabulation['split']}); {network}.",
+        f"# Images: {images[0]} and {images[1]} (split {tabulation['split']}); epochs {recipe['epochs']}, {network}.",
         f"# {made_by}, commit {environment.get('commit')}.",
         "# valid_* on the validation images after the last epoch, test_* on all test images; accuracies are fractions",
         "# 0-1, losses mean cross-entropy in nats. A name without a number is the mean over the seeds of the class,",

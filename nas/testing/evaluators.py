@@ -53,7 +53,9 @@ def evaluator_promises(
             assert isinstance(value, int | float), f"metric {name} is a {type(value).__name__}, expected a number"
             assert math.isfinite(value), f"metric {name} is {value}"
         names = ", ".join(metrics) or "none"
-        assert metric is None or metric in metrics, f"it gives no {metric}, which the search optimises, but {names}"
+        assert metric is None or metric in metrics, (
+            f"it gives {names}, but a search optimises objective.metric={metric}; set that to one of its metrics"
+        )
 
     def protocol_is_json() -> None:
         subject = evaluator()

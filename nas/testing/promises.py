@@ -34,7 +34,7 @@ class Promise:
     skipped: str = ""
 
     def broken(self) -> str | None:
-        """What is wrong and where, in one line; None if the promise is kept."""
+        """The fault and its position, in one line; None if the promise is kept."""
         try:
             self.check()
         except UserError as error:

@@ -239,15 +239,15 @@ def _check_repeats(space: SearchSpace, architecture: Architecture, task: Task, s
     for name, value in first.items():
         assert name in second, f"build created the weight {name} only once for {space.to_text(architecture)}"
         assert not isinstance(value, torch.Tensor) or torch.equal(value, second[name]), (
-            f"build gave other weights ({name}) for the seed of an earlier build; draw them from torch's global "
+            f"build gave different weights ({name}) for the seed of an earlier build; draw them from torch's global "
             "generator and keep none between calls"
         )
     assert all(torch.equal(a, b) for a, b in zip(outcome, again, strict=True)), (
-        "two networks with the same weights and the same random numbers give other logits; forward must draw from the "
-        "global generators of torch, NumPy or Python"
+        "two networks with the same weights and the same random numbers give different logits; forward must draw from "
+        "the global generators of torch, NumPy or Python"
     )
     drawn = [name for name, value in network.named_parameters() if bool((value != value.flatten()[:1]).any())]
     assert not drawn or any(name not in other or not torch.equal(first[name], other[name]) for name in drawn), (
-        "build gives the same weights for every seed, so trainings with other seeds do not differ; draw them "
+        "build gives the same weights for every seed, so trainings with different seeds do not differ; draw them "
         "from torch's global generator and keep none between calls"
     )

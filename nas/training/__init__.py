@@ -1,4 +1,4 @@
-"""Plain training of one network; knows nothing of a search."""
+"""Plain training of one network, independent of any search."""
 
 from typing import TYPE_CHECKING
 

@@ -35,10 +35,10 @@ class TrainingImages:
     """The images of one training.
 
     Args:
-        task: Their shape and the number of classes.
-        train: At least two images.
-        valid: None to train without validation.
-        test: None to leave the network untested, as every search must.
+        task: Shape of the images and number of classes.
+        train: Training images, at least two.
+        valid: Validation images; None to train without validation.
+        test: Test images; None to leave the network untested, as every search must.
     """
 
     task: Task
@@ -61,13 +61,14 @@ class TrainedArchitecture:
     """The result of a training.
 
     Args:
-        network: As it was tested, on the device of the training.
-        counts: `parameters` and `flops`, as `nas.training.count` gives them.
-        metrics: Of the last epoch (`fit`); with `tested="best"` of the best one, and its number as `best_epoch`.
-        test: `test_accuracy` (fraction 0-1) and `test_loss` (nats); empty for an untested network.
-        weights: With `keep_weights` the state_dict after the `last` epoch and, with validation, after the `best`.
-        seconds: Only of fitting: processor time on a CPU, which other work on the machine does not stretch, and wall
-            time on a GPU.
+        network: Network as it was tested, on the device of the training.
+        counts: Metrics `parameters` and `flops`, as `nas.training.count` gives them.
+        metrics: Metrics of the last epoch (`fit`); with `tested="best"` those of the best one, and its number as
+            `best_epoch`.
+        test: Metrics `test_accuracy` (fraction 0-1) and `test_loss` (nats); empty for an untested network.
+        weights: With `keep_weights`, the state_dict after the `last` epoch and, with validation, after the `best`.
+        seconds: Time of fitting only: processor time on a CPU, which other work on the machine does not stretch, and
+            wall time on a GPU.
     """
 
     network: nn.Module
@@ -94,17 +95,17 @@ def train_architecture(
 ) -> TrainedArchitecture:
     """Train an architecture from scratch, with the recipe's threads, precision and determinism.
 
-    Python's and NumPy's global random generators are as before afterwards.
+    Python's and NumPy's global random generators are restored afterwards.
 
     Args:
-        images: On any device.
-        recipe: `train_images` and `valid_images` are left to the caller (`TrainingImages.of_split`).
-        seed: Of the initial weights, and of the order and augmentation of the images.
+        images: Images, on any device.
+        recipe: Recipe; `train_images` and `valid_images` are left to the caller (`TrainingImages.of_split`).
+        seed: Seed of the initial weights, and of the order and augmentation of the images.
         report: Called after each epoch with its metrics, as by `fit`.
         findings: Reports what the check of the network finds; None: the caller has checked the network.
         checkpointer: Saves the state after each epoch, so that a killed training resumes.
-        keep_weights: Whether the result has the weights, of the best epoch too where there is validation.
-        tested: Which of the two is tested; `best` needs `keep_weights` and validation.
+        keep_weights: Whether the result has the weights, of the best epoch too if there is validation.
+        tested: The weights that are tested; `best` needs `keep_weights` and validation.
 
     Raises:
         BadNetwork: The network cannot be trained as it is.
@@ -160,7 +161,7 @@ def build_seeded(seed: int, build: Callable[[], nn.Module], method: str = "build
     """The network that a space builds after the global generators of torch, NumPy and Python were seeded.
 
     Args:
-        build: Draws initial weights from torch's global generator.
+        build: Builds the network and draws initial weights from torch's global generator.
         method: Name of the space's method, for the message.
 
     Raises:
@@ -172,8 +173,8 @@ def build_seeded(seed: int, build: Callable[[], nn.Module], method: str = "build
     now = torch.initial_seed()
     if now != before:
         raise BadNetwork(
-            f"{method} seeds torch's generator (with {now}), so the seed of a training has no effect; draw "
-            "initial weights from torch's generator and leave its seed as it is"
+            f"{method} seeds torch's generator (with {now}), so the seed of a training has no effect; draw initial "
+            "weights from torch's generator without seeding it"
         )
     return network
 

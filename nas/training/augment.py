@@ -16,7 +16,7 @@ from nas.data.images import Images
 
 @dataclass(frozen=True)
 class Draws:
-    """An epoch's random numbers, one an image, in the order of the batches.
+    """An epoch's random numbers, one per image, in the order of the batches.
 
     Args:
         order: (N,) a permutation of the images.
@@ -39,7 +39,7 @@ class Augmenter:
     Args:
         images: Stored on their device as (N, H + 2 p, W + 2 p, C) uint8, so that a gathered batch is channels-last.
         crop: Padding p on each side as a fraction of the image's side, before a random crop back to its size.
-        flip: Mirror half of the images at random, where the data set says that a mirrored image keeps its label.
+        flip: Mirror half of the images at random, if the data set says that a mirrored image keeps its label.
         cutout: Side of the square that is set to the mean colour (DeVries & Taylor 2017,
             https://arxiv.org/abs/1708.04552), as a fraction of the image's side; 0 for none.
     """

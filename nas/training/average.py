@@ -21,12 +21,12 @@ class ModelEMA(AveragedModel):
 
     Step n = 1, 2, … has m <- d m + (1 - d) w with d = min(decay, (1 + n) / (10 + n)).
 
-    Differs from torch's own: the weights before the first step count too, integers are copied, since an average of
-    counters is none, and extra state is copied.
+    Differs from torch's own: the weights before the first step count too, integers are copied, since counters cannot be
+    averaged, and extra state is copied.
 
     Args:
-        network: As it is before the first step; copied.
-        decay: 0 to below 1.
+        network: Network before the first step; copied.
+        decay: Decay, 0 to below 1.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -50,6 +50,6 @@ class ModelEMA(AveragedModel):
         return {"steps": int(self.n_averaged) - 1, "network": self.module.state_dict()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go back to what `saved` returned."""
+        """Restore a state that `saved` returned."""
         self.module.load_state_dict(state["network"])
         self.n_averaged.fill_(int(state["steps"]) + 1)

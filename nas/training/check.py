@@ -1,7 +1,7 @@
 """One check of a network before it is trained: the same for a search, a retraining, a tabulation and shared weights.
 
 A few images are run forward and backward in training mode, and forward in evaluation mode, also one by itself. Training
-cannot repair what a network does wrong there. The check leaves no trace: parameters, buffers, attributes, modes and all
+cannot repair an error that shows there. The check leaves no trace: parameters, buffers, attributes, modes and all
 random numbers are as before.
 """
 
@@ -31,7 +31,7 @@ from nas.training.seeding import random_state_restored
 __all__ = ("BadNetwork", "check_network", "check_supernet")
 
 GRADIENT_BATCHES = 4
-"""Further batches that a supernet's parameter without a gradient is tried on."""
+"""Number of further batches that are tried if a parameter of a supernet has no gradient."""
 
 _checked: weakref.WeakValueDictionary[int, nn.Parameter] = weakref.WeakValueDictionary()
 """Trainable parameters of this process's networks, by their identity."""
@@ -47,15 +47,16 @@ def check_network(
     """Run a network as training and evaluation will.
 
     Args:
-        network: Untrained; afterwards on the device of the images, with its lazy modules initialised, else as before.
+        network: Untrained network; afterwards on the device of the images, with its lazy modules initialised, and
+            otherwise as before.
         images: Training images, at least two.
-        task: What the network was built for.
-        recipe: Gives memory format and precision.
-        gradient_batches: Further training batches that a parameter without a gradient is tried on, since layers may be
-            skipped at random.
+        task: Task that the network was built for.
+        recipe: Recipe with memory format and precision.
+        gradient_batches: Number of further training batches that are tried if a parameter has no gradient, since layers
+            may be skipped at random.
 
     Raises:
-        BadNetwork: It cannot be trained; the message says what it does and what is expected.
+        BadNetwork: It cannot be trained; the message states what it does and what is expected.
         TrainingFailed: Its first logits are not finite (`not_finite`).
     """
     if not isinstance(network, nn.Module):
@@ -97,7 +98,8 @@ def check_supernet(
     """The same for a supernet at given probabilities; training runs all operations. It need not accept one image.
 
     Returns:
-        What a person should know, and the error in channels-last memory where only contiguous memory works, else empty.
+        The findings for the user, and the error in channels-last memory if only contiguous memory works, otherwise
+        empty.
 
     Raises:
         BadNetwork, TrainingFailed: As `check_network`.
@@ -133,8 +135,8 @@ def _of_supernet(passes: Passes, held: Held) -> Findings:
     lost = passes.lost(held, resumed=True)
     if lost:
         raise BadNetwork(
-            f"the supernet stores what it learns outside of its state_dict ({listed(lost)}), so a killed search "
-            "would resume to something else; register buffers for it, or return it from get_extra_state"
+            f"the supernet stores what it learns outside of its state_dict ({listed(lost)}), so a killed search would "
+            "not resume exactly; register buffers for it, or return it from get_extra_state"
         )
     return findings
 
@@ -148,7 +150,7 @@ def _check_gradients(name: str) -> None:
 
 
 class _Check:
-    """One check of a network, in the memory format of its training: contiguous where only that works."""
+    """One check of a network, in the memory format of its training: contiguous if only that works."""
 
     def __init__(self, network: nn.Module, images: Images, task: Task, recipe: Recipe) -> None:
         self.network, self.images, self.recipe = network, images, recipe
@@ -157,7 +159,7 @@ class _Check:
         self.passes = Passes(network, network, images, task, recipe, name="network", channels_last=format_)
 
     def run(self, gradient_batches: int) -> Findings:
-        """Run all passes; the network is as before afterwards."""
+        """Run all passes; the network is restored afterwards."""
         held, passes = Held(self.network), self.passes
         try:
             try:
@@ -212,6 +214,6 @@ class _Check:
             if is_out_of_memory(error):
                 raise
             raise _OnlyChannelsLast(
-                "the network runs only in channels-last memory: on a contiguous image, as it is counted, drawn and "
-                f"exported with, it fails ({located(error)}); reshape() accepts both formats, view() only one"
+                "the network runs only in channels-last memory: it fails on a contiguous image, as counting, drawing "
+                f"and export use ({located(error)}); reshape() accepts both formats, view() only one"
             ) from error

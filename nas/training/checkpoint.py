@@ -20,19 +20,20 @@ from nas.identity import differences
 
 FORMAT = 1
 LOAD_ERRORS = (KeyError, IndexError, AttributeError, ValueError, RuntimeError, TypeError)
-"""What loading a damaged or foreign state raises."""
+"""Exceptions of loading a damaged or foreign state."""
 MIN_FREE_BYTES = 2**20
-"""A disk with less is called full; torch would name a line of its own source instead."""
+"""A disk with less free space counts as full; torch would name a line of its own source instead."""
 MAX_SAVING_SHARE = 0.05
 """Largest share of a training's time that goes into saving checkpoints."""
 
 
 class FileCheckpointer:
-    """Saves an unfinished training to a file, as often as costs little, and measures its wall time over all sessions.
+    """Saves an unfinished training to a file, as often as it costs little, and measures its wall time over all
+    sessions.
 
     Args:
         path: Checkpoint file.
-        identity: JSON-safe: all that decides the course of the training.
+        identity: Everything that decides the course of the training; JSON-safe.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
@@ -44,7 +45,7 @@ class FileCheckpointer:
         self._restored: dict[str, Any] | None = None
 
     def restore(self) -> Mapping[str, Any] | None:
-        """The state that an earlier session saved; None where there is none. The file is read once.
+        """The state that an earlier session saved; None if there is none. The file is read once.
 
         Raises:
             UserError: As `load_checkpoint`.
@@ -81,11 +82,11 @@ def save_checkpoint(path: Path, identity: Mapping[str, Any], state: Mapping[str,
 
     Args:
         path: File to write.
-        identity: JSON-safe: all that decides the course of the training.
+        identity: Everything that decides the course of the training; JSON-safe.
         state: Tensors and plain values.
 
     Raises:
-        UserError: It cannot be written; the previous one is left as it was.
+        UserError: It cannot be written; the previous one is left unchanged.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,15 +99,15 @@ def save_checkpoint(path: Path, identity: Mapping[str, Any], state: Mapping[str,
 
 
 def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The state that an earlier session saved; None where there is none.
+    """The state that an earlier session saved; None if there is none.
 
     Args:
         path: File to read.
-        identity: That of the training which wants it.
+        identity: Identity of the training that loads it.
 
     Raises:
-        UsageError: The file is damaged, or of another training; it is left as it is.
-        UserError: There is none and none could be written, which is better known before hours of training.
+        UsageError: The file is damaged, or of another training; it is left unchanged.
+        UserError: There is none, and none could be written, which is reported before hours of training.
     """
     if not path.exists():
         above = next(folder for folder in path.parents if folder.exists())
@@ -140,7 +141,7 @@ def cannot_resume(path: Path | None, error: Exception) -> UserError:
 
     Args:
         path: Checkpoint file.
-        error: What loading the state raised.
+        error: Exception that loading the state raised.
     """
     reason = " ".join(str(error).split())[:200]
     return UserError(f"the checkpoint {path} does not fit this training ({reason}); remove it to start again")

@@ -27,7 +27,7 @@ from nas.training.seeding import random_state_restored
 
 COMPLEX_FACTOR = 4
 """Real multiply-accumulates in one of complex numbers."""
-COMBINING = re.compile(
+COMBINING_OPERATORS = re.compile(
     r"(native_|cudnn_|miopen_|quantized_|fused_)*(batch|layer|group|rms)_norm|weight_norm|linalg_(_?powsum|vector_norm|cross|check)"
     r"|upsample_|(cudnn_)?grid_sampler|(unsafe_)?(masked_)?index|(select_|slice_|diagonal_|as_strided_)?scatter"
     r"|gather|take|put|where|masked_(select|softmax|scale|fill|scatter)|copy|set|fill|prelu|rrelu|thnn_fused_|fused_sdp_choice"
@@ -36,15 +36,15 @@ COMBINING = re.compile(
 )
 """Operators of torch that take float tensors without contracting them: statistics, indexing, interpolation, outer
 products. By the field's convention they count nothing, like pooling and activations."""
-CONTRACTING = re.compile(
+CONTRACTING_OPERATORS = re.compile(
     r"fft|linalg|cholesky|geqrf|ormqr|solve|conv(?!ert)|mm(?![aiy])|linear|rnn|gru|lstm|attention|transformer|dist|matrix|matmul"
 )
-"""Operators of torch that do the work of matrix products; COMBINING comes first."""
+"""Operators of torch that do the work of matrix products; `COMBINING_OPERATORS` comes first."""
 
 
 @dataclass
 class Work:
-    """What one image costs.
+    """The cost of one image.
 
     Args:
         flops: Multiply-accumulate operations that were counted.
@@ -56,7 +56,7 @@ class Work:
 
 
 def parameters(network: nn.Module) -> int:
-    """Number of trainable values, those of an auxiliary head aside: it is gone when the network is used.
+    """Number of trainable values, without an auxiliary head, which is used only in training.
 
     A lazy module has none before its first forward; `architecture` and `work` run one.
     """
@@ -68,8 +68,8 @@ def parameters(network: nn.Module) -> int:
 def architecture(network: nn.Module, task: Task) -> dict[str, float]:
     """Metrics that belong to the network itself: `parameters` and `flops`.
 
-    Each operator that could not be counted adds `uncounted:NAME` with its number of calls, so that a number which is
-    too small always stands beside the reason.
+    Each operator that could not be counted adds `uncounted:NAME` with its number of calls, so a number that is too
+    small is never without its reason.
     """
     counted = work(network, task)
     more = {f"{UNCOUNTED}{name}": calls for name, calls in sorted(counted.uncounted.items())}
@@ -90,7 +90,7 @@ def work(network: nn.Module, task: Task) -> Work:
     complex numbers as four of real ones.
 
     The network is run once, in evaluation mode and on the mathematical path, since fused kernels of attention have no
-    formula. What it holds, its modes and the global random numbers stay as they are, but lazy modules are initialised.
+    formula. What it holds, its modes and the global random numbers stay unchanged, but lazy modules are initialised.
 
     Operators without a formula that may contract tensors are named: those of torch that are called so (FFT, linear
     algebra) or combine several float tensors, and all from outside of torch. Register a formula for your own with
@@ -149,7 +149,7 @@ class _WorkCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @cache
 def _functional(func: Any) -> Any:
-    """The operator of an overload; of one that works in place its functional form, which has the formula."""
+    """The operator of an overload; for one that works in place, its functional form, which has the formula."""
     operator = func._overloadpacket
     return getattr(getattr(torch.ops, func.namespace), operator.__name__.removesuffix("_"), operator)
 
@@ -160,17 +160,17 @@ def _is_pointwise(operator: Any) -> bool:
 
 
 def _counts_nothing(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether an operator without a formula contracts nothing for certain."""
+    """Whether an operator without a formula certainly contracts nothing."""
     namespace, name = operator._qualified_op_name.split("::")
     tensors = [list(_tensors([argument])) for argument in (*args, *kwargs.values())]
     if namespace == "prim" or _is_pointwise(operator) or not any(tensors):
         return True
     if namespace != "aten":
         return False
-    if COMBINING.match(name.strip("_")):
+    if COMBINING_OPERATORS.match(name.strip("_")):
         return True
     floats = sum(any(tensor.is_floating_point() or tensor.is_complex() for tensor in given) for given in tensors)
-    return floats <= 1 and not CONTRACTING.search(name)
+    return floats <= 1 and not CONTRACTING_OPERATORS.search(name)
 
 
 def _tensors(args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> Iterator[Tensor]:
@@ -203,9 +203,9 @@ def _recurrent(sequence: Tensor, weights: Sequence[Tensor], packed: Sequence[int
     """Each matrix of a layer is applied once to each element of the sequence (bias aside).
 
     Args:
-        sequence: (T, B, I), (B, T, I), or (sum of batch sizes, I) where packed.
+        sequence: (T, B, I), (B, T, I), or (sum of batch sizes, I) if packed.
         weights: Matrices, and biases with fewer than two dimensions.
-        packed: Batch size of each step where packed, else empty.
+        packed: Batch size of each step if packed, otherwise empty.
     """
     steps = sum(packed) if packed else math.prod(sequence.shape[:-1])
     return steps * sum(weight.numel() for weight in weights if weight.dim() > 1)

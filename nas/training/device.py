@@ -22,10 +22,10 @@ _filling: Any = torch.utils.deterministic  # its attribute is created at run tim
 
 
 def resolve_device(text: str) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda` or `cuda:N` names; `auto` is CUDA where available.
+    """The device that `auto`, `cpu`, `cuda` or `cuda:N` names; `auto` is CUDA if available.
 
     Raises:
-        UsageError: No such word, or no such device on this machine.
+        UsageError: The text names no device, or one that this machine does not have.
     """
     if text == "auto":
         text = "cuda" if torch.cuda.is_available() else "cpu"
@@ -84,7 +84,7 @@ def current(device: torch.device) -> AbstractContextManager[object]:
 
 
 class PeakMemory:
-    """Peak memory from its making on: of the device on CUDA, of the whole process on a CPU."""
+    """Peak memory since its creation: of the device on CUDA, of the whole process on a CPU."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

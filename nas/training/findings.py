@@ -1,4 +1,4 @@
-"""What a person should know about networks that can be trained, reported once a search."""
+"""Findings about networks that can be trained, which are reported to the user once per search."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ MIN_NETWORKS = 3
 """Networks of a search that must share a parameter without a gradient before it is reported: in a single one it may
 belong to an operation that leads nowhere."""
 MAX_NAMES = 4
-"""Names that a sentence lists."""
+"""Largest number of names that a sentence lists."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a person should know about a network that can be trained.
+    """Findings about a network that can be trained, for the user.
 
     Args:
         without_gradient: Trainable parameters that keep their initial values.
@@ -35,7 +35,7 @@ class Findings:
     name: str = "network"
 
     def untrained(self) -> str:
-        """What is wrong with the `unregistered` ones and how to fix it; empty where there are none."""
+        """The problem with the `unregistered` ones and its remedy; empty if there are none."""
         if not self.unregistered:
             return ""
         holders = dict.fromkeys(name.partition("[")[0] for name in self.unregistered)
@@ -67,8 +67,8 @@ class FindingsReporter:
             common = [name for name in findings.without_gradient if name in self._common]
             self._warn(
                 "gradient",
-                f"{len(common)} of {findings.parameters} parameters of the {findings.name} receive no gradient and "
-                f"keep their initial values: {listed(common)}",
+                f"no gradient reaches {len(common)} of {findings.parameters} parameters of the {findings.name}, so "
+                f"training does not change {listed(common)}",
             )
         if findings.unregistered:
             refusal = "; nas retrain refuses the network" if findings.name == "network" else ""
@@ -76,8 +76,8 @@ class FindingsReporter:
         if findings.lost:
             self._warn(
                 "lost",
-                f"the network stores what it learns outside of its state_dict ({listed(findings.lost)}), so that no "
-                "checkpoint holds it and nas retrain refuses the network; register buffers for it",
+                f"the network stores what it learns outside of its state_dict ({listed(findings.lost)}), so no "
+                "checkpoint holds it, and nas retrain refuses the network; register buffers for it",
             )
         if findings.batch_dependent:
             self._warn(

@@ -28,7 +28,7 @@ from nas.training.weights import copied
 
 EVALUATION_BATCH = 500
 MEMORY_SIGNS = ("can't allocate memory", "CUDA error: out of memory", "ALLOC_FAILED")
-"""How the CPU's allocator, the CUDA driver, cuDNN and cuBLAS say that memory is exhausted."""
+"""Messages of the CPU's allocator, the CUDA driver, cuDNN and cuBLAS when memory is exhausted."""
 
 
 class TrainingFailed(Exception):
@@ -59,18 +59,18 @@ def fit(
     """Train a network, and validate it after every epoch, or as the recipe says.
 
     Args:
-        network: On the device of the images; trained in place.
-        train: At least two images.
-        valid: None to train without validation.
-        recipe: `network`, `train_images` and `valid_images` are left to the caller.
-        seed: Decides the order and augmentation of the images; the initial weights are the caller's.
+        network: Network on the device of the images; trained in place.
+        train: Training images, at least two.
+        valid: Validation images; None to train without validation.
+        recipe: Recipe; `network`, `train_images` and `valid_images` are left to the caller.
+        seed: Seed of the order and augmentation of the images; the initial weights are the caller's.
         report: Called after each epoch with `train_loss` (mean over the epoch's steps) and, with validation,
             `valid_accuracy` (fraction 0-1) and `valid_loss` (mean cross-entropy, nats). `train_loss` is what was
-            minimised: that of the mixed images and labels under mixup and CutMix, which is well above zero for a
-            network without errors and compares only with trainings of the same settings.
+            minimised: under mixup and CutMix, the loss of the mixed images and labels, which is well above zero even
+            for a network without errors and compares only with trainings of the same settings.
         checkpointer: Saves the state after each epoch, so that a killed training resumes and ends with the same
             network; the epochs of earlier sessions are reported again.
-        best: Filled with the best epoch by validation.
+        best: Receives the best epoch by validation.
 
     Returns:
         The metrics of the last epoch: choosing the best epoch would flatter them.
@@ -97,9 +97,9 @@ class Best:
     """The network after the epoch of the highest validation accuracy, the first among equals.
 
     Args:
-        epoch: From 1; 0 before the first.
+        epoch: Number of the epoch, from 1; 0 before the first.
         metrics: Metrics of that epoch.
-        state: State_dict of the network.
+        state: The state_dict of the network.
     """
 
     epoch: int = 0
@@ -115,13 +115,13 @@ class Best:
 
 
 class Checkpointer(Protocol):
-    """Where the state of a training outlives its process."""
+    """Storage in which the state of a training outlives its process."""
 
     def restore(self) -> Mapping[str, Any] | None:
-        """The state that was saved last; None where there is none."""
+        """The state that was saved last; None if there is none."""
 
     def save(self, state: Callable[[], Mapping[str, Any]]) -> None:
-        """Called after each epoch; `state` returns the state as it is then."""
+        """Called after each epoch; `state` returns the current state."""
 
 
 class _Training:
@@ -210,12 +210,12 @@ class _Training:
         return total.item() / bounds[-1][1]  # read once an epoch: reading it every step would hold the device up
 
     def finish(self) -> None:
-        """Put the average in place of the weights, where there is one."""
+        """Replace the weights by their average, if there is one."""
         if self.average is not None:
             self.network.load_state_dict(self.average.module.state_dict())
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """The state for a checkpoint."""
         state = {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -233,7 +233,7 @@ class _Training:
         return state
 
     def restore(self, state: Mapping[str, Any] | None) -> list[dict[str, float]]:
-        """Go back to a state; the metrics of its epochs.
+        """Restore a state; returns the metrics of its epochs.
 
         Raises:
             UserError: It is of another network.
@@ -264,7 +264,7 @@ class _Training:
         if recipe.time_limit is not None and time.monotonic() - self.started > recipe.time_limit:
             raise TrainingFailed(
                 "time_limit",
-                f"training passed trainer.time_limit={recipe.time_limit:g} s in epoch {epoch} of {recipe.epochs}. "
+                f"training exceeded trainer.time_limit={recipe.time_limit:g} s in epoch {epoch} of {recipe.epochs}. "
                 "Raise it, or train less: trainer.epochs, trainer.network",
             )
 
@@ -292,12 +292,12 @@ def batches(count: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _check_parts(network: nn.Module, recipe: Recipe) -> None:
-    """Raise `UsageError` where a recipe asks for what the network does not have."""
+    """Raise `UsageError` if a recipe asks for something that the network does not support."""
     drops = isinstance(network, SupportsDropPath)
     if recipe.drop_path and not drops:
         raise UsageError(
-            f"trainer.drop_path={recipe.drop_path:g}: the networks of this space drop no paths (they do not derive "
-            "from nas.space.SupportsDropPath); set trainer.drop_path=0"
+            f"trainer.drop_path={recipe.drop_path:g}: the networks of this space do not support drop-path (they do not "
+            "derive from nas.space.SupportsDropPath); set trainer.drop_path=0"
         )
     if drops and not isinstance(getattr(network, "drop_path", None), int | float):
         raise UsageError(
@@ -349,7 +349,7 @@ def memory_guard(part: str = Recipe.part) -> Iterator[None]:
     """Turn exhausted memory, of the device or of the machine, into `TrainingFailed`.
 
     Args:
-        part: Key of the settings that need less of it.
+        part: Key of the settings to reduce.
     """
     try:
         yield

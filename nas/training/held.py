@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-OWN = {"_parameters", "_buffers", "_modules"}
+PART_ATTRIBUTES = {"_parameters", "_buffers", "_modules"}
 """Attributes of every module that hold its parts by name."""
-HOOKS = {name for name, value in vars(nn.Module()).items() if isinstance(value, dict)} - OWN
+HOOK_ATTRIBUTES = {name for name, value in vars(nn.Module()).items() if isinstance(value, dict)} - PART_ATTRIBUTES
 """Attributes of every module that hold no state of its own."""
-PLAIN = {int, float, bool, complex, str, bytes, type(None)}
-CONTAINERS = {dict, OrderedDict, defaultdict, list, deque}
-LIBRARIES = {*sys.stdlib_module_names, "numpy", "torch"}
-"""Packages whose objects are not looked into; objects of a user's classes are."""
+PLAIN_TYPES = {int, float, bool, complex, str, bytes, type(None)}
+CONTAINER_TYPES = {dict, OrderedDict, defaultdict, list, deque}
+LIBRARY_PACKAGES = {*sys.stdlib_module_names, "numpy", "torch"}
+"""Packages whose objects are not searched; objects of a user's classes are."""
 TOLERANCE = 1e-4
-"""Difference of logits, relative to the largest but at least 1, up to which they are equal but for rounding."""
+"""Difference of logits, relative to the largest but at least 1, up to which they are equal except for rounding."""
 MAX_ELEMENTS = 10_000
-"""Containers with more elements than this are data and not looked into."""
+"""Containers with more elements than this count as data and are not searched."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Held:
     """The state of a network at a moment, to find what changed since and to restore it.
 
     Args:
-        network: With no lazy parameters.
+        network: Network without lazy parameters.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -54,7 +54,7 @@ class Held:
                 saved = _SavedTensor(value, value.data, value.detach().clone(), value.grad)
                 self._tensors.append(saved)
                 self.values[path] = saved.values
-            elif type(value) in CONTAINERS:
+            elif type(value) in CONTAINER_TYPES:
                 self._containers.append((value, value.copy()))
             elif isinstance(value, torch.Generator):
                 self._generators.append((value, value.get_state()))
@@ -64,13 +64,13 @@ class Held:
                 self.values[path] = value
 
     def changed(self) -> list[str]:
-        """Names of what is not as it was and no state_dict holds: plain tensors and values, non-persistent buffers."""
-        now = {path: value for path, value in _walk(self.network) if type(value) not in CONTAINERS}
+        """Names of changed state that no state_dict holds: plain tensors and values, non-persistent buffers."""
+        now = {path: value for path, value in _walk(self.network) if type(value) not in CONTAINER_TYPES}
         return _differing(self.values, now, set(self.network.state_dict()))
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put the network back to what it held: tensors, attributes, containers, gradients and modes."""
+        """Restore the network: tensors, attributes, containers, gradients and modes."""
         for container, content in self._containers:
             container.clear()
             container.update(content) if isinstance(container, dict) else container.extend(content)
@@ -86,14 +86,17 @@ class Held:
 
 
 def unlike(first: nn.Module, second: nn.Module) -> list[str]:
-    """Names of what two networks of one architecture hold differently although no state_dict holds it."""
+    """Names of state that two networks of one architecture do not share and no state_dict holds."""
     held = {*first.state_dict(), *second.state_dict()}
-    sides = [{path: v for path, v in _walk(n, settings=True) if type(v) not in CONTAINERS} for n in (first, second)]
+    sides = [
+        {path: v for path, v in _walk(n, settings=True) if type(v) not in CONTAINER_TYPES} for n in (first, second)
+    ]
     return _differing(sides[0], sides[1], held)
 
 
 def unregistered(network: nn.Module) -> tuple[str, ...]:
-    """Names of parameters that got a gradient and that no optimizer is given, as of modules in a plain list."""
+    """Names of parameters that got a gradient but that no optimizer receives, such as those of modules in a plain
+    list."""
     own = {id(parameter) for parameter in network.parameters()}
     return tuple(
         path
@@ -114,16 +117,16 @@ def _differing(first: dict[str, Any], second: dict[str, Any], aside: set[str]) -
 
 
 def _walk(network: nn.Module, *, settings: bool = False) -> Iterator[tuple[str, Any]]:
-    """Name and object of all that a network refers to, each once: containers, then what is in them.
+    """Name and object of everything that a network refers to, each once: containers, then their content.
 
     Args:
-        settings: Also the plain attributes of torch's own modules, such as a stride, which no forward changes.
+        settings: Include the plain attributes of torch's own modules, such as a stride, which no forward changes.
     """
     seen: set[int] = set()
     todo: list[tuple[str, Any]] = [("", network)]
     while todo:
         path, value = todo.pop()
-        if type(value) in PLAIN or (type(value) is tuple and all(type(each) in PLAIN for each in value)):
+        if type(value) in PLAIN_TYPES or (type(value) is tuple and all(type(each) in PLAIN_TYPES for each in value)):
             yield path, value
             continue
         if id(value) in seen:
@@ -137,12 +140,12 @@ def _walk(network: nn.Module, *, settings: bool = False) -> Iterator[tuple[str, 
             start = f"{path}." if path else ""
             torchs = not settings and type(module).__module__.startswith("torch.nn.")
             for key, attribute in value.items():
-                if key in OWN:
+                if key in PART_ATTRIBUTES:
                     yield path, attribute
                     todo += [(start + name, each) for name, each in attribute.items()]
-                elif not torchs and key not in HOOKS:
+                elif not torchs and key not in HOOK_ATTRIBUTES:
                     todo.append((start + str(key), attribute))
-        elif type(value) in CONTAINERS or isinstance(value, tuple):
+        elif type(value) in CONTAINER_TYPES or isinstance(value, tuple):
             if not isinstance(value, tuple):
                 yield path, value
             if len(value) <= MAX_ELEMENTS:
@@ -156,7 +159,7 @@ def _is_users(value: Any) -> bool:
     """Whether an object is of a class of neither Python nor a library, and holds attributes."""
     if isinstance(value, type) or callable(value) or not hasattr(value, "__dict__"):
         return False
-    return type(value).__module__.partition(".")[0] not in LIBRARIES
+    return type(value).__module__.partition(".")[0] not in LIBRARY_PACKAGES
 
 
 def equal(first: Any, second: Any) -> bool:
@@ -173,7 +176,7 @@ def equal(first: Any, second: Any) -> bool:
 
 
 def alike(first: Tensor, second: Tensor) -> bool:
-    """Whether two logits (B, classes) are equal but for rounding."""
+    """Whether two logits (B, classes) are equal except for rounding."""
     first, second = first.detach().double().cpu(), second.detach().double().cpu()
     if first.shape != second.shape:
         return False

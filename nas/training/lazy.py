@@ -1,4 +1,4 @@
-"""Lazy modules: their sizes are known after one forward, and nothing can be counted or optimised before."""
+"""Lazy modules: their sizes are known only after one forward, so nothing can be counted or optimised before."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from nas.core import Task
 def materialize(network: nn.Module, image: Sequence[int]) -> None:
     """Initialise the lazy modules of a network, if any, by running it on blank images.
 
-    Draws their initial values from torch's global random numbers, as the space's `build` draws all others. The network
-    is run in evaluation mode, and where that leaves something uninitialised (an auxiliary head), in training mode.
+    Draws their initial values from torch's global random numbers, as the space's `build` does for all others. The
+    network is run in evaluation mode, and in training mode too if something is left uninitialised (an auxiliary head).
 
     Args:
         image: Shape (C, H, W).
@@ -38,7 +38,7 @@ def materialize(network: nn.Module, image: Sequence[int]) -> None:
             module.training = training
     for module in lazy:
         if isinstance(module, nn.modules.batchnorm._NormBase):
-            module.reset_running_stats()  # blank images are no statistics
+            module.reset_running_stats()  # blank images must not become statistics
 
 
 def materialized(network: nn.Module, task: Task) -> nn.Module:
@@ -47,7 +47,8 @@ def materialized(network: nn.Module, task: Task) -> nn.Module:
     Their initial values are drawn from torch's global generator, after those of the other modules.
 
     Args:
-        network: Fresh; other buffers than those of its lazy modules, such as running statistics, stay as they are.
+        network: Fresh network; buffers other than those of its lazy modules, such as running statistics, stay
+            unchanged.
     """
     if isinstance(network, nn.Module) and any(map(is_lazy, (*network.parameters(), *network.buffers()))):
         before = [(buffer, buffer.clone()) for buffer in network.buffers() if not is_lazy(buffer)]

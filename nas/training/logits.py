@@ -1,4 +1,4 @@
-"""What a network must return, logits (B, classes), and sentences about anything else."""
+"""The logits (B, classes) that a network must return, and sentences about anything else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nas.core import Task
 
 LOGIT_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 SUM_TOLERANCE = {torch.bfloat16: 5e-3}
-"""How far the sum of a row of probabilities may be from 1 by rounding; 1e-4 in single precision."""
+"""Largest distance from 1 of the sum of a row of probabilities, by rounding; 1e-4 in single precision."""
 
 
 def parts(output: Any, *, head: bool) -> tuple[Any, ...]:
@@ -21,11 +21,11 @@ def parts(output: Any, *, head: bool) -> tuple[Any, ...]:
 
 
 def mistake(output: Any, size: int, task: Task, where: str, *, head: bool) -> str:
-    """What an output is instead of logits, and how to fix it; empty where it is right.
+    """The fault of an output that is not logits, and its remedy; empty if it is correct.
 
     Args:
         size: Number of images in the batch.
-        where: Mode and batch, for the sentence.
+        where: Mode and batch, for the message.
         head: Whether logits of an auxiliary head are expected too.
     """
     shape, outputs = (size, task.classes), parts(output, head=head)
@@ -34,15 +34,15 @@ def mistake(output: Any, size: int, task: Task, where: str, *, head: bool) -> st
     ):
         expected = f"a pair of tensors {shape}" if head else f"a tensor {shape}"
         advice = _advice(output, size, task.classes, head=head)
-        return f"returned {described(output)} {where}; {expected} was expected: {advice}"
+        return f"returned {described(output)} {where}; expected {expected}: {advice}"
     for each in outputs:
         if each.dtype not in LOGIT_DTYPES:
-            return f"returned {str(each.dtype).removeprefix('torch.')} logits {where}; float32 was expected"
+            return f"returned {str(each.dtype).removeprefix('torch.')} logits {where}; expected float32"
     return ""
 
 
 def not_finite(logits: Tensor) -> str:
-    """`NaN` or `infinite`; empty where all of them are finite."""
+    """`NaN` or `infinite`; empty if all of them are finite."""
     if bool(logits.isfinite().all()):
         return ""
     return "NaN" if bool(logits.isnan().any()) else "infinite"
@@ -85,4 +85,4 @@ def _advice(output: Any, size: int, classes: int, *, head: bool) -> str:
         return "squeeze() without a dimension removes that of the batch too; flatten(1) does not"
     if output.dim() > 2 and tuple(output.shape[:2]) == (size, classes):
         return "pool and flatten it"
-    return "one row an image and one column a class"
+    return "one row per image and one column per class"

@@ -1,4 +1,4 @@
-"""In which memory format a network is run: channels-last where it can be, contiguous where it cannot.
+"""The memory format in which a network is run: channels-last if possible, otherwise contiguous.
 
 torch's format for 4-d tensors; the numbers are the same up to rounding. Two things rule out channels-last:
 code that needs the contiguous order, such as `x.view(x.size(0), -1)` after a convolution, and a defect of oneDNN.
@@ -29,7 +29,7 @@ from nas.training.held import Held
 from nas.training.seeding import random_state_restored
 
 SAFE_CHANNELS = 8
-"""From here on oneDNN's AVX2 kernel stays within its memory."""
+"""Number of channels from which oneDNN's AVX2 kernel stays within its memory."""
 
 _channels_last: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 """Decision for each network that still exists."""
@@ -38,7 +38,7 @@ _channels_last: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 def settle(network: nn.Module, image: Sequence[int], device: torch.device, *, channels_last: bool) -> bool:
     """Decide on the format of a network's images, once, and replace the convolutions that channels-last breaks.
 
-    Where channels-last is wanted, the network is run on two blank images in evaluation and in training mode, with its
+    If channels-last is wanted, the network is run on two blank images in evaluation and in training mode, with its
     parameters in that format, which changes nothing in it. A network that only runs in contiguous memory gets that,
     with a warning.
 
@@ -57,7 +57,7 @@ def settle(network: nn.Module, image: Sequence[int], device: torch.device, *, ch
         replace_strided(network, device)
         reason = _refusal(network, image, device, channels_last=True)
         if reason is None or _refusal(network, image, device, channels_last=False) is not None:
-            _channels_last[network] = True  # a network that runs in neither fails where it is trained
+            _channels_last[network] = True  # a network that runs in neither fails when it is trained
         else:
             fall_back(network, reason)
     return _channels_last[network]
@@ -66,11 +66,11 @@ def settle(network: nn.Module, image: Sequence[int], device: torch.device, *, ch
 def fall_back(network: nn.Module, reason: str) -> None:
     """Give a network contiguous images from now on, and warn once."""
     _channels_last[network] = False
-    _warn(reason)
+    warn_once(reason)
 
 
 @cache
-def _warn(reason: str) -> None:
+def warn_once(reason: str) -> None:
     warnings.warn(
         f"the network does not run in channels-last memory format ({reason}); it is trained in contiguous format, as "
         "trainer.channels_last=false does without this warning",
@@ -119,7 +119,7 @@ def is_defective() -> bool:
 
 
 def replace_strided(network: nn.Module, device: torch.device) -> None:
-    """Replace strided 1x1 convolutions with few input channels by slicing, where oneDNN's kernel is defective."""
+    """Replace strided 1x1 convolutions with few input channels by slicing, if oneDNN's kernel is defective."""
     if device.type != "cpu" or not is_defective():
         return
     for module in network.modules():
@@ -159,7 +159,7 @@ def _overruns(images: Tensor, weight: Tensor, stride: Sequence[int], padding: Se
     """Whether a convolution, or its gradient, strides with a 1x1 kernel over an image of few channels-last channels."""
     if images.dim() != 4 or max(weight.shape[2:]) > 1 or max(stride) == 1 or max(padding) > 0 or groups > 1:
         return False
-    few = weight.shape[1] < SAFE_CHANNELS  # of the image that is strided over: the output, where transposed
+    few = weight.shape[1] < SAFE_CHANNELS  # of the image that is strided over: the output, if transposed
     return few and not (_is_standard(images) and _is_standard(weight))
 
 
@@ -170,7 +170,7 @@ def _is_standard(tensor: Tensor) -> bool:
 
 
 def _refusal(network: nn.Module, image: Sequence[int], device: torch.device, *, channels_last: bool) -> str | None:
-    """Why a network does not run in a format of its images and parameters; None where it does."""
+    """Why a network does not run in a format of its images and parameters; None if it does."""
     channels, height, width = image
     shape = (2, height, width, channels) if channels_last else (2, *image)
     blank = torch.zeros(shape, device=device)

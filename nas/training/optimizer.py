@@ -1,4 +1,4 @@
-"""The optimizers of a recipe, and a step of one where a parameter gets its first gradient late."""
+"""The optimizers of a recipe, and a step for parameters that get their first gradient late."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def fusible(parameters: Iterable[Tensor]) -> bool:
 
 
 def take_step(optimizer: torch.optim.Optimizer) -> None:
-    """A step, even where some parameters have a momentum and others get their first gradient, as in skipped layers.
+    """A step, even if some parameters have a momentum and others get their first gradient, as in skipped layers.
 
     torch's fused SGD rejects such a mixture. A momentum of zero is equivalent: 0 * momentum + gradient is the gradient,
     which the first step uses.

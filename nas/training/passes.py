@@ -1,4 +1,5 @@
-"""Forward and backward passes of a network on a few images, as a training makes them, and what each must return."""
+"""Forward and backward passes of a network on a few images, as a training makes them, and the result that each must
+return."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ from nas.training.seeding import seed_all
 from nas.training.weights import copied
 
 BATCH = 4
-"""Images of the check: few, since each costs time, and more than two, so that no other size of a shape equals it."""
+"""Number of images of the check: few, since each costs time, and more than two, so that no other size of a shape equals
+it."""
 
 
 class BadNetwork(TrainingFailed):
@@ -148,8 +150,8 @@ class Passes:
         self.network.load_state_dict(dict(before), strict=False)
         if not torch.equal(logits, self._seeded()):
             raise BadNetwork(
-                f"{listed(changed)} changes in evaluation mode and the logits depend on it, so its score is "
-                "another each time; change it only while self.training"
+                f"{listed(changed)} changes in evaluation mode and the logits depend on it, so its score differs each "
+                "time; change it only while self.training"
             )
 
     def lost(self, held: Held, *, resumed: bool = False) -> tuple[str, ...]:
@@ -174,7 +176,7 @@ class Passes:
 
     @torch.no_grad()
     def _seeded(self, *, training: bool = False) -> Tensor:
-        """Logits that are the same each time, even where the network draws random numbers."""
+        """Logits that are the same each time, even if the network draws random numbers."""
         seed_all(0)
         if not training:
             return self.in_evaluation(self.size)
@@ -185,7 +187,7 @@ class Passes:
 
     @contextmanager
     def failing(self, when: str) -> Iterator[None]:
-        """Raise `BadNetwork` with mode, batch and line where a pass raises an exception."""
+        """Raise `BadNetwork` with mode, batch and line if a pass raises an exception."""
         try:
             yield
         except (UserError, TrainingFailed):
@@ -200,7 +202,7 @@ class Passes:
             raise BadNetwork(f"the {self.name} fails {when} of {size}: {self._located(error)}{hint}") from error
 
     def _located(self, error: Exception) -> str:
-        """The exception with the user's line, or with the module that failed where torch's own layers did."""
+        """The exception with the user's line, or with the module that failed if one of torch's own layers did."""
         frames, module = outside_libraries(error), _innermost_module(error, self.network)
         if module and frames and frames[-1].filename == __file__:
             return f"{type(error).__name__}: {text_of(error)} (in {module})"
@@ -238,7 +240,7 @@ class Passes:
         """
         if not returned.are_probabilities(logits):
             return
-        held = Held(self.network)  # equal logits of 1 / classes, as of a new head, differ with other weights
+        held = Held(self.network)  # equal logits of 1 / classes, such as those of a new head, differ with other weights
         try:
             for value in self.trainable.values():
                 value.data.add_(torch.randn_like(value), alpha=0.01)
@@ -247,13 +249,13 @@ class Passes:
             held.restore()
         if returned.are_probabilities(output[0] if isinstance(output, tuple) else output):
             raise BadNetwork(
-                f"the {self.name} returned probabilities {where} (each row sums to 1); logits were expected: leave the "
+                f"the {self.name} returned probabilities {where} (each row sums to 1); expected logits: leave the "
                 "softmax out of forward, since the loss applies it"
             )
 
 
 def _innermost_module(error: Exception, network: nn.Module) -> str:
-    """Path and class of the last module that was called before an exception; empty where none was."""
+    """Path and class of the last module that was called before an exception; empty if none was."""
     names = {id(module): f"{name}, a {type(module).__name__}" for name, module in network.named_modules() if name}
     innermost, trace = "", error.__traceback__
     while trace is not None:

@@ -2,7 +2,7 @@
 
 torch has a setting for each library and operation, one for each library, and one for all of them, and the most
 specific one that is set wins: https://docs.pytorch.org/docs/stable/notes/numerical_accuracy.html. An older interface
-(`allow_tf32`, `set_float32_matmul_precision`) writes some of the same settings and raises an error where a program has
+(`allow_tf32`, `set_float32_matmul_precision`) writes some of the same settings and raises an error if a program has
 used the newer one, so only the newer one is used here.
 """
 
@@ -48,7 +48,7 @@ def products(*, tf32: bool) -> Iterator[None]:
 
 
 def _own(backend: Any) -> str:
-    """Setting of a library itself; `none` where it follows the setting for all."""
+    """Setting of a library itself; `none` if it follows the setting for all."""
     everywhere = _backend(torch.backends)
     before = everywhere.fp32_precision
     read = []

@@ -29,12 +29,12 @@ def check_rebuilt(
     """Compare a network with one that is built again.
 
     Args:
-        network: The trained one.
-        build: Makes it again.
-        state: Its weights as a checkpoint gives them back.
-        images: To compare logits on; the first `EVALUATION_BATCH` are used.
-        recipe: Gives memory format and precision.
-        seed: What the new one is initialised from; another than the network's own.
+        network: Trained network.
+        build: Builds it again.
+        state: Its weights as a checkpoint returns them.
+        images: Images to compare logits on; the first `EVALUATION_BATCH` are used.
+        recipe: Recipe with memory format and precision.
+        seed: Seed of the new network, other than the seed of the trained one.
 
     Raises:
         BadNetwork: They differ; the message names what the checkpoint does not hold.
@@ -53,7 +53,7 @@ def check_rebuilt(
         except Exception as error:  # noqa: BLE001 (set_extra_state is the user's)
             reason = " ".join(str(error).split())[:200]
             raise BadNetwork(
-                f"a network that is built again cannot load the weights of this one ({reason}); build must give the "
+                f"a network that is built again cannot load the weights of this one ({reason}); build must create the "
                 "same modules whenever architecture, task and sizes are the same"
             ) from None
         for mine, theirs in zip(again.parameters(), network.parameters(), strict=True):
@@ -62,29 +62,31 @@ def check_rebuilt(
     if alike(rebuilt, expected):
         return
     reason = _reason(network, again)
-    raise BadNetwork(f"a network that is built again and loads the weights of this one computes other logits: {reason}")
+    raise BadNetwork(
+        f"a network that is built again and loads the weights of this one computes different logits: {reason}"
+    )
 
 
 def _reason(network: nn.Module, again: nn.Module) -> str:
-    """What two networks with the same weights do not share."""
+    """The difference between two networks with the same weights."""
     for (name, mine), (other, theirs) in zip(network.named_modules(), again.named_modules(), strict=False):
         if (name, type(mine)) != (other, type(theirs)):
             return (
-                f"{name} is a {type(mine).__name__}, and the next time {other} a {type(theirs).__name__}; build must "
-                "give the same modules whenever architecture, task and sizes are the same"
+                f"{name} is a {type(mine).__name__} in one network, and {other} a {type(theirs).__name__} in the next; "
+                "build must create the same modules whenever architecture, task and sizes are the same"
             )
     names = unlike(network, again)
     if names:
         return (
-            f"{listed(names)} {'is' if len(names) == 1 else 'are'} not in its state_dict, and build does not make the "
-            "same again: register buffers for plain tensors, leave out persistent=False, or write get_extra_state"
+            f"{listed(names)} {'is' if len(names) == 1 else 'are'} not in its state_dict, and build does not create "
+            "the same again: register buffers for plain tensors, leave out persistent=False, or write get_extra_state"
         )
     return "both hold the same, so build or forward depends on something outside of the network, such as a global"
 
 
 @torch.no_grad()
 def _logits(network: nn.Module, images: Images, recipe: Recipe, seed: int) -> Tensor:
-    """Of the first images, (B, classes), in evaluation mode."""
+    """Logits (B, classes) of the first images, in evaluation mode."""
     training = network.training
     network.eval()
     seed_all(seed)  # one that draws in evaluation mode draws the same

@@ -1,4 +1,4 @@
-"""A training recipe: everything that decides how a network is trained, and nothing of what is searched."""
+"""A training recipe: everything that decides how a network is trained, and nothing that is searched."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEUTRAL_VALUES: Mapping[str, Any] = {
     "mixup": 0.0,
     "cutmix": 0.0,
 }
-"""Settings that came after the first results were stored, at the values that change nothing."""
+"""Settings added after the first results were stored, at the values that change nothing."""
 
 
 @dataclass(frozen=True)
@@ -34,28 +34,29 @@ class Recipe:
 
     Args:
         epochs: Passes over the training images.
-        batch_size: Images a step, from 2: one image has no variance to normalise by.
+        batch_size: Images per step, from 2: one image has no variance to normalise by.
         lr: Learning rate of the first step, above 0.
-        lr_min: Where the cosine ends, 0 to lr, after the last step (Loshchilov & Hutter 2017, eq. 5, no restart).
-        momentum: 0 to 1; of SGD only.
-        nesterov: Nesterov's form of the momentum; of SGD only.
-        weight_decay: From 0, on every parameter, normalisation and biases included, as torch's optimizers do by
-            default. SGD: L2 penalty, a part of the gradient. AdamW: decoupled, the weights shrink by lr * weight_decay
-            a step (Loshchilov & Hutter, ICLR 2019).
+        lr_min: Learning rate at the end of the cosine, 0 to lr, after the last step (Loshchilov & Hutter 2017, eq. 5,
+            no restart).
+        momentum: Momentum of SGD, 0 to 1.
+        nesterov: Nesterov's form of the momentum; SGD only.
+        weight_decay: Weight decay, from 0, of every parameter, normalisation and biases included, as torch's optimizers
+            do by default. SGD: L2 penalty, a part of the gradient. AdamW: decoupled, the weights shrink by lr *
+            weight_decay a step (Loshchilov & Hutter, ICLR 2019).
         grad_clip: Largest norm of the gradient of all parameters together, above 0 (DARTS: 5); None: any.
         crop: Padding before the random crop, as a fraction of the image's side (4 of 32 pixels: 0.125).
-        flip: Mirror half of the images, where the data set says that a mirrored image keeps its label.
+        flip: Mirror half of the images, if the data set says that a mirrored image keeps its label.
         drop_path: Probability that an edge of a cell is dropped for an image, 0 to below 1; rises to it linearly over
             the epochs (Zoph et al., CVPR 2018; DARTS: 0.2). For networks that have it.
-        auxiliary_weight: Of the loss of an auxiliary head, from 0 (DARTS: 0.4). For networks that have one.
+        auxiliary_weight: Weight of the loss of an auxiliary head, from 0 (DARTS: 0.4). For networks that have one.
         label_smoothing: Share of a label that is spread over all classes, 0 to below 1 (Szegedy et al., CVPR 2016,
             section 7). The reported losses of validation and test are without it.
         ema: Decay of the exponential moving average of the weights that is validated and saved in their place, 0 to
             below 1; 0: none. It begins lower and rises to it, as (1 + step) / (10 + step).
         cutout: Side of the square that is blanked, as a fraction of the image's side (16 of 32 pixels: 0.5); 0: none.
         optimizer: `sgd`, or `adamw`: torch's own with its betas (0.9, 0.999) and eps 1e-8, which takes learning rates
-            around 0.001. AdamW has neither `momentum` nor `nesterov`: another momentum than the default is refused,
-            and `nesterov` has no effect.
+            around 0.001. AdamW has neither `momentum` nor `nesterov`: a momentum other than the default is refused, and
+            `nesterov` has no effect.
         warmup_epochs: Epochs, below `epochs`, in which the learning rate rises linearly step by step
             (`learning_rate_of_step`); 0: none.
         mixup: Alpha of mixup's Beta(alpha, alpha), 0 to 1000 (Zhang et al., ICLR 2018: 0.1 to 0.4 on ImageNet, 1 on
@@ -65,7 +66,7 @@ class Recipe:
         train_images, valid_images: Train and validate on at most this many images, the first of the split; None: all.
         validate_every: Epochs between validations, and always after the last; None: only after the last. The final
             metrics are the same.
-        network: Size of the skeleton (`channels`, `cells`) in place of the space's own.
+        network: Size of the skeleton (`channels`, `cells`) instead of the space's own.
         precision: `fp32`, `tf32` (fp32 with TF32 products on CUDA), or `bf16` (autocast to bfloat16).
         channels_last: Memory format; the same numbers, up to rounding, in less time on CPU and GPU.
         threads: CPU threads; None leaves torch's choice. Sums may round differently with another number.
@@ -74,7 +75,7 @@ class Recipe:
     """
 
     part: ClassVar[str] = "trainer"
-    """The key that its settings stand under, for messages."""
+    """The key of its settings, for messages."""
 
     epochs: int
     batch_size: int = 256
@@ -151,7 +152,7 @@ class Recipe:
             raise UsageError(f"{self.part}.nesterov=true needs {self.part}.momentum above 0, got 0")
 
     def protocol(self) -> dict[str, Any]:
-        """What makes two trainings comparable: all settings but those that say how they are computed."""
+        """The settings that comparable trainings share: all but those that only decide how they are computed."""
         settings = asdict(self)
         settings["network"] = dict(self.network)
         for key in ("channels_last", "threads", "deterministic", "time_limit", "validate_every"):
@@ -160,13 +161,13 @@ class Recipe:
             del settings["momentum"], settings["nesterov"]
         for key in ("mixup", "cutmix"):
             settings[key] = float(settings[key])  # 1 and 1.0 are one training
-        # what came later says something only where it is used, so that older results stay comparable
+        # later settings count only if they are used, so older results stay comparable
         return {
             key: value for key, value in settings.items() if key not in NEUTRAL_VALUES or value != NEUTRAL_VALUES[key]
         }
 
     def validates_after(self, epoch: int) -> bool:
-        """Whether the validation images are looked at after this epoch, counted from 1."""
+        """Whether the network is validated after this epoch, counted from 1."""
         return epoch == self.epochs or (self.validate_every is not None and epoch % self.validate_every == 0)
 
     def learning_rate(self, progress: float) -> float:
@@ -176,13 +177,13 @@ class Recipe:
     def learning_rate_of_step(self, step: int, steps: int) -> float:
         """Learning rate of a step of the training, warm-up included.
 
-        With s steps an epoch, W = warmup_epochs * s and T = epochs * s, step t = 0, 1, ... has
+        With s steps per epoch, W = warmup_epochs * s and T = epochs * s, step t = 0, 1, ... has
         lr * (t + 1) / W for t < W (Goyal et al. 2017, https://arxiv.org/abs/1706.02677, section 2.2, from 0), and
         lr_min + (lr - lr_min) / 2 * (1 + cos(pi * (t - W) / (T - W))) from t = W on.
 
         Args:
-            step: T, from 0.
-            steps: S, of one epoch.
+            step: Index t of the step, from 0.
+            steps: Number s of steps in an epoch.
         """
         warm = self.warmup_epochs * steps
         if step < warm:

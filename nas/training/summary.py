@@ -24,19 +24,19 @@ def describe(
     network: Mapping[str, Any] | None = None,
     device: str = "cpu",
 ) -> dict[str, Any]:
-    """An architecture in words and numbers; its network is built and counted, not trained.
+    """The text, the decisions and the size of an architecture; its network is built and counted, not trained.
 
     Args:
-        space: The space that it is of.
+        space: Space of the architecture.
         architecture: Option indices, its text, or a published name.
         task: Shape of the images and number of classes.
-        network: Sizes in place of the space's own, keys of `space.network_sizes`.
+        network: Sizes instead of the space's own, keys of `space.network_sizes`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`, where the network is built.
 
     Returns:
         JSON-safe: `text`, `decisions` (name -> option), `indices`, `canonical`, `params` (trainable values), `flops`
-        (multiply-accumulates of one image), `uncounted` (operator without a formula -> its calls, only where there
-        are any), `network` (its sizes) and `task`.
+        (multiply-accumulates of one image), `uncounted` (operator without a formula -> its calls, only if there are
+        any), `network` (its sizes) and `task`.
 
     Raises:
         UserError: It is not of the space, or its network cannot be built or fails on an image of the task.
@@ -75,7 +75,7 @@ def describe(
 
 
 def _call(build: Callable[[], Any], fails: str, task: Task) -> Any:
-    """What a call on a user's network returns.
+    """The result of a call on a user's network.
 
     Raises:
         UserError: It fails; with the user's line, and the images that were assumed.
@@ -90,5 +90,5 @@ def _call(build: Callable[[], Any], fails: str, task: Task) -> Any:
         if is_out_of_memory(error):
             raise
         size = f"{task.channels}x{task.height}x{task.width}"
-        assumed = ", which is assumed where data= is not set" if task == DEFAULT_TASK else ""
+        assumed = ", which is assumed if data= is not set" if task == DEFAULT_TASK else ""
         raise UserError(f"the network {fails} an image of {size}{assumed}: {located(error)}") from error

@@ -1,7 +1,7 @@
-"""The weights of a network in a safetensors file, with what a module gives as extra state.
+"""The weights of a network in a safetensors file, with the extra state of its modules.
 
-A file holds tensors and text, so nothing in it can run. What `get_extra_state` returns is split: its tensors
-stand among the others, and its structure in the file's metadata. A complex tensor stands as one of real numbers with a
+A file holds tensors and text, so nothing in it can run. What `get_extra_state` returns is split: its tensors are stored
+among the others, and its structure in the file's metadata. A complex tensor is stored as one of real numbers with a
 last dimension of 2, real and imaginary part, since not every version of safetensors has a type for it.
 """
 
@@ -16,15 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-EXTRA = "extra_state"
+EXTRA_STATE_KEY = "extra_state"
 """Metadata entry: JSON of name -> structure."""
-COMPLEX = "complex"
+COMPLEX_KEY = "complex"
 """Metadata entry: JSON list of the names of complex tensors."""
-PLAIN = (str, int, float, bool, type(None))
+PLAIN_TYPES = (str, int, float, bool, type(None))
 
 
 class NotStorable(Exception):
-    """Extra state that holds something else than tensors, numbers, text, lists, tuples and dicts of them."""
+    """Extra state that holds something other than tensors, numbers, text, lists, tuples and dicts of them."""
 
 
 def copied(network: nn.Module) -> dict[str, Any]:
@@ -57,8 +57,8 @@ def packed(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, str]]
             structures[name] = _packed(name, value, tensors)
     pairs = [name for name, tensor in tensors.items() if tensor.is_complex()]
     tensors |= {name: torch.view_as_real(tensors[name].resolve_conj()) for name in pairs}
-    metadata = {EXTRA: json.dumps(structures)} if structures else {}
-    return tensors, metadata | ({COMPLEX: json.dumps(pairs)} if pairs else {})
+    metadata = {EXTRA_STATE_KEY: json.dumps(structures)} if structures else {}
+    return tensors, metadata | ({COMPLEX_KEY: json.dumps(pairs)} if pairs else {})
 
 
 def unpacked(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -69,15 +69,15 @@ def unpacked(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict
     """
     state: dict[str, Any] = dict(tensors)
     try:
-        for name in json.loads(metadata.get(COMPLEX, "[]")):
+        for name in json.loads(metadata.get(COMPLEX_KEY, "[]")):
             state[name] = torch.view_as_complex(state[name])
     except (KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"its list of {COMPLEX} tensors is damaged") from error
+        raise ValueError(f"its list of {COMPLEX_KEY} tensors is damaged") from error
     try:
-        for name, structure in json.loads(metadata.get(EXTRA, "{}")).items():
+        for name, structure in json.loads(metadata.get(EXTRA_STATE_KEY, "{}")).items():
             state[name] = _unpacked(structure, state)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"its {EXTRA} is damaged") from error
+        raise ValueError(f"its {EXTRA_STATE_KEY} is damaged") from error
     return state
 
 
@@ -123,13 +123,13 @@ def _packed(name: str, value: Any, tensors: dict[str, Tensor]) -> Any:
         tensors[key] = value.detach().cpu().clone().contiguous()
         return {"tensor": key}
     if isinstance(value, dict):
-        if not all(type(key) in PLAIN for key in value):
+        if not all(type(key) in PLAIN_TYPES for key in value):
             raise NotStorable(f"{name} has a key that is not text or a number")
         return {"dict": [[key, _packed(name, each, tensors)] for key, each in value.items()]}
     for kind in (list, tuple):
         if type(value) is kind:
             return {kind.__name__: [_packed(name, each, tensors) for each in value]}
-    if type(value) in PLAIN:
+    if type(value) in PLAIN_TYPES:
         return value
     raise NotStorable(f"{name} holds a {type(value).__name__}")
 

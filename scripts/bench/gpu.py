@@ -39,7 +39,7 @@ from nas.strategies.pc_darts import PCDARTS
 from nas.supernets.gradient import GradientSearch
 from nas.supernets.graphs import Replayed
 from nas.supernets.health import dominant_eigenvalue
-from nas.supernets.memory import need
+from nas.supernets.memory_estimate import need
 from nas.supernets.recipe import SupernetRecipe
 from nas.supernets.steps import weight_optimizer, weight_step
 from nas.training.device import MIB, PeakMemory, configured, resolve_device

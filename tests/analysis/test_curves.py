@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nas.analysis.curves import by_evaluations, by_simulated_seconds
-from nas.analysis.results import Column, RunResult, Step
+from nas.analysis.results import Column, IncumbentChange, RunResult
 from nas.analysis.statistics import summarise
 
 X = Column("x")
@@ -15,7 +15,9 @@ def run(steps, queries, seed=0, strategy="a", cost=10.0):
         cost: Simulated seconds of an evaluation; None: unknown.
     """
     spent = [None if cost is None else cost * query for query in (*(query for query, _ in steps), queries)]
-    changes = [Step(query, time, {"x": float(value)}) for (query, value), time in zip(steps, spent, strict=False)]
+    changes = [
+        IncumbentChange(query, time, {"x": float(value)}) for (query, value), time in zip(steps, spent, strict=False)
+    ]
     return RunResult(strategy, seed, queries, spent[-1], 0.0, "arch", changes)
 
 

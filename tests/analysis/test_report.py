@@ -5,7 +5,7 @@ import json
 import pytest
 
 from nas.analysis.report import p_text, terminal_table, write_report
-from nas.analysis.results import Column, RunResult, Step
+from nas.analysis.results import Column, IncumbentChange, RunResult
 from nas.errors import UsageError, UserError
 
 COLUMNS = [Column("accuracy", optimum=95.0, label="Test accuracy (%)"), Column("loss", direction="minimize")]
@@ -20,7 +20,7 @@ def runs(*strategies, n=8, simulated=True):
         for seed in range(n):
             value = {"accuracy": 90 + index + seed / 10, "loss": 2 - index / 10}
             first = {"accuracy": 80.0, "loss": 3.0}
-            steps = [Step(q, 10.0 * q if simulated else None, m) for q, m in ((1, first), (5 + seed, value))]
+            steps = [IncumbentChange(q, 10.0 * q if simulated else None, m) for q, m in ((1, first), (5 + seed, value))]
             text = f"|conv,{seed}|"
             result.append(RunResult(strategy, seed, 20 + seed, 300.0 if simulated else None, 0.5, text, steps))
     return result

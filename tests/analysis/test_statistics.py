@@ -5,7 +5,7 @@ import pytest
 import scipy
 
 from nas.analysis.bootstrap import bootstrap_interval
-from nas.analysis.results import Column, RunResult, Step
+from nas.analysis.results import Column, IncumbentChange, RunResult
 from nas.analysis.statistics import cliques, compare, compare_pairs, critical_difference, holm, rank, summarise
 from nas.errors import UsageError
 
@@ -14,7 +14,7 @@ ERROR = Column("error", optimum=5.0, direction="minimize")
 
 
 def run(strategy, seed, **metrics):
-    return RunResult(strategy, seed, 1, None, 0.0, "a", [Step(1, None, metrics)])
+    return RunResult(strategy, seed, 1, None, 0.0, "a", [IncumbentChange(1, None, metrics)])
 
 
 def runs(**values):

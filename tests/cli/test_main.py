@@ -15,7 +15,7 @@ from conftest import ARCH, QUICK, rows
 from torch import nn
 
 from nas import UsageError, UserError, describe
-from nas.cli.main import commands
+from nas.cli.main import commands, own_settings
 from nas.cli.selection import named_architecture
 from nas.config.settings import compose, make_space
 from nas.core import Task
@@ -81,7 +81,7 @@ class Calling(nn.Module):
 @pytest.mark.parametrize(
     ("fails", "message"),
     [
-        ("in build", r"the network cannot be built for an image of 3x32x32, which is assumed where data= is not set: "
+        ("in build", r"the network cannot be built for an image of 3x32x32, which is assumed if data= is not set: "
                      r"KeyError: 'missing' \(test_main.py:\d+, in build\)"),
         ("counted", r"the network fails on an image of 3x32x32, .*cannot be multiplied.* \(test_main.py:\d+, in "),
         ("in a library", r"the network fails on an image of 3x32x32, .* \(test_main.py:LINE, in forward\)"),
@@ -109,7 +109,7 @@ def test_describe_reads_a_file_with_one_architecture_a_line(nas, tmp_path, refus
     (tmp_path / "cells.txt").write_text(f"{ARCH}\nnonsense\n")
     refused("describe", "arch=cells.txt", match="arch=cells.txt, architecture 2: ")
     (tmp_path / "empty.txt").write_text("")
-    refused("describe", "arch=empty.txt", match="arch=empty.txt holds no architecture; expected one a line")
+    refused("describe", "arch=empty.txt", match="arch=empty.txt holds no architecture; expected one per line")
 
 
 def test_describe_without_an_architecture_describes_the_space(nas):
@@ -211,6 +211,11 @@ def test_help_lists_every_setting_and_version_answers(nas):
     assert "  leaderboard  Rank the trials of a store" in overview
     assert all(f"  {command} " in overview for command in commands())
     assert "trials: 7" in nas("search", "budget.trials=7", "--cfg", "job").stdout
+
+
+def test_help_lists_the_settings_of_a_command_without_parts():
+    """Its YAML has no defaults, and may begin with comments."""
+    assert own_settings("# nas count: trials.\nrun: null   # a run\n") == ["run: null   # a run"]
 
 
 def test_ctrl_c_leaves_a_run_that_the_printed_command_resumes(nas, tmp_path):

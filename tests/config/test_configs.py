@@ -113,7 +113,7 @@ def test_the_benchmarks_recipe_of_supernets_is_the_published_one():
         (["strategy=darts", "supernet=null"], "supernet=null: the other parts need one and chose supernet=darts"),
         (["experiment=spo"], "unknown experiment 'spo' (did you mean 'spos'?)"),
         (["strategy=regularised_evolution"], "unknown strategy 'regularised_evolution' (did you mean"),
-        (["space=nasbench"], "unknown space 'nasbench' (did you mean 'nasbench201'?); there are darts, nasbench201,"),
+        (["space=nasbench"], "unknown space 'nasbench' (did you mean 'nasbench201'?); expected one of darts,"),
         (["stratgy=random"], "unknown key 'stratgy' (did you mean 'strategy'?)"),
         (["buget.trials=3"], "unknown key 'buget.trials' (did you mean 'budget.trials'?)"),
         (["trials=3"], "unknown key 'trials' (did you mean 'budget.trials'?)"),

@@ -22,7 +22,7 @@ from nas.store.sqlite import SQLiteStore
         (["search", "device=tpu"], "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
         (["search", "duplicates=skip"], "duplicates must be one of reuse, retrain, got 'skip'"),
         (["search", "objective.direction=up"], "objective.direction must be one of maximize, minimize, got 'up'"),
-        (["search", "space=xyz"], "unknown space 'xyz'; there are darts, nasbench201, nasnet"),
+        (["search", "space=xyz"], "unknown space 'xyz'; expected one of darts, nasbench201, nasnet"),
         (["search", "strategy=evolution"], "unknown strategy 'evolution' (did you mean 'regularized_evolution'?)"),
         (["search", "strategy.sample_size=99"], "strategy.sample_size must be 1 to population_size (10), got 99"),
         (["search", "trainer.lr=-1"], "trainer.lr must be a number above 0, got -1"),
@@ -33,7 +33,7 @@ from nas.store.sqlite import SQLiteStore
         (["describe", "arch=|conv~0|+|a~0|b~1|+|c~0|d~1|e~2|"], "'conv~0' is not an edge of NAS-Bench-201"),
         (["describe", "arch=nothing"], "arch='nothing' is not a NAS-Bench-201 string"),
         (["describe", "format=xml"], "format must be one of table, json, got 'xml'"),
-        (["retrain"], "run=null and arch=null; expected a run, a comparison or an architecture"),
+        (["retrain"], "run=null and arch=null; expected one of run=, comparison= and arch="),
         (["retrain", "arch=none.json"], "arch=none.json cannot be read (No such file or directory)"),
         (["leaderboard"], "there is no store nas.db"),
         (["export", "run=x"], "there is no store nas.db"),
@@ -61,7 +61,7 @@ def test_wrong_usage_gets_one_sentence_and_starts_nothing(refused, tmp_path, arg
             ["export", "run=one", "format=tflite"],
             "format must be one of genotype, onnx, python, state, torch_export, got 'tflite'",
         ),
-        (["retrain", "run=one", f"arch={ARCH}"], "expected a run, a comparison or an architecture"),
+        (["retrain", "run=one", f"arch={ARCH}"], "expected one of run=, comparison= and arch="),
         (["search", "run=one", "objective.metric=speed", *QUICK], "now it is speed"),
     ],
 )
@@ -84,7 +84,7 @@ def test_a_store_names_its_last_runs_where_one_is_missing(refused, tmp_path):
     [
         ("{", "not valid JSON"),
         ("[1]", "it has no key cellnas_genotype"),
-        ('{"cellnas_genotype": 99}', "is of version 99"),
+        ('{"cellnas_genotype": 99}', "has version 99"),
         ('{"cellnas_genotype": 1, "space": {"name": "nasbench201"}}', "damaged genotype file"),
         (
             '{"cellnas_genotype": 1, "space": {"name": "nasbench201", "settings": "x"}, "arch": "x"}',

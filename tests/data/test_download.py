@@ -178,7 +178,7 @@ def test_a_full_disk_is_noticed_before_and_during_the_download(server, tmp_path,
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "disk_usage", lambda _: usage(9e9, 8.995e9, 5e6))
         text = fails(server.archive(360_000_000), tmp_path)
-    assert text.startswith(f"downloading Pictures to {tmp_path} failed (5 MB are free; it needs 360 MB). Set")
+    assert text.startswith(f"downloading Pictures to {tmp_path} failed (5 MB is free; it needs 360 MB). Set")
     assert server.served == 0
 
     def full(*_args, **_more):

@@ -30,7 +30,7 @@ def test_a_text_a_published_name_and_a_trial_are_drawn(nas, tmp_path):
     ("arguments", "code", "message"),
     [
         (["arch=nonsense"], 2, "is not a NAS-Bench-201 string"),
-        ([], 2, "run=null and arch=null; expected a run, a comparison or an architecture"),
+        ([], 2, "run=null and arch=null; expected one of run=, comparison= and arch="),
         ([f"arch={ARCH}", "out=full"], 2, "full is not an empty folder and was left unchanged"),
         (["arch=DARTS_V2", "space.cells=1"], 2, "space.cells must be a whole number of at least 3"),
     ],

@@ -84,7 +84,7 @@ def test_other_settings_under_the_same_name_are_refused_with_the_keys_that_diffe
 def test_a_run_that_is_resumed_in_another_environment_warns(toy_space, monkeypatch):
     store = MemoryStore()
     search(toy_space, EVOLUTION, steep, budget=Budget(trials=5), store=store)
-    monkeypatch.setattr(sys.modules["nas.engine.search"], "environment", lambda: {"python": "3.99"})
+    monkeypatch.setattr("nas.engine.search.environment", lambda: {"python": "3.99"})
     with pytest.warns(UserWarning, match=r"run 'search' was started with python 3\.\d+\.\d+, now 3.99: new trials may"):
         search(toy_space, EVOLUTION, steep, budget=Budget(trials=6), store=store)
 

@@ -228,9 +228,9 @@ def test_an_evaluation_that_hangs_fails_its_trial_and_the_search_continues():
     assert hung
     assert {trial.number for trial in hung} == {trial.number for trial in result.trials if not trial.completed}
     assert {(trial.error_kind, trial.error) for trial in hung} == {
-        ("time_limit", "it took longer than budget.trial_seconds=0.5 and was ended")
+        ("time_limit", "it took longer than budget.trial_seconds=0.5 and was stopped")
     }
-    assert all(0.5 <= trial.seconds < 10 for trial in hung)
+    assert all(trial.seconds >= 0.5 for trial in hung)
 
 
 def test_a_limit_for_a_trial_needs_a_worker():
@@ -263,7 +263,7 @@ def test_a_space_that_sets_read_only_choices_in_its_init_can_be_sent_to_workers(
     [
         (
             threading.Lock(),
-            r"cannot pickle '_thread.lock' object\); leave the object that evaluator or space hold out of what is sent",
+            r"cannot pickle '_thread.lock' object\); exclude the object that evaluator or space hold from pickling",
         ),
         (lambda: None, r"lambda.*; define evaluator and space at the top of a module, or use executor=inline"),
     ],

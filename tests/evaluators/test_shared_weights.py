@@ -218,7 +218,7 @@ def test_scores_of_weights_that_learnt_from_other_proposals_are_never_ranked_tog
 
 def test_the_time_limit_holds_for_weights_that_learn_from_proposals():
     scorer = SharedWeights(Planted(), Signs(), replace(RECIPE, time_limit=1e-6), train="on_proposal")
-    with pytest.raises(UserError, match=r"passed supernet\.time_limit=1e-06 s at proposal 0; raise it$"):
+    with pytest.raises(UserError, match=r"exceeded supernet\.time_limit=1e-06 s at proposal 0; raise it$"):
         run(scorer, 4)
 
 
@@ -229,7 +229,7 @@ def test_a_step_that_breaks_off_ends_the_search_where_others_would_build_on_it(m
     def breaks(*_):
         raise RuntimeError("CUDNN_STATUS_EXECUTION_FAILED")
 
-    monkeypatch.setattr(scorer._shared.weights, "step", breaks)
+    monkeypatch.setattr(scorer.shared.weights, "step", breaks)
     with pytest.raises(UserError, match="could not learn from a proposal: RuntimeError: CUDNN"):
         scorer(Proposal((1, 1)), Context(0, "cpu", print, print))
 
@@ -383,7 +383,7 @@ def test_the_rank_correlation_is_of_all_trials_or_of_a_stated_sample_of_the_whol
 
 def test_a_table_may_be_smaller_than_its_space(monkeypatch, tmp_path):
     """As one of the DARTS space, which is too large to be checked for holding all of it."""
-    monkeypatch.setattr("nas.tables.table.COUNTABLE", 3)
+    monkeypatch.setattr("nas.tables.table.MAX_CHECKED_SIZE", 3)
     (tmp_path / "few.csv").write_text("arch,seen,hidden\n" + "".join(f"{Planted().to_text(a)},1,{n}\n" for n, a in
                                                                   enumerate([(0, 0), (1, 1)])))  # fmt: skip
     scorer = evaluator(table=Table(str(tmp_path / "few.csv"), "planted", "seen", reported=["hidden"]))

@@ -131,8 +131,8 @@ def test_weights_of_another_data_set_are_not_used(refused, done, tmp_path):
     assert (right["classes"][0], right["trained"] is None) == ("a", False)
     for arguments, message in (
         ([f"arch={ARCH}", "data=digits"], "were trained on inverted, not on digits; set data="),
-        (["data=inverted", "arch=|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"], f"are of arch={ARCH}"),
-        (["data=inverted", "space=darts", "arch=DARTS_V1"], f"are of arch={ARCH}"),
+        (["data=inverted", "arch=|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"], f"belong to arch={ARCH}"),
+        (["data=inverted", "space=darts", "arch=DARTS_V1"], f"belong to arch={ARCH}"),
     ):
         refused(*own, "export", *arguments, "weights=trained", "out=wrong", match=re.escape(message))
     assert not (tmp_path / "wrong").exists()

@@ -24,6 +24,7 @@ from written import run, without_processes
 from nas import UserError
 from nas.data.cifar10 import Cifar10
 from nas.data.digits import Digits
+from nas.export.artifact_runner import LOADER_FILE
 from nas.export.check import changed_labels, run_in_fresh_process
 from nas.export.folder import Folder
 from nas.export.formats import onnx, state
@@ -251,7 +252,7 @@ def test_an_image_of_another_size_is_predicted_as_csv_and_as_a_table(trained_cop
 def test_weights_of_another_cell_and_damaged_weights_are_refused(nas, refused, tmp_path):
     assert nas("retrain", f"arch={ARCH}", *TINY, "out=weights").returncode == 0
     other = ARCH.replace("avg_pool_3x3", "nor_conv_1x1")
-    refused("export", f"arch={other}", "weights=weights", "out=x", match="weights=weights are of arch=")
+    refused("export", f"arch={other}", "weights=weights", "out=x", match="weights=weights belong to arch=")
     (tmp_path / "weights" / "model.safetensors").write_bytes(b"nothing")
     refused("export", f"arch={ARCH}", "weights=weights", "out=x", match=r"weights/model\.safetensors cannot be read")
     assert not (tmp_path / "x").exists()
@@ -295,6 +296,7 @@ def test_a_form_that_differs_from_the_network_is_not_exported(in_process, refuse
 
 def test_a_form_that_does_not_run_in_a_fresh_process_is_reported(tmp_path):
     form = SimpleNamespace(STANDALONE=True, FILES=())
+    (tmp_path / LOADER_FILE).write_text("def load(folder, threads, work):\n    raise KeyError('tflite')\n")
     with pytest.raises(UserError) as error:
         run_in_fresh_process("tflite", form, tmp_path, tmp_path)
     assert str(error.value) == (

@@ -222,12 +222,14 @@ def test_a_forward_that_reads_a_value_is_refused_with_its_line():
         source(nn.Sequential(Converts()).eval(), torch.randn(2, 3, 4, 4))
     line = inspect.getsourcelines(Converts.forward)[1] + 1
     assert str(error.value) == (
-        f"Sequential cannot be written as source: its forward decides by a value what is done (test_source.py:{line})"
+        f"Sequential cannot be written as source: its forward branches on the value of a tensor (test_source.py:{line})"
     )
 
 
 def test_a_forward_that_depends_on_values_is_refused():
-    with pytest.raises(UserError, match="Deciding cannot be written as source: its forward decides by a value"):
+    with pytest.raises(
+        UserError, match="Deciding cannot be written as source: its forward branches on the value of a tensor"
+    ):
         source(Deciding(), torch.randn(2, 3))
 
 

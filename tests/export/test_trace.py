@@ -464,12 +464,12 @@ class Casts(nn.Module):
 @pytest.mark.parametrize(
     ("kind", "line", "reason"),
     [
-        (Casts, 2, "changes number types by autocast"),
-        (Decides, 1, "decides by a value what is done"),
+        (Casts, 2, "changes number types under autocast"),
+        (Decides, 1, "branches on the value of a tensor"),
         (Draws, 1, "draws random numbers"),
-        (AsksForTheBatch, 2, "does different things for different numbers of images"),
-        (EachImage, 1, "does different things for different numbers of images"),
-        (Weighs, 1, "decides by a value what is done"),
+        (AsksForTheBatch, 2, "behaves differently for different numbers of images"),
+        (EachImage, 1, "behaves differently for different numbers of images"),
+        (Weighs, 1, "branches on the value of a tensor"),
         (Hides, 1, "uses a tensor of shape (3, 3, 16, 16) that no module of the network has"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",

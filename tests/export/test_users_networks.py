@@ -87,7 +87,7 @@ def export(nas, tmp_path):
     [
         ("squeezed", "in evaluation a batch of 1 gives shape (10,), expected logits of shape (1, classes)"),
         ("features", "in evaluation a batch of 1 gives a tuple, expected logits of shape (1, classes)"),
-        ("few", "it gives 7 logits an image, expected 10"),
+        ("few", "it gives 7 logits per image, expected 10"),
         ("beside", f"with the images beside it (my_space.py:{BESIDE}); format=[genotype] works"),
         ("scaled", f"with the images beside it (my_space.py:{SCALED}); format=[genotype] works"),
         ("random", f"draws random numbers in evaluation (my_space.py:{RANDOM}); format=[genotype] works"),
@@ -109,8 +109,8 @@ def test_a_network_that_is_wrong_is_refused_before_anything_is_written(export, t
 @pytest.mark.parametrize(
     ("form", "reason"),
     [
-        ("onnx", "torch.export cannot take Network: its forward decides by a value what is done"),
-        ("python", "Network cannot be written as source: its forward decides by a value what is done"),
+        ("onnx", "torch.export cannot take Network: its forward branches on the value of a tensor"),
+        ("python", "Network cannot be written as source: its forward branches on the value of a tensor"),
     ],
 )
 def test_a_form_that_cannot_be_written_names_the_line_and_the_forms_that_can(export, tmp_path, form, reason):

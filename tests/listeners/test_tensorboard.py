@@ -30,7 +30,7 @@ def test_a_listener_that_fails_is_reported_once_and_disabled(toy_space):
             self.closed += 1
 
     listener = Failing()
-    with pytest.warns(UserWarning, match="Failing failed and shows nothing more; the search continues") as warned:
+    with pytest.warns(UserWarning, match="Failing failed and was stopped; the search continues") as warned:
         result = searched(toy_space, steep, listeners=[listener])
     assert len(result.trials) == 5
     assert len(warned) == 1
@@ -45,7 +45,7 @@ def test_a_full_disk_under_the_events_does_not_affect_the_search(toy_space, tmp_
         monkeypatch.setattr(RecordWriter, "write", full)
         return steep(proposal, context)
 
-    with pytest.warns(UserWarning, match="TensorBoard failed and shows nothing more") as warned:
+    with pytest.warns(UserWarning, match="TensorBoard failed and was stopped") as warned:
         result = searched(toy_space, filling, trials=40, listeners=[TensorBoard(tmp_path / "one" / "tensorboard")])
     assert len(result.trials) == 40
     assert len(warned) == 1

@@ -6,7 +6,7 @@ from nas.core import Task
 from nas.errors import UsageError
 from nas.training import count
 from search_spaces.darts import DARTS, genotype
-from search_spaces.darts_topology import EDGES, OPERATIONS, RELAXED
+from search_spaces.darts_topology import EDGES, OPERATIONS, SUPERNET_OPERATIONS
 from search_spaces.genotype import DARTS_V1, DARTS_V2, NASNET_A
 from search_spaces.nasnet import NASNet
 
@@ -53,10 +53,10 @@ def test_drop_path_drops_whole_images_and_keeps_the_mean():
     cell = network.cells[0]
     name, _ = cell.steps[0]
     x = torch.randn(4000, 4, 4, 4)
-    dropped = cell._edge(name, x, 0.25)
+    dropped = cell.edge_output(name, x, 0.25)
     zero = dropped.flatten(1).abs().sum(1) == 0
     assert 0.2 < zero.float().mean() < 0.3
-    plain = cell._edge(name, x, 0.0)
+    plain = cell.edge_output(name, x, 0.0)
     torch.testing.assert_close(dropped[~zero], plain[~zero] / 0.75, rtol=1e-4, atol=1e-5)
 
 
@@ -110,7 +110,7 @@ def test_derive_keeps_the_two_likeliest_edges_of_a_node_and_never_none():
         (2, 5): "dil_conv_3x3",
     }
     for position, (edge, name) in enumerate(likely.items()):
-        probs["normal"][rows[edge], RELAXED.index(name)] = 0.05 + 0.001 * position
+        probs["normal"][rows[edge], SUPERNET_OPERATIONS.index(name)] = 0.05 + 0.001 * position
     derived = genotype(space.derive(probs)).normal
     assert {(source, 2 + position // 2): name for position, (name, source) in enumerate(derived)} == likely
 

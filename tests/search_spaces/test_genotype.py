@@ -41,7 +41,7 @@ def test_fields_may_come_without_names_and_in_any_order():
         ("Genotype([('a', 0), ('b', 2)], [2], [('a', 0), ('b', 1)], [2])", "0 to 1"),
         ("Genotype([('a', 0), ('b', 1)], [2], [('a', 0), ('b', -1)], [2])", "0 to 1"),
         ("Genotype([('a', 0), ('b', 1)], [3], [('a', 0), ('b', 1)], [2])", "0 to 2"),
-        ("Genotype([('a', 0), ('b', 1)], [2, 2], [('a', 0), ('b', 1)], [2])", "different states"),
+        ("Genotype([('a', 0), ('b', 1)], [2, 2], [('a', 0), ('b', 1)], [2])", "distinct states"),
         ("Genotype([('a', 0), ('b', 1)], range(10**9), [('a', 0), ('b', 1)], [2])", "not a genotype"),
     ],
 )

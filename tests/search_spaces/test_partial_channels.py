@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from nas.core import Objective, Task
 from nas.strategies.pc_darts import PCDARTS
 from search_spaces.darts import DARTS
-from search_spaces.darts_topology import EDGES, RELAXED
+from search_spaces.darts_topology import EDGES, SUPERNET_OPERATIONS
 from search_spaces.nasbench201 import NASBench201
 from search_spaces.nasbench201_network import operation
 from search_spaces.nasbench201_topology import EDGES as NB201_EDGES
@@ -55,7 +55,7 @@ def darts_cell(cell, before, last, probs, shares):
                 cell.edges[key]
                 if (key := f"{source}_{node}_{name}") in cell.edges
                 else cell_operation(name, width, stride, batch_statistics, normalised_pools=True)
-                for name in RELAXED[1:]
+                for name in SUPERNET_OPERATIONS[1:]
             ]
             total = total + edge(states[source], operations, probs[row, 1:], shares[row], stride)
         states.append(total)

@@ -36,6 +36,11 @@ def test_sizes_text_neighbours_and_encoding_follow_from_the_choices():
     assert len(list(space.architectures())) == 6
 
 
+def test_a_space_may_name_its_helpers_as_it_likes(rng):
+    space = type("WithHelpers", (Uneven,), {"_free": 3, "_constrained": True})()
+    assert space.mutate(space.sample(rng), rng) in set(space.architectures())
+
+
 def test_mutation_never_picks_a_decision_without_alternative(rng):
     space = Uneven()
     children = {space.mutate((0, 0, 0), rng) for _ in range(200)}

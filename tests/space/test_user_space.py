@@ -33,7 +33,7 @@ def test_a_missing_module_option_or_folder_is_reported_in_one_sentence(refused, 
     message = "space=mine cannot be constructed.*my_spaec"
     error = refused("search", "--config-dir", "conf", "space=mine", "budget.trials=1", match=message)
     assert error.count("\n") == 1
-    refused("search", "space=mine", match="unknown space 'mine'; there are darts, nasbench201, nasnet")
+    refused("search", "space=mine", match="unknown space 'mine'; expected one of darts, nasbench201, nasnet")
     error = refused("search", "--config-dir", "none", "space=mine", match="is not a folder")
     assert error == "nas: --config-dir none is not a folder\n"
 
@@ -68,14 +68,13 @@ def test_commands_on_a_run_say_that_it_was_made_with_a_config_dir(own_parts, ref
     ]
     for command in ("retrain", "draw", "export"):
         assert refused(command, "run=r", match="unknown space") == (
-            "nas: unknown space 'mine'; there are darts, nasbench201, nasnet. "
-            f"It was made with --config-dir {tmp_path / 'conf'}; give that here too\n"
+            "nas: unknown space 'mine'; expected one of darts, nasbench201, nasnet. "
+            f"It was made with --config-dir {tmp_path / 'conf'}; give it here too\n"
         )
     assert nas("leaderboard", "run=r").returncode == 0
     assert nas("export", "--config-dir", "conf", "run=r", "format=genotype", "out=won").returncode == 0
-    assert "unknown space 'mine'; there are darts, nasbench201, nasnet; an option of your own needs --config-dir" in (
-        nas("draw", "arch=won/genotype.json").stderr
-    )
+    hint = "unknown space 'mine'; expected one of darts, nasbench201, nasnet; an option of your own needs --config-dir"
+    assert hint in nas("draw", "arch=won/genotype.json").stderr
     # the location of the folder is not part of the run's identity
     (tmp_path / "conf").rename(tmp_path / "elsewhere")
     again = nas("--config-dir", "elsewhere", *arguments, "budget.trials=5")
@@ -85,7 +84,7 @@ def test_commands_on_a_run_say_that_it_was_made_with_a_config_dir(own_parts, ref
 
 def test_a_run_of_an_earlier_version_gets_a_hint():
     with pytest.raises(
-        UsageError, match=r"there are darts, nasbench201, nasnet; an option of your own needs --config-"
+        UsageError, match=r"expected one of darts, nasbench201, nasnet; an option of your own needs --config-"
     ):
         compose("describe", []).inheriting({"space": ("mine", {})})
 

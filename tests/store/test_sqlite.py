@@ -89,7 +89,7 @@ def test_a_store_of_a_newer_version_is_refused_and_unchanged(store, trial):
     before = store.path.read_bytes()
     for use in (lambda: store.trials("first"), lambda: store.open(Run("first", 0)).__enter__()):
         with pytest.raises(
-            UsageError, match=r"made by a newer version of cellnas \(schema 99, this one knows up to 3\)"
+            UsageError, match=r"made by a newer version of cellnas \(schema 99, this one reads up to 3\)"
         ):
             use()
     assert store.path.read_bytes() == before
@@ -194,9 +194,9 @@ def test_a_full_disk_is_reported_in_one_sentence_and_costs_no_stored_trial(store
     """SQLite's own page limit simulates the full disk."""
     with store.open(Run("first", 0)) as record:
         record.add(trial(0, 0.5))
-        pages = record._connection.exec_driver_sql("PRAGMA page_count").scalar()
-        record._connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-        record._connection.commit()
+        pages = record.connection.exec_driver_sql("PRAGMA page_count").scalar()
+        record.connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        record.connection.commit()
 
         def fill():
             for number in range(1, 1000):

@@ -72,7 +72,7 @@ def test_a_choice_changes_the_odds_of_those_after_it_and_of_none_before(toy_spac
     strategy = controller(toy_space, spread=0.5)
     with torch.no_grad():
         (_, first), (_, second) = (
-            strategy._walk(lambda position, _, changed=changed: changed[position])
+            strategy.walk(lambda position, _, changed=changed: changed[position])
             for changed in ((0, 0, 0, 0, 0, 0), (0, 0, 3, 0, 0, 0))
         )
     assert all(torch.equal(a, b) for a, b in zip(first[:3], second[:3], strict=True))

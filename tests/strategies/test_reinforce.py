@@ -34,7 +34,7 @@ def policy(space, logits=None, **settings):
     strategy.logits[strategy.logits > -1] = 0.0
     if logits is not None:
         strategy.logits[:] = logits
-    strategy._normalise()
+    strategy.normalise()
     return strategy
 
 

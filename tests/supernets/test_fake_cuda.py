@@ -34,7 +34,7 @@ from nas.supernets import gradient
 from nas.supernets.gradient import GradientSearch
 from nas.supernets.graphs import Replayed
 from nas.supernets.health import dominant_eigenvalue
-from nas.supernets.memory import free_memory, need
+from nas.supernets.memory_estimate import free_memory, need
 from nas.supernets.recipe import SupernetRecipe
 from search_spaces.darts import DARTS
 from search_spaces.nasbench201 import NASBench201
@@ -218,8 +218,8 @@ def test_the_memory_of_a_finished_search_is_free_at_once(monkeypatch):
 def test_perturbation_derives_a_cell_on_cuda_and_resumes(space, tmp_path, monkeypatch):
     kind, cells = SPACES[space]
     space, tuned = kind(), []
-    monkeypatch.setattr("nas.discretization.perturbation._candidates", lambda *_: [1, 3])
-    tune = gradient._Run.tune
+    monkeypatch.setattr("nas.discretization.perturbation.derivable_columns", lambda *_: [1, 3])
+    tune = gradient.SearchRun.tune
 
     def searched(stop):
         def counted(run, probs, epochs):
@@ -228,7 +228,7 @@ def test_perturbation_derives_a_cell_on_cuda_and_resumes(space, tmp_path, monkey
             if stop and run.decision_count == 2:
                 raise Killed
 
-        monkeypatch.setattr(gradient._Run, "tune", counted)
+        monkeypatch.setattr(gradient.SearchRun, "tune", counted)
         strategy = DARTSStrategy(space=space, objective=Objective(), epochs=1, discretization=Perturbation(1))
         return GradientSearch(space, Small(), recipe_of(cells), tmp_path)(strategy, 0, 5, SECOND, lambda *_: None)
 
@@ -299,7 +299,7 @@ def test_weights_of_edges_are_the_softmax_over_the_edges_into_each_node():
 def test_a_batch_that_is_too_large_only_for_the_eigenvalue_is_refused(monkeypatch):
     space = NASBench201()
     strategy = strategy_of("darts", space)
-    run = gradient._Run(GradientSearch(space, Small(), recipe_of(1)), strategy, 5, torch.device("cpu"), None)
+    run = gradient.SearchRun(GradientSearch(space, Small(), recipe_of(1)), strategy, 5, torch.device("cpu"), None)
     probs = {name: rows.detach() for name, rows in strategy.expected().items()}
     needs = [gradient_need(run, probs, curvature) for curvature in (False, True)]
     assert 1.5 < needs[1] / needs[0] < 4

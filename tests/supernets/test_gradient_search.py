@@ -16,7 +16,7 @@ from nas.store.sqlite import SQLiteStore
 from nas.strategies.darts import DARTS
 from nas.strategies.pc_darts import PCDARTS
 from nas.supernets.gradient import GradientSearch
-from nas.supernets.memory import check_fits
+from nas.supernets.memory_estimate import check_fits
 from nas.supernets.weights import Weights
 from nas.training.recipe import Recipe
 from search_spaces.nasbench201 import NASBench201
@@ -261,12 +261,12 @@ def test_a_discretization_knows_of_channels_that_bypass_the_operations(tmp_path)
     new = trial(partial.info)
     part = {"_target_": "nas.strategies.drnas.DrNAS", "partial_channels": 2}
     perturbed = {"discretization": {"_target_": "nas.discretization.perturbation.Perturbation"}}
-    assert "took out only a part of each edge" in fault(old, {"strategy": part, **perturbed})
+    assert "removed only a part of each edge" in fault(old, {"strategy": part, **perturbed})
     assert fault(new, {"strategy": part, **perturbed}) is None
     assert fault(old, {"strategy": part}) is None
     assert fault(old, {"strategy": part | {"partial_channels": 1}, **perturbed}) is None
     described = {"type": "nas.strategies.pc_darts.PCDARTS", "discretization": {"type": "….Perturbation"}}
-    assert "took out only a part of each edge" in fault(old, {"strategy": described})
+    assert "removed only a part of each edge" in fault(old, {"strategy": described})
 
 
 def test_partial_channels_of_a_space_that_does_not_support_them_are_refused():

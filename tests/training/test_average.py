@@ -154,7 +154,7 @@ def test_average_and_best_epoch_outlive_the_process(digits):
 def test_senseless_values_are_refused(settings, message):
     with pytest.raises(UsageError, match=message):
         Recipe(epochs=1, **settings)
-    with pytest.raises(UsageError, match=r"supernet\.ema=0\.9: a supernet has none"):
+    with pytest.raises(UsageError, match=r"supernet\.ema=0\.9: a supernet does not support it"):
         SupernetRecipe(epochs=1, ema=0.9)
 
 

@@ -279,7 +279,7 @@ def test_a_saved_state_of_another_network_is_refused(digits):
 
 def test_drop_path_needs_a_network_that_drops_paths():
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
-    with pytest.raises(UsageError, match="drop no paths"):
+    with pytest.raises(UsageError, match="do not support drop-path"):
         fit(network, Digits().split().train, None, Recipe(epochs=1, drop_path=0.2), seed=0, report=lambda _m: None)
 
 
@@ -301,7 +301,9 @@ def test_attributes_of_a_users_network_are_not_mistaken_for_ours():
     assert count.parameters(network) == 650
     fit(network, images, None, Recipe(epochs=1), seed=0, report=lambda _m: None)
     assert isinstance(network.drop_path, nn.Dropout)
-    with pytest.raises(UsageError, match=r"drop no paths \(they do not derive from nas.space.SupportsDropPath\)"):
+    with pytest.raises(
+        UsageError, match=r"do not support drop-path \(they do not derive from nas.space.SupportsDropPath\)"
+    ):
         fit(network, images, None, Recipe(epochs=1, drop_path=0.1), seed=0, report=lambda _m: None)
 
 

@@ -26,7 +26,7 @@ RECIPE = Recipe(epochs=1, batch_size=8, lr=0.01, crop=0.0, threads=1)
 
 @pytest.fixture(autouse=True)
 def _told_anew():
-    memory_format._warn.cache_clear()
+    memory_format.warn_once.cache_clear()
 
 
 def images(channels, count=16, side=8):

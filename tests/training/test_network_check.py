@@ -103,24 +103,24 @@ def half(net, features, logits):
 
 
 @pytest.mark.parametrize(
-    ("network", "said"),
+    ("network", "message"),
     [
         (
             Net(lambda net, x, y: (x, y)),
-            "returned a tuple of 2 tensors (4, 32), (4, 10) in training mode; a tensor (4, 10) was expected: return "
+            "returned a tuple of 2 tensors (4, 32), (4, 10) in training mode; expected a tensor (4, 10): return "
             "only the logits",
         ),
-        (Net(lambda net, x, y: (y, None)), "a tuple of a tensor (4, 10), None in training mode; a tensor (4, 10) was"),
+        (Net(lambda net, x, y: (y, None)), "a tuple of a tensor (4, 10), None in training mode; expected a tensor"),
         (Net(lambda net, x, y: (y, y)), "or derive from nas.space.SupportsAuxiliaryHead"),
         (Net(lambda net, x, y: {"logits": y}), "returned a dict with 'logits' in training mode"),
         (Net(lambda net, x, y: None), "returned None in training mode"),
-        (Net(classes=100), "a tensor (4, 100) in training mode; a tensor (4, 10) was expected: build must take"),
+        (Net(classes=100), "a tensor (4, 100) in training mode; expected a tensor (4, 10): build must take"),
         (Net(lambda net, x, y: y.T), "returned a tensor (10, 4) in training mode"),
-        (Net(lambda net, x, y: y[:, :, None]), "a tensor (4, 10, 1) in training mode; a tensor (4, 10) was expected"),
+        (Net(lambda net, x, y: y[:, :, None]), "a tensor (4, 10, 1) in training mode; expected a tensor (4, 10)"),
         (Net(lambda net, x, y: y.mean()), "returned a tensor () in training mode"),
         (Net(lambda net, x, y: y if net.training else (y, x)), "(4, 10), (4, 32) in evaluation mode"),
-        (Squeezed(), "a tensor (10,) in evaluation mode for a batch of one image; a tensor (1, 10) was expected"),
-        (Net(half), "returned float16 logits in training mode; float32 was expected"),
+        (Squeezed(), "a tensor (10,) in evaluation mode for a batch of one image; expected a tensor (1, 10)"),
+        (Net(half), "returned float16 logits in training mode; expected float32"),
         (Net(lambda net, x, y: y.argmax(1, keepdim=True).expand(-1, 10)), "returned int64 logits"),
         (Net(lambda net, x, y: torch.complex(y, y)), "returned complex64 logits"),
         (Net(lambda net, x, y: y.detach()), "depend on none of its parameters in training mode"),
@@ -129,10 +129,10 @@ def half(net, features, logits):
         (None, "build returned None; expected a torch.nn.Module"),
     ],
 )  # fmt: skip
-def test_what_does_not_give_logits_is_one_sentence(images, network, said):
+def test_what_does_not_give_logits_is_one_sentence(images, network, message):
     with pytest.raises(BadNetwork) as refused:
         check_network(network, images, TASK, RECIPE)
-    assert said in refused.value.message
+    assert message in refused.value.message
     assert "\n" not in refused.value.message
     assert refused.value.kind == "bad_network"
 
@@ -195,15 +195,15 @@ def test_a_declared_auxiliary_head_gives_a_pair_in_training_mode_only(images):
             self.auxiliary = nn.Linear(32, 10)
 
     check_network(Headed(lambda net, x, y: (y, net.auxiliary(x)) if net.training else y), images, TASK, RECIPE)
-    for answer, said in (
+    for answer, message in (
         (
             lambda net, x, y: y,
-            r"returned a tensor \(4, 10\) in training mode; a pair of tensors \(4, 10\) was expected",
+            r"returned a tensor \(4, 10\) in training mode; expected a pair of tensors \(4, 10\)",
         ),
-        (lambda net, x, y: (y, x), r"a tuple of 2 tensors \(4, 10\), \(4, 32\) in training mode; a pair"),
-        (lambda net, x, y: (y, net.auxiliary(x)), r"\(4, 10\), \(4, 10\) in evaluation mode; a tensor"),
+        (lambda net, x, y: (y, x), r"a tuple of 2 tensors \(4, 10\), \(4, 32\) in training mode; expected a pair"),
+        (lambda net, x, y: (y, net.auxiliary(x)), r"\(4, 10\), \(4, 10\) in evaluation mode; expected a tensor"),
     ):
-        with pytest.raises(BadNetwork, match=said):
+        with pytest.raises(BadNetwork, match=message):
             check_network(Headed(answer), images, TASK, RECIPE)
 
 
@@ -320,7 +320,7 @@ class Swapped(Net):
 def test_a_network_that_runs_only_in_channels_last_is_refused():
     pixels = torch.randint(256, (20, 3, 8, 8), dtype=torch.uint8)
     images = Images(pixels, torch.arange(20) % 10, (0.5,) * 3, (0.2,) * 3)
-    with pytest.raises(BadNetwork, match=r"^the network runs only in channels-last memory: .* fails \(RuntimeError"):
+    with pytest.raises(BadNetwork, match=r"^the network runs only in channels-last memory: it fails .* \(RuntimeError"):
         check_network(Swapped.of(3), images, Task(3, 8, 8, 10), RECIPE)
 
 
@@ -441,8 +441,8 @@ class Relaxed(Planted):
 def test_a_supernet_that_returns_something_else_is_refused_before_the_first_step():
     recipe = Recipe(epochs=1, batch_size=64, crop=0.0, flip=False, threads=1)
     strategy = Darts(space=Relaxed(), objective=Objective(), epochs=1)
-    said = r"the supernet returned a tuple of 2 tensors \(4, 1, 2, 2\), \(4, 2\) in training mode; a tensor \(4, 2\)"
-    with pytest.raises(UserError, match=f"the search on the supernet failed: {said}"):
+    message = r"the supernet returned a tuple of 2 tensors \(4, 1, 2, 2\), \(4, 2\) in training mode; expected a tensor"
+    with pytest.raises(UserError, match=f"the search on the supernet failed: {message}"):
         GradientSearch(Relaxed(), Signs(), recipe)(strategy, 0, 0, "cpu", lambda *_: None)
-    with pytest.raises(UserError, match=f"the training of the shared weights failed: {said}"):
+    with pytest.raises(UserError, match=f"the training of the shared weights failed: {message}"):
         SharedWeights(Relaxed(), Signs(), recipe).prepare("cpu")

@@ -157,9 +157,9 @@ def test_senseless_settings_are_refused(more, message):
     ("more", "message"),
     [
         ({"optimizer": "adamw"}, "supernet.optimizer=adamw: a supernet is trained by SGD; set it to sgd"),
-        ({"warmup_epochs": 1}, "supernet.warmup_epochs=1: a supernet has none; set it to 0"),
-        ({"mixup": 0.2}, "supernet.mixup=0.2: a supernet has none; set it to 0"),
-        ({"cutmix": 1}, "supernet.cutmix=1: a supernet has none; set it to 0"),
+        ({"warmup_epochs": 1}, "supernet.warmup_epochs=1: a supernet does not support it; set it to 0"),
+        ({"mixup": 0.2}, "supernet.mixup=0.2: a supernet does not support it; set it to 0"),
+        ({"cutmix": 1}, "supernet.cutmix=1: a supernet does not support it; set it to 0"),
     ],
 )
 def test_a_supernet_is_trained_as_before(more, message):

@@ -54,9 +54,7 @@ def softmaxed(in_training, in_evaluation):
     ],
 )
 def test_probabilities_are_refused_by_the_mode_that_gives_them(network, mode, precision, images):
-    message = (
-        rf"the network returned probabilities in {mode} mode \(each row sums to 1\); logits were expected: leave the"
-    )
+    message = rf"the network returned probabilities in {mode} mode \(each row sums to 1\); expected logits: leave the"
     with pytest.raises(BadNetwork, match=message):
         check_network(network(), images, TASK, Recipe(epochs=1, threads=1, precision=precision))
 
@@ -175,7 +173,7 @@ def test_the_check_of_a_space_names_parameters_without_a_gradient():
         return network
 
     (promise,) = [p for p in space_promises(Space(unused), TASK) if "registered parameter" in p.text]
-    with pytest.warns(UserWarning, match=r"2 of 6 parameters of the network receive no gradient .*: spare.weight, spa"):
+    with pytest.warns(UserWarning, match=r"no gradient reaches 2 of 6 parameters of the network, .* spare.weight, spa"):
         promise.check()
 
 
@@ -243,7 +241,7 @@ def test_state_of_a_supernet_that_no_checkpoint_holds_is_refused(where):
 
 
 def test_parameters_of_a_supernet_without_a_gradient_are_reported():
-    message = r"2 of 5 parameters of the supernet receive no gradient .* unused.weight, unused.bias"
+    message = r"no gradient reaches 2 of 5 parameters of the supernet, .* unused.weight, unused.bias"
     with pytest.warns(UserWarning, match=message):
         searched(Changed("persistent"))
     with pytest.warns(UserWarning, match=message):

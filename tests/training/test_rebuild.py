@@ -220,10 +220,13 @@ def sharing(shared=nn.Linear(64, 10)):  # noqa: B008
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (Projected, "computes other logits: directions is not in its state_dict"),
-        (by_turns, "2 is a (ReLU|Tanh), and the next time 2 a (ReLU|Tanh); build must give the same modules"),
+        (Projected, "computes different logits: directions is not in its state_dict"),
+        (
+            by_turns,
+            "2 is a (ReLU|Tanh) in one network, and 2 a (ReLU|Tanh) in the next; build must create the same modules",
+        ),
         (counting, "both hold the same, so build or forward depends on something outside of the network"),
-        (of_random_width, "cannot load the weights of this one .*size mismatch.*build must give the same modules"),
+        (of_random_width, "cannot load the weights of this one .*size mismatch.*build must create the same modules"),
         (sharing, "returned a network that shares parameters with an earlier one"),
     ],
 )
@@ -282,7 +285,7 @@ class Viewing(nn.Module):
 
 @pytest.mark.parametrize("how", ["weights", "gradients"])
 def test_a_network_that_runs_in_contiguous_memory_only_is_retrained(how, tmp_path):
-    memory_format._warn.cache_clear()
+    memory_format.warn_once.cache_clear()
     (tmp_path / "plain").mkdir()
     with pytest.warns(UserWarning, match="does not run in channels-last memory format"):
         result = retrained(lambda: Viewing(how), tmp_path)
@@ -301,7 +304,7 @@ def test_parameters_without_a_gradient_are_reported(tmp_path):
         def forward(self, x):
             return self.head(x.flatten(1))
 
-    with pytest.warns(UserWarning, match=r"3 of 5 parameters of the network receive no gradient .* first.weight"):
+    with pytest.warns(UserWarning, match=r"no gradient reaches 3 of 5 parameters of the network, .* first.weight"):
         retrained(Unused, tmp_path)
 
 

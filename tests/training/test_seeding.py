@@ -212,7 +212,7 @@ def test_shared_weights_with_dropout_learn_the_same_after_a_kill(tmp_path):
     first, second = score(whole), score(whole)
     again = learner()
     assert score(again) == first
-    again._shared.save_proposals()
+    again.shared.save_proposals()
     resumed = learner()
     resumed.train_weights("cpu", [SimpleNamespace(proposal=Proposal((1, 1)))], lambda *_: None)
     assert score(resumed) == second

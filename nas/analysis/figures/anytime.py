@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 TITLE = "Best architecture so far"
 FIRST_SHOWN_PART = 1 / 16
-"""Part of the budget at which the figure starts: before it every search is still random."""
+"""Fraction of the budget at which the figure starts; before it, every search is still random."""
 SAMPLE_INCHES = (0.12, 0.22, 0.6)
-"""Where beside a panel the connector bends, where the sample of a line begins and where it ends."""
+"""Beside a panel: positions of the bend of a connector, and of both ends of a sample of the line."""
 
 LINE_STYLES: Sequence[Any] = (
     "-",

@@ -1,1 +1,1 @@
-"""One command a file: its docstring is its help, its `main` gets the settings and returns the exit code."""
+"""Commands, one per file: the docstring is the help, and `main` takes the settings and returns the exit code."""

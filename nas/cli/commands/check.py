@@ -1,8 +1,8 @@
-"""Check that parts of your own do what their kind promises.
+"""Check that your own parts keep the promises of their kind.
 
-Every part that is named is checked: nas check space=my_space, nas check strategy=my_strategy space=my_space. Each
-promise gets a line; the exit code is 1 where one is broken. A space is also trained for an epoch, and one of its random
-architectures is drawn and exported in every format.
+Every part that you name is checked: nas check space=my_space, nas check strategy=my_strategy space=my_space. Each
+promise gets one line; the exit code is 1 if one is broken. For a space, a random architecture is also trained for one
+epoch, drawn, and exported in every format.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from nas.testing.promises import Promise
 
 QUICK_SUPERNET = ("supernet.epochs=1", "supernet.train_images=200")
-"""Shared weights are only looked at, not trained to the end."""
-CONSTRUCTED = "it can be constructed"
+"""Shared weights are only checked, not trained to the end."""
+CONSTRUCTION_PROMISE = "it can be constructed"
 """The first promise of every part."""
-DEPENDENT = "it needs what broke above"
+DEPENDENCY_REASON = "it depends on a promise broken above"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Verdict:
         part: Checked part, such as `space=mine`.
         promise: The promise as a sentence.
         kept: Whether it holds; None: it was not checked.
-        reason: What broke and where, or why it was not checked; empty where it holds.
+        reason: What broke and where, or why it was not checked; empty if it holds.
     """
 
     part: str
@@ -87,7 +87,7 @@ def main(settings: Settings) -> int:
 
 
 def _completed(settings: Settings, named: set[str]) -> Settings:
-    """Settings with what else the named parts need, so that each can be checked by its name only."""
+    """Settings with the other parts that the named ones need, so each can be checked by name only."""
     more = []
     if "table" in named and "evaluator" not in named:
         more.append("evaluator=table")
@@ -111,12 +111,12 @@ def _verdicts(part: str, promises_of: Callable[[Settings], Sequence[Promise]], s
     try:
         promises = promises_of(settings)
     except UserError as error:
-        yield Verdict(part, CONSTRUCTED, kept=False, reason=str(error))
+        yield Verdict(part, CONSTRUCTION_PROMISE, kept=False, reason=str(error))
         return
     except Exception as error:  # noqa: BLE001 (a user's part may raise anything)
-        yield Verdict(part, CONSTRUCTED, kept=False, reason=located(error))
+        yield Verdict(part, CONSTRUCTION_PROMISE, kept=False, reason=located(error))
         return
-    yield Verdict(part, CONSTRUCTED, kept=True)
+    yield Verdict(part, CONSTRUCTION_PROMISE, kept=True)
     dependent = ""
     for promise in promises:
         reason = promise.skipped or dependent
@@ -126,11 +126,11 @@ def _verdicts(part: str, promises_of: Callable[[Settings], Sequence[Promise]], s
         broken = promise.broken()
         yield Verdict(part, promise.text, broken is None, broken or "")
         if broken is not None and promise.needed:
-            dependent = DEPENDENT
+            dependent = DEPENDENCY_REASON
 
 
 def _line(verdict: Verdict, printed: set[str]) -> str:
-    """A verdict for a person.
+    """A verdict as text.
 
     Args:
         verdict: The verdict.
@@ -139,7 +139,7 @@ def _line(verdict: Verdict, printed: set[str]) -> str:
     if verdict.kept:
         return f"  ✓ {verdict.promise}"
     if verdict.kept is None:
-        reason = "" if verdict.reason == DEPENDENT else f" ({verdict.reason})"
+        reason = "" if verdict.reason == DEPENDENCY_REASON else f" ({verdict.reason})"
         return f"  - {verdict.promise}: not checked{reason}"
     reason = "as above" if verdict.reason in printed else verdict.reason
     printed.add(verdict.reason)

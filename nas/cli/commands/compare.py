@@ -43,7 +43,7 @@ DEFAULT_TRIALS = 300
 MAX_LABEL_LENGTH = 90
 CHECKPOINTS = "checkpoints"
 MAX_SEEDS = 10_000
-"""Far more than any test needs; a larger number is a typing error."""
+"""Largest number of seeds, far more than any test needs; a larger one is a typing error."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def main(settings: Settings) -> int:
     out = comparison_folder(settings, options, about)
     if isinstance(evaluator, SupportsSharedWeights):
         evaluator.checkpoint_dir = out / CHECKPOINTS
-    # what is looked up costs nothing to look up again; of what is trained every trial is stored
+    # a lookup costs nothing to repeat; when networks are trained, every trial is stored
     looked_up = isinstance(evaluator, SupportsReporting)
     store = None if looked_up else SQLiteStore(f"sqlite:///{out.absolute()}/runs.db")
     setup = ComparisonSetup(space, evaluator, budget, objective, options.duplicates, device, store)
@@ -111,7 +111,7 @@ def _compare(
     about: Mapping[str, Any],
     out: Path,
 ) -> list[RunResult]:
-    """Run what is left of a comparison, with its progress on stderr."""
+    """Run the unfinished part of a comparison, with progress on stderr."""
     config_dir = settings.config_dir
     # commands on a winner need the folder too
     extra = {} if config_dir is None else {"config_dir": str(config_dir.absolute())}
@@ -137,7 +137,7 @@ def device_type(device: str) -> str:
     """The device that `auto`, `cpu`, `cuda` or `cuda:N` names, as text.
 
     Raises:
-        UsageError: It names none, or one that this machine does not have.
+        UsageError: It names no device, or one that this machine does not have.
     """
     if device == "auto" and not has_gpu_driver():
         return "cpu"  # without importing torch, which a comparison on a table does not need
@@ -167,7 +167,7 @@ def strategy_entry(label: str, settings: Settings, space: SearchSpace, objective
     """A strategy from `name` or `name(setting=value,…)`.
 
     Raises:
-        UsageError: There is no such strategy or setting, or a value is wrong.
+        UsageError: The strategy or a setting does not exist, or a value is wrong.
     """
     name, bracket, rest = label.partition("(")
     if bracket and not rest.endswith(")"):
@@ -183,7 +183,7 @@ def strategy_entry(label: str, settings: Settings, space: SearchSpace, objective
 
 
 def comparison_folder(settings: Settings, options: Options, about: Mapping[str, Any]) -> Path:
-    """Folder of a comparison; without `out` its name is made from what its runs have in common."""
+    """Folder of a comparison; without `out`, its name is made from the settings that its runs share."""
     if options.out is not None:
         out = Path(options.out).expanduser()
         if out.exists() and not out.is_dir():
@@ -216,7 +216,7 @@ def command(settings: Settings, out: Path | None = None) -> str:
 
 
 def _parts(settings: Settings, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What a command on a winner inherits: the space, and the data set of the runs or the table."""
+    """Groups that a command on a winner inherits: the space, and the data set of the runs or the table."""
     parts = recorded_parts({**settings.tree(), "choices": settings.choices})
     known = "data" in about or settings.choices["evaluator"] == "table"
     return {part: option for part, option in parts.items() if known or part != "data"}
@@ -225,11 +225,11 @@ def _parts(settings: Settings, about: Mapping[str, Any]) -> dict[str, Any]:
 def report_remarks(
     settings: Settings, setup: ComparisonSetup, results: Sequence[RunResult], seconds: float
 ) -> dict[str, str]:
-    """How the results of a report came about.
+    """Provenance of the results of a report.
 
     Args:
         settings: Settings of the command.
-        setup: What the runs have in common.
+        setup: Setup that the runs share.
         results: All runs.
         seconds: Wall time of this session.
     """

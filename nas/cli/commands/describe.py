@@ -1,7 +1,7 @@
-"""Describe an architecture in words and numbers, or its space where none is named.
+"""Describe an architecture, or the whole space if no architecture is named.
 
 Name the architecture by run= and trial=, by comparison= with a folder of nas compare, or by arch= with the
-architecture's text, a published name, a genotype file, or a text file with one architecture a line.
+architecture's text, a published name, a genotype file, or a text file with one architecture per line.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from nas.config.settings import Settings
     from nas.space.base import SearchSpace
 
-INHERITS = ("space",)
+INHERITED_GROUPS = ("space",)
 """Parts that the run or the genotype file names; the data set is the user's choice."""
-ASSUMED = " (assumed, since data= is not set)"
+ASSUMED_NOTE = " (assumed, since data= is not set)"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Options(ArchitectureOptions):
 def main(settings: Settings) -> int:
     options = Options.of(settings)
     if options.run is not None or options.comparison is not None:
-        selection = selected(settings, INHERITS)
+        selection = selected(settings, INHERITED_GROUPS)
         facts = _described(selection.settings, selection.space, selection.text, options.device)
         _print(facts, selection.settings, options)
     elif options.arch is None:
@@ -50,7 +50,7 @@ def main(settings: Settings) -> int:
     elif (lines := _lines(options.arch)) is not None:
         _describe_many(settings.inheriting({}), options, lines)
     else:
-        settings, text, _ = named_architecture(settings, options.arch, INHERITS)
+        settings, text, _ = named_architecture(settings, options.arch, INHERITED_GROUPS)
         _print(_described(settings, settings.make("space"), text, options.device), settings, options)
     return 0
 
@@ -63,7 +63,7 @@ def _print(facts: Mapping[str, Any], settings: Settings, options: Options) -> No
         if isinstance(value, dict):
             _print_mapping(name, value)
         else:
-            assumed = ASSUMED if name == "task" and not settings.choices.get("data") else ""
+            assumed = ASSUMED_NOTE if name == "task" and not settings.choices.get("data") else ""
             print(f"{name + ':':12} {f'{value:,}' if isinstance(value, int) else value}{assumed}")
 
 
@@ -76,7 +76,7 @@ def _print_mapping(name: str, values: Mapping[str, Any]) -> None:
 
 
 def _lines(arch: str) -> list[str] | None:
-    """Architectures of a text file; None where `arch` is something else."""
+    """Architectures of a text file; None if `arch` is something else."""
     path = Path(arch).expanduser()
     if arch.endswith(".json") or len(arch) >= 256 or not path.is_file():
         return None
@@ -88,12 +88,12 @@ def _lines(arch: str) -> list[str] | None:
         return None
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
-        raise UsageError(f"arch={arch} holds no architecture; expected one a line")
+        raise UsageError(f"arch={arch} holds no architecture; expected one per line")
     return lines
 
 
 def _describe_many(settings: Settings, options: Options, lines: list[str]) -> None:
-    """Every architecture of a file: an object each, or a row each."""
+    """Every architecture of a file, as one object or one row each."""
     space = settings.make("space")
     descriptions = []
     for number, line in enumerate(lines, 1):
@@ -110,7 +110,7 @@ def _describe_many(settings: Settings, options: Options, lines: list[str]) -> No
     ]
     head = ["arch", "params", "flops", "uncounted"]
     columns = len(head) if any(row[-1] for row in rows) else len(head) - 1
-    assumed = "" if settings.choices.get("data") else ASSUMED
+    assumed = "" if settings.choices.get("data") else ASSUMED_NOTE
     title = f"space={settings.choices['space']}, {descriptions[0]['task']}{assumed}"
     print_table(title, head[:columns], [row[:columns] for row in rows], text=("arch", "uncounted"))
 

@@ -18,7 +18,7 @@ from nas.files import atomic_folder
 if TYPE_CHECKING:
     from nas.config.settings import Settings
 
-INHERITS = ("space", "data")
+INHERITED_GROUPS = ("space", "data")
 """Parts that the run or the genotype file names."""
 
 
@@ -36,7 +36,7 @@ def main(settings: Settings) -> int:
     from nas.training.summary import DEFAULT_TASK
 
     options = Options.of(settings)
-    selection = selected(settings, INHERITS)
+    selection = selected(settings, INHERITED_GROUPS)
     settings, space = selection.settings, selection.space
     has_data = settings.choices.get("data") is not None
     task = settings.make("data").task if has_data else DEFAULT_TASK

@@ -19,7 +19,7 @@ from nas.cli.rerun import card_commands
 from nas.cli.selection import ArchitectureOptions, Selection, facts_of, folder_of, selected
 from nas.config.settings import make_space, recorded_parts
 from nas.errors import UsageError
-from nas.export.genotype import GENOTYPE, Genotype, write_genotype
+from nas.export.genotype import GENOTYPE, GenotypeFile, write_genotype
 from nas.files import check_folder
 from nas.formatting import milliseconds, plural
 from nas.store.leaderboard import find_trial
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Part: TypeAlias = tuple[str, Mapping[str, Any]]
     """Option of a configuration group, and its settings."""
 
-INHERITS = ("space", "data")
+INHERITED_GROUPS = ("space", "data")
 """Parts that the run or the genotype file names."""
 
 
@@ -77,7 +77,7 @@ def main(settings: Settings) -> int:
         parts = [argument for argument in settings.arguments if argument.startswith(("space", "data"))]
         if options.run is not None and options.comparison is options.arch is None and not parts:
             return _export_recorded(settings, options)
-    selection = selected(settings, INHERITS)
+    selection = selected(settings, INHERITED_GROUPS)
     target = Path(options.out or folder_of(selection, "exports")).expanduser().absolute()
     if options.genotype_only:
         print(f"{write_genotype(_genotype_of(selection), target)}: {selection.text}")
@@ -92,7 +92,7 @@ def _export(selection: Selection, options: Options, target: Path) -> int:
     from nas.export.model import data_sets
 
     if (target / MODEL_FILE).is_file():
-        raise UsageError(f"{target} holds an earlier export, which was left as it is; choose another folder with out=")
+        raise UsageError(f"{target} holds an earlier export, which was left unchanged; choose another folder with out=")
     check_folder(target)
     job, store = export_job(selection), selection.settings.make("store")
     weights = Path(options.weights).expanduser() if options.weights else None
@@ -133,14 +133,14 @@ def export_job(selection: Selection) -> ExportJob:
 
 
 def _refuse_unused(settings: Settings) -> None:
-    """Refuse settings of networks where only a genotype is written."""
+    """Refuse settings of networks if only a genotype is written."""
     for argument in settings.arguments:
         if argument.startswith(("weights=", "images=")):
             raise UsageError(f"{argument} has no effect on format=genotype; leave it out, or add a format")
 
 
 def _export_recorded(settings: Settings, options: Options) -> int:
-    """Export the genotype of a trial, which needs only what was recorded of it."""
+    """Export the genotype of a trial, which needs only its stored record."""
     assert options.run is not None
     run, trial = find_trial(settings.make("store"), options.run, options.trial)
     parts = recorded_parts(run.config)
@@ -152,7 +152,7 @@ def _export_recorded(settings: Settings, options: Options) -> int:
     return 0
 
 
-def _genotype_of(selection: Selection) -> Genotype:
+def _genotype_of(selection: Selection) -> GenotypeFile:
     option = selection.settings.choices.get("data")
     data = (option, _data_settings(selection.settings)) if option else None
     space = selection.space_name, selection.space_settings
@@ -160,9 +160,9 @@ def _genotype_of(selection: Selection) -> Genotype:
     return _genotype(space, data, selection.text, canonical, selection.facts)
 
 
-def _genotype(space: Part, data: Part | None, text: str, canonical: str, found: Mapping[str, Any]) -> Genotype:
+def _genotype(space: Part, data: Part | None, text: str, canonical: str, found: Mapping[str, Any]) -> GenotypeFile:
     name, settings = data or (None, {})
-    return Genotype(*space, text, canonical, name, settings, found)
+    return GenotypeFile(*space, text, canonical, name, settings, found)
 
 
 def _data_settings(settings: Settings) -> dict[str, Any]:

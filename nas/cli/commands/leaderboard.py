@@ -77,7 +77,7 @@ def show(entries: Sequence[Entry], *, several: bool) -> None:
 
     Args:
         entries: Entries of one group of `nas.store.leaderboard.leaderboard`.
-        several: Whether they may be of more than one run.
+        several: Whether they may come from more than one run.
     """
     metric = entries[0].objective.metric
     joined = any(entry.members > 1 for entry in entries)
@@ -133,7 +133,7 @@ def _print_footnotes(entries: Sequence[Entry]) -> None:
 
 
 def _print_failures(entries: Sequence[Entry], *, several: bool) -> None:
-    """Print why trials failed, one line a reason."""
+    """Print why trials failed, one line per reason."""
     reasons: dict[str, list[str]] = {}
     missing = sum(entry.trial.error_kind == NOT_IN_TABLE for entry in entries)
     if missing:
@@ -179,7 +179,7 @@ def _score(entry: Entry) -> str:
 
 
 def _test(entry: Entry, recipes: Sequence[str]) -> str:
-    """Mean test accuracy of each recipe, with the recipe's mark where the table has several."""
+    """Mean test accuracy of each recipe, with the recipe's mark if the table has several."""
     cells = []
     for recipe in recipes:
         values = [test.metrics["test_accuracy"] for test in entry.tested if recipe_key(test) == recipe]

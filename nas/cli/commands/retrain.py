@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from nas.config.settings import Settings
     from nas.store.base import Retraining
 
-INHERITS = ("space", "data")
+INHERITED_GROUPS = ("space", "data")
 """Parts that the run or the genotype file names."""
 DRAWING_SECONDS = 10.0
-"""Time between drawings of the curves of a training that runs."""
+"""Time between updates of the curves of a running training."""
 MAX_SEEDS = 1000
-"""A larger number is a typing error."""
+"""Largest number of seeds; a larger one is a typing error."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def main(settings: Settings) -> int:
     from nas.studies.retraining import TrainingJob, retrain
 
     options = Options.of(settings)
-    selection = selected(settings, INHERITS)
+    selection = selected(settings, INHERITED_GROUPS)
     settings = selection.settings
     store, data, recipe = settings.make("store"), settings.make("data"), settings.make("trainer")
     job = TrainingJob(

@@ -18,7 +18,7 @@ from nas.cli.options import RESULT_FORMATS
 from nas.cli.options import Options as BaseOptions
 from nas.cli.output import print_json, run_folder
 from nas.cli.rerun import config_dir_arguments
-from nas.cli.search_report import Outcome, print_report, summary
+from nas.cli.search_report import FinishedSearch, print_report, summary
 from nas.core import Objective
 from nas.engine.budget import Budget
 from nas.engine.search import search
@@ -96,11 +96,11 @@ def main(settings: Settings) -> int:
         stored = "every finished trial is stored" + (", and so is the search's last epoch" if gradient else "")
         print(f"\ninterrupted; {stored}. Resume with:\n  {resume_command(settings, run)}", file=sys.stderr)
         return 130
-    outcome = Outcome(result, space, evaluator, store, objective, device)
+    finished = FinishedSearch(result, space, evaluator, store, objective, device)
     if options.format == "json":
-        print_json(summary(outcome))
+        print_json(summary(finished))
     else:
-        print_report(outcome, settings, run_folder(options.dir, run))
+        print_report(finished, settings, run_folder(options.dir, run))
     return _report_failure(result)
 
 
@@ -110,9 +110,9 @@ def learns_on_supernet(settings: Settings) -> bool:
 
 
 def run_config(settings: Settings, device_type: str) -> dict[str, Any]:
-    """The settings that the store has of a run, JSON-safe."""
+    """The settings that the store keeps for a run, JSON-safe."""
     config = settings.tree() | {"device": device_type, "choices": dict(settings.choices)}
-    if settings.config_dir is not None:  # later commands on the run need it too, and report it where it is missing
+    if settings.config_dir is not None:  # later commands on the run need it too, and report it if it is missing
         config["config_dir"] = str(settings.config_dir.absolute())
     del config["choices"]["experiment"]  # only an abbreviation of the others
     if settings.choices["evaluator"] != "table":  # other evaluators only compare their scores with a table, afterwards
@@ -155,7 +155,7 @@ def _gradient_search(settings: Settings, space: SearchSpace, folder: Path) -> Su
 
 
 def budget_of(limits: Mapping[str, Any], trials: int) -> Budget:
-    """The budget of the settings; `trials` trials where they set no limit."""
+    """The budget of the settings; `trials` trials if they set no limit."""
     limited = any(limits[key] is not None for key in ("trials", "hours", "simulated_seconds"))
     return Budget(**(limits if limited else {**limits, "trials": trials}))
 
@@ -166,7 +166,7 @@ def automatic_name(config: dict[str, Any], stored: Collection[str] = ()) -> str:
     Args:
         config: Settings of the run.
         stored: Names of the runs in the store. Versions up to 0.2.0 made names from class paths too; such a name is
-            used where the store has it.
+            used if the store has it.
     """
     earlier = _name(config, class_paths=True)
     return earlier if earlier in stored else _name(config)

@@ -1,4 +1,4 @@
-"""Train every architecture class of a finite space, and write the results as a table that searches can replay.
+"""Train every architecture class of a finite space, and write the results as a table that searches can look up.
 
 Run the same command again to resume after an interruption.
 """
@@ -54,7 +54,7 @@ def main(settings: Settings) -> int:
         raise UsageError(f"out must be a .csv or .csv.gz file, got {str(out)!r}")
     for path in (out, description(out)):
         if path.exists() and not journal.exists():
-            raise UsageError(f"{path} exists already and was left as it is; choose another out=")
+            raise UsageError(f"{path} already exists and was left unchanged; choose another out=")
     bar = Bar(options.progress, "training")
     try:
         results = tabulate(

@@ -68,7 +68,7 @@ def _check_types(weights: Mapping[str, Tensor]) -> None:
         if weight.is_complex():
             dtype = str(weight.dtype).removeprefix("torch.")
             raise UserError(
-                f"format=python: the weight {name} is {dtype}, which not every version of safetensors can hold; "
+                f"format=python: the weight {name} is {dtype}, which some versions of safetensors cannot hold; "
                 "expected real weights, or format=[state], which stores the real and the imaginary part"
             )
 

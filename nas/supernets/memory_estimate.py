@@ -92,7 +92,7 @@ def check_fits(fixed: float, each: float, batch: int, key: str, free: float, *, 
         return
     largest = int((free - fixed) / each)
     advice = (
-        f"the largest that fits is {key}={largest}" if largest >= 2 else "not even two images fit; take fewer channels"
+        f"the largest that fits is {key}={largest}" if largest >= 2 else "not even two images fit; use fewer channels"
     )
     what = "the supernet" if curvature is None else f"the eigenvalue that {curvature}=true measures"
     raise UserError(
@@ -102,9 +102,9 @@ def check_fits(fixed: float, each: float, batch: int, key: str, free: float, *, 
 
 
 def free_memory(device: torch.device) -> float:
-    """Bytes that can be allocated: on the device for CUDA, otherwise on the machine; infinite where that is unknown.
+    """Bytes that can be allocated: on the device for CUDA, otherwise on the machine; infinite if that is unknown.
 
-    Memory that torch has reserved on a device but does not use counts as free, since torch is who asks for more.
+    Memory that torch has reserved on a device but does not use counts as free, since torch can use it.
     """
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
