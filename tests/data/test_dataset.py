@@ -24,6 +24,15 @@ def test_the_split_is_pinned_and_changes_with_its_seed_and_fraction():
     assert Digits(valid_fraction=0.5).split().hash != Digits().split().hash
 
 
+def test_a_scikit_learn_that_keeps_its_file_elsewhere_gives_the_same_digits(monkeypatch):
+    expected = Digits().read_train()
+    monkeypatch.setattr("nas.data.digits.find_spec", lambda _name: None)
+    found = Digits().read_train()
+    assert torch.equal(found.pixels, expected.pixels)
+    assert torch.equal(found.labels, expected.labels)
+    assert (found.mean, found.std) == (expected.mean, expected.std)
+
+
 def test_no_digit_is_in_two_parts():
     data = Digits()
     split, test = data.split(), data.read_test()
