@@ -141,7 +141,7 @@ def test_modules_of_torch_jit_are_reported(tmp_path):
         exported(network, "torch_export", BATCHES, tmp_path)
     with pytest.raises(
         UserError,
-        match=r"cannot be drawn, since recursive script module was made by torch.jit.script, whose modules take",
+        match=r"cannot be drawn, since recursive script module was made by torch.jit.script, whose modules do not",
     ):
         stages(network, Task(*IMAGE, 5))
     assert not network[0]._forward_hooks
