@@ -33,7 +33,8 @@ def run(folder, *arguments):
 
 def run_in_this_process(_form, _written, folder, work):
     """In place of `nas.export.check.run_in_fresh_process`, which takes seconds to import torch."""
-    with mock.patch.object(artifact_runner, "TIMING_SECONDS", 0):
+    bytecode = mock.patch.object(sys, "dont_write_bytecode", True)  # as the fresh process: nothing beside the files
+    with bytecode, mock.patch.object(artifact_runner, "TIMING_SECONDS", 0):
         artifact_runner.main(folder, work, torch.get_num_threads())
 
 
