@@ -5,7 +5,8 @@ A setting that did not exist when a result was stored must not prevent resuming 
 changes nothing. It also leaves the automatic names of runs unchanged.
 
 A class may move to another module, so the module of a class identifies nothing: keys that start with `_` (`_target_`)
-are left out, and the `type` of a part that was created in Python counts only by the name of its class.
+are left out, and the `type` of a part that was created in Python counts only by the name of its class. A function is
+known only by its path, so the path counts, and so does a setting that a user calls `type`.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+ADDED_TRAINING_SETTINGS: Mapping[str, Any] = {"optimizer": "sgd", "warmup_epochs": 0, "mixup": 0.0, "cutmix": 0.0}
+"""Those of `ADDED_SETTINGS` that every training has, of a network and of a supernet."""
+
 ADDED_SETTINGS: Mapping[str, Any] = {
     "budget.failures": 10,
     "budget.trial_seconds": None,
     "strategy.crossover": 0.0,
     "table.complete": True,
-    **{
-        f"{part}.{key}": value
-        for part in ("trainer", "supernet")
-        for key, value in {"optimizer": "sgd", "warmup_epochs": 0, "mixup": 0.0, "cutmix": 0.0}.items()
-    },
+    **{f"trainer.{key}": value for key, value in ADDED_TRAINING_SETTINGS.items()},
+    **{f"supernet.{key}": value for key, value in ADDED_TRAINING_SETTINGS.items()},
 }
 """Setting added after version 0.1.0 -> its neutral value, under which results are those of 0.1.0.
 
@@ -44,28 +45,32 @@ def identifying(settings: Mapping[str, Any], path: str = "", *, class_paths: boo
         path: Dotted path of `settings` within those of a command, such as `strategy`; empty: they are the root.
         class_paths: Keep the keys that begin with `_`, as versions up to 0.2.0 did.
     """
-    found = {}
-    for key, value in settings.items():
-        inner = f"{path}.{key}" if path else str(key)
-        if (class_paths or not str(key).startswith("_")) and not _is_neutral(inner, value):
-            found[key] = _identifying(value, inner, class_paths)
-            if key == "type" and not class_paths:
-                found[key] = _class_name(value)
-    return found
+    result: dict[str, Any] = _identifying(settings, path, class_paths, types=not class_paths)
+    return result
 
 
-def _identifying(value: Any, path: str, class_paths: bool) -> Any:
-    if isinstance(value, Mapping):
-        return identifying(value, path, class_paths=class_paths)
+def _identifying(value: Any, path: str, class_paths: bool, *, types: bool) -> Any:
+    """See `identifying`; `types`: a key `type` holds the class of a part that was created in Python."""
     if isinstance(value, list | tuple):
-        return [_identifying(item, path, class_paths) for item in value]
-    return value
+        return [_identifying(item, path, class_paths, types=types) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    types = types and "_target_" not in value  # below a part of a YAML file it is a setting of the user's
+    result = {}
+    for key, item in value.items():
+        inner = f"{path}.{key}" if path else str(key)
+        if _is_neutral(inner, item) or (str(key).startswith("_") and not class_paths):
+            continue
+        is_type = types and key == "type"
+        result[key] = _class_name(item) if is_type else _identifying(item, inner, class_paths, types=types)
+    return result
 
 
 def _class_name(value: Any) -> Any:
-    """`C` of `module.C`; anything but a dotted path stays as it is."""
+    """`C` of `module.C`; a function (`module.f`) keeps its path, and anything but a dotted path stays as it is."""
     parts = value.split(".") if isinstance(value, str) else []
-    return parts[-1] if parts and all(part.isidentifier() for part in parts) else value
+    is_class = bool(parts) and all(part.isidentifier() for part in parts) and parts[-1].lstrip("_")[:1].isupper()
+    return parts[-1] if is_class else value
 
 
 def _is_neutral(path: str, value: object) -> bool:
@@ -76,7 +81,7 @@ def _is_neutral(path: str, value: object) -> bool:
 def differences(
     stored: Mapping[str, Any], present: Mapping[str, Any], may_differ: Callable[[str], bool] = lambda _key: False
 ) -> list[str]:
-    """Reasons why `present` cannot resume `stored`, one clause each: `trainer.lr=0.1, now it is 0.3`.
+    """Reasons why `present` cannot resume `stored`, one clause each: `trainer.lr=0.1 (now 0.3)`.
 
     A part that was replaced (`choices.strategy=…`) is listed only by name. A difference in the protocol is listed only
     if no setting differs: differing settings explain it.
@@ -94,15 +99,14 @@ def differences(
     keys = [key for key in {**old, **new} if not may_differ(key) and not _equal(old.get(key), new.get(key))]
     keys = [key for key in keys if key != DECISIONS and key.partition(".")[0] not in replaced]
     keys.sort(key=lambda key: (_name(key).partition(".")[0] not in ("space", "strategy", "arch"), key))
-    found = {key: f"{_name(key)}={_shown(old, key)}, now it is {_shown(new, key)}" for key in keys}
-    if not any(
-        _name(key).partition(".")[0] == "space" for key in keys
-    ):  # another space has other decisions all through
-        found |= {f"{DECISIONS}.{text}": text for text in _changed_decisions(stored, present)}
-    settings = [text for key, text in found.items() if not key.startswith("protocol.")]
-    if list(found) == ["protocol.split"]:
-        return [f"{found['protocol.split']} (the images have changed, or read_train does not always return the same)"]
-    return settings or list(found.values())
+    texts = {key: f"{_name(key)}={_shown(old, key)} (now {_shown(new, key)})" for key in keys}
+    same_space = all(_name(key).partition(".")[0] != "space" for key in keys)
+    if same_space:  # another one has other decisions all through
+        texts |= {f"{DECISIONS}.{text}": text for text in _changed_decisions(stored, present)}
+    settings = [text for key, text in texts.items() if not key.startswith("protocol.")]
+    if list(texts) == ["protocol.split"]:
+        return [f"{texts['protocol.split']}: the images have changed, or read_train does not always return the same"]
+    return settings or list(texts.values())
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -128,7 +132,7 @@ def _shown(flat: Mapping[str, Any], key: str) -> str:
 
 
 def _changed_decisions(stored: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
-    """Differences between the decisions of two identities: `choices['op']=('a', 'b'), now it is ('b', 'a')`.
+    """Differences between the decisions of two identities: `choices['op']=('a', 'b') (now ('b', 'a'))`.
 
     Stored architectures hold the options' positions, so they would mean others after any such change.
     """
@@ -137,9 +141,9 @@ def _changed_decisions(stored: Mapping[str, Any], present: Mapping[str, Any]) ->
     old: dict[str, Sequence[str]] = dict(stored[DECISIONS])
     new: dict[str, Sequence[str]] = dict(present[DECISIONS])
     if old.keys() == new.keys() and list(old) != list(new):
-        return [f"choices in the order {', '.join(old)}, now it is {', '.join(new)}"]
+        return [f"choices in the order {', '.join(old)} (now {', '.join(new)})"]
     return [
-        f"choices[{name!r}]={_options(old.get(name))}, now it is {_options(new.get(name))}"
+        f"choices[{name!r}]={_options(old.get(name))} (now {_options(new.get(name))})"
         for name in {**old, **new}
         if old.get(name) != new.get(name)
     ]

@@ -13,18 +13,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-DESCRIBED_BY_REPR = ("builtins", "numpy", "pathlib", "torch")
+REPR_PACKAGES = ("builtins", "numpy", "pathlib", "torch")
 """Packages whose objects a snapshot holds as their `repr`."""
 
 
 def environment() -> dict[str, str]:
     """Versions that influence the numbers, and the machine; stored with every run."""
-    found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}", **_versions()}
+    versions = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}", **_versions()}
     torch = sys.modules.get("torch")  # a search without networks does not load it
     if torch is not None and torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-        found["gpu"] = ", ".join(dict.fromkeys(names))  # which of them a run uses is not known here
-    return found
+        versions["gpu"] = ", ".join(dict.fromkeys(names))  # which of them a run uses is not known here
+    return versions
 
 
 def processor() -> str:
@@ -39,20 +39,20 @@ def processor() -> str:
 
 @cache
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in ("cellnas", "torch", "numpy"):
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
+            versions[package] = "not installed"
     root = Path(__file__).resolve().parent.parent
     if (root / ".git").exists():
         try:
             command = ["git", "-C", str(root), "rev-parse", "--short", "HEAD"]
-            found["commit"] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+            versions["commit"] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
         except (OSError, subprocess.CalledProcessError):
             pass  # a checkout without git, or without a commit yet
-    return found
+    return versions
 
 
 def config_snapshot(part: object) -> Any:
@@ -70,19 +70,19 @@ def config_snapshot(part: object) -> Any:
         return [config_snapshot(value) for value in part]
     if inspect.isroutine(part) or inspect.isclass(part):
         return f"{part.__module__}.{part.__qualname__}"
-    return _described_object(part)
+    return _object_snapshot(part)
 
 
-def _described_object(part: object) -> Any:
+def _object_snapshot(part: object) -> Any:
     kind = type(part)
-    own = kind.__module__.partition(".")[0] not in DESCRIBED_BY_REPR
+    own = kind.__module__.partition(".")[0] not in REPR_PACKAGES
     if not own or kind.__init__ is object.__init__:
         return {"type": f"{kind.__module__}.{kind.__qualname__}"} if own else repr(part)
     names = _arguments(kind)
     if names is None:
         return repr(part)
-    kept = {key: config_snapshot(getattr(part, key)) for key in names if hasattr(part, key)}
-    return {"type": f"{kind.__module__}.{kind.__qualname__}"} | kept
+    settings = {key: config_snapshot(getattr(part, key)) for key in names if hasattr(part, key)}
+    return {"type": f"{kind.__module__}.{kind.__qualname__}"} | settings
 
 
 def _arguments(kind: type) -> list[str] | None:
@@ -95,8 +95,8 @@ def _arguments(kind: type) -> list[str] | None:
 
 def jsonable(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as a store returns them, for a comparison with stored ones."""
-    found: dict[str, Any] = json.loads(json.dumps(tree, default=config_snapshot))
-    return found
+    settings: dict[str, Any] = json.loads(json.dumps(tree, default=config_snapshot))
+    return settings
 
 
 def indistinguishable_parts(part: object) -> list[str]:
@@ -120,7 +120,7 @@ def indistinguishable_parts(part: object) -> list[str]:
         kind = type(part)
         package = kind.__module__.partition(".")[0]
         names: list[str] = []
-        if package not in DESCRIBED_BY_REPR:
+        if package not in REPR_PACKAGES:
             if kind.__init__ is not object.__init__:
                 names = _arguments(kind) or []
             elif kind.__new__ is not object.__new__:
@@ -131,7 +131,7 @@ def indistinguishable_parts(part: object) -> list[str]:
         if missing:
             return [f"{kind.__qualname__}, which has no attribute {missing[0]!r} for its argument"]
         inner = [getattr(part, name) for name in names]
-    return [found for value in inner for found in indistinguishable_parts(value)]
+    return [name for value in inner for name in indistinguishable_parts(value)]
 
 
 def _indistinguishable_functions(part: Any) -> list[str]:

@@ -36,6 +36,12 @@ def number_in(key: str, value: object, low: float, high: float, *, above: bool =
         raise UsageError(f"{key} must be a number {span}{' or null' if null else ''}, got {as_written(value)}")
 
 
+def true_or_false(key: str, value: object) -> None:
+    """Raise `UsageError` with the key unless `value` is a bool."""
+    if not isinstance(value, bool):
+        raise UsageError(f"{key} must be true or false, got {as_written(value)}")
+
+
 def one_of(key: str, value: object, options: Sequence[str]) -> None:
     """Raise `UsageError` with the key and the options unless `value` is one of them."""
     if value not in options:

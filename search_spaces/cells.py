@@ -22,7 +22,7 @@ from nas.core import Task
 from nas.errors import UsageError
 from nas.space.naming import named
 from nas.space.network import SupportsAuxiliaryHead, SupportsDropPath
-from nas.validation import whole_number
+from nas.validation import true_or_false, whole_number
 from search_spaces.genotype import Genotype
 from search_spaces.operations import FactorizedReduce, Norm, ReLUConvBN, batch_statistics, cell_operation
 
@@ -43,8 +43,7 @@ def check_sizes(key: str, sizes: Mapping[str, Any]) -> None:
     whole_number(f"{key}.channels", sizes["channels"], least=2)
     # with fewer than three there is no normal cell, and half of every architecture would go unused
     whole_number(f"{key}.cells", sizes["cells"], least=3, most=1000)
-    if not isinstance(sizes["auxiliary"], bool):
-        raise UsageError(f"{key}.auxiliary must be true or false, got {sizes['auxiliary']!r}")
+    true_or_false(f"{key}.auxiliary", sizes["auxiliary"])
 
 
 def reductions(cells: int) -> tuple[int, int]:

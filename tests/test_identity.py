@@ -1,6 +1,9 @@
 """A setting that a later version adds, at its neutral value, changes no identity: earlier work resumes, names stay."""
 
 import json
+import ntpath
+import posixpath
+from functools import partial
 from types import MappingProxyType
 
 import pytest
@@ -10,6 +13,7 @@ from nas import Budget, UsageError, search
 from nas.cli.commands.search import automatic_name
 from nas.cli.selection import check_meaning
 from nas.identity import identifying
+from nas.provenance import config_snapshot
 from nas.space.base import SearchSpace
 from nas.store.base import Run, check_same_run
 from nas.store.memory import MemoryStore
@@ -39,7 +43,7 @@ def test_neutral_values_of_added_settings_do_not_identify():
 @pytest.mark.parametrize(("stored", "wanted"), [(BEFORE, NEUTRAL), (NEUTRAL, BEFORE)])
 def test_a_run_resumes_across_versions(stored, wanted):
     check_same_run(Run("one", 0, stored), Run("one", 0, wanted))
-    with pytest.raises(UsageError, match=r"trainer.optimizer=(unset|sgd), now it is adamw"):
+    with pytest.raises(UsageError, match=r"trainer.optimizer=(unset|sgd) \(now adamw\)"):
         check_same_run(Run("one", 0, stored), Run("one", 0, OTHER))
 
 
@@ -58,7 +62,7 @@ def test_journals_and_checkpoints_resume_across_versions(tmp_path, stored, wante
             assert opened.lines == []
     assert json.loads((tmp_path / "runs.journal").read_text()) == stored
     with (
-        pytest.raises(UsageError, match=r"trainer.optimizer=.*, now it is adamw"),
+        pytest.raises(UsageError, match=r"trainer.optimizer=.* \(now adamw\)"),
         journal(tmp_path / "runs.journal", OTHER, {}, ()),
     ):
         pass
@@ -80,14 +84,14 @@ class Mine(SearchSpace):
 
 
 EDITS = [
-    ({"op": ("b", "a", "c"), "act": ("x", "y")}, r"choices\['op'\]=\('a', 'b', 'c'\), now it is \('b', 'a', 'c'\)"),
-    ({"op": ("a", "b", "c", "d"), "act": ("x", "y")}, r"choices\['op'\]=.*, now it is \('a', 'b', 'c', 'd'\)"),
-    ({"op": ("a", "b"), "act": ("x", "y")}, r"choices\['op'\]=\('a', 'b', 'c'\), now it is \('a', 'b'\)"),
-    ({"op": ("a", "b", "z"), "act": ("x", "y")}, r"choices\['op'\]=.*, now it is \('a', 'b', 'z'\)"),
-    ({"op": ("a", "b", "c")}, r"choices\['act'\]=\('x', 'y'\), now it is unset"),
-    ({"op": ("a", "b", "c"), "act": ("x", "y"), "n": ("1",)}, r"choices\['n'\]=unset, now it is \('1',\)"),
-    ({"op": ("a", "b", "c"), "action": ("x", "y")}, r"choices\['act'\]=.*, now it is unset; with choices\['action'\]="),
-    ({"act": ("x", "y"), "op": ("a", "b", "c")}, "choices in the order op, act, now it is act, op"),
+    ({"op": ("b", "a", "c"), "act": ("x", "y")}, r"choices\['op'\]=\('a', 'b', 'c'\) \(now \('b', 'a', 'c'\)\)"),
+    ({"op": ("a", "b", "c", "d"), "act": ("x", "y")}, r"choices\['op'\]=.* \(now \('a', 'b', 'c', 'd'\)\)"),
+    ({"op": ("a", "b"), "act": ("x", "y")}, r"choices\['op'\]=\('a', 'b', 'c'\) \(now \('a', 'b'\)\)"),
+    ({"op": ("a", "b", "z"), "act": ("x", "y")}, r"choices\['op'\]=.* \(now \('a', 'b', 'z'\)\)"),
+    ({"op": ("a", "b", "c")}, r"choices\['act'\]=\('x', 'y'\) \(now unset\)"),
+    ({"op": ("a", "b", "c"), "act": ("x", "y"), "n": ("1",)}, r"choices\['n'\]=unset \(now \('1',\)\)"),
+    ({"op": ("a", "b", "c"), "action": ("x", "y")}, r"choices\['act'\]=.* \(now unset\); with choices\['action'\]="),
+    ({"act": ("x", "y"), "op": ("a", "b", "c")}, r"choices in the order op, act \(now act, op\)"),
 ]
 
 
@@ -153,6 +157,18 @@ def test_paths_of_classes_are_not_part_of_an_identity():
     assert identifying({"type": "v1.0"}) != identifying({"type": "v2.0"})
     assert identifying({"type": "nas.A"}) != identifying({"type": "nas.B"})
     check_same_run(Run("one", 0, before), Run("one", 0, after))
+
+
+def test_a_setting_that_a_user_calls_type_is_part_of_an_identity():
+    old, new = ({"strategy": {"_target_": "mine.S", "model": {"type": f"{path}.Net"}}} for path in ("resnet", "vgg"))
+    with pytest.raises(UsageError, match=r"strategy.model.type=resnet.Net \(now vgg.Net\)"):
+        check_same_run(Run("one", 0, old), Run("one", 0, new))
+
+
+def test_a_function_with_its_arguments_is_known_by_its_path():
+    old, new = ({"evaluator": config_snapshot(partial(module.join, "x"))} for module in (posixpath, ntpath))
+    with pytest.raises(UsageError, match=r"evaluator.type=posixpath.join \(now ntpath.join\)"):
+        check_same_run(Run("one", 0, old), Run("one", 0, new))
 
 
 def test_a_name_made_from_class_paths_is_used_if_the_store_has_it():

@@ -20,7 +20,7 @@ from nas.core import Objective, Proposal, Trial
 from nas.errors import UsageError
 from nas.strategies.weights import frozen, gradients
 from nas.supernets.base import Discretization, SupernetSpace
-from nas.validation import number_in, whole_number
+from nas.validation import number_in, true_or_false, whole_number
 
 
 @dataclass
@@ -64,8 +64,7 @@ class Relaxation:
         number_in("strategy.alpha_weight_decay", self.alpha_weight_decay, 0.0, math.inf)
         whole_number("strategy.warmup", self.warmup, least=0, most=self.epochs - 1)
         for key in ("eigenvalue", "early_stopping"):
-            if not isinstance(getattr(self, key), bool):
-                raise UsageError(f"strategy.{key} must be true or false, got {getattr(self, key)!r}")
+            true_or_false(f"strategy.{key}", getattr(self, key))
 
     def reset(self, rng: Generator) -> None:
         """No state outlasts a search."""

@@ -246,8 +246,8 @@ def _check_settings(entry: StrategyEntry, lines: Sequence[Mapping[str, Any]], pa
     for line in lines:
         if line["strategy"] == entry.label and identifying(line["settings"], "strategy") != settings:
             raise UsageError(
-                f"{path} has runs of {entry.label} with {_listed(line['settings'])}, now it is "
-                f"{_listed(entry.settings)}; choose another out= or write the settings into its name, such as "
+                f"{path} has runs of {entry.label} with {_listed(line['settings'])} "
+                f"(now {_listed(entry.settings)}); choose another out= or write the settings into its name, such as "
                 f"{entry.label.partition('(')[0]}({_listed(entry.settings)})"
             )
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from nas.errors import UsageError
 from nas.training.recipe import Recipe
+from nas.validation import true_or_false
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,7 @@ class SupernetRecipe(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_recipe(self)
-        if not isinstance(self.graphs, bool):
-            raise UsageError(f"supernet.graphs must be true or false, got {self.graphs!r}")
+        true_or_false("supernet.graphs", self.graphs)
 
     def protocol(self) -> dict[str, Any]:
         return {key: value for key, value in super().protocol().items() if key != "graphs"}

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from nas.core import Architecture
 from nas.errors import NOT_IN_TABLE, TrialFailed, UsageError, UserError
 from nas.space.base import SearchSpace, parse
-from nas.validation import number_in, one_of
+from nas.validation import number_in, one_of, true_or_false
 
 MAX_CHECKED_SIZE = 1_000_000
 """Largest size of a space whose table is checked for completeness."""
@@ -82,8 +82,7 @@ class Table:
         if scale == 0:
             raise UsageError("table.scale must not be 0, which makes all architectures equal")
         number_in("table.cost_scale", cost_scale, 0.0, math.inf, above=True)
-        if not isinstance(complete, bool):
-            raise UsageError(f"table.complete must be true or false, got {complete!r}")
+        true_or_false("table.complete", complete)
         if column in reported:
             raise UsageError(
                 f"table.column and table.reported both name {column!r}; a column that a search sees cannot be reported"

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
 from nas.errors import UsageError
-from nas.validation import number_in, one_of, whole_number
+from nas.identity import ADDED_TRAINING_SETTINGS
+from nas.validation import number_in, one_of, true_or_false, whole_number
 
 MAX_INT = 2**63 - 1
 NEUTRAL_VALUES: Mapping[str, Any] = {
@@ -17,10 +18,7 @@ NEUTRAL_VALUES: Mapping[str, Any] = {
     "auxiliary_weight": 0.0,
     "label_smoothing": 0.0,
     "ema": 0.0,
-    "optimizer": "sgd",
-    "warmup_epochs": 0,
-    "mixup": 0.0,
-    "cutmix": 0.0,
+    **ADDED_TRAINING_SETTINGS,
 }
 """Settings added after the first results were stored, at the values that change nothing."""
 
@@ -139,8 +137,7 @@ class Recipe:
             if getattr(self, key) is not None:
                 whole_number(f"{self.part}.{key}", getattr(self, key), least, most)
         for key in ("nesterov", "flip", "channels_last", "deterministic"):
-            if not isinstance(getattr(self, key), bool):
-                raise UsageError(f"{self.part}.{key} must be true or false, got {getattr(self, key)!r}")
+            true_or_false(f"{self.part}.{key}", getattr(self, key))
         if not isinstance(self.network, Mapping):
             raise UsageError(f"{self.part}.network must be a mapping such as {{channels: 8}}, got {self.network!r}")
         if self.optimizer == "adamw" and self.momentum != Recipe.momentum:

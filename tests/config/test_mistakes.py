@@ -62,7 +62,7 @@ def test_wrong_usage_gets_one_sentence_and_starts_nothing(refused, tmp_path, arg
             "format must be one of genotype, onnx, python, state, torch_export, got 'tflite'",
         ),
         (["retrain", "run=one", f"arch={ARCH}"], "expected one of run=, comparison= and arch="),
-        (["search", "run=one", "objective.metric=speed", *QUICK], "now it is speed"),
+        (["search", "run=one", "objective.metric=speed", *QUICK], "(now speed)"),
     ],
 )
 def test_mistakes_about_a_store_leave_it_as_it_was(searched, refused, arguments, message):
@@ -171,6 +171,6 @@ def test_a_store_of_a_newer_version_is_left_alone(searched, refused, tmp_path):
 def test_another_part_is_named_without_all_its_settings(searched):
     other = searched("search", *QUICK, "strategy=regularized_evolution", "run=one", "budget.trials=9")
     assert other.stderr == (
-        "nas: run 'one' was started with strategy=random, now it is regularized_evolution. "
+        "nas: run 'one' was started with strategy=random (now regularized_evolution). "
         "Choose another run= or restore the old value; nothing was changed.\n"
     )

@@ -427,7 +427,7 @@ def test_a_run_is_not_continued_on_other_images(toy_space):
     Held.held = good(seed=5)
     text = sentence(lambda: searched(2))
     assert text.startswith("run 'search' was started with protocol.split=")
-    assert "(the images have changed, or read_train does not always return the same). Choose another run=" in text
+    assert ": the images have changed, or read_train does not always return the same. Choose another run=" in text
 
 
 def test_images_given_as_an_argument_do_not_fill_a_sentence(toy_space):

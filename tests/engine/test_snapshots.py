@@ -62,7 +62,7 @@ def test_positional_arguments_of_a_partial_are_settings_of_a_run(toy_space):
     assert config_snapshot(partial(scaled, 0.1)) == {"type": "test_snapshots.scaled", "args": [0.1]}
     store = MemoryStore()
     search(toy_space, RandomSearch, partial(scaled, 0.1), budget=Budget(trials=3), store=store)
-    with pytest.raises(UsageError, match=r"evaluator.args=\[0.1\], now it is \[0.9\]"):
+    with pytest.raises(UsageError, match=r"evaluator.args=\[0.1\] \(now \[0.9\]\)"):
         search(toy_space, RandomSearch, partial(scaled, 0.9), budget=Budget(trials=6), store=store)
 
 

@@ -184,7 +184,7 @@ def test_the_test_set_is_locked_in_every_worker():
 def test_another_number_of_workers_is_another_search():
     store = MemoryStore()
     search(LightSpace(), RandomSearch, steep, budget=Budget(trials=4), executor=Processes(2), store=store)
-    with pytest.raises(UsageError, match=r"was started with workers=2, now it is 3"):
+    with pytest.raises(UsageError, match=r"was started with workers=2 \(now 3\)"):
         search(LightSpace(), RandomSearch, steep, budget=Budget(trials=6), executor=Processes(3), store=store)
 
 

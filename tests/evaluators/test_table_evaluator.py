@@ -187,5 +187,5 @@ def test_a_run_from_before_samples_is_continued(evaluator):
     new = {"table": table, "evaluator": {"table": table}}
     check_same_run(Run("r", 0, old), Run("r", 0, new))
     assert config_snapshot(evaluator)["table"]["complete"] is True
-    with pytest.raises(UsageError, match=r"table.complete=unset, now it is False"):
+    with pytest.raises(UsageError, match=r"table.complete=unset \(now False\)"):
         check_same_run(Run("r", 0, old), Run("r", 0, new | {"table": {"cost": "time", "complete": False}}))

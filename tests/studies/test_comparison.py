@@ -128,12 +128,12 @@ def test_seeds_and_strategies_are_added_to_a_comparison(nas, finished):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["budget.trials=41"], "was started with budget.trials=40, now it is 41"),
-        (["space=other", "table=other"], "was started with space.name=light, now it is other"),
-        (["table.column=time"], "was started with table.column=valid, now it is time"),
+        (["budget.trials=41"], "was started with budget.trials=40 (now 41)"),
+        (["space=other", "table=other"], "was started with space.name=light (now other)"),
+        (["table.column=time"], "was started with table.column=valid (now time)"),
         (
             ["table.reported=[test]", "table.minimized=[]"],
-            "table.reported=['test', 'loss'], now it is ['test']. Choose another out=",
+            "table.reported=['test', 'loss'] (now ['test']). Choose another out=",
         ),
         (["objective.direction=minimize"], "was started with objective.direction=maximize"),
     ],

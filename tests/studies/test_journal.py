@@ -40,7 +40,7 @@ def test_another_job_is_refused_with_what_differs(tmp_path):
     with opened(path) as first:
         first.append({"n": 1})
     before = path.read_bytes()
-    message = r"was started with job.seeds=3, now it is 4. Choose another out="
+    message = r"was started with job.seeds=3 \(now 4\). Choose another out="
     with pytest.raises(UsageError, match=message), opened(path, {"job": {"seeds": 4}}):
         pass
     assert path.read_bytes() == before

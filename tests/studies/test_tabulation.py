@@ -149,7 +149,7 @@ def test_further_seeds_may_be_for_a_sample_and_added_later(tmp_path):
 def test_another_recipe_is_refused(once):
     journal = once["folder"] / "table.csv.gz.journal"
     before = journal.read_bytes()
-    with pytest.raises(UserError, match=r"was started with recipe.lr=0.1, now it is 0.2"):
+    with pytest.raises(UserError, match=r"was started with recipe.lr=0.1 \(now 0.2\)"):
         tabulated(once["folder"], recipe=replace(RECIPE, lr=0.2))
     assert journal.read_bytes() == before
 
