@@ -1,4 +1,4 @@
-"""The nouns of cellnas: the page to read first.
+"""The core types of cellnas. Read this module first.
 
 A *strategy* proposes architectures of a *search space*, an *evaluator* scores them, `nas.search` is the only loop
 between them, and a *store* keeps every trial. This module holds what they exchange; it imports no torch, and from the
@@ -85,7 +85,7 @@ class Trial:
         metrics: Final values; empty if the trial failed before it had any.
         seconds: Wall time of the evaluation; 0 if its result was reused.
         cost: Other measurements of the machine (`peak_memory_mb` …). Unlike `metrics`, they differ from run to run.
-        reused_from: Number of the equal trial whose result was reused, or None.
+        reused_from: Number of the trial with an equivalent architecture whose result was reused, or None.
         error_kind, error: Kind of the failure and its message, or None.
         curve: Metrics after each epoch, first epoch first; empty for evaluators without epochs.
         told_before: Number of trials that the strategy had been told when it proposed this one.
@@ -160,7 +160,7 @@ class Context:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         report: Call it after each epoch with that epoch's metrics; they become the trial's curve.
         measured: Call it with the name and value of something that differs from run to run (memory, latency). It
-            becomes part of the trial's `cost`, since `metrics` must repeat.
+            becomes part of the trial's `cost`, since `metrics` must be reproducible.
     """
 
     seed: int

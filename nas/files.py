@@ -109,4 +109,4 @@ def _check_empty(target: Path) -> None:
 
 
 def _unwritable(target: Path, error: OSError) -> UserError:
-    return UserError(f"{target} cannot be written ({error.strerror or error}); free space, or set out=")
+    return UserError(f"{target} cannot be written ({error.strerror or error}); free up disk space, or set out=")

@@ -19,7 +19,11 @@ REPR_PACKAGES = ("builtins", "numpy", "pathlib", "torch")
 
 def environment() -> dict[str, str]:
     """Versions that influence the numbers, and the machine; stored with every run."""
-    versions = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}", **_versions()}
+    versions = {
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        **_versions(),
+    }
     torch = sys.modules.get("torch")  # a search without networks does not load it
     if torch is not None and torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.core import Task
-from nas.errors import UsageError
 from nas.space.naming import named
 from nas.space.network import SupportsAuxiliaryHead, SupportsDropPath
 from nas.validation import true_or_false, whole_number
@@ -39,7 +38,7 @@ SMALL_SIZES = MappingProxyType({"channels": 8, "cells": 5, "auxiliary": False})
 
 
 def check_sizes(key: str, sizes: Mapping[str, Any]) -> None:
-    """Raise `UsageError` naming the setting below `key` unless a network of these sizes can be built."""
+    """Raise `UsageError` naming the setting in `key` unless a network of these sizes can be built."""
     whole_number(f"{key}.channels", sizes["channels"], least=2)
     # with fewer than three there is no normal cell, and half of every architecture would go unused
     whole_number(f"{key}.cells", sizes["cells"], least=3, most=1000)

@@ -120,7 +120,7 @@ def test_journals_and_checkpoints_of_edited_choices_are_refused(tmp_path, edited
         with journal(tmp_path / "old.journal", identity, {}, ()):
             pass
     save_checkpoint(tmp_path / "new.pt", old, {})
-    with pytest.raises(UsageError, match="is of another training"):
+    with pytest.raises(UsageError, match="belongs to another training"):
         load_checkpoint(tmp_path / "new.pt", new)
     save_checkpoint(tmp_path / "old.pt", {}, {})
     assert load_checkpoint(tmp_path / "old.pt", new) is not None

@@ -191,7 +191,7 @@ def test_a_trial_that_stopped_early_by_the_first_rule_is_shown_as_wrong_and_neve
     assert wrong in row["fault"]
     assert all(other["fault"] is None for other in rows(released) if other["run"] != "stopped")
     shown = succeeded(released("leaderboard", "run=stopped")).stdout
-    assert "0.3658 (wrong)" in shown
+    assert "0.3658 (invalid)" in shown
     assert (
         f"trial 0 of run 'stopped' is wrong: an earlier version of cellnas with strategy.early_stopping=true {wrong}."
         in shown
@@ -222,14 +222,17 @@ CHOICES = '{"width": ("16", "32", "64"), "activation": ("relu", "gelu"), "depth"
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
-        (CHOICES.replace('"relu", "gelu"', '"gelu", "relu"'), "started with another choices['activation']: trial"),
-        (CHOICES.replace('"16", "32", "64"', '"16", "32"'), "started with another choices['width']: trial"),
-        (CHOICES.replace('"16", "32", "64"', '"8", "16", "32", "64"'), "started with another choices['width']: trial"),
-        (CHOICES.replace("gelu", "silu"), "started with another choices['activation']: trial"),
-        (CHOICES.replace("depth", "layers"), "started with another choices['depth']: trial"),
-        (CHOICES.replace(', "depth": ("1", "2", "3")', ""), "started with another choices['depth']: trial"),
-        (CHOICES.replace("}", ', "bias": ("yes", "no")}'), "started with another choices['bias']: trial"),
-        (CHOICES.replace('"3")', '"3", "4")'), "would take another course today: its trial"),
+        (CHOICES.replace('"relu", "gelu"', '"gelu", "relu"'), "started with different choices['activation']: trial"),
+        (CHOICES.replace('"16", "32", "64"', '"16", "32"'), "started with different choices['width']: trial"),
+        (
+            CHOICES.replace('"16", "32", "64"', '"8", "16", "32", "64"'),
+            "started with different choices['width']: trial",
+        ),
+        (CHOICES.replace("gelu", "silu"), "started with different choices['activation']: trial"),
+        (CHOICES.replace("depth", "layers"), "started with different choices['depth']: trial"),
+        (CHOICES.replace(', "depth": ("1", "2", "3")', ""), "started with different choices['depth']: trial"),
+        (CHOICES.replace("}", ', "bias": ("yes", "no")}'), "started with different choices['bias']: trial"),
+        (CHOICES.replace('"3")', '"3", "4")'), "cannot be reproduced exactly: its trial"),
     ],
 )
 def test_a_run_whose_space_was_edited_is_refused_or_warned_of(released, monkeypatch, choices, message):

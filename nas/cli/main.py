@@ -82,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     except BaseException as error:  # sys.exit in a user's part would end the command without a message
         if os.environ.get("NAS_DEBUG"):
             raise
-        return _print_error(f"unexpected {located(error)}; NAS_DEBUG=1 shows the whole traceback", FAILED)
+        return _print_error(f"unexpected {located(error)}; set NAS_DEBUG=1 to see the full traceback", FAILED)
 
 
 def _main(command_line: Sequence[str]) -> int:
@@ -178,7 +178,7 @@ def _help(module: ModuleType, command: str, settings: Settings) -> str:
     parts = dict(reversed(list(settings.choices.items())))  # Hydra lists them from the last
     if parts:
         lines += ["", "Parts, chosen by PART=OPTION:"]
-        lines += [f"  {part}={chosen or 'null'}   of {' | '.join(options[part])}" for part, chosen in parts.items()]
+        lines += [f"  {part}={chosen or 'null'}   one of {' | '.join(options[part])}" for part, chosen in parts.items()]
     values = [
         f"  {part}.{key}={json.dumps(value)}"
         for part in parts

@@ -68,7 +68,7 @@ class FinishedSearch:
         try:
             return rank_correlation(evaluator, entries, device, restore)
         except UserError as error:  # the search itself succeeded
-            print(f"nas: no Kendall's tau: {error}", file=sys.stderr)
+            print(f"nas: Kendall's tau could not be computed: {error}", file=sys.stderr)
             return None
 
 
@@ -140,7 +140,7 @@ def _print_best(finished: FinishedSearch, best: Trial) -> None:
         is_sample = correlation.n != correlation.of
         sample = f" of {correlation.of}, evenly spread over their ranking" if is_sample else ""
         print(
-            f"Kendall's tau of the supernet's scores and {correlation.against}: {correlation.tau:.2f} "
+            f"Kendall's tau between the supernet's scores and {correlation.against}: {correlation.tau:.2f} "
             f"(n = {correlation.n}{sample}, p = {correlation.p_value:.2g})"
         )
 

@@ -144,7 +144,9 @@ def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
         run, trial = find_trial(settings.make("store"), name, options.trial)
         recorded = recorded_parts(run.config)
         if "space" not in recorded:
-            raise UsageError(f"run {name!r} was made in Python and names no space of configs/; give arch= and space=")
+            raise UsageError(
+                f"run {name!r} was started from Python and does not record a space of configs/; set arch= and space="
+            )
         parts = {part: recorded[part] for part in inherits if part in recorded}
         settings = settings.inheriting(parts, run.config.get("config_dir"))
         text = trial.text
@@ -167,12 +169,12 @@ def check_meaning(space: SearchSpace, architecture: Architecture, run: Run, tria
         if now.get(name, option) != option:
             raise UsageError(
                 f"trial {trial.number} of run {run.name!r} is {trial.text!r}, which was {name}={option} when it was "
-                f"found and is {name}={now[name]} now; restore {type(space).__name__}.choices[{name!r}], or give arch="
+                f"found and is {name}={now[name]} now; restore {type(space).__name__}.choices[{name!r}], or set arch="
             )
 
 
 def folder_of(chosen: Selection, base: str) -> Path:
-    """The folder below `base` that a selection's files go to if `out=` is not set."""
+    """The folder in `base` that a selection's files go to if `out=` is not set."""
     if chosen.run is not None and chosen.trial is not None:
         return Path(f"{run_folder(base, chosen.run.name)}-trial-{chosen.trial.number}")
     if chosen.winner is not None:

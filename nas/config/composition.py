@@ -124,7 +124,7 @@ def known_option(
     if option in existing:
         return option
     if made_with is not None and str(config_dir and config_dir.absolute()) != made_with:
-        hint = f". It was made with --config-dir {made_with}; give it here too"
+        hint = f". It was created with --config-dir {made_with}; pass it here too"
     else:
         hint = "" if config_dir else "; an option of your own needs --config-dir FOLDER"
     raise UsageError(

@@ -72,7 +72,7 @@ def missing_class(target: str) -> str | None:
     """
     module, _, name = target.rpartition(".")
     if not module:
-        return "names no module; expected module.Class"
+        return "has no module; expected module.Class"
     try:
         if importlib.util.find_spec(module) is None:
             raise ModuleNotFoundError

@@ -82,12 +82,14 @@ def literal(value: Any, origin: str) -> Any:
     """
     if isinstance(value, str):
         if "${" in value:
-            raise UsageError(f"{origin} holds {as_written(value)}, which refers to something else; it was not used")
+            raise UsageError(
+                f"{origin} contains {as_written(value)}, and interpolation is not allowed; it was not used"
+            )
         return value
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str) or key.startswith("_"):
-                raise UsageError(f"{origin} holds the key {key!r}, which no setting has; it was not used")
+                raise UsageError(f"{origin} contains the key {key!r}, which is not a setting; it was not used")
         return {key: literal(inner, origin) for key, inner in value.items()}
     return [literal(inner, origin) for inner in value] if isinstance(value, list | tuple) else value
 
@@ -105,7 +107,7 @@ def _parse(key: str, value: str, default: Any) -> Any:
     if parsed.is_sweep_override():
         if default is None or isinstance(default, str):
             return _text(value)
-        raise UsageError(f"{key}={value} names several values; expected one (a list is written [a,b])")
+        raise UsageError(f"{key}={value} contains several values; expected one (a list is written [a,b])")
     return parsed.value()
 
 

@@ -104,7 +104,7 @@ class Settings:
             try:
                 if not isinstance(self.config.get(key), DictConfig) or "_target_" not in self.config[key]:
                     raise UsageError(
-                        f"{key}={self.choices.get(key)} names no class; its YAML needs _target_: module.Class"
+                        f"{key}={self.choices.get(key)} has no class; its YAML needs _target_: module.Class"
                     )
                 partial = instantiate(self.config[key], _partial_=True, _convert_="all")
                 return partial(**more)

@@ -102,8 +102,8 @@ class DataSet(ABC):
         if before is not None and before.settings == seen.settings and before != seen:
             raise UserError(
                 f"{self.__origin('read_train')} returned different images than before; expected the same images in the "
-                "same order at every call: leave random crops and the like to trainer., seed random draws, sort "
-                "file names"
+                "same order at every call: leave random crops and other augmentation to the trainer settings, seed "
+                "random draws, sort file names"
             )
         self.__dict__["_seen"] = seen  # a frozen dataclass can be a data set too
         return split

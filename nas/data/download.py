@@ -55,7 +55,7 @@ def reachable(address: str) -> str | None:
 
 
 def download(archive: Archive, target: Path, advice: str) -> None:
-    """Download and unpack an archive into a folder below `target`, unless another process has done so meanwhile.
+    """Download and unpack an archive into a folder in `target`, unless another process has done so meanwhile.
 
     Leftovers of killed downloads are removed.
 

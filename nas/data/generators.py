@@ -33,7 +33,7 @@ def seed(value: int) -> None:
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Restore both generators afterwards, so that draws inside change no later ones."""
+    """Restore both generators afterwards, so that draws inside do not affect later ones."""
     before = state()
     try:
         yield

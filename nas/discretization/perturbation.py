@@ -3,9 +3,9 @@
 Wang, Cheng, Chen, Tang & Hsieh, "Rethinking Architecture Selection in Differentiable NAS", ICLR 2021,
 https://arxiv.org/abs/2108.04392, algorithm 1.
 
-Edge after edge in random order, each operation is removed on its own, and the one without which the validation accuracy
-is lowest is kept; the supernet is tuned before the next edge. Then node after node in random order, each edge into it
-is removed on its own, those without which the accuracy is lowest are kept, the others are removed, and the supernet is
+Edges are decided one at a time, in random order: each operation is removed in turn, and the one whose removal lowers
+the validation accuracy most is kept. The supernet is tuned before the next edge. Nodes are then decided in the same
+way: each incoming edge is removed in turn, the edges whose removal costs most accuracy are kept, and the supernet is
 tuned again.
 
 Under partial channels, removing an operation affects the channels that pass through the operations; removing an edge
@@ -13,11 +13,11 @@ also removes the channels that bypass them, which only the weight of the edge sc
 
 Differs from the paper: if a node keeps all its edges (NAS-Bench-201), the second part is left out.
 
-Differs from the published code (https://github.com/ruocwang/darts-pt): that decides an edge of both cells of the DARTS
-space in one round and trains for 5 epochs between rounds, 81 in all; here each cell's edges have rounds of their own,
-28 for operations and 6 for edges, so that tune_epochs=5 trains for 170 epochs (NAS-Bench-201: 30, theirs 25). It
-continues to train alpha, at a learning rate that falls from a tenth of the search's to its lowest by a cosine; here
-alpha is frozen and the learning rate is the lowest one throughout (a tenth of the search's if that is 0).
+Differs from the published code (https://github.com/ruocwang/darts-pt), which decides one edge of both cells of the
+DARTS space per round and trains for 5 epochs between rounds, 81 in all; here each cell's edges have their own rounds,
+28 for operations and 6 for edges, so that tune_epochs=5 trains for 170 epochs (NAS-Bench-201: 30, theirs 25). The
+published code continues to train alpha, at a learning rate that falls from a tenth of the search's to its lowest by a
+cosine; here alpha is frozen and the learning rate is the lowest one throughout (a tenth of the search's if that is 0).
 """
 
 from __future__ import annotations

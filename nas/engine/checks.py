@@ -53,11 +53,12 @@ def check_indistinguishable(alike: Sequence[str], record: RunRecord, *, unnamed:
     what = f"the settings of {'; of '.join(alike)} cannot be recorded"
     if unnamed:
         raise UsageError(
-            f"{what}, so the {len(record.trials)} stored trials of run {record.run.name!r} may belong to another one; "
-            f"give search() a name, such as run={record.run.name!r} to resume it"
+            f"{what}, so the {len(record.trials)} stored trials of run {record.run.name!r} may belong to a different "
+            f"search; pass a name to search(), such as run={record.run.name!r} to resume it"
         )
     warnings.warn(
-        f"{what}: only the name of run {record.run.name!r} shows that its {len(record.trials)} trials belong to them",
+        f"{what}: run {record.run.name!r} is resumed by its name only; make sure that its {len(record.trials)} trials "
+        "come from the same settings",
         stacklevel=4,
     )
 
@@ -76,10 +77,10 @@ def check_stored_texts(space: SearchSpace, record: RunRecord) -> None:
             now = None
         if now != trial.text:
             name = f"choices{_changed_decision(space, trial.text, now)}"
-            means = "no longer fit the space" if now is None else f"now mean {now!r}"
+            means = "no longer fits the space" if now is None else f"now means {now!r}"
             raise UsageError(
-                f"run {record.run.name!r} was started with another {name}: trial {trial.number} is {trial.text!r}, and "
-                f"its options {means}. Choose another run= or restore the old value; nothing was changed."
+                f"run {record.run.name!r} was started with different {name}: trial {trial.number} was stored as "
+                f"{trial.text!r}, but it {means}. Choose another run= or restore the old value; nothing was changed."
             )
 
 
@@ -89,7 +90,7 @@ def warn_of_other_proposal(space: SearchSpace, run: str, trial: Trial, again: Pr
         return False
     now = "nothing" if again is None else repr(space.to_text(again.architecture))
     warnings.warn(
-        f"run {run!r} would take another course today: its trial {trial.number} is {trial.text!r}, but the strategy "
+        f"run {run!r} cannot be reproduced exactly: its trial {trial.number} is {trial.text!r}, but the strategy "
         f"now proposes {now}; the choices of {type(space).__name__} or the strategy have changed. To start a new "
         "search, choose another run=",
         stacklevel=2,
@@ -207,6 +208,6 @@ def check_supernets(strategy: Strategy, supernets: SupernetSearcher | None, exec
             )
         return
     if supernets is None:
-        raise UsageError(f"strategy {name} learns on a supernet; give search() supernets=GradientSearch(…)")
+        raise UsageError(f"strategy {name} learns on a supernet; pass supernets=GradientSearch(…) to search()")
     if executor.workers > 1:
         raise UsageError(f"workers={executor.workers}: strategy {name} runs one search at a time; leave out workers=")

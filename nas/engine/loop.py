@@ -30,8 +30,8 @@ from nas.strategies.base import Strategy
 from nas.supernets.base import GradientStrategy, SupernetSearch, SupernetSearcher
 
 MAX_FREE_TRIALS = 1000
-"""Trials in a row that were reused, or not in a table, after which a search without a limit of trials counts its space
-as seen: they take no time, so `budget.hours` would never end it."""
+"""Number of consecutive trials, reused or missing from the table, after which a search without a limit of trials
+considers its space exhausted. Such trials take no time, so `budget.hours` would never end it."""
 
 ClassKey: TypeAlias = tuple[str, int | None]
 """Function class and fidelity: trials with equal keys have equal results."""
@@ -42,8 +42,8 @@ Ended: TypeAlias = Literal["budget", "finished", "failures"]
 class Loop:
     """The loop and its state.
 
-    A resumed run takes the same loop: stored trials take the place of evaluations, in the order in which they finished,
-    so the strategy is asked and told in the order of an uninterrupted run.
+    A resumed run goes through the same loop: stored trials take the place of evaluations, in the order in which they
+    finished, so the strategy is asked and told in the order of an uninterrupted run.
     """
 
     space: SearchSpace
@@ -108,7 +108,9 @@ class Loop:
                 if due in self.finished:
                     self._tell(self.finished.pop(due))
                 elif not self.submitted:
-                    raise UserError(f"run {self.record.run.name!r} is damaged: no order explains its stored trials")
+                    raise UserError(
+                        f"run {self.record.run.name!r} is damaged: its stored trials contradict one another"
+                    )
                 else:
                     for number, outcome in jobs.wait():
                         self._store(self.submitted.pop(number).with_outcome(outcome))

@@ -79,22 +79,22 @@ def search(
     Args:
         space: Space to search.
         strategy: Class of the strategy, or a partial of it with settings; called with `space` and `objective`.
-        evaluator: Scores proposals; a plain function works.
-        budget: When to end.
-        seed: Seed of everything random.
+        evaluator: Evaluator of the proposals; a plain function works.
+        budget: Limits of the search.
+        seed: Seed of all random numbers.
         objective: Metric to optimise; default: the highest `valid_accuracy`.
         duplicates: Treatment of an architecture whose function class was evaluated before in this run (at the same
             fidelity): `reuse` gives it the same metrics at no cost, `retrain` evaluates it again with another training
             seed.
         device: `auto`, `cpu`, `cuda` or `cuda:N`, for evaluators that compute.
-        executor: Where evaluations run; default: one after another in this process. With several workers a strategy
-            knows fewer results when it proposes, so another number of workers is another search.
-        supernets: Runs the searches of a strategy that learns on a supernet, one per trial, such as
+        executor: Executor of the evaluations; default: one after another in this process. With several workers a
+            strategy knows fewer results when it proposes, so another number of workers is another search.
+        supernets: Searcher for a strategy that learns on a supernet, one search per trial, such as
             `nas.supernets.GradientSearch`; other strategies need none.
-        store: Keeps the trials; default: in memory.
+        store: Store of the trials; default: in memory.
         run: Name of the run within the store; default: `search`.
         config: Settings to store with the run; default: a snapshot of the parts.
-        listeners: Progress bar, TensorBoard.
+        listeners: Listeners, such as a progress bar or TensorBoard.
 
     Returns:
         All trials and the best of them.

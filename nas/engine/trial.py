@@ -92,8 +92,8 @@ def last_error(trials: Sequence[Trial], ended: str) -> str:
         ended: Why the search ended, as in `SearchResult`.
     """
     if not trials:
-        used_up = "the budget was used up before the first one; set a larger budget.hours"
-        return used_up if ended == "budget" else "the strategy proposed none"
+        used_up = "the budget was used up before the first trial; set a larger budget.hours"
+        return used_up if ended == "budget" else "the strategy proposed no architecture"
     return next((trial.error for trial in reversed(trials) if trial.error), "no trial failed")
 
 

@@ -7,10 +7,10 @@ Trained on the strategy's own proposals, with REINFORCE, it is Pham, Guan, Zoph,
 Architecture Search via Parameter Sharing", ICML 2018, https://arxiv.org/abs/1802.03268.
 
 Differs from the papers: normalisation uses the statistics of each batch, in training and in scoring, so none have to be
-measured for each architecture; ENAS alternates proposal by proposal, not an epoch of weights and then 2,000 steps of
-the controller, scores on all validation images instead of one batch, and does not score again at the end: a trial is
-scored by the weights of its time, which have learnt little at first. The recipe of the weights is that of the caller,
-not of ENAS (configs/experiment/enas.yaml lists the constants).
+measured for each architecture; ENAS alternates after every proposal instead of after an epoch of weights and 2,000
+controller steps, scores on all validation images instead of one batch, and does not rescore at the end. A trial is
+therefore scored with the weights of that moment, which are poor at first. The recipe of the weights is the caller's,
+not that of ENAS (configs/experiment/enas.yaml lists the constants).
 """
 
 from __future__ import annotations
@@ -190,8 +190,8 @@ class SharedWeights:
     def __call__(self, proposal: Proposal, context: Context) -> Metrics:
         if proposal.fidelity is not None:
             raise UsageError(
-                f"the strategy asks for {proposal.fidelity} epochs, and evaluator=shared_weights does not train single "
-                "proposals; set evaluator=training"
+                f"the strategy asks for {proposal.fidelity} epochs, but evaluator=shared_weights does not train "
+                "individual proposals; set evaluator=training"
             )
         self.prepare(context.device)
         shared, metrics = self.shared, {}

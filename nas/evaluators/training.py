@@ -26,7 +26,7 @@ class TrainingEvaluator:
     Measured cost: `peak_memory_mb` (MiB; of the process on a CPU).
 
     Args:
-        space: Builds the networks.
+        space: Space that builds the networks.
         data: Training images; the test images stay locked.
         trainer: Recipe. A proposal's fidelity replaces its number of epochs.
     """

@@ -61,8 +61,8 @@ class Executor(Protocol):
     """Number of tasks that run at the same time."""
 
     order: Literal["ordered", "async"]
-    """`ordered`: a search proposes trial n knowing exactly the trials before n - workers + 1, so its course does not
-    depend on which trial finishes first; `async`: it knows every finished trial, and all workers stay busy."""
+    """`ordered`: a search proposes trial n from exactly the results of the trials before n - workers + 1, so it does
+    not depend on which trial finishes first; `async`: it knows every finished trial, and all workers stay busy."""
 
     def open(self, make: Callable[[], Function], seconds: float | None = None) -> AbstractContextManager[Jobs]:
         """Start the workers.

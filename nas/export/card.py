@@ -134,7 +134,7 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
         f"images, in batches of 1, 2, 16 and 64. {_caveat(facts)}"
         f"Latency is the median in milliseconds on {facts['processor']} with {plural(facts['threads'], 'thread')}.",
         "",
-        "| format | files | logit difference | tolerance | accuracy on these | 1 image, ms | 64 images, ms |",
+        "| format | files | logit difference | tolerance | accuracy on these images | 1 image, ms | 64 images, ms |",
         "|---|---|---|---|---|---|---|",
         f"| the network itself | | | | {facts['original']['accuracy']:.4f} | {_latencies(facts['original'])} |",
     ]
@@ -148,7 +148,7 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
 
 
 def _missing(facts: Mapping[str, Any]) -> str:
-    return f", without {', '.join(facts['uncounted'])} (no formula)" if facts["uncounted"] else ""
+    return f", not including {', '.join(facts['uncounted'])} (no formula)" if facts["uncounted"] else ""
 
 
 def _headline(facts: Mapping[str, Any]) -> str:

@@ -82,10 +82,12 @@ def _why_inconsistent(network: nn.Module, images: Tensor, logits: Tensor, differ
             return f"its forward draws random numbers in evaluation{f' ({line})' if line else ''}"
         return (
             f"in evaluation the logits of an image change by {difference:.1e} from one call to the next; forward must "
-            "store nothing that later calls compute with"
+            "not store state that affects later calls"
         )
     line = inconsistency.mixing_line(network, images) or "a mean over the batch, or a squeeze without a dimension?"
-    return f"in evaluation the logits of an image change by {difference:.1e} with the images beside it ({line})"
+    return (
+        f"in evaluation the logits of an image change by {difference:.1e} with the other images of its batch ({line})"
+    )
 
 
 def check(model: Model, form: str, written: ModuleType, folder: Path, expected: Tensor) -> CheckResult:

@@ -95,7 +95,7 @@ def onnx_failure(error: BaseException, program: ExportedProgram, network: nn.Mod
         return _short(error)
     node = re.search(r"translating node %(\w+)", text)
     line = _line_of_node(node.group(1), program, network, images) if node else ""
-    return f"ONNX has no form of {operation.group(1)}{f' ({line})' if line else ''}"
+    return f"{operation.group(1)} cannot be expressed in ONNX{f' ({line})' if line else ''}"
 
 
 def wrong_in_onnx(network: nn.Module, images: Tensor) -> str:
@@ -110,7 +110,7 @@ def wrong_in_onnx(network: nn.Module, images: Tensor) -> str:
             with listens, torch.no_grad():
                 network(images)
             if lines:
-                return f"ONNX has no form of an LSTM with proj_size={module.proj_size} ({lines[0]})"
+                return f"an LSTM with proj_size={module.proj_size} cannot be expressed in ONNX ({lines[0]})"
     return ""
 
 
@@ -138,7 +138,7 @@ def runtime_failure(error: str, path: Path) -> str:
     stack = next((entry.value for entry in node.metadata_props if entry.key.endswith("stack_trace")), "")
     lines = [frame for frame in re.findall(r'File "(.+)", line (\d+)', stack) if not frame[0].startswith(TORCH_FOLDER)]
     where = f" ({Path(lines[-1][0]).name}:{lines[-1][1]})" if lines else ""
-    return f"ONNX Runtime has no {node.op_type} of {dtype}{where}"
+    return f"ONNX Runtime does not implement {node.op_type} for {dtype}{where}"
 
 
 def scripted(network: nn.Module) -> str:
@@ -153,7 +153,7 @@ def misnamed(network: nn.Module) -> str:
     """A tensor whose name `torch.export` cannot write, and why; empty if there is none."""
     for name, _ in (*network.named_parameters(), *network.named_buffers()):
         if word := next(filter(keyword.iskeyword, name.split(".")), ""):
-            return f"{name} is named by Python's keyword {word!r}; rename that module or tensor"
+            return f"{name} contains the Python keyword {word!r}; rename that module or tensor"
     return ""
 
 

@@ -23,7 +23,7 @@ MAX_SUFFIXES = 6
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Image files below a path.
+    """Image files in a path.
 
     Args:
         images: Paths, sorted.
@@ -37,7 +37,7 @@ class ImageFiles:
 
 
 def find_images(root: Path) -> ImageFiles:
-    """The image at a path, or all images below a folder; links to folders are not followed.
+    """The image at a path, or all images in a folder and its subfolders; links to folders are not followed.
 
     Raises:
         UsageError: No image was found.

@@ -94,7 +94,7 @@ class Model:
         network, images = unwrapped(self.network), torch.zeros(2, *self.shape)
         name = type(network).__name__
         if reason := misnamed(network):
-            raise UserError(f"torch.export cannot take {name}: {reason}")
+            raise UserError(f"torch.export does not support {name}: {reason}")
         export_network = partial(export, network, (images,), dynamic_shapes=_any_number(network))
         try:
             with quiet():
@@ -104,7 +104,7 @@ class Model:
             reason = scripted(network) or reason
             line = line or refused_line(deepcopy(network), images)
             position = f" ({line})" if line else ""
-            raise UserError(f"torch.export cannot take {name}: its forward {reason}{position}") from None
+            raise UserError(f"torch.export does not support {name}: its forward {reason}{position}") from None
 
 
 def unwrapped(network: nn.Module) -> nn.Module:

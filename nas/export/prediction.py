@@ -140,6 +140,6 @@ def _in_onnx(path: Path) -> Callable[[Tensor], Tensor]:
         try:
             return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: images.numpy()})[0])
         except Exception as error:  # noqa: BLE001
-            raise UsageError(f"{path} does not take these images ({' '.join(str(error).split())[:150]})") from None
+            raise UsageError(f"{path} does not accept these images ({' '.join(str(error).split())[:150]})") from None
 
     return run

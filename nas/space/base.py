@@ -252,7 +252,7 @@ def check_choices(space: SearchSpace) -> None:
         where = f"{name}.choices[{decision!r}]"
         if not isinstance(decision, str) or (default_text and not _fits_text(decision, ";=")):
             raise UsageError(
-                f"{where}: a decision must be named by printable text without ';', '=' and surrounding blanks, "
+                f"{where}: a decision must be named by printable text without ';', '=' or surrounding spaces, "
                 f"got {decision!r}"
             )
         if isinstance(options, str | bytes | Set | Mapping) or not isinstance(options, Sequence | np.ndarray):
@@ -265,7 +265,7 @@ def check_choices(space: SearchSpace) -> None:
                 raise UsageError(f"{where} has the option {as_written(option)}; expected text")
             if default_text and not _fits_text(str(option), ";"):
                 raise UsageError(
-                    f"{where} has the option {option!r}; expected printable text without ';' and surrounding blanks"
+                    f"{where} has the option {option!r}; expected printable text without ';' or surrounding spaces"
                 )
         texts = [str(option) for option in options]
         repeated = [text for text in texts if texts.count(text) > 1]

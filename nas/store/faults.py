@@ -73,6 +73,6 @@ def check_sound(run: str, trials: Iterable[Trial], config: Mapping[str, Any]) ->
         wrong = fault(trial, config)
         if wrong is not None:
             raise UsageError(
-                f"run {run!r} cannot be resumed: trial {trial.number} is wrong, since {wrong}. Choose another run= "
+                f"run {run!r} cannot be resumed: trial {trial.number} is invalid: {wrong}. Choose another run= "
                 "to start a new search; nothing was changed."
             )

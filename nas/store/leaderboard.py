@@ -198,13 +198,13 @@ def find_trial(store: Store, run: str | None, trial: int | str) -> tuple[Run, Tr
         sound = [entry.trial for entry in entries if entry.fault is None]
         best = objective_of(entries[0].run).best(sound) if entries else None
         if best is None:
-            wrong = next((f"; trial {e.trial.number} is wrong, since {e.fault}" for e in entries if e.fault), "")
+            wrong = next((f"; trial {e.trial.number} is invalid: {e.fault}" for e in entries if e.fault), "")
             raise UsageError(f"trial=best: run {run!r} has no completed trial{wrong}")
         return entries[0].run, best
     for entry in entries:
         if str(entry.trial.number) == str(trial):
             if entry.fault is not None:
-                warnings.warn(f"trial {trial} of run {run!r} is wrong, since {entry.fault}", stacklevel=2)
+                warnings.warn(f"trial {trial} of run {run!r} is invalid: {entry.fault}", stacklevel=2)
             return entry.run, entry.trial
     last = max((entry.trial.number for entry in entries), default=None)
     expected = "it has none" if last is None else f"expected best or 0 to {last}"

@@ -71,7 +71,7 @@ class Relaxation:
 
     def ask(self, rng: Generator, pending: Sequence[Proposal]) -> Proposal | None:
         """Refuse: the loop runs the search on a supernet, and proposals need one."""
-        raise UsageError(f"strategy {type(self).__name__} needs a supernet to search on; give search() supernets=")
+        raise UsageError(f"strategy {type(self).__name__} needs a supernet to search on; pass supernets= to search()")
 
     def tell(self, trial: Trial) -> None:
         """Searches do not learn from one another."""

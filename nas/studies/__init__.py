@@ -1,4 +1,4 @@
-"""Long, resumable work above a single search: retraining, comparison, tabulation."""
+"""Long, resumable jobs that span several searches or trainings: retraining, comparison, tabulation."""
 
 from typing import TYPE_CHECKING
 

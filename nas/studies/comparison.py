@@ -234,7 +234,7 @@ def _check_entry(entry: StrategyEntry, setup: ComparisonSetup) -> None:
     if isinstance(setup.evaluator, SupportsSharedWeights):
         if setup.evaluator.sequential:
             raise UsageError(
-                "evaluator.train=on_proposal: each run would continue with the weights of the run before; compare "
+                "evaluator.train=on_proposal: each run would continue with the weights of the previous run; compare "
                 "with evaluator.train=before, or run nas search once per seed"
             )
         check_shared_weights(setup.evaluator, agent, Inline(), setup.objective, costless=setup.budget.only_simulated)

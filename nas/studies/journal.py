@@ -133,4 +133,6 @@ def _append(path: Path, line: Mapping[str, Any]) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(f"{path} cannot be written ({error.strerror or error}); free space or choose another out=")
+    return UserError(
+        f"{path} cannot be written ({error.strerror or error}); free up disk space, or choose another out="
+    )

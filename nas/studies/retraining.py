@@ -261,7 +261,9 @@ def retrain(
             _write(trained.weights, job.tested, retraining, asdict(job.data.task), unfinished)
             job.check_written(trained.network, unfinished / CHECKPOINT)
         except (TrainingFailed, NotStorable) as failure:
-            raise UserError(f"nothing was stored, since the checkpoint is not the network: {failure}") from None
+            raise UserError(
+                f"nothing was stored, since the checkpoint does not reproduce the network: {failure}"
+            ) from None
     store.add_retraining(retraining)
     checkpointer.remove()
     return retraining, True
@@ -278,8 +280,8 @@ def warn_of_other_images(data: DataSet, now: str, searched_split: str | None) ->
     if searched_split not in (None, now):
         warnings.warn(
             f"the images of data set {data.name} have changed since this architecture was found on them (split "
-            f"{searched_split}, now {now}), so another one may be the best; restore them, or search again with another "
-            "run=",
+            f"{searched_split}, now {now}), so a different architecture may now be the best; restore them, "
+            "or search again with another run=",
             stacklevel=2,
         )
 
@@ -303,7 +305,7 @@ def _train(
     except TrainingFailed as failure:
         if failure.kind == "not_finite":
             checkpointer.remove()  # it would only fail again
-        resumable = ". The same command resumes from the last checkpoint" if checkpointer.path.exists() else ""
+        resumable = ". Rerun the command to resume from the last checkpoint" if checkpointer.path.exists() else ""
         raise UserError(f"retraining failed: {failure.message}{resumable}") from None
 
 

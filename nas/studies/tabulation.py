@@ -159,7 +159,7 @@ def tabulate(
         raise UserError(
             f"{len(failed)} of {len(plan)} trainings failed, the first for {failed[0]['arch']}: {failed[0]['failed']}. "
             f"No table was written because it would be incomplete. The others are stored in {path}; rerun the command "
-            "to retry the failed ones, or change trainer. and out="
+            "to retry the failed ones, or change the trainer settings and out="
         )
     return {**opened.head, "trainings": trainings}
 
@@ -223,8 +223,8 @@ def _check_classes(space: SearchSpace, opened: Journal) -> None:
     for line in opened.lines if DECISIONS not in opened.head else ():
         if space.canonical(parse(space, line["arch"])) != line["canonical"]:
             raise UsageError(
-                f"{opened.path} has {line['arch']!r}, which is of another class of {type(space).__name__} now; choose "
-                "another out= or restore the old choices; nothing was changed"
+                f"{opened.path} has {line['arch']!r}, which now belongs to a different class of "
+                f"{type(space).__name__}; choose another out= or restore the old choices; nothing was changed"
             )
 
 

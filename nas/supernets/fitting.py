@@ -20,13 +20,14 @@ def check_fit(strategy: GradientStrategy, recipe: Recipe, valid_images: int) -> 
     if strategy.early_stopping and strategy.epochs < min_epochs:
         after = f" after strategy.warmup={warmup(strategy)}" if warmup(strategy) else ""
         raise UsageError(
-            f"strategy.early_stopping=true has no effect in {strategy.epochs} epochs: it never takes a cell of the "
-            f"first {FIRST_EPOCHS}{after}, and looks {LOOK_AHEAD} ahead; set strategy.epochs to {min_epochs} or more"
+            f"strategy.early_stopping=true has no effect in {strategy.epochs} epochs: it never selects a cell "
+            f"from the first {FIRST_EPOCHS}{after}, and it looks {LOOK_AHEAD} epochs ahead; set "
+            f"strategy.epochs to {min_epochs} or more"
         )
     if getattr(strategy, "order", "first") == "second" and recipe.precision == "bf16":
         raise UsageError(
-            "supernet.precision=bf16 with strategy.order=second: it takes differences of gradients, which would be "
-            "mostly rounding error; set fp32 or tf32"
+            "supernet.precision=bf16 with strategy.order=second: second order takes differences of gradients, "
+            "which would be mostly rounding error; set fp32 or tf32"
         )
     if valid_images < 2:
         raise UsageError(

@@ -359,13 +359,13 @@ class SearchRun:
             return
         if self.strategy.early_stopping and state.get("stopping_rule") != STOPPING_RULE:
             raise UsageError(
-                f"the checkpoint {self.path} is of a search by an earlier version of cellnas, whose "
+                f"the checkpoint {self.path} comes from a search by an earlier version of cellnas, whose "
                 "strategy.early_stopping=true ended searches far too early; remove it to start again"
             )
         if self._partial() and state.get("decided") and state.get("removal_rule") != REMOVAL_RULE:
             raise UsageError(
-                f"the checkpoint {self.path} is of a search by an earlier version of cellnas, which removed only a "
-                "part of each edge when it derived the cell; remove it to start again"
+                f"the checkpoint {self.path} comes from a search by an earlier version of cellnas, which removed only "
+                "a part of each edge when it derived the cell; remove it to start again"
             )
         try:
             self.weights.load_state_dict(state)

@@ -208,7 +208,7 @@ class Weights:
         if limit is not None and time.monotonic() - self._started > limit:
             raise TrainingFailed(
                 "time_limit",
-                f"it exceeded supernet.time_limit={limit:g} s {when}; raise it",
+                f"training exceeded supernet.time_limit={limit:g} s {when}; raise the limit",
             )
 
     def check_finite(self, metrics: Mapping[str, float], when: str) -> None:

@@ -170,7 +170,7 @@ class Table:
             if key in positions:
                 what = f"the class of {text}" if by_class else text
                 raise UserError(
-                    f"table {path} has {what} twice, in rows {positions[key] + 1} and {row + 1}; expected it once"
+                    f"table {path} lists {what} twice, in rows {positions[key] + 1} and {row + 1}; expected it once"
                 )
             positions[key] = row
         if self.complete and space.size <= MAX_CHECKED_SIZE and (by_class or len(positions) < space.size):
@@ -180,8 +180,8 @@ class Table:
             if absent is not None:
                 raise UserError(
                     f"table {path} has {len(positions):,} rows and none for {space.to_text(absent)}; "
-                    f"expected every {'class' if by_class else 'architecture'} of space={self.space}. If it is of a "
-                    "sample of them, set complete: false in its YAML (+table.complete=false)"
+                    f"expected every {'class' if by_class else 'architecture'} of space={self.space}. If it covers "
+                    "only a sample, set complete: false in its YAML (+table.complete=false)"
                 )
         return positions
 
@@ -243,8 +243,8 @@ class Rows:
             if not self.complete:
                 raise TrialFailed(NOT_IN_TABLE, f"{text} is not in the table, a sample of {len(self):,}") from None
             raise UserError(
-                f"the table has no row for {text}; if it is of a sample of its space, set complete: false in its YAML "
-                "(+table.complete=false)"
+                f"the table has no row for {text}; if it covers only a sample of its space, set complete: false in its "
+                "YAML (+table.complete=false)"
             ) from None
 
     @cached_property

@@ -118,7 +118,7 @@ def _yaml(tabulation: Mapping[str, Any], out: Path, classes: int, data: str, dat
         "# 0-1, losses mean cross-entropy in nats. A name without a number is the mean over the seeds of the class,",
         f"# _0, _1 … are single trainings ({seeds} at most). seconds: {clock} of a training with its validation;",
         "# parameters and flops (multiply-accumulates) are those of the architecture in the row.",
-        *([f"# flops are without the work of {', '.join(missing)} (no formula)."] if missing else []),
+        *([f"# flops do not include {', '.join(missing)} (no formula)."] if missing else []),
         "defaults:",
         f"  - override /space: {space}",
         f"  - override /data: {data}",

@@ -80,7 +80,9 @@ def strategy_promises(
             replayed.tell(trial)
         for number in (len(finished), len(finished) + 1):
             expected, proposed = strategy.ask(random.trial(number), ()), replayed.ask(random.trial(number), ())
-            assert proposed == expected, f"after a resume it proposes {proposed}, uninterrupted {expected}"
+            assert proposed == expected, (
+                f"after a resume it proposes {proposed}, but an uninterrupted search proposes {expected}"
+            )
 
     def reset_forgets() -> None:
         used, first = copy.deepcopy(searched()[0]), fresh()

@@ -129,10 +129,10 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] |
     except (OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, *LOAD_ERRORS):
         raise UsageError(f"the checkpoint {path} is damaged; {advice}") from None
     if version != FORMAT:
-        raise UsageError(f"the checkpoint {path} is of format {version}, this cellnas reads {FORMAT}; {advice}")
+        raise UsageError(f"the checkpoint {path} has format {version}, but this cellnas reads {FORMAT}; {advice}")
     differing = differences(written, json.loads(json.dumps(identity)))
     if differing:
-        raise UsageError(f"the checkpoint {path} is of another training ({'; '.join(differing[:3])}); {advice}")
+        raise UsageError(f"the checkpoint {path} belongs to another training ({'; '.join(differing[:3])}); {advice}")
     return dict(loaded)
 
 
@@ -148,4 +148,6 @@ def cannot_resume(path: Path | None, error: Exception) -> UserError:
 
 
 def _unwritable(path: Path, reason: str) -> UserError:
-    return UserError(f"the checkpoint {path} cannot be written ({reason}); free space, or choose another folder")
+    return UserError(
+        f"the checkpoint {path} cannot be written ({reason}); free up disk space, or choose another folder"
+    )

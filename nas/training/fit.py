@@ -236,7 +236,7 @@ class _Training:
         """Restore a state; returns the metrics of its epochs.
 
         Raises:
-            UserError: It is of another network.
+            UserError: It belongs to another network.
         """
         if state is None:
             return []
@@ -265,7 +265,7 @@ class _Training:
             raise TrainingFailed(
                 "time_limit",
                 f"training exceeded trainer.time_limit={recipe.time_limit:g} s in epoch {epoch} of {recipe.epochs}. "
-                "Raise it, or train less: trainer.epochs, trainer.network",
+                "Raise the limit, or reduce trainer.epochs or trainer.network",
             )
 
 

@@ -78,10 +78,11 @@ def _reason(network: nn.Module, again: nn.Module) -> str:
     names = unlike(network, again)
     if names:
         return (
-            f"{listed(names)} {'is' if len(names) == 1 else 'are'} not in its state_dict, and build does not create "
-            "the same again: register buffers for plain tensors, leave out persistent=False, or write get_extra_state"
+            f"{listed(names)} {'is' if len(names) == 1 else 'are'} not in its state_dict, and build does not "
+            "recreate the same values: register buffers for plain tensors, leave out persistent=False, or write "
+            "get_extra_state"
         )
-    return "both hold the same, so build or forward depends on something outside of the network, such as a global"
+    return "both networks have the same state, so build or forward depends on something outside of it, such as a global"
 
 
 @torch.no_grad()

@@ -41,16 +41,16 @@ class Recipe:
         weight_decay: Weight decay, from 0, of every parameter, normalisation and biases included, as torch's optimizers
             do by default. SGD: L2 penalty, a part of the gradient. AdamW: decoupled, the weights shrink by lr *
             weight_decay a step (Loshchilov & Hutter, ICLR 2019).
-        grad_clip: Largest norm of the gradient of all parameters together, above 0 (DARTS: 5); None: any.
+        grad_clip: Largest norm of the gradient of all parameters together, above 0 (DARTS: 5); None: no clipping.
         crop: Padding before the random crop, as a fraction of the image's side (4 of 32 pixels: 0.125).
         flip: Mirror half of the images, if the data set says that a mirrored image keeps its label.
         drop_path: Probability that an edge of a cell is dropped for an image, 0 to below 1; rises to it linearly over
-            the epochs (Zoph et al., CVPR 2018; DARTS: 0.2). For networks that have it.
+            the epochs (Zoph et al., CVPR 2018; DARTS: 0.2). For networks that support it.
         auxiliary_weight: Weight of the loss of an auxiliary head, from 0 (DARTS: 0.4). For networks that have one.
         label_smoothing: Share of a label that is spread over all classes, 0 to below 1 (Szegedy et al., CVPR 2016,
             section 7). The reported losses of validation and test are without it.
         ema: Decay of the exponential moving average of the weights that is validated and saved in their place, 0 to
-            below 1; 0: none. It begins lower and rises to it, as (1 + step) / (10 + step).
+            below 1; 0: none. The decay starts lower and rises to this value, as (1 + step) / (10 + step).
         cutout: Side of the square that is blanked, as a fraction of the image's side (16 of 32 pixels: 0.5); 0: none.
         optimizer: `sgd`, or `adamw`: torch's own with its betas (0.9, 0.999) and eps 1e-8, which takes learning rates
             around 0.001. AdamW has neither `momentum` nor `nesterov`: a momentum other than the default is refused, and
@@ -68,8 +68,8 @@ class Recipe:
         precision: `fp32`, `tf32` (fp32 with TF32 products on CUDA), or `bf16` (autocast to bfloat16).
         channels_last: Memory format; the same numbers, up to rounding, in less time on CPU and GPU.
         threads: CPU threads; None leaves torch's choice. Sums may round differently with another number.
-        deterministic: Repeat bit for bit on the same machine.
-        time_limit: Seconds after which training is given up; None: never.
+        deterministic: Bit-for-bit reproducible results on the same machine.
+        time_limit: Seconds after which training is stopped; None: no limit.
     """
 
     part: ClassVar[str] = "trainer"

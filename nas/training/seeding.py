@@ -18,7 +18,7 @@ def seed_all(seed: int) -> None:
 
 @contextmanager
 def random_state_restored(device: torch.device) -> Iterator[None]:
-    """Restore the global generators of torch, NumPy and Python afterwards, so that draws inside change no later ones.
+    """Restore the global generators of torch, NumPy and Python afterwards, so that draws inside affect no later ones.
 
     Args:
         device: Device whose generator is restored too, besides that of the CPU.

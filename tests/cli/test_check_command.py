@@ -121,7 +121,7 @@ def test_a_good_space_keeps_every_promise(check):
     assert lines(result, "✗") == []
     assert result.stdout.splitlines()[0] == "space=good"
     assert "  ✓ networks classify images of the task" in result.stdout
-    assert result.stdout.splitlines()[-1] == f"{len(lines(result, '✓'))} promises kept, 0 broken"
+    assert result.stdout.splitlines()[-1] == f"{len(lines(result, '✓'))} requirements met, 0 failed"
     assert result.returncode == 0
 
 

@@ -123,7 +123,7 @@ def test_the_benchmarks_recipe_of_supernets_is_the_published_one():
         (["strategy.sample_sise=3"], "unknown key 'strategy.sample_sise' (did you mean 'strategy.sample_size'?)"),
         (["strategy=random", "strategy.sample_size=3"], "unknown key 'strategy.sample_size'"),
         (["seed=zero"], "seed must be a whole number, got 'zero'"),
-        (["seed=1,2"], "seed=1,2 names several values; expected one"),
+        (["seed=1,2"], "seed=1,2 contains several values; expected one"),
         (["trainer.lr=fast"], "trainer.lr must be a number, got 'fast'"),
         (["trainer.flip=3"], "trainer.flip must be true or false, got 3"),
         (["trainer.network=8"], "trainer.network must be a mapping, got 8"),
@@ -186,10 +186,10 @@ def test_a_setting_that_no_argument_accepts_is_named():
     ],
 )
 def test_what_a_file_or_a_store_names_is_never_run(earlier):
-    with pytest.raises(UsageError, match=r"holds the key '_target_', which no setting has; it was not used"):
+    with pytest.raises(UsageError, match=r"contains the key '_target_', which is not a setting; it was not used"):
         compose("describe", [], None, {"space": ("nasbench201", earlier)})
     for text in ("${oc.env:HOME}", ["${space}"]):
-        with pytest.raises(UsageError, match=r"holds '\$\{.*\}', which refers to something else; it was not used"):
+        with pytest.raises(UsageError, match=r"contains '\$\{.*\}', and interpolation is not allowed; it was not used"):
             compose("describe", [], None, {"space": ("nasbench201", {"channels": text})})
 
 
@@ -203,7 +203,7 @@ def test_a_mistake_in_a_users_yaml_is_named(tmp_path):
     folder.mkdir(parents=True)
     for content, message in (
         ("a: [1", "cannot be composed"),
-        ("channels: 3", "space=mine names no class; its YAML needs _target_"),
+        ("channels: 3", "space=mine has no class; its YAML needs _target_"),
         ("_target_: conftest.ToySpac", r"space._target_=conftest.ToySpac cannot be found: module conftest has no class "
                                        r"ToySpac \(did you mean 'ToySpace'\?\)"),
         ("_target_: nowhere.Space", r"space._target_=nowhere.Space cannot be found: there is no module nowhere"),

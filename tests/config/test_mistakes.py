@@ -97,7 +97,7 @@ def test_a_store_names_its_last_runs_where_one_is_missing(refused, tmp_path):
         ),
         (
             '{"cellnas_genotype": 1, "space": {"name": "nasbench201", "settings": {"cells": "${a}"}}, "arch": "x"}',
-            "holds '${a}', which refers to something else; it was not used",
+            "contains '${a}', and interpolation is not allowed; it was not used",
         ),
         ("[" * 100_000, "not valid JSON"),
         ('{"cellnas_genotype": 1, "space": {"name": "os.system"}, "arch": "x", "canonical": "x"}', "unknown space"),

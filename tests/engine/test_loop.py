@@ -329,8 +329,8 @@ def test_two_threads_cannot_write_one_run_of_a_memory_store(toy_space):
 
 
 def test_the_last_error_of_a_search_without_trials_is_its_reason(trial):
-    assert last_error((), "budget") == "the budget was used up before the first one; set a larger budget.hours"
-    assert last_error((), "finished") == "the strategy proposed none"
+    assert last_error((), "budget") == "the budget was used up before the first trial; set a larger budget.hours"
+    assert last_error((), "finished") == "the strategy proposed no architecture"
     assert last_error((trial(0, None), trial(1, 0.5)), "failures") == "made to fail"
 
 

@@ -218,7 +218,7 @@ def test_scores_of_weights_that_learnt_from_other_proposals_are_never_ranked_tog
 
 def test_the_time_limit_holds_for_weights_that_learn_from_proposals():
     scorer = SharedWeights(Planted(), Signs(), replace(RECIPE, time_limit=1e-6), train="on_proposal")
-    with pytest.raises(UserError, match=r"exceeded supernet\.time_limit=1e-06 s at proposal 0; raise it$"):
+    with pytest.raises(UserError, match=r"exceeded supernet\.time_limit=1e-06 s at proposal 0; raise the limit$"):
         run(scorer, 4)
 
 
@@ -397,4 +397,4 @@ def test_scores_are_compared_with_retrainings(nas):
     for number in range(3):
         quick = ["trainer.epochs=1", "trainer.train_images=200", "trainer.network={channels: 4, cells: 1}"]
         assert nas("retrain", "run=one", f"trial={number}", *quick).returncode == 0
-    assert "Kendall's tau of the supernet's scores and test accuracy after retraining" in nas(*arguments).stdout
+    assert "Kendall's tau between the supernet's scores and test accuracy after retraining" in nas(*arguments).stdout

@@ -227,7 +227,7 @@ def test_an_untrained_network_says_so(in_process, untrained, nas, tmp_path):
     assert "nas retrain" not in card
     done = nas("export", f"arch={ARCH}", "space.channels=4", "space.cells=1", "format=state", "images=4")
     assert done.returncode == 0
-    assert "It was never retrained: its weights are random (nas retrain trains it)." in done.stdout
+    assert "Its weights are random: it was never retrained (nas retrain trains it)." in done.stdout
 
 
 def test_the_card_has_all_seeds_and_the_command_that_trained_them(trained_copy, tmp_path):

@@ -14,16 +14,18 @@ QUICK = {
     ("LSTM", "onnx"), ("LSTM with projections", "onnx"), ("TransformerEncoderLayer", "torch_export"),
 }  # fmt: skip
 """Cases that are not slow; a vision transformer has attention in ONNX (`test_torchvision.py`)."""
-FROZEN = r"torch.export cannot take Held: its forward works only for one number of images \(torch_modules.py:\d+\)$"
+FROZEN = (
+    r"torch.export does not support Held: its forward works only for one number of images \(torch_modules.py:\d+\)$"
+)
 REFUSED = {
     "onnx": {
-        "RReLU": r"ONNX has no form of aten.rrelu_with_noise_functional \(torch_modules.py:\d+\)",
-        "AdaptiveAvgPool3d": r"ONNX has no form of aten._adaptive_avg_pool3d \(torch_modules.py:\d+\)",
-        "AdaptiveMaxPool1d": r"ONNX has no form of aten.adaptive_max_pool2d \(torch_modules.py:\d+\)",
-        "AdaptiveMaxPool2d": r"ONNX has no form of aten.adaptive_max_pool2d \(torch_modules.py:\d+\)",
-        "AdaptiveMaxPool3d": r"ONNX has no form of aten.adaptive_max_pool3d \(torch_modules.py:\d+\)",
+        "RReLU": r"aten.rrelu_with_noise_functional cannot be expressed in ONNX \(torch_modules.py:\d+\)",
+        "AdaptiveAvgPool3d": r"aten._adaptive_avg_pool3d cannot be expressed in ONNX \(torch_modules.py:\d+\)",
+        "AdaptiveMaxPool1d": r"aten.adaptive_max_pool2d cannot be expressed in ONNX \(torch_modules.py:\d+\)",
+        "AdaptiveMaxPool2d": r"aten.adaptive_max_pool2d cannot be expressed in ONNX \(torch_modules.py:\d+\)",
+        "AdaptiveMaxPool3d": r"aten.adaptive_max_pool3d cannot be expressed in ONNX \(torch_modules.py:\d+\)",
         "CrossMapLRN2d": FROZEN,
-        "LSTM with projections": r"ONNX has no form of an LSTM with proj_size=3 \(torch_modules.py:\d+\)$",
+        "LSTM with projections": r"an LSTM with proj_size=3 cannot be expressed in ONNX \(torch_modules.py:\d+\)$",
     },
     "torch_export": {"CrossMapLRN2d": FROZEN},
 }  # fmt: skip

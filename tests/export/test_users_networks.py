@@ -88,8 +88,8 @@ def export(nas, tmp_path):
         ("squeezed", "in evaluation a batch of 1 gives shape (10,), expected logits of shape (1, classes)"),
         ("features", "in evaluation a batch of 1 gives a tuple, expected logits of shape (1, classes)"),
         ("few", "it gives 7 logits per image, expected 10"),
-        ("beside", f"with the images beside it (my_space.py:{BESIDE}); format=[genotype] works"),
-        ("scaled", f"with the images beside it (my_space.py:{SCALED}); format=[genotype] works"),
+        ("beside", f"with the other images of its batch (my_space.py:{BESIDE}); format=[genotype] works"),
+        ("scaled", f"with the other images of its batch (my_space.py:{SCALED}); format=[genotype] works"),
         ("random", f"draws random numbers in evaluation (my_space.py:{RANDOM}); format=[genotype] works"),
         ("remembers", "from one call to the next; forward must store nothing that later calls compute with;"),
         ("larger", f"my_space.py:{LARGER}, in forward"),
@@ -109,7 +109,7 @@ def test_a_network_that_is_wrong_is_refused_before_anything_is_written(export, t
 @pytest.mark.parametrize(
     ("form", "reason"),
     [
-        ("onnx", "torch.export cannot take Network: its forward branches on the value of a tensor"),
+        ("onnx", "torch.export does not support Network: its forward branches on the value of a tensor"),
         ("python", "Network cannot be written as source: its forward branches on the value of a tensor"),
     ],
 )
@@ -125,7 +125,9 @@ def test_a_form_that_cannot_be_written_names_the_line_and_the_forms_that_can(exp
 def test_an_operation_that_onnx_lacks_is_named(export):
     done = export("special", "format=onnx")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"nas: format=onnx: ONNX has no form of prims.bessel_j0 (my_space.py:{SPECIAL}); ")
+    assert done.stderr.startswith(
+        f"nas: format=onnx: prims.bessel_j0 cannot be expressed in ONNX (my_space.py:{SPECIAL}); "
+    )
     assert done.stderr.endswith("nothing was written; format=[genotype,python,state,torch_export] works\n")
     assert done.stderr.count("\n") == 1
 

@@ -137,7 +137,7 @@ def test_modules_of_torch_jit_are_reported(tmp_path):
     reason = "calls 1, which was made by torch.jit.script or torch.jit.trace"
     with pytest.raises(UserError, match=f"Sequential cannot be written as source: its forward {reason}"):
         source(network, torch.zeros(2, *IMAGE))
-    with pytest.raises(UserError, match=f"torch.export cannot take Sequential: its forward {reason}"):
+    with pytest.raises(UserError, match=f"torch.export does not support Sequential: its forward {reason}"):
         exported(network, "torch_export", BATCHES, tmp_path)
     with pytest.raises(
         UserError,
@@ -152,8 +152,8 @@ def test_a_module_named_by_a_keyword_is_reported(tmp_path):
     with pytest.raises(UserError) as error:
         exported(network, "torch_export", BATCHES, tmp_path)
     assert str(error.value) == (
-        "torch.export cannot take Sequential: class.weight is named by Python's keyword 'class'; rename that module "
-        "or tensor"
+        "torch.export does not support Sequential: class.weight contains the Python keyword 'class'; rename that "
+        "module or tensor"
     )
 
 

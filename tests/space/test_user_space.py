@@ -69,7 +69,7 @@ def test_commands_on_a_run_say_that_it_was_made_with_a_config_dir(own_parts, ref
     for command in ("retrain", "draw", "export"):
         assert refused(command, "run=r", match="unknown space") == (
             "nas: unknown space 'mine'; expected one of darts, nasbench201, nasnet. "
-            f"It was made with --config-dir {tmp_path / 'conf'}; give it here too\n"
+            f"It was created with --config-dir {tmp_path / 'conf'}; pass it here too\n"
         )
     assert nas("leaderboard", "run=r").returncode == 0
     assert nas("export", "--config-dir", "conf", "run=r", "format=genotype", "out=won").returncode == 0

@@ -110,7 +110,7 @@ def test_a_killed_comparison_resumes_with_workers_and_finished_runs_are_not_repe
     (finished / "result" / "runs.csv").unlink()
     again = nas(*command("workers=2", executor="processes"))
     assert again.returncode == 0, again.stderr
-    assert "4 of 12 runs are done already" in again.stderr
+    assert "4 of 12 runs are already done" in again.stderr
     assert runs(finished) == before  # the workers' runs equal those that were run in one process
     assert journal.read_text().splitlines(keepends=True)[:5] == lines[:5]
 

@@ -125,7 +125,7 @@ def test_a_missing_or_doubled_architecture_is_named(tmp_path):
     with pytest.raises(UserError, match=rf"has 255 rows and none for {SPACE.to_text(ALL[7])}; expected every"):
         table(short).of(SPACE)
     double = written(tmp_path, rows_of([*ALL, ALL[5]]))
-    with pytest.raises(UserError, match=rf"has {SPACE.to_text(ALL[5])} twice, in rows 6 and 257"):
+    with pytest.raises(UserError, match=rf"lists {SPACE.to_text(ALL[5])} twice, in rows 6 and 257"):
         table(double).of(SPACE)
 
 

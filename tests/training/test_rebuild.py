@@ -225,7 +225,10 @@ def sharing(shared=nn.Linear(64, 10)):  # noqa: B008
             by_turns,
             "2 is a (ReLU|Tanh) in one network, and 2 a (ReLU|Tanh) in the next; build must create the same modules",
         ),
-        (counting, "both hold the same, so build or forward depends on something outside of the network"),
+        (
+            counting,
+            "both networks have the same state, so build or forward depends on something outside of the network",
+        ),
         (of_random_width, "cannot load the weights of this one .*size mismatch.*build must create the same modules"),
         (sharing, "returned a network that shares parameters with an earlier one"),
     ],
@@ -243,7 +246,9 @@ def test_what_shows_only_after_the_training_leaves_nothing(tmp_path):
             self.images = getattr(self, "images", 0) + len(x) * self.training
             return super().forward(x) if self.images > 100 else x
 
-    with pytest.raises(UserError, match=r"nothing was stored, since the checkpoint is not the network: .* 1\.scale"):
+    with pytest.raises(
+        UserError, match=r"nothing was stored, since the checkpoint does not reproduce the network: .* 1\.scale"
+    ):
         retrained(with_layer(lambda: Late("plain")), tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
     assert not SQLiteStore(f"sqlite:///{tmp_path}/nas.db").retrainings()

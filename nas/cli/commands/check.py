@@ -1,8 +1,8 @@
-"""Check that your own parts keep the promises of their kind.
+"""Check that your own parts meet the requirements for their kind.
 
 Every part that you name is checked: nas check space=my_space, nas check strategy=my_strategy space=my_space. Each
-promise gets one line; the exit code is 1 if one is broken. For a space, a random architecture is also trained for one
-epoch, drawn, and exported in every format.
+requirement gets one line; the exit code is 1 if any check fails. For a space, a random architecture is also trained for
+one epoch, drawn, and exported in every format.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ QUICK_SUPERNET = ("supernet.epochs=1", "supernet.train_images=200")
 """Shared weights are only checked, not trained to the end."""
 CONSTRUCTION_PROMISE = "it can be constructed"
 """The first promise of every part."""
-DEPENDENCY_REASON = "it depends on a promise broken above"
+DEPENDENCY_REASON = "it depends on a requirement that failed above"
 
 
 @dataclass(frozen=True)
@@ -149,4 +149,4 @@ def _line(verdict: Verdict, printed: set[str]) -> str:
 def _summary(verdicts: Sequence[Verdict]) -> str:
     kept, broken, unchecked = (sum(v.kept is state for v in verdicts) for state in (True, False, None))
     rest = f", {unchecked} not checked" if unchecked else ""
-    return f"{plural(kept, 'promise')} kept, {broken} broken{rest}"
+    return f"{plural(kept, 'requirement')} met, {broken} failed{rest}"

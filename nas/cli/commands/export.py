@@ -103,8 +103,9 @@ def _export(selection: Selection, options: Options, target: Path) -> int:
     _report(model, plain, checked, target)
     if model.retraining is None:
         others = [name for name in data_sets(store, selection.text) if name != job.data.name]
-        on = f" on {job.data.name}, only on {', '.join(others)}; set data= to export those weights" if others else ""
-        print(f"It was never retrained{on}: its weights are random (nas retrain trains it).")
+        data = f" on {job.data.name}" if others else ""
+        more = f" It was retrained on {', '.join(others)}; set data= to export those weights." if others else ""
+        print(f"Its weights are random: it was never retrained{data} (nas retrain trains it).{more}")
     return 0
 
 
@@ -145,7 +146,9 @@ def _export_recorded(settings: Settings, options: Options) -> int:
     run, trial = find_trial(settings.make("store"), options.run, options.trial)
     parts = recorded_parts(run.config)
     if "space" not in parts:
-        raise UsageError(f"run {run.name!r} was made in Python and names no space of configs/; write its text instead")
+        raise UsageError(
+            f"run {run.name!r} was started from Python and does not record a space of configs/; save the text instead"
+        )
     genotype = _genotype(parts["space"], parts.get("data"), trial.text, trial.canonical, facts_of(run, trial))
     target = options.out or f"{run_folder('exports', run.name)}-trial-{trial.number}"
     print(f"{write_genotype(genotype, Path(target).expanduser())}: {trial.text}")

@@ -122,14 +122,14 @@ def show(entries: Sequence[Entry], *, several: bool) -> None:
 def _print_footnotes(entries: Sequence[Entry]) -> None:
     missing = sorted({name for entry in entries for name in uncounted(entry.trial.metrics)})
     if missing:
-        print(f"+: FLOPs without the work of {', '.join(missing)} (no formula).")
+        print(f"+: FLOPs do not include {', '.join(missing)} (no formula).")
     if any(entry.has_early_count for entry in entries):
         print("?: counted by cellnas 0.1.0, which missed attention and recurrent layers (nas describe counts them).")
     if any(entry.trial.reused_from is not None for entry in entries):
         print("reused N: the result of trial N, which computes the same function.")
     for entry in entries:
         if entry.fault is not None:
-            print(f"trial {entry.trial.number} of run {entry.run.name!r} is wrong: {entry.fault}.")
+            print(f"trial {entry.trial.number} of run {entry.run.name!r} is invalid: {entry.fault}.")
 
 
 def _print_failures(entries: Sequence[Entry], *, several: bool) -> None:
@@ -158,7 +158,7 @@ def _print_others(others: Sequence[Sequence[Retraining]]) -> None:
             [str(rank), _spread(tests), str(len(group)), short_number(first.metrics.get("parameters")), first.text]
         )
     training = others[0][0].training
-    title = f"without a trial: {training.data} (split {training.split}), retrained on {recipe_text(others[0][0])}"
+    title = f"retrained without a trial: {training.data} (split {training.split}), {recipe_text(others[0][0])}"
     columns = ["rank", "test_accuracy", "seeds", "params", "arch"]
     print_table(title, columns, rows, text=("arch",), keys=("rank",))
 
@@ -172,7 +172,7 @@ def _score(entry: Entry) -> str:
     if entry.score is None:
         return entry.trial.error_kind or "failed"
     value = entry.score if entry.objective.direction == "maximize" else -entry.score
-    wrong = "" if entry.fault is None else " (wrong)"
+    wrong = "" if entry.fault is None else " (invalid)"
     if entry.objective.metric == "flops" and entry.has_early_count:
         wrong = wrong or "?"
     return (f"{value:.4f}" if entry.spread is None else f"{value:.4f} ± {entry.spread:.4f}") + wrong

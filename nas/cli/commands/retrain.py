@@ -88,7 +88,7 @@ def main(settings: Settings) -> int:
             with ProgressView(selection, options, recipe.epochs, seed) as view:
                 done.append(retrain(replace(job, seed=seed), store, view.folder, view.report))
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command resumes after the last epoch with a checkpoint", file=sys.stderr)
+        print("\ninterrupted; rerun the command to resume from the last checkpoint", file=sys.stderr)
         return 130
     if options.format == "json":
         documents = [asdict(retraining) | {"new": new} for retraining, new in done]
@@ -156,7 +156,7 @@ class ProgressView:
 def _report(retraining: Retraining, new: bool, epochs: int, out: str | None) -> None:
     metrics = retraining.metrics
     if not new:
-        print("already trained; this is the stored result (another seed= trains a repeat):")
+        print("already trained; this is the stored result (set another seed= to train it again):")
         if out is not None and Path(out).expanduser().absolute() != Path(retraining.folder):
             print(f"out={out} was not written; the checkpoint is in the folder named below")
     when = (
@@ -173,7 +173,7 @@ def _report(retraining: Retraining, new: bool, epochs: int, out: str | None) -> 
     if "valid_accuracy" in metrics:
         print(f"valid accuracy {metrics['valid_accuracy']:.4f}")
     print(f"parameters     {short_number(metrics['parameters'])}")
-    without = f", without {', '.join(uncounted(metrics))} (no formula)" if uncounted(metrics) else ""
+    without = f", not including {', '.join(uncounted(metrics))} (no formula)" if uncounted(metrics) else ""
     print(f"FLOPs          {short_number(metrics['flops'])}{without}")
     print(f"seconds        {retraining.seconds:.1f}")
     print(f"checkpoint     {_relative(Path(retraining.folder) / CHECKPOINT)}")

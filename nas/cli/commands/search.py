@@ -134,7 +134,7 @@ def _report_failure(result: SearchResult) -> int:
         return 0
     error = last_error(result.trials, result.ended)
     if not result.trials:
-        reason = f"no trial was made: {error}"
+        reason = f"no trial was run: {error}"
     elif result.best is None:
         reason = f"no trial succeeded; the last error was: {error}"
     else:
@@ -148,7 +148,8 @@ def _gradient_search(settings: Settings, space: SearchSpace, folder: Path) -> Su
 
     if settings.get("supernet.epochs") != settings.get("strategy.epochs"):
         raise UsageError(
-            f"supernet.epochs={settings.get('supernet.epochs')} has no effect; a search is as long as strategy.epochs"
+            f"supernet.epochs={settings.get('supernet.epochs')} has no effect; strategy.epochs is the length of "
+            "a search"
         )
     course = {"space": settings.node("space"), "strategy": settings.node("strategy")}
     return GradientSearch(space, settings.make("data"), settings.make("supernet"), folder / "checkpoints", course)

@@ -83,8 +83,8 @@ def _head(model: Model, shape: str) -> str:
     paragraphs = [
         f"A network of the search space {model.space_name}, exported by cellnas {environment()['cellnas']}.",
         model.text,
-        f"{how} Network() has the exported weights and is in evaluation mode; Network(trained=False) is newly "
-        f"initialised, to change and train. Both map normalised images (B, {shape}) to logits "
+        f"{how} Network() has the exported weights and is in evaluation mode; Network(trained=False) is freshly "
+        f"initialised, for modification and training. Both map normalised images (B, {shape}) to logits "
         f"(B, {model.task.classes}). Parts that act only in training, such as drop-path and an auxiliary head, are "
         "left out.",
     ]
