@@ -4,13 +4,17 @@ import json
 
 import pytest
 
-from nas.analysis.report import p_text, terminal_table, write_report
+from nas.analysis.report import figure_modules, p_text, terminal_table, write_report
 from nas.analysis.results import Column, IncumbentChange, RunResult
+from nas.analysis.statistics import compare
 from nas.errors import UsageError, UserError
 
 COLUMNS = [Column("accuracy", optimum=95.0, label="Test accuracy (%)"), Column("loss", direction="minimize")]
-FIGURES = {f"{name}.{kind}" for name in ("anytime", "critical_difference") for kind in ("png", "svg")}
+ANYTIME, CRITICAL_DIFFERENCE = (
+    {f"{name}.{kind}" for kind in ("png", "svg")} for name in ("anytime", "critical_difference")
+)
 TEXTS = {"runs.csv", "summary.json", "summary.md"}
+STRATEGIES = ("random", "aging|x", "a(lr=0.5,k=2)")
 
 
 def runs(*strategies, n=8, simulated=True):
@@ -26,17 +30,25 @@ def runs(*strategies, n=8, simulated=True):
     return result
 
 
+def figures(results):
+    """The files of the figures that these results allow."""
+    drawn = {name: module.draw(compare(results, COLUMNS[0]), results) for name, module in figure_modules().items()}
+    return {f"{name}.{kind}" for name, figure in drawn.items() if figure is not None for kind in ("png", "svg")}
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     about = {"command": "nas compare strategies=[random,aging]", "wall time": "3 s"}
-    return folder, write_report(folder, runs("random", "aging|x", "a(lr=0.5,k=2)"), COLUMNS, about)
+    return folder, write_report(folder, runs(*STRATEGIES), COLUMNS, about)
 
 
 def test_exactly_the_files_of_a_report_are_written(written):
     folder, report = written
-    assert {path.name for path in folder.iterdir()} == FIGURES | TEXTS
-    assert {path.name for path in report.files} == FIGURES | TEXTS
+    drawn = figures(runs(*STRATEGIES))
+    assert drawn >= ANYTIME | CRITICAL_DIFFERENCE
+    assert {path.name for path in folder.iterdir()} == drawn | TEXTS
+    assert {path.name for path in report.files} == drawn | TEXTS
 
 
 def test_runs_csv_has_a_row_a_run(written):
@@ -80,7 +92,7 @@ def test_summary_md_has_the_tables(written):
     assert "| random | aging\\|x | 0 / 0 / 8 | -1.00 | -1.000 | -1.000 to -1.000 | 0.008 | 0.023 |" in text
     assert "| a(lr=0.5,k=2) | 1.00 |" in text
     assert "With 8 seeds per strategy the 95 % intervals are rough" in text
-    for name in FIGURES:
+    for name in figures(runs(*STRATEGIES)):
         assert f"({name})" in text
 
 
@@ -101,8 +113,12 @@ def test_the_terminal_table_is_of_strings(written):
 def test_one_run_makes_a_report_too(tmp_path):
     (tmp_path / "critical_difference.png").write_text("of an earlier report")
     (tmp_path / "mine.txt").write_text("left alone")
-    report = write_report(tmp_path, runs("random", n=1, simulated=False), COLUMNS, {})
-    assert {path.name for path in tmp_path.iterdir()} == TEXTS | {"anytime.png", "anytime.svg", "mine.txt"}
+    results = runs("random", n=1, simulated=False)
+    report = write_report(tmp_path, results, COLUMNS, {})
+    drawn = figures(results)
+    assert drawn >= ANYTIME
+    assert not drawn & CRITICAL_DIFFERENCE
+    assert {path.name for path in tmp_path.iterdir()} == TEXTS | drawn | {"mine.txt"}
     (result,) = json.loads((tmp_path / "summary.json").read_text())
     assert result["simulated_seconds"] is None
     assert result["metrics"]["accuracy"]["std"] is None

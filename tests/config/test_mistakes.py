@@ -6,8 +6,13 @@ import sqlite3
 import pytest
 from conftest import ARCH, QUICK, rows
 
+from nas.config.composition import group_options
+from nas.export.assembly import forms
 from nas.store.base import Run
 from nas.store.sqlite import SQLiteStore
+
+SPACES = ", ".join(group_options()["space"])
+FORMATS = ", ".join(["genotype", *forms()])
 
 
 @pytest.mark.parametrize(
@@ -22,7 +27,7 @@ from nas.store.sqlite import SQLiteStore
         (["search", "device=tpu"], "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
         (["search", "duplicates=skip"], "duplicates must be one of reuse, retrain, got 'skip'"),
         (["search", "objective.direction=up"], "objective.direction must be one of maximize, minimize, got 'up'"),
-        (["search", "space=xyz"], "unknown space 'xyz'; expected one of darts, nasbench201, nasnet"),
+        (["search", "space=xyz"], f"unknown space 'xyz'; expected one of {SPACES}"),
         (["search", "strategy=evolution"], "unknown strategy 'evolution' (did you mean 'regularized_evolution'?)"),
         (["search", "strategy.sample_size=99"], "strategy.sample_size must be 1 to population_size (10), got 99"),
         (["search", "trainer.lr=-1"], "trainer.lr must be a number above 0, got -1"),
@@ -59,7 +64,7 @@ def test_wrong_usage_gets_one_sentence_and_starts_nothing(refused, tmp_path, arg
         (["export", "run=one", "trial=last"], "trial=last is not a trial of run 'one'"),
         (
             ["export", "run=one", "format=tflite"],
-            "format must be one of genotype, onnx, python, state, torch_export, got 'tflite'",
+            f"format must be one of {FORMATS}, got 'tflite'",
         ),
         (["retrain", "run=one", f"arch={ARCH}"], "expected one of run=, comparison= and arch="),
         (["search", "run=one", "objective.metric=speed", *QUICK], "(now speed)"),

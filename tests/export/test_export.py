@@ -25,6 +25,7 @@ from nas import UserError
 from nas.data.cifar10 import Cifar10
 from nas.data.digits import Digits
 from nas.export.artifact_runner import LOADER_FILE
+from nas.export.assembly import forms
 from nas.export.check import changed_labels, run_in_fresh_process
 from nas.export.folder import Folder
 from nas.export.formats import onnx, state
@@ -263,7 +264,7 @@ def test_mistakes_of_an_export_are_reported_in_a_sentence(untrained_copy, refuse
     for arguments, message in (
         ([f"arch={ARCH}", "out=won"], "won holds an earlier export"),
         ([f"arch={ARCH}", "format=[state,tflite]"], "tflite"),
-        ([f"arch={ARCH}", "format=[]"], "format must be a list of genotype, onnx, python, state, torch_export"),
+        ([f"arch={ARCH}", "format=[]"], f"format must be a list of {', '.join(['genotype', *forms()])}"),
         ([f"arch={ARCH}", "weights=empty"], "empty is not a folder of nas retrain"),
         ([f"arch={ARCH}", "images=0"], "images must be a whole number of at least 1"),
         (["arch=missing.json"], "missing.json cannot be read"),

@@ -8,7 +8,10 @@ from users_space import write
 
 from nas import UsageError
 from nas.cli.commands.search import automatic_name
+from nas.config.composition import group_options
 from nas.config.settings import compose
+
+SPACES = ", ".join(group_options()["space"])
 
 
 def test_it_is_searched_retrained_and_exported_like_a_shipped_one(nas, tmp_path):
@@ -33,7 +36,7 @@ def test_a_missing_module_option_or_folder_is_reported_in_one_sentence(refused, 
     message = "space=mine cannot be constructed.*my_spaec"
     error = refused("search", "--config-dir", "conf", "space=mine", "budget.trials=1", match=message)
     assert error.count("\n") == 1
-    refused("search", "space=mine", match="unknown space 'mine'; expected one of darts, nasbench201, nasnet")
+    refused("search", "space=mine", match=f"unknown space 'mine'; expected one of {SPACES}")
     error = refused("search", "--config-dir", "none", "space=mine", match="is not a folder")
     assert error == "nas: --config-dir none is not a folder\n"
 
@@ -68,12 +71,12 @@ def test_commands_on_a_run_say_that_it_was_made_with_a_config_dir(own_parts, ref
     ]
     for command in ("retrain", "draw", "export"):
         assert refused(command, "run=r", match="unknown space") == (
-            "nas: unknown space 'mine'; expected one of darts, nasbench201, nasnet. "
+            f"nas: unknown space 'mine'; expected one of {SPACES}. "
             f"It was created with --config-dir {tmp_path / 'conf'}; pass it here too\n"
         )
     assert nas("leaderboard", "run=r").returncode == 0
     assert nas("export", "--config-dir", "conf", "run=r", "format=genotype", "out=won").returncode == 0
-    hint = "unknown space 'mine'; expected one of darts, nasbench201, nasnet; an option of your own needs --config-dir"
+    hint = f"unknown space 'mine'; expected one of {SPACES}; an option of your own needs --config-dir"
     assert hint in nas("draw", "arch=won/genotype.json").stderr
     # the location of the folder is not part of the run's identity
     (tmp_path / "conf").rename(tmp_path / "elsewhere")
@@ -83,9 +86,7 @@ def test_commands_on_a_run_say_that_it_was_made_with_a_config_dir(own_parts, ref
 
 
 def test_a_run_of_an_earlier_version_gets_a_hint():
-    with pytest.raises(
-        UsageError, match=r"expected one of darts, nasbench201, nasnet; an option of your own needs --config-"
-    ):
+    with pytest.raises(UsageError, match=f"expected one of {SPACES}; an option of your own needs --config-"):
         compose("describe", []).inheriting({"space": ("mine", {})})
 
 
