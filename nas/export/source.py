@@ -238,7 +238,7 @@ def _construction(member: Member, classes: Mapping[Any, Class], prefix: str, par
 
     Args:
         prefix: Name of the member below its class, with a dot.
-        given: Slot -> parameter of the class that fills it.
+        parameter_of: Slot -> parameter of the class that fills it.
     """
     if member.kind == "sequence":
         inner = [

@@ -72,6 +72,11 @@ class ComparisonSetup:
     device: str = "auto"
     store: Store | None = None
 
+    @property
+    def protocol(self) -> EvaluationProtocol:
+        """The protocol of the evaluator."""
+        return EvaluationProtocol(self.evaluator.protocol() if isinstance(self.evaluator, SupportsProtocol) else {})
+
     def ready(self) -> ComparisonSetup:
         """The setup itself; the first search prepares the evaluator."""
         return self
@@ -216,7 +221,7 @@ def _identity(setup: ComparisonSetup, about: Mapping[str, Any]) -> dict[str, Any
         "format": 1,
         **about,
         DECISIONS: recorded_choices(setup.space),
-        "protocol": setup.evaluator.protocol() if isinstance(setup.evaluator, SupportsProtocol) else {},
+        "protocol": setup.protocol.settings,
         "objective": asdict(setup.objective),
         "budget": asdict(setup.budget),
         "duplicates": setup.duplicates,

@@ -352,10 +352,11 @@ def _write(
     task: Mapping[str, int],
     folder: Path,
 ) -> None:
+    training = retraining.training
     about = {
         "arch": retraining.text,
-        "space": json.dumps(retraining.protocol["space"]),
-        "network": json.dumps(retraining.protocol["recipe"]["network"]),
+        "space": json.dumps({"name": training.space, "settings": training.space_settings}),
+        "network": json.dumps(training.network),
         "task": json.dumps(task),
     }
     for epoch, state in weights.items():

@@ -215,14 +215,14 @@ def test_validation_saves_the_best_epoch_and_tests_once(nas, refused, tmp_path):
 
 
 def test_images_that_have_changed_since_the_search_are_reported(searched, tmp_path):
-    from nas.cli.commands.export import INHERITED_GROUPS, export_job
+    from nas.cli.commands.export import INHERITED_GROUPS, ExportOptions, export_job
     from nas.cli.selection import selected
     from nas.config.settings import compose
     from nas.export.assembly import assemble
 
     def chosen(*arguments):
         made = compose("export", ["run=one", "trial=best", *arguments], deferred=INHERITED_GROUPS)
-        return selected(made, INHERITED_GROUPS)
+        return selected(made, ExportOptions.of(made), INHERITED_GROUPS)
 
     assert searched("retrain", "run=one", "trial=best", *SMALL).stderr == ""
     with sqlite3.connect(tmp_path / "nas.db") as store:
