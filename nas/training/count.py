@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from nas.core import UNCOUNTED, Task
+from nas.core import UNCOUNTED_PREFIX, Task
 from nas.space.network import auxiliary_head
 from nas.training.held import Held
 from nas.training.lazy import materialize
@@ -72,7 +72,7 @@ def architecture(network: nn.Module, task: Task) -> dict[str, float]:
     small is never without its reason.
     """
     counted = work(network, task)
-    more = {f"{UNCOUNTED}{name}": calls for name, calls in sorted(counted.uncounted.items())}
+    more = {f"{UNCOUNTED_PREFIX}{name}": calls for name, calls in sorted(counted.uncounted.items())}
     return {"parameters": parameters(network), "flops": counted.flops, **more}
 
 

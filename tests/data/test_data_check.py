@@ -149,9 +149,9 @@ class Broken(Mine):
     "error", [FileNotFoundError(2, "No such file", "a.bin"), SystemExit(0), KeyError("x")], ids=repr
 )
 def test_a_data_set_that_fails_as_it_is_read_is_reported_with_its_line(error):
-    words = rf"data set mine cannot be read: {type(error).__name__}: .* \(test_data_check.py:\d+, in read_t"
-    assert re.match(f"{words}rain", sentence(Broken(error).split))
-    assert re.match(f"{words}est", sentence(Broken(error).read_test))
+    reason = rf"data set mine cannot be read: {type(error).__name__}: .* \(test_data_check.py:\d+, in read_t"
+    assert re.match(f"{reason}rain", sentence(Broken(error).split))
+    assert re.match(f"{reason}est", sentence(Broken(error).read_test))
     with pytest.raises(KeyboardInterrupt):
         Broken(KeyboardInterrupt()).split()
 
@@ -167,11 +167,11 @@ def test_a_test_part_needs_one_image_only():
     )
 
 
-@pytest.mark.parametrize(("damage", "said"), CASES.values(), ids=CASES)
-def test_training_images_that_do_not_fit_are_refused_in_a_sentence(damage, said):
+@pytest.mark.parametrize(("damage", "reason"), CASES.values(), ids=CASES)
+def test_training_images_that_do_not_fit_are_refused_in_a_sentence(damage, reason):
     text = sentence(Mine(replace(BASE, **damage)).split)
     assert text.startswith(f"{__name__}.Mine.read_train")
-    assert said in text
+    assert reason in text
 
 
 ONLY_TRAINING = {"mean to 255", "std to 255", "std 0", "std below 0", "mean NaN", "one mean", "a number", "text"}
@@ -180,28 +180,28 @@ ONLY_TRAINING |= {"a rare class", "a missing class"}
 
 @pytest.mark.parametrize("case", sorted(CASES.keys() - ONLY_TRAINING))
 def test_test_images_that_do_not_fit_are_refused_in_a_sentence(case):
-    damage, said = CASES[case]
+    damage, reason = CASES[case]
     text = sentence(Mine(test=replace(BASE, **damage)).read_test)
     assert text.startswith(f"{__name__}.Mine.read_test")
-    assert said in text
+    assert reason in text
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "reason"),
     [
         (None, "read_train returned NoneType; expected Images(pixels, labels, mean, std) of nas.data"),
         ((BASE.pixels, LABELS), "read_train returned a tuple of 2; expected Images(pixels, labels, mean, std)"),
         (torch.utils.data.TensorDataset(LABELS), "read_train returned TensorDataset; expected Images(pixels"),
     ],
 )
-def test_what_is_not_images_is_refused(given, said):
+def test_what_is_not_images_is_refused(given, reason):
     data = Mine()
     data.train = given
-    assert said in sentence(data.split)
+    assert reason in sentence(data.split)
 
 
 @pytest.mark.parametrize(
-    ("attributes", "said"),
+    ("attributes", "reason"),
     [
         ({"name": ""}, "Other.name is ''; expected the name of the data set, as text"),
         ({"task": (3, 4, 4, 5)}, "Other.task is (3, 4, 4, 5); expected Task(channels, height, width, classes)"),
@@ -217,8 +217,8 @@ def test_what_is_not_images_is_refused(given, said):
         ({"__init__": lambda self: None}, "Other.__init__ does not call super().__init__(valid_fraction, split_seed)"),
     ],
 )
-def test_what_a_data_set_states_is_checked(attributes, said):
-    assert said in sentence(type("Other", (Mine,), attributes)().split)
+def test_what_a_data_set_states_is_checked(attributes, reason):
+    assert reason in sentence(type("Other", (Mine,), attributes)().split)
 
 
 @pytest.mark.parametrize(

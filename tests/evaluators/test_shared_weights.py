@@ -34,7 +34,7 @@ from search_spaces.darts import DARTS as DARTSSpace
 from search_spaces.nasbench201 import NASBench201
 
 RECIPE = Recipe(epochs=6, batch_size=32, lr=0.1, nesterov=False, crop=0.0, flip=False, threads=1)
-SMALL = ["data=digits", "supernet.threads=1", "supernet.epochs=2", "supernet.network={channels: 4, cells: 1}",
+SMALL_SUPERNET = ["data=digits", "supernet.threads=1", "supernet.epochs=2", "supernet.network={channels: 4, cells: 1}",
          "supernet.train_images=128", "supernet.valid_images=128"]  # fmt: skip
 
 
@@ -291,12 +291,12 @@ def test_weights_that_explode_end_the_search_with_advice():
 
 @pytest.mark.parametrize("preset", ["spos", "rsps", "enas"])
 def test_the_presets_run_end_to_end(nas, preset):
-    done = nas("search", f"experiment={preset}", *SMALL, "budget.trials=12", "run=one")
+    done = nas("search", f"experiment={preset}", *SMALL_SUPERNET, "budget.trials=12", "run=one")
     assert done.returncode == 0, done.stderr
     trials = rows(nas, "run=one")
     assert [trial["status"] for trial in trials] == ["completed"] * 12
     assert "scored by a supernet" in done.stdout
-    again = nas("search", f"experiment={preset}", *SMALL, "budget.trials=14", "run=one", "format=json")
+    again = nas("search", f"experiment={preset}", *SMALL_SUPERNET, "budget.trials=14", "run=one", "format=json")
     assert json.loads(again.stdout)["trials"] == 14
     assert [trial["metrics"] for trial in rows(nas, "run=one")][:12] == [trial["metrics"] for trial in trials]
 
@@ -307,7 +307,7 @@ def test_strategies_are_compared_on_one_supernet(nas, refused, tmp_path, executo
         "compare",
         "strategies=[random,local_search]",
         "evaluator=shared_weights",
-        *SMALL,
+        *SMALL_SUPERNET,
         "seeds=2",
         "out=made",
     ]
@@ -324,7 +324,9 @@ def test_strategies_are_compared_on_one_supernet(nas, refused, tmp_path, executo
 
 
 def test_scores_are_compared_with_a_table(nas, table):
-    done = nas("search", "experiment=rsps", *SMALL, "table=nasbench201", "budget.trials=12", "run=one", "format=json")
+    done = nas(
+        "search", "experiment=rsps", *SMALL_SUPERNET, "table=nasbench201", "budget.trials=12", "run=one", "format=json"
+    )
     correlation = json.loads(done.stdout)["rank_correlation"]
     assert correlation["against"] == "c10_test_acc_200"
     assert correlation["n"] == correlation["of"] == 12
@@ -392,7 +394,7 @@ def test_a_table_may_be_smaller_than_its_space(monkeypatch, tmp_path):
 
 
 def test_scores_are_compared_with_retrainings(nas):
-    arguments = ["search", "experiment=rsps", *SMALL, "budget.trials=4", "run=one"]
+    arguments = ["search", "experiment=rsps", *SMALL_SUPERNET, "budget.trials=4", "run=one"]
     assert "Kendall" not in nas(*arguments).stdout
     for number in range(3):
         quick = ["trainer.epochs=1", "trainer.train_images=200", "trainer.network={channels: 4, cells: 1}"]

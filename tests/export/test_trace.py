@@ -376,14 +376,14 @@ class Child(nn.Module):
         return self.conv(x) * self.gains[0] * self.mask
 
 
-TRACED = [
+TRACED_NETWORKS = [
     InPlaceAgain, WritesIntoTensors, Counts, Folds, SequenceFirst, Windows, Recurrent, Asks, Embeds, Dictionaries,
     Dense, Tied, Sums, Resizes, Squeezes, Lazy, Parametrized, Hooked, CreatesModules, Plain, OwnFunction, Residual,
     ManyWays, Parent,
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", TRACED, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", TRACED_NETWORKS, ids=lambda kind: kind.__name__)
 def test_it_is_traced(kind):
     torch.manual_seed(0)
     same_as_source(kind().eval(), IMAGE)

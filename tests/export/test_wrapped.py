@@ -59,7 +59,7 @@ class Frozen(Small):
         self.conv.training = False
 
 
-WRAPPED = {
+WRAPPED_NETWORKS = {
     "compiled": lambda: torch.compile(Small(), backend="eager"),
     "data parallel": lambda: nn.DataParallel(Small()),
     "both": lambda: torch.compile(nn.DataParallel(Small()), backend="eager"),
@@ -67,7 +67,7 @@ WRAPPED = {
 }
 
 
-@pytest.mark.parametrize("make", WRAPPED.values(), ids=WRAPPED.keys())
+@pytest.mark.parametrize("make", WRAPPED_NETWORKS.values(), ids=WRAPPED_NETWORKS.keys())
 @pytest.mark.parametrize("form", ["python", "torch_export"])
 def test_a_wrapped_network_is_exported(make, form, tmp_path):
     torch.manual_seed(0)

@@ -160,9 +160,9 @@ def _genotype_of(selection: Selection) -> GenotypeFile:
     return _genotype(space, data, selection.text, canonical, selection.facts)
 
 
-def _genotype(space: Part, data: Part | None, text: str, canonical: str, found: Mapping[str, Any]) -> GenotypeFile:
+def _genotype(space: Part, data: Part | None, text: str, canonical: str, origin: Mapping[str, Any]) -> GenotypeFile:
     name, settings = data or (None, {})
-    return GenotypeFile(*space, text, canonical, name, settings, found)
+    return GenotypeFile(*space, text, canonical, name, settings, origin)
 
 
 def _data_settings(settings: Settings) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from nas.training.weights import save_weights
 
 FILES = ("model.safetensors",)
 NEEDS: Mapping[str, str] = {}
-STANDALONE = False
+IS_STANDALONE = False
 
 
 def write(model: Model, folder: Path) -> None:
