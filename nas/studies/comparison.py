@@ -22,7 +22,7 @@ from nas.engine.search import search
 from nas.engine.trial import last_error, simulated_seconds
 from nas.errors import NOT_IN_TABLE, UsageError, UserError
 from nas.evaluators.base import Evaluator, SupportsProtocol, SupportsSharedWeights, reporter_of
-from nas.executors.base import Died, Executor, each
+from nas.executors.base import Executor, WorkerDied, each
 from nas.executors.inline import Inline
 from nas.identity import DECISIONS, identifying
 from nas.provenance import environment
@@ -201,8 +201,8 @@ def compare(
         for batch in each(executor, setup.ready, remaining):
             failure = None
             for (entry, seed), result in batch:
-                if isinstance(result, Died) or "failed" in result:
-                    reason = result.reason if isinstance(result, Died) else result["failed"]
+                if isinstance(result, WorkerDied) or "failed" in result:
+                    reason = result.reason if isinstance(result, WorkerDied) else result["failed"]
                     failure = f"{entry.label} (seed {seed}) failed: {reason}"
                     continue
                 line = {"strategy": entry.label, "settings": dict(entry.settings), "seed": seed, **result}

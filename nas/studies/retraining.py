@@ -43,7 +43,7 @@ from nas.training.memory_format import settle
 from nas.training.rebuild import check_rebuilt
 from nas.training.recipe import Recipe
 from nas.training.seeding import random_state_restored
-from nas.training.weights import NotStorable, copied, load_weights, packed, save_weights, unpacked
+from nas.training.weight_files import NotStorable, copied, load_weights, packed, save_weights, unpacked
 
 CHECKPOINT, RESULT = "model.safetensors", "result.json"
 UNTESTED_FILES = {"last": "best.safetensors", "best": "last.safetensors"}

@@ -28,7 +28,7 @@ from nas.errors import UsageError, UserError
 from nas.identity import DECISIONS
 from nas.space.base import SearchSpace, recorded_choices
 from nas.supernets.base import GradientStrategy, SupernetSearch, SupernetSpace
-from nas.supernets.fitting import check_fit, warmup
+from nas.supernets.compatibility import check_compatible, warmup
 from nas.supernets.graphs import GraphStep, Step
 from nas.supernets.health import (
     STOPPING_RULE,
@@ -149,7 +149,7 @@ class SearchRun:
             partial_channels=self._partial_channels(),
             run_all_operations=not strategy.single_path,
         )
-        check_fit(strategy, recipe, len(self.weights.held_out))
+        check_compatible(strategy, recipe, len(self.weights.held_out))
         strategy.init(np.random.default_rng(seed), device)
         self.curve: list[Metrics] = []
         self.history: list[Mapping[str, Tensor]] = []  # probabilities after each epoch, for an early stop
@@ -173,7 +173,7 @@ class SearchRun:
         with torch.no_grad():
             probs = self.strategy.probs(generator(self.seed, 0, 0))
         measured_for = next((key for key in ("eigenvalue", "early_stopping") if getattr(self.strategy, key)), None)
-        self.weights.check_fits(
+        self.weights.check_step(
             probs if not self.strategy.single_path else self._measured(), measured_for and f"strategy.{measured_for}"
         )
         report(self.strategy.epochs, tuple(self.curve))

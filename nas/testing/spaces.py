@@ -23,7 +23,7 @@ from nas.training.fit import TrainingFailed
 from nas.training.lazy import materialized
 from nas.training.recipe import Recipe
 from nas.training.seeding import seed_all
-from nas.training.weights import copied
+from nas.training.weight_files import copied
 
 SAMPLES = 20
 IMAGES = 8

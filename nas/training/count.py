@@ -20,9 +20,9 @@ from torch.utils.flop_counter import flop_registry
 
 from nas.core import UNCOUNTED_PREFIX, Task
 from nas.space.network import auxiliary_head
-from nas.training.held import Held
 from nas.training.lazy import materialize
 from nas.training.memory_format import replace_strided
+from nas.training.network_state import NetworkState
 from nas.training.seeding import random_state_restored
 
 COMPLEX_FACTOR = 4
@@ -101,7 +101,7 @@ def work(network: nn.Module, task: Task) -> Work:
     image = torch.zeros(1, task.channels, task.height, task.width, device=device)
     counter = _WorkCounter()
     replace_strided(network, device)
-    held = Held(network)
+    held = NetworkState(network)
     try:
         with random_state_restored(device), _plain_path(), torch.no_grad():
             network.eval()

@@ -408,7 +408,7 @@ def test_a_search_on_images_that_do_not_fit_ends_before_its_first_trial(nas, tmp
 
 
 def test_a_run_is_not_continued_on_other_images(toy_space):
-    class Held(Mine):
+    class ReplacedImages(Mine):
         held = BASE
 
         def __init__(self):
@@ -420,11 +420,11 @@ def test_a_run_is_not_continued_on_other_images(toy_space):
     store, recipe = MemoryStore(), Recipe(epochs=1, batch_size=16)
 
     def searched(trials):
-        evaluator = TrainingEvaluator(toy_space, Held(), recipe)
+        evaluator = TrainingEvaluator(toy_space, ReplacedImages(), recipe)
         return search(toy_space, RandomSearch, evaluator, budget=Budget(trials=trials), store=store, device="cpu")
 
     searched(1)
-    Held.held = good(seed=5)
+    ReplacedImages.held = good(seed=5)
     text = sentence(lambda: searched(2))
     assert text.startswith("run 'search' was started with protocol.split=")
     assert "(the images have changed, or read_train does not always return the same). Choose another run=" in text

@@ -15,7 +15,7 @@ QUICK_CASES = {
 }  # fmt: skip
 """Cases that are not slow; a vision transformer has attention in ONNX (`test_torchvision.py`)."""
 FIXED_BATCH_ERROR = (
-    r"torch.export cannot take Held: its forward works only for one number of images \(torch_modules.py:\d+\)$"
+    r"torch.export cannot take Wrapper: its forward works only for one number of images \(torch_modules.py:\d+\)$"
 )
 REFUSALS = {
     "onnx": {

@@ -19,7 +19,7 @@ from nas.export.failure import runtime_failure
 from nas.export.model import loaded, unwrapped
 from nas.export.source import source
 from nas.export.tracer import owned
-from nas.training.weights import save_weights
+from nas.training.weight_files import save_weights
 
 IMAGE = (3, 8, 8)
 BATCHES = [torch.randn(number, *IMAGE) for number in (1, 2, 16)]

@@ -6,7 +6,7 @@ from torch import nn
 IMAGE, SEQUENCE, VOLUME = (4, 8, 8), (4, 8), (4, 4, 4, 4)
 
 
-class Held(nn.Module):
+class Wrapper(nn.Module):
     """A module of torch; the tensors of a tuple are concatenated."""
 
     def __init__(self, module, times=1):
@@ -122,4 +122,4 @@ RANDOM_MODULES = {"FractionalMaxPool2d", "FractionalMaxPool3d"}
 def network(name):
     torch.manual_seed(0)
     make, shape = MODULES[name]
-    return Held(make(), TIMES.get(name, 1)).eval(), shape
+    return Wrapper(make(), TIMES.get(name, 1)).eval(), shape

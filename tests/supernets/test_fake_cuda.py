@@ -306,9 +306,9 @@ def test_a_batch_that_is_too_large_only_for_the_eigenvalue_is_refused(monkeypatc
     needs = [gradient_need(run, probs, curvature) for curvature in (False, True)]
     assert 1.5 < needs[1] / needs[0] < 4
     monkeypatch.setattr("nas.supernets.weights.free_memory", lambda _device: sum(needs) / 2)
-    run.weights.check_fits(probs)
+    run.weights.check_step(probs)
     with pytest.raises(UserError, match=r"eigenvalue that strategy\.early_stopping=true.*supernet\.batch_size=\d"):
-        run.weights.check_fits(probs, "strategy.early_stopping")
+        run.weights.check_step(probs, "strategy.early_stopping")
 
 
 def test_running_out_of_memory_in_the_eigenvalue_loses_no_epoch(monkeypatch):

@@ -16,7 +16,7 @@ from nas.store.sqlite import SQLiteStore
 from nas.strategies.darts import DARTS
 from nas.strategies.pc_darts import PCDARTS
 from nas.supernets.gradient import GradientSearch
-from nas.supernets.memory_estimate import check_fits
+from nas.supernets.memory_estimate import check_batch_memory
 from nas.supernets.weights import Weights
 from nas.training.recipe import Recipe
 from search_spaces.nasbench201 import NASBench201
@@ -115,9 +115,9 @@ def test_a_checkpoint_of_another_search_is_refused(tmp_path):
 
 
 def test_the_largest_batch_that_fits_is_named():
-    check_fits(fixed=100.0, each=10.0, batch=64, key="supernet.batch_size", free=740.0)
+    check_batch_memory(fixed=100.0, each=10.0, batch=64, key="supernet.batch_size", free=740.0)
     with pytest.raises(UserError, match=r"the largest that fits is supernet.batch_size=63"):
-        check_fits(fixed=100.0, each=10.0, batch=64, key="supernet.batch_size", free=739.0)
+        check_batch_memory(fixed=100.0, each=10.0, batch=64, key="supernet.batch_size", free=739.0)
 
 
 def test_a_batch_that_does_not_fit_is_refused_before_the_search(monkeypatch):

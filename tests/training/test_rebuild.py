@@ -15,7 +15,7 @@ from nas.studies.retraining import CHECKPOINT, TrainingJob, retrain
 from nas.training import memory_format
 from nas.training.fit import evaluate
 from nas.training.recipe import Recipe
-from nas.training.weights import NotStorable, load_weights, packed, save_weights, unpacked
+from nas.training.weight_files import NotStorable, load_weights, packed, save_weights, unpacked
 
 RECIPE = Recipe(epochs=2, batch_size=32, train_images=64, valid_images=40, threads=1, lr=0.05)
 
