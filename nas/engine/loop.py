@@ -63,7 +63,7 @@ class Loop:
     asked: int = 0
     seconds: float = 0.0
     earlier_seconds: float = 0.0  # wall time of earlier sessions
-    started: float = field(default_factory=time.monotonic)
+    started: float = 0.0  # of this session, in seconds of the monotonic clock
     simulated: float = 0.0
     failures_in_a_row: int = 0
     free_in_a_row: int = 0
@@ -85,6 +85,7 @@ class Loop:
 
     def run(self, evaluation: Evaluation) -> Ended:
         """Search until the budget is used up; returns why the search ended."""
+        self.started = time.monotonic()
         self.stored = {trial.number: trial for trial in self.record.trials}
         self.stored_numbers = frozenset(self.stored)
         elapsed = self.record.elapsed
