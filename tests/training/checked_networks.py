@@ -1,5 +1,8 @@
 """Networks for the tests of the check before a training."""
 
+import random
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -60,3 +63,8 @@ def normed(how):
     network = Net()
     network.stem = nn.Sequential(network.stem, Norm(32, how))
     return network
+
+
+def generators():
+    """States of the global random generators."""
+    return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()

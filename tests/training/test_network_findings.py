@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from checked_networks import RECIPE, TASK, Net, normed
+from checked_networks import RECIPE, TASK, Net, generators, normed
 from torch import nn
 
 from nas.core import Task
@@ -130,10 +130,6 @@ def test_findings_are_reported_once_and_a_dead_operation_of_one_architecture_nev
 
 
 # --- no trace ----------------------------------------------------------------------------------------------------
-
-
-def generators():
-    return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()
 
 
 @pytest.mark.parametrize("channels_last", [True, False])

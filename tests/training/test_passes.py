@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from checked_networks import Net, Norm, generators
 from relaxed import Planted, Signs
-from test_network_check import Net, Norm, generators
 from test_rebuild import retrained
 from test_seeding import Space
 from torch import nn
