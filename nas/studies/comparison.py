@@ -230,8 +230,8 @@ def _identity(setup: ComparisonSetup, about: Mapping[str, Any]) -> dict[str, Any
 
 def _check_entry(entry: StrategyEntry, setup: ComparisonSetup) -> None:
     """Raise, before the first run, the `UsageError` that every run of a strategy would raise."""
-    agent = entry.make(space=setup.space, objective=setup.objective)
-    if isinstance(agent, GradientStrategy):
+    strategy = entry.make(space=setup.space, objective=setup.objective)
+    if isinstance(strategy, GradientStrategy):
         raise UsageError(
             f"strategies has {entry.label!r}, which learns on a supernet; a comparison runs only strategies that "
             "propose architectures; run nas search once per seed instead"
@@ -242,7 +242,7 @@ def _check_entry(entry: StrategyEntry, setup: ComparisonSetup) -> None:
                 "evaluator.train=on_proposal: each run would continue with the weights of the run before; compare "
                 "with evaluator.train=before, or run nas search once per seed"
             )
-        check_shared_weights(setup.evaluator, agent, Inline(), setup.objective, costless=setup.budget.only_simulated)
+        check_shared_weights(setup.evaluator, strategy, Inline(), setup.objective, costless=setup.budget.only_simulated)
 
 
 def _check_settings(entry: StrategyEntry, lines: Sequence[Mapping[str, Any]], path: Path) -> None:

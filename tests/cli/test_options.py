@@ -29,3 +29,9 @@ def test_options_are_checked_however_they_are_made():
         replace(options, tested="first")
     with pytest.raises(UsageError, match="seeds must be a whole number of at least 1 and at most 1000, got 5000"):
         replace(options, seeds=5000)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_what_commands_share_is_not_part_of_one_of_them(command):
+    source = (ROOT / "nas" / "cli" / "commands" / f"{command}.py").read_text()
+    assert "nas.cli.commands" not in source
