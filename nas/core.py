@@ -22,13 +22,13 @@ Architecture: TypeAlias = tuple[int, ...]
 Metrics: TypeAlias = Mapping[str, float]
 """Metric name -> value. Accuracies are fractions 0-1, times seconds, parameters and FLOPs (MACs) counts."""
 
-UNCOUNTED = "uncounted:"
+UNCOUNTED_PREFIX = "uncounted:"
 """Prefix of a metric that names an operator whose work is missing from `flops`; its value is the number of calls."""
 
 
 def uncounted(metrics: Iterable[str]) -> list[str]:
     """Names of the operators whose work is missing from the `flops` of these metrics."""
-    return sorted(name.removeprefix(UNCOUNTED) for name in metrics if name.startswith(UNCOUNTED))
+    return sorted(name.removeprefix(UNCOUNTED_PREFIX) for name in metrics if name.startswith(UNCOUNTED_PREFIX))
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def edge_name(source: int, node: int, operation: str) -> str:
     return f"{source}_{node}_{operation}"
 
 
-def preprocess(channels: int, out_channels: int, *, halve: bool, norm: Norm) -> nn.Module:
+def preprocess(channels: int, out_channels: int, *, halve: bool, norm: Norm) -> FactorizedReduce | ReLUConvBN:
     """Bring an input of a cell to its number of channels, and to half its size after a reduction."""
     return FactorizedReduce(channels, out_channels, norm) if halve else ReLUConvBN(channels, out_channels, 1, norm=norm)
 

@@ -174,8 +174,7 @@ class MixedCell(nn.Module):
         return shuffle_channels(torch.cat((total, bypassed), 1), self.partial)
 
 
-def _preprocessed(module: nn.Module, rectified: Tensor) -> Tensor:
-    assert isinstance(module, FactorizedReduce | ReLUConvBN)
+def _preprocessed(module: FactorizedReduce | ReLUConvBN, rectified: Tensor) -> Tensor:
     normalised: Tensor = module.norm(module.rectified(rectified))
     return normalised
 

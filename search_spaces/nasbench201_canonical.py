@@ -80,7 +80,7 @@ def published_key(architecture: Architecture) -> str:
     An operation on a dead input is dead, dead addends are kept, skip connections are contracted, and convolutions have
     no identity. It merges cells that compute different functions (a convolution used twice and two convolutions), and
     keeps some equal ones apart (a contracted sum is not sorted again, so the count depends on how the signs sort: dead,
-    composed, input). Nothing here relies on it.
+    composed, input). Only the test that holds this count relies on it.
     """
     nodes = ["x"]
     for target in range(1, 4):

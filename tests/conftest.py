@@ -34,15 +34,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 ROOT = Path(__file__).resolve().parent.parent
 MAXIMIZE = Objective()
 ARCH = "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"
-QUICK = ["data=digits", "trainer.epochs=1", "trainer.train_images=200", "trainer.network={channels: 4, cells: 1}"]
+QUICK_SETTINGS = [
+    "data=digits",
+    "trainer.epochs=1",
+    "trainer.train_images=200",
+    "trainer.network={channels: 4, cells: 1}",
+]
 
 
-LONGEST = "test_readme.py"
+LONGEST_TEST = "test_readme.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest test first: no worker waits for another that began it last."""
-    items.sort(key=lambda item: item.path.name != LONGEST)
+    items.sort(key=lambda item: item.path.name != LONGEST_TEST)
 
 
 class ToySpace(SearchSpace):
@@ -100,11 +105,11 @@ def nas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "my_space", raising=False)  # that of another test's folder
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         capsys.readouterr()
-        code = main(words)
+        code = main(arguments)
         out, err = capsys.readouterr()
-        return subprocess.CompletedProcess(words, code, out, err)
+        return subprocess.CompletedProcess(arguments, code, out, err)
 
     return run
 
@@ -127,9 +132,9 @@ def refused(nas) -> Callable[..., str]:
 def shell(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `python -m nas …` as a process of its own, in a fresh folder."""
 
-    def run(*words: str, env: Mapping[str, str] | None = None, cwd: Path = tmp_path, timeout: float = 300) -> Any:
+    def run(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path = tmp_path, timeout: float = 300) -> Any:
         return subprocess.run(
-            [sys.executable, "-m", "nas", *words],
+            [sys.executable, "-m", "nas", *arguments],
             cwd=cwd,
             env={**os.environ, **(env or {})},
             capture_output=True,
@@ -189,7 +194,7 @@ def searched_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finished search of three trials, as run `one`; read only."""
     folder = tmp_path_factory.mktemp("searched")
     with contextlib.chdir(folder):
-        assert main(["search", *QUICK, "strategy=random", "budget.trials=3", "run=one", "progress=false"]) == 0
+        assert main(["search", *QUICK_SETTINGS, "strategy=random", "budget.trials=3", "run=one", "progress=false"]) == 0
     return folder
 
 
@@ -200,8 +205,8 @@ def searched(nas, searched_folder, tmp_path):
     return nas
 
 
-def rows(nas, *words):
-    return json.loads(nas("leaderboard", "sort=number", "top=0", "format=json", *words).stdout)
+def rows(nas, *arguments):
+    return json.loads(nas("leaderboard", "sort=number", "top=0", "format=json", *arguments).stdout)
 
 
 def stored_trials(path: Path) -> int:

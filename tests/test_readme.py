@@ -12,14 +12,14 @@ from written import without_processes
 from nas.cli import main as cli
 
 PAGES = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
-QUICK = {
+QUICK_SETTINGS = {
     "search": ["budget.trials=2", "trainer.epochs=1", "trainer.train_images=200", "trainer.valid_images=100"],
     "retrain": ["trainer.epochs=1", "trainer.train_images=200", "trainer.network={channels: 4, cells: 1}"],
     "compare": ["seeds=3"],
     "check": ["export=false"],
 }
 """Appended to commands that would take a minute to a day; everything else runs as it is written."""
-NAMED = {"pip", "tensorboard", "scripts/demo", "scripts/check"}
+PROGRAMS_NOT_RUN = {"pip", "tensorboard", "scripts/demo", "scripts/check"}
 """Programs that a page names and that are not run here."""
 
 
@@ -44,16 +44,16 @@ def test_every_command_of_a_page_runs(page, nas, tmp_path, request, forked_worke
         (tmp_path / "conf" / "space" / "mine.yaml").write_text(blocks(page, "yaml")[0])
         (tmp_path / "photos").mkdir()
         Image.new("RGB", (64, 48), "navy").save(tmp_path / "photos" / "sea.jpg")
-    for program, *words in commands(page):
+    for program, *arguments in commands(page):
         if program != "nas":
-            assert program in NAMED
+            assert program in PROGRAMS_NOT_RUN
             continue
-        name = next(word for word in words if word in cli.commands())
-        trains = "evaluator=table" not in words and "experiment=spos" not in words
-        quick = QUICK.get(name, []) if name in ("compare", "check") or trains else []
+        name = next(word for word in arguments if word in cli.commands())
+        trains = "evaluator=table" not in arguments and "experiment=spos" not in arguments
+        quick = QUICK_SETTINGS.get(name, []) if name in ("compare", "check") or trains else []
         with without_processes():  # the forms are checked in fresh processes by tests/export
-            result = nas(*words, *quick)
-        assert result.returncode == 0, (words, result.stderr)
+            result = nas(*arguments, *quick)
+        assert result.returncode == 0, (arguments, result.stderr)
         assert result.stdout
 
 

@@ -15,9 +15,9 @@ import pytest
 import torch
 from conftest import ROOT, rows
 
-QUICK = ["data=digits", "trainer.threads=1", "trainer.epochs=1", "trainer.train_images=200", "progress=false"]
-SMALL = "trainer.network={channels: 4, cells: 1}"
-LOOKED_UP = ["evaluator=table", "table=cifar10_8x8", "progress=false"]
+QUICK_SETTINGS = ["data=digits", "trainer.threads=1", "trainer.epochs=1", "trainer.train_images=200", "progress=false"]
+SMALL_NETWORK = "trainer.network={channels: 4, cells: 1}"
+TABLE_SETTINGS = ["evaluator=table", "table=cifar10_8x8", "progress=false"]
 SUPERNET = ["data=digits", "supernet.train_images=64", "supernet.valid_images=64", "supernet.batch_size=32",
             "supernet.network={channels: 4, cells: 1}"]  # fmt: skip
 
@@ -76,7 +76,7 @@ def test_flops_of_an_earlier_count_are_marked(released):
 
 def test_a_search_that_trains_resumes(released):
     before = rows(released, "run=trained")
-    succeeded(released("search", "strategy=random", *QUICK, SMALL, "budget.trials=4", "run=trained"))
+    succeeded(released("search", "strategy=random", *QUICK_SETTINGS, SMALL_NETWORK, "budget.trials=4", "run=trained"))
     after = rows(released, "run=trained")
     assert [row["metrics"] for row in after[:3]] == [row["metrics"] for row in before]
     assert len(after) == 4
@@ -90,7 +90,7 @@ def test_a_search_that_trains_resumes(released):
     ],
 )
 def test_a_resumed_search_proposes_what_an_uninterrupted_one_does(released, forked_workers, run, trials, arguments):
-    arguments = ["search", *arguments, *LOOKED_UP, f"budget.trials={trials}"]
+    arguments = ["search", *arguments, *TABLE_SETTINGS, f"budget.trials={trials}"]
     assert len(texts(released, run)) < trials
     succeeded(released(*arguments, f"run={run}"))
     succeeded(released(*arguments, "run=whole"))
@@ -100,9 +100,9 @@ def test_a_resumed_search_proposes_what_an_uninterrupted_one_does(released, fork
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
-        ("nasbench201-random-cifar10_8x8-a4c35e", ["strategy=random", *LOOKED_UP]),
-        ("nasbench201-random-digits-236940", ["strategy=random", *QUICK, SMALL]),
-        ("nasbench201-darts-digits-3203d4", ["strategy=darts", "strategy.epochs=1", *SUPERNET, *LOOKED_UP]),
+        ("nasbench201-random-cifar10_8x8-a4c35e", ["strategy=random", *TABLE_SETTINGS]),
+        ("nasbench201-random-digits-236940", ["strategy=random", *QUICK_SETTINGS, SMALL_NETWORK]),
+        ("nasbench201-darts-digits-3203d4", ["strategy=darts", "strategy.epochs=1", *SUPERNET, *TABLE_SETTINGS]),
     ],
 )
 def test_a_command_without_a_run_name_finds_its_run(released, name, arguments):
@@ -127,13 +127,13 @@ def test_scores_of_shared_weights_resume_from_their_checkpoint(released):
 
 
 def test_a_killed_gradient_search_resumes_from_its_checkpoint(released):
-    arguments = ["strategy=darts", "strategy.epochs=40", *SUPERNET, *LOOKED_UP]
+    arguments = ["strategy=darts", "strategy.epochs=40", *SUPERNET, *TABLE_SETTINGS]
     result = succeeded(released("search", *arguments, "run=relaxed"))
     assert "run 'relaxed': 1 trial, 0 failed" in result.stdout
 
 
 def test_a_stored_retraining_is_reported_without_training(released):
-    arguments = ["run=trained", "trial=best", "trainer=proxy", *QUICK[1:], SMALL]
+    arguments = ["run=trained", "trial=best", "trainer=proxy", *QUICK_SETTINGS[1:], SMALL_NETWORK]
     assert "test accuracy  0.1003" in succeeded(released("retrain", *arguments)).stdout
     assert "already trained; this is the stored result" in released("retrain", *arguments).stdout
 
@@ -152,7 +152,7 @@ def test_a_killed_retraining_resumes_from_its_checkpoint(released, monkeypatch):
     monkeypatch.setattr(retrain.ProgressView, "report", report)
     partial = Path("runs/trained/retrained/trial-1-c22d6ecc.partial.pt")
     before = torch.load(partial, weights_only=True)["curve"]
-    arguments = ["trainer=proxy", "trainer.epochs=400", "trainer.train_images=200", SMALL, "progress=false"]
+    arguments = ["trainer=proxy", "trainer.epochs=400", "trainer.train_images=200", SMALL_NETWORK, "progress=false"]
     assert released("retrain", "run=trained", "trial=1", *arguments).returncode == 130
     assert len(before) == 32
     assert seen[:32] == before
@@ -177,11 +177,11 @@ def test_an_exported_model_predicts(released, tmp_path):
 
 
 def test_a_run_of_a_users_space_resumes(released):
-    succeeded(released("--config-dir", "conf", "search", "space=mine", *QUICK, "budget.trials=8", "run=mine"))
+    succeeded(released("--config-dir", "conf", "search", "space=mine", *QUICK_SETTINGS, "budget.trials=8", "run=mine"))
     assert [row["status"] for row in rows(released, "run=mine")] == ["completed"] * 8
 
 
-EARLY = ["strategy=darts", "strategy.early_stopping=true", *SUPERNET, *LOOKED_UP]
+EARLY_STOPPING = ["strategy=darts", "strategy.early_stopping=true", *SUPERNET, *TABLE_SETTINGS]
 
 
 def test_a_trial_that_stopped_early_by_the_first_rule_is_shown_as_wrong_and_never_used(released, refused):
@@ -198,10 +198,12 @@ def test_a_trial_that_stopped_early_by_the_first_rule_is_shown_as_wrong_and_neve
     )
     for trials in (1, 2):
         message = "run 'stopped' cannot be resumed: trial 0 is wrong.*Choose another run="
-        refused("search", *EARLY, "strategy.epochs=14", f"budget.trials={trials}", "run=stopped", match=message)
+        refused(
+            "search", *EARLY_STOPPING, "strategy.epochs=14", f"budget.trials={trials}", "run=stopped", match=message
+        )
     assert len(rows(released, "run=stopped")) == 1
     message = "trial=best: run 'stopped' has no completed trial; trial 0 is wrong"
-    refused("retrain", "run=stopped", "trial=best", *QUICK[1:], SMALL, match=message)
+    refused("retrain", "run=stopped", "trial=best", *QUICK_SETTINGS[1:], SMALL_NETWORK, match=message)
     # a user who names the trial gets it, with a warning
     named = succeeded(released("export", "run=stopped", "trial=0", "format=genotype", "out=named"))
     assert "warning: trial 0 of run 'stopped' is wrong" in named.stderr
@@ -210,7 +212,7 @@ def test_a_trial_that_stopped_early_by_the_first_rule_is_shown_as_wrong_and_neve
 def test_a_killed_search_with_the_first_rule_of_early_stopping_is_refused(released, refused):
     checkpoint = Path("runs/stopping/checkpoints/search-0000.pt")
     before = checkpoint.read_bytes()
-    arguments = [*EARLY, "strategy.epochs=300", "seed=3", "run=stopping"]
+    arguments = [*EARLY_STOPPING, "strategy.epochs=300", "seed=3", "run=stopping"]
     message = "whose strategy.early_stopping=true ended searches far too early; remove it to start again"
     refused("search", *arguments, match=message)
     assert checkpoint.read_bytes() == before
@@ -243,7 +245,7 @@ def test_a_run_whose_space_was_edited_is_refused_or_warned_of(released, monkeypa
     assert CHOICES in source
     # `build` reads the last two decisions, but no refused run builds a network
     file.write_text(source.replace(CHOICES, choices))
-    result = released("--config-dir", "conf", "search", "space=mine", *QUICK, "budget.trials=8", "run=mine")
+    result = released("--config-dir", "conf", "search", "space=mine", *QUICK_SETTINGS, "budget.trials=8", "run=mine")
     assert message in result.stderr
     assert result.returncode == (0 if "reproduced" in message else 2)
     assert len(rows(released, "run=mine")) == (8 if "course" in message else 6)
@@ -259,7 +261,7 @@ def test_every_run_of_0_2_0_is_on_the_leaderboard(moved):
 
 
 def test_a_run_of_a_class_that_has_moved_resumes(moved):
-    succeeded(moved("--config-dir", "conf", "search", "space=mine", *QUICK, "budget.trials=7", "run=mine"))
+    succeeded(moved("--config-dir", "conf", "search", "space=mine", *QUICK_SETTINGS, "budget.trials=7", "run=mine"))
     assert [row["status"] for row in rows(moved, "run=mine")] == ["completed"] * 7
 
 
@@ -267,7 +269,7 @@ def test_a_comparison_of_a_class_that_has_moved_takes_more_seeds(moved):
     before = Path("mine-comparison/runs.journal").read_text()
     arguments = ["strategies=[random,regularized_evolution]", "evaluator=training", "space=mine", "out=mine-comparison",
              "executor=inline"]  # fmt: skip
-    succeeded(moved("--config-dir", "conf", "compare", *arguments, *QUICK, "budget.trials=3", "seeds=3"))
+    succeeded(moved("--config-dir", "conf", "compare", *arguments, *QUICK_SETTINGS, "budget.trials=3", "seeds=3"))
     after = Path("mine-comparison/runs.journal").read_text()
     assert after.startswith(before)
     assert after.count("\n") == before.count("\n") + 2
@@ -275,14 +277,14 @@ def test_a_comparison_of_a_class_that_has_moved_takes_more_seeds(moved):
 
 def test_a_command_without_a_run_name_finds_its_run_of_0_2_0(moved):
     name = "nasbench201-random-digits-236940"
-    result = moved("search", "strategy=random", *QUICK, SMALL, "budget.trials=2")
+    result = moved("search", "strategy=random", *QUICK_SETTINGS, SMALL_NETWORK, "budget.trials=2")
     assert f"run {name!r}: 2 trials" in succeeded(result).stdout
 
 
 def test_a_killed_gradient_search_of_0_2_0_resumes_from_its_checkpoint(moved):
     from nas.supernets import gradient
 
-    arguments = ["strategy=darts", "strategy.epochs=400", *SUPERNET, *LOOKED_UP, "run=killed"]
+    arguments = ["strategy=darts", "strategy.epochs=400", *SUPERNET, *TABLE_SETTINGS, "run=killed"]
     before = len(torch.load("runs/killed/checkpoints/search-0000.pt", weights_only=True)["curve"])
     epochs = []
     whole = gradient.SearchRun.run_epoch
@@ -311,7 +313,7 @@ def test_a_tabulation_of_0_2_0_resumes(moved, monkeypatch):
 
     monkeypatch.setattr(tabulate, "report", report)
     before = Path("table.csv.gz.journal").read_text()
-    arguments = ["space=nasbench201", "data=digits", "trainer.epochs=1", "trainer.train_images=100", SMALL]
+    arguments = ["space=nasbench201", "data=digits", "trainer.epochs=1", "trainer.train_images=100", SMALL_NETWORK]
     result = moved("tabulate", *arguments, "executor=inline", "out=table.csv.gz", "progress=false")
     assert result.returncode == 130, result.stderr
     assert Path("table.csv.gz.journal").read_text() == before
@@ -321,7 +323,7 @@ def test_a_tabulation_of_0_2_0_resumes(moved, monkeypatch):
 def test_retrainings_and_models_of_0_2_0_are_read(moved, tmp_path):
     from PIL import Image
 
-    arguments = ["run=trained", "trial=1", "trainer=proxy", *QUICK[1:], SMALL]
+    arguments = ["run=trained", "trial=1", "trainer=proxy", *QUICK_SETTINGS[1:], SMALL_NETWORK]
     assert "already trained; this is the stored result" in succeeded(moved("retrain", *arguments)).stdout
     Image.new("L", (8, 8), 128).save(tmp_path / "grey.png")
     result = succeeded(moved("--config-dir", "conf", "predict", "model=exports/mine", "images=grey.png", "format=csv"))

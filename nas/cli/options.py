@@ -13,8 +13,8 @@ RESULT_FORMATS = ("table", "json")
 
 
 @dataclass(frozen=True)
-class Options:
-    """Settings of a command; each command has a subclass whose fields are named like the settings.
+class CommandOptions:
+    """Settings of a command; each has a subclass, such as `SearchOptions`, whose fields are named like them.
 
     The type of each value is checked against the command's YAML when the settings are composed. `__post_init__` of the
     subclass checks the rest.

@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from nas.testing.supernets import gradient_promises, supernet_promises
 from nas.training.recipe import Recipe
 
 if TYPE_CHECKING:
+    from nas.cli.commands.check import CheckOptions
     from nas.config.settings import Settings
     from nas.space.base import SearchSpace
 
@@ -37,7 +38,7 @@ COMPARED_IMAGES = 16
 """Images on which exports are compared."""
 
 
-def _space(settings: Settings) -> list[Promise]:
+def _space(settings: Settings, options: CheckOptions) -> list[Promise]:
     space: SearchSpace = settings.make("space")
     data, recipe = settings.make("data"), settings.make("trainer")
     task, sizes = data.task, space.known_sizes(recipe.network)
@@ -51,10 +52,10 @@ def _space(settings: Settings) -> list[Promise]:
 
     @cache
     def model() -> Model:
-        return _model(settings, space, sizes)
+        return _model(settings, space, sizes, options.seed)
 
     promises += [*of_supernet, *picture_promises(model)]
-    return promises + (export_promises(model, forms()) if settings.get("export") else [])
+    return promises + (export_promises(model, forms()) if options.export else [])
 
 
 def _train(space: SearchSpace, settings: Settings, recipe: Recipe) -> None:
@@ -77,14 +78,14 @@ def _check_pickling(settings: Settings, kind: str) -> None:
     assert dict(copied.choices) == dict(expected.choices), "a copy made in another process has different choices"
 
 
-def _model(settings: Settings, space: SearchSpace, sizes: dict[str, Any]) -> Model:
+def _model(settings: Settings, space: SearchSpace, sizes: dict[str, Any], seed: int) -> Model:
     """One random architecture, untrained."""
     config_dir = settings.config_dir and settings.config_dir.absolute()
     job = ExportJob(
         space=space,
         space_name=str(settings.choices["space"]),
         space_settings=settings.node("space"),
-        architecture=space.sample(np.random.default_rng(settings.get("seed"))),
+        architecture=space.sample(np.random.default_rng(seed)),
         data=settings.make("data"),
         data_option=str(settings.choices["data"]),
         data_settings={key: value for key, value in settings.node("data").items() if key != "root"},
@@ -94,11 +95,11 @@ def _model(settings: Settings, space: SearchSpace, sizes: dict[str, Any]) -> Mod
     return assemble(job, None, COMPARED_IMAGES, {})
 
 
-def _data(settings: Settings) -> list[Promise]:
+def _data(settings: Settings, _options: CheckOptions) -> list[Promise]:
     return data_promises(settings.factory("data"))
 
 
-def _strategy(settings: Settings) -> list[Promise]:
+def _strategy(settings: Settings, _options: CheckOptions) -> list[Promise]:
     make, space = settings.factory("strategy"), settings.make("space")
     make(space=space, objective=Objective())
     source = _class_of(settings, "strategy")
@@ -108,15 +109,15 @@ def _strategy(settings: Settings) -> list[Promise]:
     return strategy_promises(make, space, source=source)
 
 
-def _evaluator(settings: Settings) -> list[Promise]:
-    metric, source = settings.get("objective.metric"), _class_of(settings, "evaluator")
+def _evaluator(settings: Settings, options: CheckOptions) -> list[Promise]:
+    metric, source = options.objective["metric"], _class_of(settings, "evaluator")
     space = settings.make("space")
     with locked_test_set():
         evaluator = settings.make("evaluator", space=space)
     return evaluator_promises(lambda **_more: evaluator, space, metric, source)
 
 
-def _table(settings: Settings) -> list[Promise]:
+def _table(settings: Settings, _options: CheckOptions) -> list[Promise]:
     space = settings.make("space")
     evaluator = settings.make("evaluator", space=space)
 
@@ -138,11 +139,14 @@ def _class_of(settings: Settings, kind: str) -> object:
     return getattr(factory, "func", factory)
 
 
-def _executor(settings: Settings) -> list[Promise]:
+def _executor(settings: Settings, _options: CheckOptions) -> list[Promise]:
     return executor_promises(settings.make("executor"))
 
 
-KINDS: dict[str, Callable[[Settings], list[Promise]]] = {
+PromisesOf: TypeAlias = "Callable[[Settings, CheckOptions], list[Promise]]"
+"""Makes the promises of a part from the settings and options of `nas check`."""
+
+KINDS: dict[str, PromisesOf] = {
     "space": _space,
     "data": _data,
     "strategy": _strategy,

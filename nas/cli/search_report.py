@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.cli.commands.leaderboard import show
 from nas.cli.rerun import config_dir_arguments
+from nas.cli.trial_table import print_trials
 from nas.core import Objective, Trial
 from nas.engine.search import SearchResult
 from nas.errors import NOT_IN_TABLE, UserError
@@ -114,7 +114,7 @@ def print_report(finished: FinishedSearch, settings: Settings, folder: Path) -> 
     missing = f" ({count} of them not in the table)" if (count := finished.not_in_table()) else ""
     print(f"run {result.run!r}: {plural(len(result.trials), 'trial')}{earlier}, {_failed(result)} failed{missing}")
     for entries in leaderboard(finished.store, result.run, top=5):
-        show(entries, several=False)
+        print_trials(entries, several=False)
     if result.best is not None:
         _print_best(finished, result.best)
     print("\nNext:")

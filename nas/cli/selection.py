@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nas.cli.options import Options
+from nas.cli.options import CommandOptions
 from nas.cli.output import run_folder
 from nas.config.composition import group_options
 from nas.config.settings import Settings, compose, recorded_parts
@@ -27,7 +27,7 @@ from nas.studies.winner import Winner, winner
 
 
 @dataclass(frozen=True)
-class ArchitectureOptions(Options):
+class ArchitectureOptions(CommandOptions):
     """The settings by which a user names an architecture."""
 
     run: str | None
@@ -113,17 +113,17 @@ def facts_of(run: Run, trial: Trial) -> dict[str, Any]:
     }
 
 
-def selected(settings: Settings, inherits: Sequence[str]) -> Selection:
+def selected(settings: Settings, options: ArchitectureOptions, inherits: Sequence[str]) -> Selection:
     """Read `run=` with `trial=`, `comparison=` with `run=`, or `arch=`.
 
     Args:
         settings: Settings of the command.
+        options: Its options.
         inherits: Parts that the run, the comparison or the genotype file names, unless the user names them.
 
     Raises:
         UsageError: None or several are given, or the named one does not exist or is not of the space.
     """
-    options = ArchitectureOptions.of(settings)
     name, arch, comparison = options.run, options.arch, options.comparison
     if (name is None and comparison is None) == (arch is None):
         values = {"run": name, "comparison": comparison, "arch": arch}

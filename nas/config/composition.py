@@ -35,7 +35,7 @@ def group_options(config_dir: Path | None = None) -> dict[str, list[str]]:
     return {group: sorted(options) for group, options in groups.items()}
 
 
-class Composed(NamedTuple):
+class Composition(NamedTuple):
     """The settings that Hydra composes.
 
     Args:
@@ -55,7 +55,7 @@ class _Options:
     files: tuple[tuple[str, bytes], ...]
 
 
-def composed(command: str, overrides: Sequence[str], config_dir: Path | None) -> Composed:
+def composed(command: str, overrides: Sequence[str], config_dir: Path | None) -> Composition:
     """Compose the settings of a command with Hydra.
 
     Args:
@@ -80,7 +80,7 @@ def _content(path: Path) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _cached(command: str, overrides: tuple[str, ...], own: _Options | None) -> Composed:
+def _cached(command: str, overrides: tuple[str, ...], own: _Options | None) -> Composition:
     arguments = list(overrides)
     if own is not None:
         folder = str(own.folder).replace("\\", "\\\\").replace("'", "\\'")
@@ -96,7 +96,7 @@ def _cached(command: str, overrides: tuple[str, ...], own: _Options | None) -> C
     assert isinstance(choices, dict)
     OmegaConf.set_struct(config, False)
     del config["hydra"]  # larger than the settings, which every command copies
-    return Composed(
+    return Composition(
         config, {str(group): option for group, option in choices.items() if not str(group).startswith("hydra/")}
     )
 

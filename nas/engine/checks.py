@@ -15,7 +15,7 @@ from nas.executors.base import Executor
 from nas.executors.inline import Inline
 from nas.identity import DECISIONS
 from nas.strategies.base import Strategy
-from nas.supernets.base import GradientStrategy, SupernetSearcher
+from nas.supernets.base import GradientStrategy, SupernetSearcher, TrialSearch
 
 if TYPE_CHECKING:
     from nas.space.base import SearchSpace
@@ -198,16 +198,21 @@ def check_shared_weights(
         )
 
 
-def check_supernets(strategy: Strategy, supernets: SupernetSearcher | None, executor: Executor) -> None:
-    """Raise `UsageError` if a strategy needs a supernet and has none, or has one and does not need it."""
+def trial_search(strategy: Strategy, supernets: SupernetSearcher | None, executor: Executor) -> TrialSearch | None:
+    """How a strategy that learns on a supernet runs the search of a trial; None for other strategies.
+
+    Raises:
+        UsageError: The strategy needs a supernet and has none, or has one and does not need it.
+    """
     name = type(strategy).__name__
     if not isinstance(strategy, GradientStrategy):
         if supernets is not None:
             raise UsageError(
                 f"a supernet has no effect, since strategy {name} does not learn on one; leave out supernet="
             )
-        return
+        return None
     if supernets is None:
         raise UsageError(f"strategy {name} learns on a supernet; pass supernets=GradientSearch(…) to search()")
     if executor.workers > 1:
         raise UsageError(f"workers={executor.workers}: strategy {name} runs one search at a time; leave out workers=")
+    return partial(supernets, strategy)

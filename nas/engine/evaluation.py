@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nas.core import UNCOUNTED, Architecture, Context, Metrics, Objective, Proposal, Trial, uncounted
+from nas.core import UNCOUNTED_PREFIX, Architecture, Context, Metrics, Objective, Proposal, Trial, uncounted
 from nas.data.lock import locked_test_set
 from nas.errors import TrialFailed, UsageError, UserError, located
 from nas.evaluators.base import Evaluator, SupportsArchitectureMetrics, SupportsPrepare
@@ -202,7 +202,7 @@ def metrics_of_equal(earlier: Trial, evaluator: Evaluator, architecture: Archite
     metrics = dict(earlier.metrics)
     if architecture == earlier.proposal.architecture or not isinstance(evaluator, SupportsArchitectureMetrics):
         return metrics
-    shared = {name: value for name, value in metrics.items() if not name.startswith(UNCOUNTED)}
+    shared = {name: value for name, value in metrics.items() if not name.startswith(UNCOUNTED_PREFIX)}
     return shared | architecture_metrics(evaluator, architecture)
 
 

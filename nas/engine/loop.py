@@ -27,7 +27,7 @@ from nas.runtime import interrupt
 from nas.space.base import SearchSpace
 from nas.store.base import RunRecord
 from nas.strategies.base import Strategy
-from nas.supernets.base import GradientStrategy, SupernetSearch, SupernetSearcher
+from nas.supernets.base import SupernetSearch, TrialSearch
 
 MAX_FREE_TRIALS = 1000
 """Number of consecutive trials, reused or missing from the table, after which a search without a limit of trials
@@ -57,13 +57,13 @@ class Loop:
     wait_for_equals: bool  # whether a duplicate waits for an equal trial in flight; not in runs of version 0.1.0
     record: RunRecord
     listeners: Sequence[Listener]
-    supernets: SupernetSearcher | None
+    search_supernet: TrialSearch | None  # of a strategy that learns on a supernet
     device: str
     trials: list[Trial] = field(default_factory=list)  # those told, in the order of telling
     asked: int = 0
     seconds: float = 0.0
     earlier_seconds: float = 0.0  # wall time of earlier sessions
-    started: float = field(default_factory=time.monotonic)
+    started: float = 0.0  # of this session, in seconds of the monotonic clock
     simulated: float = 0.0
     failures_in_a_row: int = 0
     free_in_a_row: int = 0
@@ -85,6 +85,7 @@ class Loop:
 
     def run(self, evaluation: Evaluation) -> Ended:
         """Search until the budget is used up; returns why the search ended."""
+        self.started = time.monotonic()
         self.stored = {trial.number: trial for trial in self.record.trials}
         self.stored_numbers = frozenset(self.stored)
         elapsed = self.record.elapsed
@@ -155,17 +156,16 @@ class Loop:
             self.finished[trial.number] = self.stored.pop(trial.number)
 
     def _ask(self, number: int) -> Proposal | None:
-        if self.supernets is None:  # isinstance with a protocol at each trial would cost more than the trial
+        if self.search_supernet is None:
             return self.strategy.ask(self.random.trial(number), tuple(self.pending.values()))
-        assert isinstance(self.strategy, GradientStrategy)
         seed = training_seed(self.seed, "supernet", number)
-        result = self.supernets(self.strategy, number, seed, self.device, epoch_reporter(self.listeners, number))
+        result = self.search_supernet(number, seed, self.device, epoch_reporter(self.listeners, number))
         self.supernet_searches[number] = result
         return Proposal(result.architecture, info=result.info)
 
     def _ask_again(self, trial: Trial) -> None:
         """Warn if the strategy would propose something else today to a run that stores no decisions."""
-        if self.supernets is None and not self.warned:
+        if self.search_supernet is None and not self.warned:
             again = self.strategy.ask(self.random.trial(trial.number), tuple(self.pending.values()))
             self.warned = warn_of_other_proposal(self.space, self.record.run.name, trial, again)
 

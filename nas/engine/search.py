@@ -15,7 +15,7 @@ from nas.engine.checks import (
     check_indistinguishable,
     check_shared_weights,
     check_stored_texts,
-    check_supernets,
+    trial_search,
     warn_of_other_versions,
 )
 from nas.engine.evaluation import Evaluation
@@ -110,14 +110,14 @@ def search(
     random = TrialRandom(seed)
     objective = objective or Objective()
     choices = recorded_choices(space)
-    agent = strategy(space=space, objective=objective)
-    agent.reset(random.start())
+    new_strategy = strategy(space=space, objective=objective)
+    new_strategy.reset(random.start())
     executor = executor or Inline()
     if isinstance(executor, Inline):
         check_time_limit(budget.trial_seconds)
     if isinstance(evaluator, SupportsSharedWeights):
-        check_shared_weights(evaluator, agent, executor, objective, costless=budget.only_simulated)
-    check_supernets(agent, supernets, executor)
+        check_shared_weights(evaluator, new_strategy, executor, objective, costless=budget.only_simulated)
+    search_supernet = trial_search(new_strategy, supernets, executor)
     with locked_test_set(), ExitStack() as stack:
         parts = {"space": space, "strategy": strategy, "evaluator": evaluator, "objective": objective}
         opened = _opened_run(run, seed, parts, choices, duplicates, executor, config)
@@ -136,7 +136,7 @@ def search(
         reuse = duplicates == "reuse" and not asks_again
         loop = Loop(
             space,
-            agent,
+            new_strategy,
             evaluator,
             budget,
             executor,
@@ -146,7 +146,7 @@ def search(
             wait_for_equals=reuse and record.run.config.get("scheduling", {}).get("in_flight") == "wait",
             record=record,
             listeners=guarded,
-            supernets=supernets,
+            search_supernet=search_supernet,
             device=device,
         )
         ended = loop.run(Evaluation(evaluator, objective, device))

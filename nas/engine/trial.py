@@ -13,7 +13,7 @@ from typing import NamedTuple
 from nas.core import Objective, Proposal, Trial
 from nas.engine.evaluation import Outcome, metrics_of_equal
 from nas.evaluators.base import Evaluator, SupportsMinimized
-from nas.executors.base import Died
+from nas.executors.base import WorkerDied
 from nas.supernets.base import SupernetSearch
 
 NO_METRICS: Mapping[str, float] = MappingProxyType({})
@@ -29,9 +29,9 @@ class PendingTrial(NamedTuple):
     seed: int
     told_before: int
 
-    def with_outcome(self, outcome: Outcome | Died) -> Trial:
+    def with_outcome(self, outcome: Outcome | WorkerDied) -> Trial:
         """The trial; it failed if the outcome is an error or its worker died."""
-        if isinstance(outcome, Died):
+        if isinstance(outcome, WorkerDied):
             outcome = Outcome({}, outcome.seconds, error_kind=outcome.kind, error=outcome.reason)
         return Trial(
             *self[:5],

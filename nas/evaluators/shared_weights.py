@@ -34,7 +34,7 @@ from nas.space.base import SearchSpace, recorded_choices
 from nas.supernets.base import SupernetSpace
 from nas.supernets.paths import SAMPLERS
 from nas.supernets.recipe import check_recipe
-from nas.supernets.shared import TrainedBefore, TrainedOnProposals
+from nas.supernets.shared import OnlineSupernet, PretrainedSupernet
 from nas.supernets.weights import Weights, sizes
 from nas.tables.table import Table
 from nas.training.device import configured, resolve_device
@@ -106,7 +106,7 @@ class SharedWeights:
         self.table = table
         self.checkpoint_dir: Path | None = None
         self._split: Split | None = None
-        self.shared: TrainedBefore | TrainedOnProposals | None = None
+        self.shared: PretrainedSupernet | OnlineSupernet | None = None
         self.reporter = None if table is None else TableEvaluator(space, table)
         """Columns of the table, for after a search; None without a table."""
 
@@ -144,7 +144,7 @@ class SharedWeights:
         resolved = resolve_device(device)
         current = self.shared if self.shared is not None and self.shared.weights.device == resolved else None
         proposals = [trial.proposal.architecture for trial in trials]
-        if isinstance(current, TrainedBefore) or (current is not None and current.learnt == proposals):
+        if isinstance(current, PretrainedSupernet) or (current is not None and current.learnt == proposals):
             return  # the weights are trained already
         if self.reporter is not None:
             self.reporter.prepare(device)  # report an unusable table before hours of training
@@ -169,12 +169,12 @@ class SharedWeights:
                 run_all_operations=False,
             )
             if self.sequential:
-                on_proposals = TrainedOnProposals(self.space, weights, path, identity, steps=self.steps or 1)
+                on_proposals = OnlineSupernet(self.space, weights, path, identity, steps=self.steps or 1)
                 on_proposals.resume(proposals)
                 self.shared = on_proposals
             else:
                 sampler = SAMPLERS[self.sampling or "uniform"]
-                before = TrainedBefore(self.space, weights, path, identity, sampler=sampler)
+                before = PretrainedSupernet(self.space, weights, path, identity, sampler=sampler)
                 before.train(report)
                 self.shared = before
 
@@ -197,7 +197,7 @@ class SharedWeights:
         shared, metrics = self.shared, {}
         assert shared is not None
         with self._working(shared.weights.device):
-            if isinstance(shared, TrainedOnProposals):
+            if isinstance(shared, OnlineSupernet):
                 metrics["train_loss"] = shared.learn(proposal.architecture)
             metrics["valid_accuracy"], metrics["valid_loss"] = shared.score(proposal.architecture)
         context.measured("supernet_seconds", round(shared.seconds, 3))

@@ -17,7 +17,7 @@ Function: TypeAlias = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
-class Died:
+class WorkerDied:
     """The result of a task whose worker process ended too early.
 
     Args:
@@ -46,7 +46,7 @@ class Jobs(Protocol):
         """Block until a task has finished.
 
         Returns:
-            Key and result, or `Died`, of every task that has finished.
+            Key and result, or `WorkerDied`, of every task that has finished.
 
         Raises:
             UserError: A task raised it.
@@ -69,7 +69,7 @@ class Executor(Protocol):
 
         Args:
             make: Returns the function that does the tasks; each worker calls it once.
-            seconds: Wall time after which a task is killed and its result is `Died`; None: no limit.
+            seconds: Wall time after which a task is killed and its result is `WorkerDied`; None: no limit.
 
         Raises:
             UsageError: `make` cannot be sent to another process, or this executor cannot kill a task.
@@ -85,7 +85,7 @@ def each(executor: Executor, make: Callable[[], Function], tasks: deque[T]) -> I
         tasks: Tasks to run; empty at the end.
 
     Yields:
-        The tasks that have finished since the last time, each with its result or `Died`.
+        The tasks that have finished since the last time, each with its result or `WorkerDied`.
     """
     if not tasks:
         return

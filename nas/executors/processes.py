@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from nas.errors import UsageError, UserError, located
-from nas.executors.base import Died, Function, Jobs
+from nas.executors.base import Function, Jobs, WorkerDied
 from nas.runtime import streams
 from nas.validation import one_of, whole_number
 
@@ -145,7 +145,7 @@ class _Jobs:
             if spent >= self._limit and not worker.pipe.poll():
                 self._remove(worker)
                 reason = f"it took longer than budget.trial_seconds={self._limit:g} and was stopped"
-                done.append((worker.key, Died(reason, "time_limit", spent)))
+                done.append((worker.key, WorkerDied(reason, "time_limit", spent)))
                 return
         if worker.process.exitcode is not None and not worker.pipe.poll():
             self._handle_death(worker, done)
@@ -169,12 +169,12 @@ class _Jobs:
             self._error = ERROR_TYPES[kind](value)
 
     def _handle_death(self, worker: _Worker, done: list[tuple[int, Any]]) -> None:
-        """Replace the result of a worker that has died on its own with `Died`."""
+        """Replace the result of a worker that has died on its own with `WorkerDied`."""
         spent = time.monotonic() - worker.submitted
         worker.process.join()
         self._remove(worker)
         if worker.started:
-            done.append((worker.key, Died(_ending(worker.process.exitcode), seconds=spent)))
+            done.append((worker.key, WorkerDied(_ending(worker.process.exitcode), seconds=spent)))
         else:
             self._error = UserError(
                 "worker processes cannot start: a script that uses executor Processes must do its work under "

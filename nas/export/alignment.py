@@ -16,7 +16,7 @@ from nas.export.trace import Node, Shape, Trace, TraceError, tree_map
 
 
 @dataclass(frozen=True)
-class _Varying:
+class _BatchNumber:
     """A number for each of the batch sizes."""
 
     values: tuple[float, ...]
@@ -75,7 +75,7 @@ class _Alignment:
         self._pair(group)
 
     def _merged(self, trees: Sequence[Any]) -> Any:
-        """Trees of several runs as one, with `_Varying` where numbers differ."""
+        """Trees of several runs as one, with `_BatchNumber` where numbers differ."""
         first = trees[0]
         if any(type(tree) is not type(first) for tree in trees):
             raise self._differs()
@@ -94,7 +94,7 @@ class _Alignment:
         if all(tree == first or tree is first for tree in trees) or first != first:  # noqa: PLR0124
             return first
         if isinstance(first, int | float) and not isinstance(first, bool):
-            return _Varying(tuple(trees))
+            return _BatchNumber(tuple(trees))
         raise self._differs()
 
     def _same_node(self, group: Sequence[Node]) -> Node:
@@ -112,7 +112,7 @@ class _Alignment:
         return first
 
     def _sized(self, tree: Any, position: int, node: Node | None) -> Any:
-        return tree_map(tree, lambda number: self._size(number.values, position, node), _Varying)
+        return tree_map(tree, lambda number: self._size(number.values, position, node), _BatchNumber)
 
     def _size(self, values: tuple[float, ...], position: int, node: Node | None) -> Node:
         """The node that computes a number that depends on the batch."""

@@ -19,6 +19,7 @@ from nas.export.model import Model
 from nas.formatting import milliseconds, plural, short_number
 from nas.provenance import environment, processor
 from nas.store.base import Retraining
+from nas.store.protocol import RetrainingProtocol
 from nas.training import count
 
 CARD = "MODEL_CARD.md"
@@ -125,7 +126,7 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
         "other bilinearly |",
         f"| classes | {', '.join(facts['classes'])} |",
         f"| data | {data['name']}, split `{data['split']}` |",
-        *_training(facts["trained"], mirror=data["mirror"]),
+        *_training(facts),
         f"| made with | {', '.join(f'{name} {value}' for name, value in facts['environment'].items())} |",
         "",
         "## Files",
@@ -160,31 +161,37 @@ def _headline(facts: Mapping[str, Any]) -> str:
     return f"A {facts['space']['name']} network for {facts['data']['name']}: test accuracy {over['mean']:.4f}{spread}"
 
 
-def seen(protocol: Mapping[str, Any], split: str) -> bool:
-    """Whether a retraining may have trained on validation images of a split, so that accuracy on them is inflated."""
-    return bool(protocol["part"] != "train" or protocol["split"] != split)
+def _protocol(facts: Mapping[str, Any]) -> RetrainingProtocol:
+    """The protocol by which the network of a `model.json` was retrained."""
+    space, data, trained = facts["space"], facts["data"], facts["trained"]
+    return RetrainingProtocol(
+        space["name"],
+        space["settings"],
+        data["name"],
+        trained["split"],
+        trained["part"],
+        trained["recipe"],
+        tested=trained["tested"],
+    )
 
 
 def _caveat(facts: Mapping[str, Any]) -> str:
     """A remark if the accuracy on these images is too high."""
-    if facts["trained"] is None or not seen(facts["trained"], facts["data"]["split"]):
+    if facts["trained"] is None or not _protocol(facts).trained_on_validation_images_of(facts["data"]["split"]):
         return ""
     return "The network may have been trained on these images, so only its test accuracy says how good it is. "
 
 
-def _training(trained: Mapping[str, Any] | None, *, mirror: bool) -> list[str]:
-    """How it was trained.
-
-    Args:
-        mirror: Whether the data set allows mirrored images; otherwise the recipe's `flip` has no effect.
-    """
+def _training(facts: Mapping[str, Any]) -> list[str]:
+    """How it was trained; a data set that allows no mirrored images leaves the recipe's `flip` without effect."""
+    trained = facts["trained"]
     if trained is None:
         return ["| training | none: the weights are random |"]
-    recipe = trained["recipe"]
-    without_effect = {"network"} if mirror else {"network", "flip"}
-    shown = {key: value for key, value in recipe.items() if key not in without_effect and value is not None}
-    best = ", best epoch by validation" if trained["tested"] == "best" else ""
-    images = "training" if trained["part"] == "train" else "training and validation"
+    protocol = _protocol(facts)
+    without_effect = {"network"} if facts["data"]["mirror"] else {"network", "flip"}
+    shown = {key: value for key, value in protocol.recipe.items() if key not in without_effect and value is not None}
+    best = ", best epoch by validation" if protocol.tested == "best" else ""
+    images = "training" if protocol.validated else "training and validation"
     return [
         f"| test accuracy | {trained['test_accuracy']:.4f} for these weights (seed {trained['seed']}{best}), measured "
         "once |",

@@ -141,9 +141,9 @@ def run_in_fresh_process(form: str, written: ModuleType, folder: Path, work: Pat
         UserError: The form does not run.
     """
     # neither this folder's trace.py nor a user's queue.py may shadow the standard library
-    isolated = ["-I"] if written.STANDALONE else ["-P"]
+    isolated = ["-I"] if written.IS_STANDALONE else ["-P"]
     # a user's own space must be importable in the new process as it is in this one
-    environment = os.environ | ({} if written.STANDALONE else {"PYTHONPATH": os.pathsep.join(sys.path)})
+    environment = os.environ | ({} if written.IS_STANDALONE else {"PYTHONPATH": os.pathsep.join(sys.path)})
     arguments = [str(folder), str(work), str(torch.get_num_threads())]
     command = [sys.executable, "-B", *isolated, artifact_runner.__file__, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

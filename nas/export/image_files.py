@@ -71,10 +71,10 @@ def find_images(root: Path) -> ImageFiles:
     return result
 
 
-def skipped_text(found: Sequence[ImageFiles]) -> str:
+def skipped_text(searched: Sequence[ImageFiles]) -> str:
     """`skipped: 2 files without …`: what was skipped in some folders; empty if nothing was."""
-    names = sum((files.other_files for files in found), Counter[str]())
-    rest = sum((files.skipped for files in found), Counter[tuple[str, str]]())
+    names = sum((files.other_files for files in searched), Counter[str]())
+    rest = sum((files.skipped for files in searched), Counter[tuple[str, str]]())
     parts = [f"{number} {singular if number == 1 else plural}" for (singular, plural), number in rest.items()]
     if number := names.total():
         kinds = ", ".join(sorted(names)[:MAX_SUFFIXES]) + (", …" if len(names) > MAX_SUFFIXES else "")

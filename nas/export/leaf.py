@@ -70,15 +70,17 @@ def leaf(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], know
 
 
 def _signature(base: type[nn.Module]) -> dict[str, inspect.Parameter]:
-    found = dict(inspect.signature(base).parameters)
+    parameters = dict(inspect.signature(base).parameters)
     if issubclass(base, nn.RNNBase):
-        found = {name: one for name, one in inspect.signature(nn.RNNBase).parameters.items() if name != "mode"}
+        parameters = {name: one for name, one in inspect.signature(nn.RNNBase).parameters.items() if name != "mode"}
         if base is nn.RNN:
-            found["nonlinearity"] = inspect.Parameter("nonlinearity", inspect.Parameter.KEYWORD_ONLY, default="tanh")
+            parameters["nonlinearity"] = inspect.Parameter(
+                "nonlinearity", inspect.Parameter.KEYWORD_ONLY, default="tanh"
+            )
     plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {
         name: one
-        for name, one in found.items()
+        for name, one in parameters.items()
         if one.kind in plain and name not in IGNORED_ARGUMENTS and not name.startswith("_")
     }
 
@@ -125,17 +127,17 @@ def _alike(base: type[nn.Module], values: Mapping[str, Any], module: nn.Module, 
     """Whether a module created with these arguments equals this one except for its weights."""
     try:
         with torch.device("meta"):
-            made = base(**values)
+            twin = base(**values)
     except Exception:  # noqa: BLE001 - a constructor may raise anything for wrong arguments
         return False
-    for name, value in vars(made).items():
+    for name, value in vars(twin).items():
         if name.startswith("_") or name in ("training", *IGNORED_ARGUMENTS) or not _is_plain(value):
             continue
         if getattr(module, name, None) != value:
             return False
     if wrapped:
         return True
-    return _state(made) == _state(module)
+    return _state(twin) == _state(module)
 
 
 def _state(module: nn.Module) -> dict[str, tuple[Any, ...]]:
@@ -171,22 +173,22 @@ def _computes_as(base: type[nn.Module], module: nn.Module, args: Sequence[Any], 
 
 def _parametrization(module: nn.Module) -> tuple[str, dict[str, Any]]:
     """The function of `nn.utils.parametrizations` that created a module, and its arguments."""
-    found = module.parametrizations
-    assert isinstance(found, nn.ModuleDict)
-    if list(found) != ["weight"] or len(found["weight"]) != 1:  # type: ignore[arg-type]
+    parametrizations = module.parametrizations
+    assert isinstance(parametrizations, nn.ModuleDict)
+    if list(parametrizations) != ["weight"] or len(parametrizations["weight"]) != 1:  # type: ignore[arg-type]
         return "", {}
-    made = found["weight"][0]  # type: ignore[index]
-    name = type(made).__name__
+    parametrization = parametrizations["weight"][0]  # type: ignore[index]
+    name = type(parametrization).__name__
     given: dict[str, tuple[Any, Any]] = {}
     if name == "_WeightNorm":
-        given = {"dim": (made.dim, 0)}
+        given = {"dim": (parametrization.dim, 0)}
         path = "weight_norm"
-    elif name == "_SpectralNorm" and made.__class__.__module__.startswith("torch."):
+    elif name == "_SpectralNorm" and parametrization.__class__.__module__.startswith("torch."):
         default = 1 if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d) else 0
         given = {
-            "n_power_iterations": (made.n_power_iterations, 1),
-            "eps": (made.eps, 1e-12),
-            "dim": (made.dim, default),
+            "n_power_iterations": (parametrization.n_power_iterations, 1),
+            "eps": (parametrization.eps, 1e-12),
+            "dim": (parametrization.dim, default),
         }
         path = "spectral_norm"
     else:

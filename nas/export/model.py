@@ -25,7 +25,7 @@ from nas.studies.retraining import CHECKPOINT, read_result
 from nas.training.augment import plain_batch
 from nas.training.lazy import materialized
 from nas.training.memory_format import contiguous
-from nas.training.weights import load_weights
+from nas.training.weight_files import load_weights
 
 MakeSpace: TypeAlias = Callable[[str, Mapping[str, Any]], SearchSpace]
 """Makes a space, an installed one or one of the user's, from its option in `configs/space` and its settings."""

@@ -111,8 +111,8 @@ def source(network: nn.Module, images: Tensor, weights: str | None = None) -> So
     classes = _classes(root)
     names = dict(_renamed(root))
     written = {
-        key: _written(found, classes, weights, _ties(names, network)) if key == root.key else _written(found, classes)
-        for key, found in classes.items()
+        key: _written(one, classes, weights, _ties(names, network)) if key == root.key else _written(one, classes)
+        for key, one in classes.items()
     }
     return Source("\n\n\n".join(written.values()) + "\n", names)
 
@@ -238,7 +238,7 @@ def _construction(member: Member, classes: Mapping[Any, Class], prefix: str, par
 
     Args:
         prefix: Name of the member below its class, with a dot.
-        given: Slot -> parameter of the class that fills it.
+        parameter_of: Slot -> parameter of the class that fills it.
     """
     if member.kind == "sequence":
         inner = [

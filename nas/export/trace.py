@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-ItemKey: TypeAlias = int | str
 Shape: TypeAlias = tuple[int, ...]
 
 

@@ -189,6 +189,13 @@ class RetrainingProtocol:
         """Whether it may have been trained on validation images of a split."""
         return not self.validated or self.split != split
 
+    def recipe_description(self) -> str:
+        """The images, the epochs and the sizes of the network, for people."""
+        part = "training" if self.validated else "training and validation"
+        images = f"{part} images, {self.recipe['train_images'] or 'all'} of them"
+        sizes = (f"{key} {value}" for key, value in self.network.items())
+        return ", ".join([images, plural(self.recipe["epochs"], "epoch"), *sizes])
+
     def is_of_space(self, name: str, settings: Mapping[str, Any]) -> bool:
         """Whether its space is this one; sizes of the network are the recipe's and may differ."""
         mine, theirs = (

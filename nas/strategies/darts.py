@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from nas.strategies.alpha_gradients import frozen
 from nas.strategies.relaxation import Relaxation
-from nas.strategies.weights import frozen
 from nas.validation import one_of
 
 STEP = 0.01

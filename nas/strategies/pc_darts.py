@@ -45,7 +45,7 @@ class PCDARTS(Relaxation):
         return shapes | {f"{name}_edges": shape[:1] for name, shape in shapes.items()}
 
     def init(self, rng: Generator, device: torch.device) -> None:
-        """Also index the edges into each node on the device: a replayed step must not copy any."""
+        """Also index the edges into each node on the device: a recorded step must not copy any."""
         super().init(rng, device)
         self._groups: dict[str, tuple[list[Tensor], Tensor]] = {}
         for name, targets in self.space.targets.items():

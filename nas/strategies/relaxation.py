@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nas.core import Objective, Proposal, Trial
 from nas.errors import UsageError
-from nas.strategies.weights import frozen, gradients
+from nas.strategies.alpha_gradients import frozen, gradients
 from nas.supernets.base import Discretization, SupernetSpace
 from nas.validation import number_in, true_or_false, whole_number
 

@@ -22,7 +22,7 @@ from nas.engine.search import search
 from nas.engine.trial import last_error, simulated_seconds
 from nas.errors import NOT_IN_TABLE, UsageError, UserError
 from nas.evaluators.base import Evaluator, SupportsProtocol, SupportsSharedWeights, reporter_of
-from nas.executors.base import Died, Executor, each
+from nas.executors.base import Executor, WorkerDied, each
 from nas.executors.inline import Inline
 from nas.identity import DECISIONS, identifying
 from nas.provenance import environment
@@ -71,6 +71,11 @@ class ComparisonSetup:
     duplicates: Any = "reuse"
     device: str = "auto"
     store: Store | None = None
+
+    @property
+    def protocol(self) -> EvaluationProtocol:
+        """The protocol of the evaluator."""
+        return EvaluationProtocol(self.evaluator.protocol() if isinstance(self.evaluator, SupportsProtocol) else {})
 
     def ready(self) -> ComparisonSetup:
         """The setup itself; the first search prepares the evaluator."""
@@ -196,8 +201,8 @@ def compare(
         for batch in each(executor, setup.ready, remaining):
             failure = None
             for (entry, seed), result in batch:
-                if isinstance(result, Died) or "failed" in result:
-                    reason = result.reason if isinstance(result, Died) else result["failed"]
+                if isinstance(result, WorkerDied) or "failed" in result:
+                    reason = result.reason if isinstance(result, WorkerDied) else result["failed"]
                     failure = f"{entry.label} (seed {seed}) failed: {reason}"
                     continue
                 line = {"strategy": entry.label, "settings": dict(entry.settings), "seed": seed, **result}
@@ -216,7 +221,7 @@ def _identity(setup: ComparisonSetup, about: Mapping[str, Any]) -> dict[str, Any
         "format": 1,
         **about,
         DECISIONS: recorded_choices(setup.space),
-        "protocol": setup.evaluator.protocol() if isinstance(setup.evaluator, SupportsProtocol) else {},
+        "protocol": setup.protocol.settings,
         "objective": asdict(setup.objective),
         "budget": asdict(setup.budget),
         "duplicates": setup.duplicates,
@@ -225,8 +230,8 @@ def _identity(setup: ComparisonSetup, about: Mapping[str, Any]) -> dict[str, Any
 
 def _check_entry(entry: StrategyEntry, setup: ComparisonSetup) -> None:
     """Raise, before the first run, the `UsageError` that every run of a strategy would raise."""
-    agent = entry.make(space=setup.space, objective=setup.objective)
-    if isinstance(agent, GradientStrategy):
+    strategy = entry.make(space=setup.space, objective=setup.objective)
+    if isinstance(strategy, GradientStrategy):
         raise UsageError(
             f"strategies has {entry.label!r}, which learns on a supernet; a comparison runs only strategies that "
             "propose architectures; run nas search once per seed instead"
@@ -237,7 +242,7 @@ def _check_entry(entry: StrategyEntry, setup: ComparisonSetup) -> None:
                 "evaluator.train=on_proposal: each run would continue with the weights of the previous run; compare "
                 "with evaluator.train=before, or run nas search once per seed"
             )
-        check_shared_weights(setup.evaluator, agent, Inline(), setup.objective, costless=setup.budget.only_simulated)
+        check_shared_weights(setup.evaluator, strategy, Inline(), setup.objective, costless=setup.budget.only_simulated)
 
 
 def _check_settings(entry: StrategyEntry, lines: Sequence[Mapping[str, Any]], path: Path) -> None:

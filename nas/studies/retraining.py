@@ -43,7 +43,7 @@ from nas.training.memory_format import settle
 from nas.training.rebuild import check_rebuilt
 from nas.training.recipe import Recipe
 from nas.training.seeding import random_state_restored
-from nas.training.weights import NotStorable, copied, load_weights, packed, save_weights, unpacked
+from nas.training.weight_files import NotStorable, copied, load_weights, packed, save_weights, unpacked
 
 CHECKPOINT, RESULT = "model.safetensors", "result.json"
 UNTESTED_FILES = {"last": "best.safetensors", "best": "last.safetensors"}
@@ -354,10 +354,11 @@ def _write(
     task: Mapping[str, int],
     folder: Path,
 ) -> None:
+    training = retraining.training
     about = {
         "arch": retraining.text,
-        "space": json.dumps(retraining.protocol["space"]),
-        "network": json.dumps(retraining.protocol["recipe"]["network"]),
+        "space": json.dumps({"name": training.space, "settings": training.space_settings}),
+        "network": json.dumps(training.network),
         "task": json.dumps(task),
     }
     for epoch, state in weights.items():

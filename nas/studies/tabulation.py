@@ -23,7 +23,7 @@ from nas.data.base import DataSet
 from nas.engine.checks import check_flops
 from nas.engine.randomness import training_seed
 from nas.errors import UsageError, UserError
-from nas.executors.base import Died, Executor, each
+from nas.executors.base import Executor, WorkerDied, each
 from nas.identity import DECISIONS
 from nas.provenance import environment
 from nas.space.base import SearchSpace, parse, recorded_choices
@@ -184,7 +184,7 @@ def _run_missing(
     for batch in each(executor, trainer.ready, todo):
         lost = None
         for training, result in batch:
-            if isinstance(result, Died):
+            if isinstance(result, WorkerDied):
                 lost = f"the training of {training.text} was lost: {result.reason}; rerun the command to resume"
                 continue
             line = {

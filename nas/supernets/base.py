@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from nas.core import Architecture, Metrics, Task
 from nas.space.base import SearchSpace
@@ -178,6 +178,10 @@ class SupernetSearch:
     seconds: float
     cost: Metrics = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
+
+
+TrialSearch: TypeAlias = Callable[[int, int, str, Callable[[int, Sequence[Metrics]], None]], SupernetSearch]
+"""The search of one trial: a `SupernetSearcher` with its strategy."""
 
 
 class SupernetSearcher(Protocol):

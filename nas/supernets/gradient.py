@@ -28,8 +28,8 @@ from nas.errors import UsageError, UserError
 from nas.identity import DECISIONS
 from nas.space.base import SearchSpace, recorded_choices
 from nas.supernets.base import GradientStrategy, SupernetSearch, SupernetSpace
-from nas.supernets.fitting import check_fit, warmup
-from nas.supernets.graphs import Replayed, Step
+from nas.supernets.compatibility import check_compatible, warmup
+from nas.supernets.graphs import GraphStep, Step
 from nas.supernets.health import (
     STOPPING_RULE,
     check_alpha,
@@ -149,7 +149,7 @@ class SearchRun:
             partial_channels=self._partial_channels(),
             run_all_operations=not strategy.single_path,
         )
-        check_fit(strategy, recipe, len(self.weights.held_out))
+        check_compatible(strategy, recipe, len(self.weights.held_out))
         strategy.init(np.random.default_rng(seed), device)
         self.curve: list[Metrics] = []
         self.history: list[Mapping[str, Tensor]] = []  # probabilities after each epoch, for an early stop
@@ -173,13 +173,13 @@ class SearchRun:
         with torch.no_grad():
             probs = self.strategy.probs(generator(self.seed, 0, 0))
         measured_for = next((key for key in ("eigenvalue", "early_stopping") if getattr(self.strategy, key)), None)
-        self.weights.check_fits(
+        self.weights.check_step(
             probs if not self.strategy.single_path else self._measured(), measured_for and f"strategy.{measured_for}"
         )
         report(self.strategy.epochs, tuple(self.curve))
         # Not an attribute: a step refers to this run, and a reference cycle would not be freed at once.
-        replayed = replays(self.device, self.recipe) and not self.strategy.stochastic
-        graph = Replayed(self._step, self.recipe.batch_size) if replayed else None
+        recorded = uses_graphs(self.device, self.recipe) and not self.strategy.stochastic
+        graph = GraphStep(self._step, self.recipe.batch_size) if recorded else None
         ended = self._ended()
         while ended is None:
             self.run_epoch(len(self.curve) + 1, graph)
@@ -225,7 +225,7 @@ class SearchRun:
 
     # --- one epoch ------------------------------------------------------------------------------------------------
 
-    def run_epoch(self, epoch: int, graph: Replayed | None) -> None:
+    def run_epoch(self, epoch: int, graph: GraphStep | None) -> None:
         started = time.perf_counter()
         strategy, weights = self.strategy, self.weights
         strategy.start_epoch(epoch)
@@ -376,6 +376,6 @@ class SearchRun:
             raise cannot_resume(self.path, error) from None
 
 
-def replays(device: torch.device, recipe: Recipe) -> bool:
-    """Whether steps are replayed as CUDA graphs."""
+def uses_graphs(device: torch.device, recipe: Recipe) -> bool:
+    """Whether steps run as CUDA graphs."""
     return device.type == "cuda" and isinstance(recipe, SupernetRecipe) and recipe.graphs

@@ -1,6 +1,6 @@
-"""A search step replayed as one CUDA graph: at batch 64 a plain step waits for thousands of kernel launches.
+"""A search step that runs as one CUDA graph: at batch 64 a plain step waits for thousands of kernel launches.
 
-A step can be replayed if it is the same computation each time. It must not draw random numbers or read values from the
+A step can be recorded if it is the same computation each time. It must not draw random numbers or read values from the
 device, batches must have one size, and the learning rate must be constant: each epoch is recorded again, after ordinary
 steps in which optimizers allocate their buffers and libraries choose their kernels.
 """
@@ -38,20 +38,20 @@ def cuda_graph(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
     with torch.cuda.graph(graph):
         result = step()
 
-    def replay() -> Tensor:
+    def run() -> Tensor:
         graph.replay()
         return result
 
-    return replay
+    return run
 
 
-class Replayed:
+class GraphStep:
     """(train, valid) -> loss, like the step itself; the next call overwrites the loss.
 
     Args:
         step: Computation on a training and a validation batch.
         size: Images of a full batch; other batches are run as ordinary steps.
-        record: Records a step and returns a function that replays it.
+        record: Records a step and returns a function that runs it again.
     """
 
     def __init__(self, step: Step, size: int, record: Recorder = cuda_graph) -> None:
@@ -63,7 +63,7 @@ class Replayed:
 
     def start_epoch(self) -> None:
         """Discard the recorded step, whose learning rate is that of the epoch before."""
-        self._replay: Callable[[], Tensor] | None = None
+        self._recorded: Callable[[], Tensor] | None = None
         self._ordinary = 0
 
     def __call__(self, train: Batch, valid: Batch) -> Tensor:
@@ -76,20 +76,20 @@ class Replayed:
         if self._ordinary < STEPS_BEFORE_RECORDING:
             self._ordinary += 1
             return self._on_own_stream(train, valid)
-        if self._replay is None:
+        if self._recorded is None:
             self._inputs = tuple(tensor.clone() for tensor in (*train, *valid))
             images, labels, valid_images, valid_labels = self._inputs
             step = self.step  # a reference to `self` would be a cycle
             try:
-                self._replay = self.record(lambda: step((images, labels), (valid_images, valid_labels)))
+                self._recorded = self.record(lambda: step((images, labels), (valid_images, valid_labels)))
             except RuntimeError as error:
                 self.usable = False
                 reason = str(error).strip().split("\n")[0]
-                warnings.warn(f"the search step is not replayed as a CUDA graph ({reason}); it is slower", stacklevel=3)
+                warnings.warn(f"the search step does not run as a CUDA graph ({reason}); it is slower", stacklevel=3)
                 return self.step(train, valid)
         for recorded, new in zip(self._inputs, (*train, *valid), strict=True):
             recorded.copy_(new)
-        return self._replay()
+        return self._recorded()
 
     def _on_own_stream(self, train: Batch, valid: Batch) -> Tensor:
         """The step on a stream of its own, to which the buffers that it leaves for the recorded step then belong."""

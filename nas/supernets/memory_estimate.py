@@ -77,7 +77,9 @@ def _saved_bytes(
     return total
 
 
-def check_fits(fixed: float, each: float, batch: int, key: str, free: float, *, curvature: str | None = None) -> None:
+def check_batch_memory(
+    fixed: float, each: float, batch: int, key: str, free: float, *, curvature: str | None = None
+) -> None:
     """Raise `UserError`, with the largest batch that fits, unless a batch does.
 
     Args:

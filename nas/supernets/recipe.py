@@ -22,7 +22,7 @@ class SupernetRecipe(Recipe):
     Args:
         epochs: Passes over the training images; a gradient search takes the number of its strategy.
         network: Sizes of the supernet; None stands for a published size (`SupernetSpace.search_network`).
-        graphs: On CUDA, replay the step of a gradient search as one graph if it is the same each time.
+        graphs: On CUDA, run the step of a gradient search as one graph if it is the same each time.
     """
 
     part: ClassVar[str] = "supernet"

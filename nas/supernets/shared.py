@@ -24,7 +24,7 @@ SAVED_EVERY = 10.0
 
 
 @dataclass
-class Shared:
+class SharedSupernet:
     """Weights and the state of their training.
 
     Args:
@@ -73,7 +73,7 @@ class Shared:
 
 
 @dataclass
-class TrainedBefore(Shared):
+class PretrainedSupernet(SharedSupernet):
     """Weights trained on sampled single paths, epoch after epoch.
 
     Args:
@@ -95,7 +95,7 @@ class TrainedBefore(Shared):
         epochs = self.weights.recipe.epochs
         (self.curve,) = self.load("curve") or ([],)
         report(epochs, tuple(self.curve))
-        self.weights.check_fits(self.relaxed(self.space.sample(np.random.default_rng(self.weights.seed))))
+        self.weights.check_step(self.relaxed(self.space.sample(np.random.default_rng(self.weights.seed))))
         while len(self.curve) < epochs:
             self._epoch(len(self.curve) + 1, epochs)
             report(epochs, tuple(self.curve))
@@ -115,7 +115,7 @@ class TrainedBefore(Shared):
 
 
 @dataclass
-class TrainedOnProposals(Shared):
+class OnlineSupernet(SharedSupernet):
     """Weights trained for some steps on each proposal, at a learning rate that falls step by step.
 
     Args:
@@ -135,7 +135,7 @@ class TrainedOnProposals(Shared):
         (learnt,) = self.load("learnt") or ([],)
         self.learnt = [tuple(architecture) for architecture in learnt]
         self.saved = time.monotonic()
-        self.weights.check_fits(self.relaxed(self.space.sample(np.random.default_rng(self.weights.seed))))
+        self.weights.check_step(self.relaxed(self.space.sample(np.random.default_rng(self.weights.seed))))
         known = len(self.learnt)
         if self.learnt != list(proposals[:known]):
             raise UsageError(

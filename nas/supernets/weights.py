@@ -22,7 +22,7 @@ from nas.core import Task
 from nas.data.images import Images, Split
 from nas.errors import UsageError
 from nas.supernets.base import SupernetSpace
-from nas.supernets.memory_estimate import check_fits, free_memory, need
+from nas.supernets.memory_estimate import check_batch_memory, free_memory, need
 from nas.supernets.recipe import check_recipe
 from nas.supernets.steps import Batch, generator, measure, weight_optimizer, weight_step
 from nas.training.architecture import build_seeded
@@ -161,7 +161,7 @@ class Weights:
         """Accuracy (fraction 0-1) and mean cross-entropy (nats) on the validation images."""
         return measure(self.supernet, self._on_device(probs), self.held_out, self.recipe)
 
-    def check_fits(self, probs: Mapping[str, Tensor], curvature: str | None = None) -> None:
+    def check_step(self, probs: Mapping[str, Tensor], curvature: str | None = None) -> None:
         """Raise `UserError`, with the largest batch that fits, unless a step at these probabilities does.
 
         An estimate, made before the first step. The output of the supernet is checked like that of every network.
@@ -197,7 +197,7 @@ class Weights:
                 curvature=setting is not None,
             )
             batch = min(self.recipe.batch_size, len(images))
-            check_fits(fixed, each, batch, "supernet.batch_size", free, curvature=setting)
+            check_batch_memory(fixed, each, batch, "supernet.batch_size", free, curvature=setting)
 
     def _on_device(self, probs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Probabilities on the device of the weights; those of a single architecture come from the CPU."""

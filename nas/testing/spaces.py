@@ -23,7 +23,7 @@ from nas.training.fit import TrainingFailed
 from nas.training.lazy import materialized
 from nas.training.recipe import Recipe
 from nas.training.seeding import seed_all
-from nas.training.weights import copied
+from nas.training.weight_files import copied
 
 SAMPLES = 20
 IMAGES = 8
@@ -154,9 +154,9 @@ def _network_promises(space: SearchSpace, task: Task, samples: int, network: Map
         few = _few(space, samples)
         reporter = FindingsReporter(trainings=len(few))
         for architecture in few:
-            found = findings(architecture)
-            assert not found.unregistered, f"{space.to_text(architecture)}: {found.untrained()}"
-            reporter.add(replace(found, lost=()))  # a promise of its own
+            result = findings(architecture)
+            assert not result.unregistered, f"{space.to_text(architecture)}: {result.untrained()}"
+            reporter.add(replace(result, lost=()))  # a promise of its own
 
     def states_are_whole() -> None:
         for architecture in _few(space, samples):

@@ -27,7 +27,7 @@ from nas.training.findings import FindingsReporter
 from nas.training.fit import Best, Checkpointer, TrainingFailed, evaluate, fit, memory_guard
 from nas.training.recipe import Recipe
 from nas.training.seeding import random_state_restored, seed_all
-from nas.training.weights import copied
+from nas.training.weight_files import copied
 
 
 @dataclass(frozen=True)

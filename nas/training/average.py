@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
-from nas.training.weights import copy_extra_state
+from nas.training.weight_files import copy_extra_state
 
 
 class ModelEMA(AveragedModel):

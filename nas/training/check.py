@@ -20,10 +20,10 @@ from nas.errors import located
 from nas.training.augment import plain_batch
 from nas.training.findings import Findings, listed
 from nas.training.fit import is_out_of_memory
-from nas.training.held import Held, alike, unregistered
 from nas.training.lazy import materialize
 from nas.training.logits import described
 from nas.training.memory_format import contiguous, fall_back, settle, to_channels_last, to_contiguous
+from nas.training.network_state import NetworkState, alike, unregistered
 from nas.training.passes import BadNetwork, Passes
 from nas.training.recipe import Recipe
 from nas.training.seeding import random_state_restored
@@ -110,7 +110,7 @@ def check_supernet(
         return supernet(batch, probs, run_all_operations=supernet.training)
 
     passes = Passes(supernet, forward, images, task, recipe, name="supernet", channels_last=recipe.channels_last)
-    held = Held(supernet)
+    held = NetworkState(supernet)
     with random_state_restored(images.pixels.device):
         try:
             try:
@@ -127,7 +127,7 @@ def check_supernet(
             held.restore()
 
 
-def _of_supernet(passes: Passes, held: Held) -> Findings:
+def _of_supernet(passes: Passes, held: NetworkState) -> Findings:
     passes.in_training(backward=True)
     missing, supernet = passes.without_gradient(GRADIENT_BATCHES), passes.network
     passes.in_evaluation(passes.size)
@@ -160,7 +160,7 @@ class _Check:
 
     def run(self, gradient_batches: int) -> Findings:
         """Run all passes; the network is restored afterwards."""
-        held, passes = Held(self.network), self.passes
+        held, passes = NetworkState(self.network), self.passes
         try:
             try:
                 findings = self._findings(held, gradient_batches)
@@ -182,7 +182,7 @@ class _Check:
         finally:
             held.restore()
 
-    def _findings(self, held: Held, gradient_batches: int) -> Findings:
+    def _findings(self, held: NetworkState, gradient_batches: int) -> Findings:
         network, passes = self.network, self.passes
         if passes.channels_last:
             with passes.failing("in channels-last memory"):

@@ -18,11 +18,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from nas.core import UNCOUNTED, Task
+from nas.core import UNCOUNTED_PREFIX, Task
 from nas.space.network import auxiliary_head
-from nas.training.held import Held
 from nas.training.lazy import materialize
 from nas.training.memory_format import replace_strided
+from nas.training.network_state import NetworkState
 from nas.training.seeding import random_state_restored
 
 COMPLEX_FACTOR = 4
@@ -72,7 +72,7 @@ def architecture(network: nn.Module, task: Task) -> dict[str, float]:
     small is never without its reason.
     """
     counted = work(network, task)
-    more = {f"{UNCOUNTED}{name}": calls for name, calls in sorted(counted.uncounted.items())}
+    more = {f"{UNCOUNTED_PREFIX}{name}": calls for name, calls in sorted(counted.uncounted.items())}
     return {"parameters": parameters(network), "flops": counted.flops, **more}
 
 
@@ -101,7 +101,7 @@ def work(network: nn.Module, task: Task) -> Work:
     image = torch.zeros(1, task.channels, task.height, task.width, device=device)
     counter = _WorkCounter()
     replace_strided(network, device)
-    held = Held(network)
+    held = NetworkState(network)
     try:
         with random_state_restored(device), _plain_path(), torch.no_grad():
             network.eval()

@@ -24,7 +24,7 @@ from nas.training.memory_format import contiguous, settle, to_channels_last
 from nas.training.mix import Mix, Mixer
 from nas.training.optimizer import optimizer_of, take_step
 from nas.training.recipe import Recipe
-from nas.training.weights import copied
+from nas.training.weight_files import copied
 
 EVALUATION_BATCH = 500
 MEMORY_SIGNS = ("can't allocate memory", "CUDA error: out of memory", "ALLOC_FAILED")

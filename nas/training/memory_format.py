@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nas.training.held import Held
+from nas.training.network_state import NetworkState
 from nas.training.seeding import random_state_restored
 
 SAFE_CHANNELS = 8
@@ -175,7 +175,7 @@ def _refusal(network: nn.Module, image: Sequence[int], device: torch.device, *, 
     shape = (2, height, width, channels) if channels_last else (2, *image)
     blank = torch.zeros(shape, device=device)
     blank = blank.permute(0, 3, 1, 2) if channels_last else blank
-    held = Held(network)
+    held = NetworkState(network)
     try:
         with random_state_restored(device), torch.no_grad(), ExitStack() as stack:
             if device.type == "cpu" and is_defective():

@@ -19,11 +19,11 @@ from nas.training import logits as returned
 from nas.training.augment import plain_batch
 from nas.training.findings import listed
 from nas.training.fit import TrainingFailed, is_out_of_memory
-from nas.training.held import Held, alike, equal
 from nas.training.memory_format import channels_last, contiguous
+from nas.training.network_state import NetworkState, alike, equal
 from nas.training.recipe import Recipe
 from nas.training.seeding import seed_all
-from nas.training.weights import copied
+from nas.training.weight_files import copied
 
 BATCH = 4
 """Number of images of the check: few, since each costs time, and more than two, so that no other size of a shape equals
@@ -154,7 +154,7 @@ class Passes:
                 "time; change it only while self.training"
             )
 
-    def lost(self, held: Held, *, resumed: bool = False) -> tuple[str, ...]:
+    def lost(self, held: NetworkState, *, resumed: bool = False) -> tuple[str, ...]:
         """Names of state that changed in a training step, that the logits depend on, and that no state_dict has.
 
         Args:
@@ -240,7 +240,8 @@ class Passes:
         """
         if not returned.are_probabilities(logits):
             return
-        held = Held(self.network)  # equal logits of 1 / classes, such as those of a new head, differ with other weights
+        # equal logits of 1 / classes, such as those of a new head, differ with other weights
+        held = NetworkState(self.network)
         try:
             for value in self.trainable.values():
                 value.data.add_(torch.randn_like(value), alpha=0.01)

@@ -12,7 +12,7 @@ from nas.data.images import Images
 from nas.training.check import BadNetwork
 from nas.training.findings import listed
 from nas.training.fit import EVALUATION_BATCH, logits_of
-from nas.training.held import alike, unlike
+from nas.training.network_state import alike, unlike
 from nas.training.recipe import Recipe
 from nas.training.seeding import random_state_restored, seed_all
 

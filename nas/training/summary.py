@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nas.core import UNCOUNTED, Architecture, Task, uncounted
+from nas.core import UNCOUNTED_PREFIX, Architecture, Task, uncounted
 from nas.errors import UserError, located
 from nas.space.base import parse
 
@@ -60,7 +60,7 @@ def describe(
             counts = _call(lambda: count.architecture(built, task), "fails on", task)
     except TrainingFailed as failure:
         raise UserError(f"the network of {text} cannot be described: {failure.message}") from None
-    missing = {name: counts[f"{UNCOUNTED}{name}"] for name in uncounted(counts)}
+    missing = {name: counts[f"{UNCOUNTED_PREFIX}{name}"] for name in uncounted(counts)}
     return {
         "text": text,
         "decisions": dict(zip(space.choices, space.options(indices), strict=True)),

@@ -31,7 +31,7 @@ from rows import Row
 
 from nas.core import Objective, Task
 from nas.strategies.darts import DARTS
-from nas.supernets.graphs import Replayed
+from nas.supernets.graphs import GraphStep
 from nas.supernets.steps import weight_optimizer, weight_step
 from nas.training.device import MIB, PeakMemory
 from nas.training.recipe import Recipe
@@ -203,7 +203,7 @@ def main() -> None:
         ours, optimizers = Ours(theirs, order, torch.float32, device), plain.optimizers(theirs)
         train, valid = batches(size, torch.float32, device)
         last = channels_last(train), channels_last(valid)
-        step = Replayed(ours.step, size) if device.type == "cuda" else ours.step
+        step = GraphStep(ours.step, size) if device.type == "cuda" else ours.step
         for _ in range(3 if device.type == "cuda" else 0):  # ordinary steps, and the one that is recorded
             step(*last)
         seconds: tuple[list[float], list[float]] = ([], [])

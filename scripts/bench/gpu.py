@@ -37,7 +37,7 @@ from nas.strategies.drnas import DrNAS
 from nas.strategies.gdas import GDAS
 from nas.strategies.pc_darts import PCDARTS
 from nas.supernets.gradient import GradientSearch
-from nas.supernets.graphs import Replayed
+from nas.supernets.graphs import GraphStep
 from nas.supernets.health import dominant_eigenvalue
 from nas.supernets.memory_estimate import need
 from nas.supernets.recipe import SupernetRecipe
@@ -242,7 +242,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def steps(device: torch.device, sizes: dict[str, int], size: int, rounds: int) -> list[Fact]:
-    """Milliseconds of a step of DARTS, ordinary and replayed from a CUDA graph."""
+    """Milliseconds of a step of DARTS, ordinary and as a CUDA graph."""
     rows: list[Fact] = []
     with configured(device, Recipe(epochs=1)):
         for order in ("first", "second"):
@@ -250,11 +250,11 @@ def steps(device: torch.device, sizes: dict[str, int], size: int, rounds: int) -
             plain = timed(lambda: step(*step.batches), device, rounds)  # noqa: B023 (called at once)
             text = f"{1000 * plain:.1f} ms"
             if device.type == "cuda":
-                graph = Replayed(step, size)
+                graph = GraphStep(step, size)
                 for _ in range(3):
                     graph(*step.batches)
                 fast = timed(lambda: graph(*step.batches), device, rounds)  # noqa: B023
-                text += f", replayed {1000 * fast:.1f} ms ({plain / fast:.1f} times as fast)"
+                text += f", as a graph {1000 * fast:.1f} ms ({plain / fast:.1f} times as fast)"
             rows.append((f"{order} order", text, None))
     return rows
 

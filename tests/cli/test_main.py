@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import pytest
 import users_space
-from conftest import ARCH, QUICK, rows
+from conftest import ARCH, QUICK_SETTINGS, rows
 from torch import nn
 
 from nas import UsageError, UserError, describe
@@ -157,14 +157,14 @@ def test_a_trial_as_json_has_all_that_is_known_of_it(searched):
 
 def test_a_larger_budget_extends_a_finished_run(searched):
     before = rows(searched)
-    again = searched("search", *QUICK, "strategy=random", "budget.trials=5", "run=one", "format=json")
+    again = searched("search", *QUICK_SETTINGS, "strategy=random", "budget.trials=5", "run=one", "format=json")
     assert json.loads(again.stdout)["trials"] == 5
     assert rows(searched)[:3] == before
 
 
 def test_other_settings_are_refused_with_the_keys_that_differ(searched, refused):
     before = rows(searched)
-    other = ["search", *QUICK, "strategy=random", "run=one", "seed=4", "trainer.lr=0.3", "budget.trials=9"]
+    other = ["search", *QUICK_SETTINGS, "strategy=random", "run=one", "seed=4", "trainer.lr=0.3", "budget.trials=9"]
     message = refused(*other, match=r"seed=0 \(now 4\)")
     assert "trainer.lr=0.1 (now 0.3)" in message
     assert "nothing was changed" in message
@@ -183,7 +183,7 @@ def test_without_a_name_the_same_command_resumes_the_same_run(nas):
 def test_tensorboard_shows_every_trial_the_incumbent_and_the_curves_once(searched, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    searched("search", *QUICK, "strategy=random", "budget.trials=4", "run=one")
+    searched("search", *QUICK_SETTINGS, "strategy=random", "budget.trials=4", "run=one")
     events = EventAccumulator(str(tmp_path / "runs" / "one" / "tensorboard" / "search"))
     events.Reload()
     scores = [row["metrics"]["valid_accuracy"] for row in rows(searched)]

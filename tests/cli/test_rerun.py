@@ -3,7 +3,7 @@
 import shlex
 
 import pytest
-from conftest import QUICK, rows
+from conftest import QUICK_SETTINGS, rows
 
 from nas.cli.rerun import search_command
 from nas.store.sqlite import SQLiteStore
@@ -15,7 +15,7 @@ SUPERNET = ["supernet.epochs=1", "supernet.train_images=200", "supernet.network=
     "arguments",
     [
         ["evaluator=table", "table=cifar10_8x8", "strategy=random"],
-        ["strategy=random", *QUICK],
+        ["strategy=random", *QUICK_SETTINGS],
         ["experiment=rsps", "data=digits", *SUPERNET],
     ],
     ids=lambda arguments: arguments[0],

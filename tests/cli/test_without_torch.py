@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from conftest import QUICK
+from conftest import QUICK_SETTINGS
 
 PROGRAM = """
 import contextlib, importlib, io, json, sys
@@ -25,7 +25,14 @@ COMPARISON = ["compare", "strategies=[random]", "seeds=2", "budget.trials=5", "e
 
 def test_commands_that_compute_nothing_import_no_torch(searched, tmp_path):
     assert searched(*COMPARISON).returncode == 0
-    lines = [["--help"], ["--version"], ["search", "--help"], ["search", *QUICK, "--cfg"], ["leaderboard"], COMPARISON]
+    lines = [
+        ["--help"],
+        ["--version"],
+        ["search", "--help"],
+        ["search", *QUICK_SETTINGS, "--cfg"],
+        ["leaderboard"],
+        COMPARISON,
+    ]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(lines)], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -4,7 +4,7 @@ import re
 import sqlite3
 
 import pytest
-from conftest import ARCH, QUICK, rows
+from conftest import ARCH, QUICK_SETTINGS, rows
 
 from nas.config.composition import group_options
 from nas.export.assembly import forms
@@ -67,7 +67,7 @@ def test_wrong_usage_gets_one_sentence_and_starts_nothing(refused, tmp_path, arg
             f"format must be one of {FORMATS}, got 'tflite'",
         ),
         (["retrain", "run=one", f"arch={ARCH}"], "expected one of run=, comparison= and arch="),
-        (["search", "run=one", "objective.metric=speed", *QUICK], "(now speed)"),
+        (["search", "run=one", "objective.metric=speed", *QUICK_SETTINGS], "(now speed)"),
     ],
 )
 def test_mistakes_about_a_store_leave_it_as_it_was(searched, refused, arguments, message):
@@ -125,18 +125,18 @@ def test_an_error_in_a_users_part_is_reported_with_its_line(refused, tmp_path):
     (tmp_path / "conf" / "space").mkdir(parents=True)
     (tmp_path / "conf" / "space" / "bad.yaml").write_text("_target_: bad_space.Bad\n")
     message = r"unexpected ZeroDivisionError: division by zero \(bad_space.py:5, in canonical\)"
-    command = ["--config-dir", "conf", "search", "space=bad", *QUICK[:1], "budget.trials=1"]
+    command = ["--config-dir", "conf", "search", "space=bad", *QUICK_SETTINGS[:1], "budget.trials=1"]
     assert refused(*command, match=message, code=1).count("\n") == 1
 
 
 def test_a_trial_that_cannot_be_trained_is_reported_and_stored(nas):
-    result = nas("search", *QUICK, "trainer.lr=1e30", "budget.trials=20", "budget.failures=3", "run=hot")
+    result = nas("search", *QUICK_SETTINGS, "trainer.lr=1e30", "budget.trials=20", "budget.failures=3", "run=hot")
     assert result.returncode == 1
     assert "trial 0 failed: train loss became" in result.stderr
     assert "in epoch 1 of 1 (learning rate 1e+30). Try trainer.lr=1e+29" in result.stderr
     assert [row["error_kind"] for row in rows(nas)] == ["not_finite"] * 3
     assert "nas: no trial succeeded; the last error was: train loss became" in result.stderr
-    late = nas("search", *QUICK, "trainer.time_limit=0.000001", "budget.trials=1", "run=late")
+    late = nas("search", *QUICK_SETTINGS, "trainer.time_limit=0.000001", "budget.trials=1", "run=late")
     assert late.returncode == 1
     assert rows(nas, "run=late")[0]["error_kind"] == "time_limit"
 
@@ -148,20 +148,20 @@ def test_a_search_needs_no_test_batch_and_retraining_names_it(nas, refused, cifa
         if path.name != "test_batch":
             (folder / path.name).symlink_to(path)
     root = f"data.root={tmp_path}/data"
-    assert nas("search", "data=cifar10", root, *QUICK[1:], "budget.trials=1", "run=one").returncode == 0
+    assert nas("search", "data=cifar10", root, *QUICK_SETTINGS[1:], "budget.trials=1", "run=one").returncode == 0
     retrain = ["retrain", "run=one", root, "trainer.epochs=1", "trainer.network.cells=1"]
     assert refused(*retrain, match="test_batch cannot be read", code=1).count("\n") == 1
 
 
 def test_a_read_only_store_is_refused_before_anything_is_trained(searched, refused, tmp_path):
     (tmp_path / "nas.db").chmod(0o444)
-    refused("search", *QUICK, "run=two", "budget.trials=1", match="store file nas.db is read-only")
+    refused("search", *QUICK_SETTINGS, "run=two", "budget.trials=1", match="store file nas.db is read-only")
     assert len(rows(searched)) == 3
 
 
 def test_a_store_that_is_something_else_is_left_alone(refused, tmp_path):
     (tmp_path / "nas.db").write_text("not a database")
-    for command in (["search", *QUICK, "run=x"], ["leaderboard"], ["retrain", "run=x"], ["export", "run=x"]):
+    for command in (["search", *QUICK_SETTINGS, "run=x"], ["leaderboard"], ["retrain", "run=x"], ["export", "run=x"]):
         refused(*command, match="nas.db is not an SQLite database")
     assert (tmp_path / "nas.db").read_text() == "not a database"
 
@@ -169,12 +169,12 @@ def test_a_store_that_is_something_else_is_left_alone(refused, tmp_path):
 def test_a_store_of_a_newer_version_is_left_alone(searched, refused, tmp_path):
     with sqlite3.connect(tmp_path / "nas.db") as connection:
         connection.execute("UPDATE cellnas_meta SET value = '99' WHERE key = 'schema'")
-    for command in (["search", *QUICK, "run=x"], ["leaderboard"]):
+    for command in (["search", *QUICK_SETTINGS, "run=x"], ["leaderboard"]):
         refused(*command, match=r"made by a newer version of cellnas \(schema 99")
 
 
 def test_another_part_is_named_without_all_its_settings(searched):
-    other = searched("search", *QUICK, "strategy=regularized_evolution", "run=one", "budget.trials=9")
+    other = searched("search", *QUICK_SETTINGS, "strategy=regularized_evolution", "run=one", "budget.trials=9")
     assert other.stderr == (
         "nas: run 'one' was started with strategy=random (now regularized_evolution). "
         "Choose another run= or restore the old value; nothing was changed.\n"

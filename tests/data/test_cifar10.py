@@ -63,12 +63,12 @@ def test_offline_the_way_out_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("nas.data.cifar10.ADDRESS", "http://127.0.0.1:9/cifar-10-python.tar.gz")  # nobody listens there
     with pytest.raises(UserError) as error:
         Cifar10("elsewhere").split()
-    words = str(error.value)
-    assert "data.root (elsewhere)" in words
-    assert str(tmp_path / "nowhere") in words
-    assert str(tmp_path / "cache" / "cellnas") in words
-    assert "data=digits" in words
-    assert "\n" not in words
+    message = str(error.value)
+    assert "data.root (elsewhere)" in message
+    assert str(tmp_path / "nowhere") in message
+    assert str(tmp_path / "cache" / "cellnas") in message
+    assert "data=digits" in message
+    assert "\n" not in message
     assert not (tmp_path / "cache").exists()
 
 

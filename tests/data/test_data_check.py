@@ -1,66 +1,16 @@
 """What a user's data set returns is looked at before anything is trained: one sentence for each mistake."""
 
-import pickle
-import random
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from own_images import BASE, LABELS, Mine, good, sentence
 
-from nas import Budget, Task, UserError, search
-from nas.data.base import DataSet
-from nas.data.digits import Digits
-from nas.data.images import Images
-from nas.data.lock import TestSetLocked, locked_test_set
-from nas.evaluators.training import TrainingEvaluator
-from nas.store.memory import MemoryStore
-from nas.strategies.random import RandomSearch
-from nas.studies.retraining import TrainingJob, retrain
-from nas.testing import check_data
-from nas.training.recipe import Recipe
+from nas import Task
 
-
-def good(count=40, channels=3, size=4, classes=5, seed=0):
-    """Images of as many classes in turn, all of them different."""
-    rng = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, 256, (count, channels, size, size), generator=rng, dtype=torch.uint8)
-    return Images(pixels, torch.arange(count) % classes, (0.5,) * channels, (0.25,) * channels)
-
-
-class Mine(DataSet):
-    name = "mine"
-    task = Task(channels=3, height=4, width=4, classes=5)
-
-    def __init__(self, train=None, test=None):
-        super().__init__(0.25)
-        self.train = good() if train is None else train
-        self.test = good(seed=1) if test is None else test
-
-    def read_train(self):
-        return self.train
-
-    def read_test(self):
-        return self.test
-
-
-@pytest.mark.parametrize("helper", ["_read", "_checked", "_of", "_origin", "_split_once", "_checked_test"])
-def test_a_data_set_may_name_its_helpers_as_it_likes(helper):
-    def part(self, name):
-        return getattr(self, name)
-
-    methods = {
-        helper: part,
-        "read_train": lambda self: getattr(self, helper)("train"),
-        "read_test": lambda self: getattr(self, helper)("test"),
-    }
-    check_data(type("WithHelper", (Mine,), methods))
-
-
-BASE = good()
 FLOATS = BASE.pixels.float()
-LABELS = BASE.labels
 CASES = {
     "scaled to 0-1": (
         {"pixels": FLOATS / 255},
@@ -124,13 +74,6 @@ CASES = {
 }  # fmt: skip
 
 
-def sentence(call):
-    with pytest.raises(UserError) as error:
-        call()
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
-
 class Broken(Mine):
     """Raises as it reads either part."""
 
@@ -149,9 +92,9 @@ class Broken(Mine):
     "error", [FileNotFoundError(2, "No such file", "a.bin"), SystemExit(0), KeyError("x")], ids=repr
 )
 def test_a_data_set_that_fails_as_it_is_read_is_reported_with_its_line(error):
-    words = rf"data set mine cannot be read: {type(error).__name__}: .* \(test_data_check.py:\d+, in read_t"
-    assert re.match(f"{words}rain", sentence(Broken(error).split))
-    assert re.match(f"{words}est", sentence(Broken(error).read_test))
+    reason = rf"data set mine cannot be read: {type(error).__name__}: .* \(test_data_check.py:\d+, in read_t"
+    assert re.match(f"{reason}rain", sentence(Broken(error).split))
+    assert re.match(f"{reason}est", sentence(Broken(error).read_test))
     with pytest.raises(KeyboardInterrupt):
         Broken(KeyboardInterrupt()).split()
 
@@ -167,11 +110,11 @@ def test_a_test_part_needs_one_image_only():
     )
 
 
-@pytest.mark.parametrize(("damage", "said"), CASES.values(), ids=CASES)
-def test_training_images_that_do_not_fit_are_refused_in_a_sentence(damage, said):
+@pytest.mark.parametrize(("damage", "reason"), CASES.values(), ids=CASES)
+def test_training_images_that_do_not_fit_are_refused_in_a_sentence(damage, reason):
     text = sentence(Mine(replace(BASE, **damage)).split)
-    assert text.startswith(f"{__name__}.Mine.read_train")
-    assert said in text
+    assert text.startswith(f"{Mine.__module__}.Mine.read_train")
+    assert reason in text
 
 
 ONLY_TRAINING = {"mean to 255", "std to 255", "std 0", "std below 0", "mean NaN", "one mean", "a number", "text"}
@@ -180,28 +123,28 @@ ONLY_TRAINING |= {"a rare class", "a missing class"}
 
 @pytest.mark.parametrize("case", sorted(CASES.keys() - ONLY_TRAINING))
 def test_test_images_that_do_not_fit_are_refused_in_a_sentence(case):
-    damage, said = CASES[case]
+    damage, reason = CASES[case]
     text = sentence(Mine(test=replace(BASE, **damage)).read_test)
-    assert text.startswith(f"{__name__}.Mine.read_test")
-    assert said in text
+    assert text.startswith(f"{Mine.__module__}.Mine.read_test")
+    assert reason in text
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "reason"),
     [
         (None, "read_train returned NoneType; expected Images(pixels, labels, mean, std) of nas.data"),
         ((BASE.pixels, LABELS), "read_train returned a tuple of 2; expected Images(pixels, labels, mean, std)"),
         (torch.utils.data.TensorDataset(LABELS), "read_train returned TensorDataset; expected Images(pixels"),
     ],
 )
-def test_what_is_not_images_is_refused(given, said):
+def test_what_is_not_images_is_refused(given, reason):
     data = Mine()
     data.train = given
-    assert said in sentence(data.split)
+    assert reason in sentence(data.split)
 
 
 @pytest.mark.parametrize(
-    ("attributes", "said"),
+    ("attributes", "reason"),
     [
         ({"name": ""}, "Other.name is ''; expected the name of the data set, as text"),
         ({"task": (3, 4, 4, 5)}, "Other.task is (3, 4, 4, 5); expected Task(channels, height, width, classes)"),
@@ -217,8 +160,8 @@ def test_what_is_not_images_is_refused(given, said):
         ({"__init__": lambda self: None}, "Other.__init__ does not call super().__init__(valid_fraction, split_seed)"),
     ],
 )
-def test_what_a_data_set_states_is_checked(attributes, said):
-    assert said in sentence(type("Other", (Mine,), attributes)().split)
+def test_what_a_data_set_states_is_checked(attributes, reason):
+    assert reason in sentence(type("Other", (Mine,), attributes)().split)
 
 
 @pytest.mark.parametrize(
@@ -271,174 +214,3 @@ def test_test_images_are_normalised_like_the_training_images():
         found = data.read_test()
         assert (found.mean, found.std, data.restated) == (BASE.mean, BASE.std, True)
         assert torch.equal(found.pixels, test.pixels)
-
-
-@pytest.mark.parametrize("draw", [
-    lambda self: int(torch.randint(1 << 20, ())), lambda self: random.randrange(1 << 20),
-    lambda self: int(np.random.randint(1 << 20)),
-])  # fmt: skip
-def test_images_drawn_at_random_are_refused_at_once(draw):
-    def read(self):
-        pixels = self.train.pixels.clone()
-        pixels[0, 0, 0, :3] = torch.tensor([(draw(self) >> shift) % 256 for shift in (0, 8, 16)], dtype=torch.uint8)
-        return replace(self.train, pixels=pixels)
-
-    text = sentence(type("Drawn", (Mine,), {"read_train": read})().split)
-    assert "Drawn.read_train returned different images than before; expected the same images in the same order" in text
-
-
-def test_random_numbers_with_a_seed_are_the_data_sets_own_business():
-    def read(self):
-        torch.manual_seed(3)
-        return replace(self.train, pixels=self.train.pixels[torch.randperm(40)], labels=LABELS)
-
-    data = type("Seeded", (Mine,), {"read_train": read})()
-    assert data.split().hash == data.split().hash
-
-
-def test_images_that_change_later_are_refused_here_and_in_another_process():
-    data = Mine()
-    hash_before = data.split().hash
-    sent = pickle.loads(pickle.dumps(data))
-    assert sent.split().hash == hash_before
-    for one in (data, sent):
-        one.train = good(seed=7)
-        assert "read_train returned different images than before" in sentence(one.split)
-    data.train = replace(BASE, mean=(0.4, 0.5, 0.5))
-    assert "read_train returned different images than before" in sentence(data.split)
-    data.train, data.split_seed = BASE, 1
-    assert data.split().hash != hash_before  # another split was asked for
-
-
-def test_a_method_that_overrides_another_is_checked_once_and_at_the_end():
-    class Pooled(Mine):
-        task = Task(channels=3, height=2, width=2, classes=5)
-
-        def read_train(self):
-            return replace(super().read_train(), pixels=BASE.pixels[:, :, ::2, ::2])
-
-        def read_test(self):
-            return replace(super().read_test(), pixels=BASE.pixels[:, :, ::2, ::2])
-
-    assert Pooled().read_test().pixels.shape == (40, 3, 2, 2)
-
-
-def test_a_method_of_a_mixin_is_locked_and_checked():
-    class Reads:
-        def read_test(self):
-            return replace(BASE, labels=LABELS + 1)
-
-    class Mixed(Reads, Mine):
-        pass
-
-    assert "Mixed.read_test: labels are 1 to 5" in sentence(Mixed().read_test)
-    with locked_test_set(), pytest.raises(TestSetLocked):
-        Mixed().read_test()
-
-
-def test_a_frozen_dataclass_can_be_a_data_set():
-    @dataclass(frozen=True)
-    class Frozen(DataSet):
-        name = "frozen"
-        task = Mine.task
-        valid_fraction: float = 0.25
-        split_seed: int = 0
-
-        def read_train(self):
-            return BASE
-
-        def read_test(self):
-            return BASE
-
-    assert Frozen().split().hash == Mine().split().hash
-    assert len(Frozen().read_test()) == 40
-
-
-def test_the_conformance_check_is_the_same_check():
-    check_data(Mine)
-    damaged = replace(BASE, labels=LABELS + 1)
-    assert "Mine.read_train: labels are 1 to 5" in sentence(lambda: check_data(lambda: Mine(damaged)))
-    assert "Mine.read_test: labels are 1 to 5" in sentence(lambda: check_data(lambda: Mine(test=damaged)))
-    seeds = iter(range(9))
-    with pytest.raises(AssertionError, match=r"two splits differ: \w{16} and \w{16}; read_train must give the same"):
-        check_data(lambda: Mine(good(seed=next(seeds))))
-
-
-def test_retraining_tests_with_the_statistics_of_the_training_part(toy_space, tmp_path):
-    """The images are those of `Digits`, and so is the result, however `read_test` computed its own."""
-
-    class Own(Digits):
-        def read_test(self):
-            return replace(super().read_test(), mean=(0.1,), std=(0.9,))
-
-    recipe = Recipe(epochs=2, batch_size=64)
-
-    def result(data):
-        folder = tmp_path / type(data).__name__
-        job = TrainingJob(toy_space, "toy", (0,) * 6, data, recipe, device="cpu")
-        return retrain(job, MemoryStore(), folder.joinpath)[0]
-
-    results = result(Digits()), result(Own())
-    assert results[0].metrics == results[1].metrics
-    assert results[0].metrics["test_accuracy"] > 0.5
-    # a result that version 0.1.0 stored for such data, normalised by their own statistics, is not taken for this one
-    assert results[1].protocol == results[0].protocol | {"test_normalisation": "training"}
-
-
-OWN = """
-from dataclasses import replace
-from nas.data.digits import Digits
-
-class FromOne(Digits):
-    def read_train(self):
-        images = super().read_train()
-        return replace(images, labels=images.labels + 1)
-"""
-
-
-def test_a_search_on_images_that_do_not_fit_ends_before_its_first_trial(nas, tmp_path):
-    (tmp_path / "own_digits.py").write_text(OWN)
-    (tmp_path / "conf" / "data").mkdir(parents=True)
-    (tmp_path / "conf" / "data" / "own.yaml").write_text("_target_: own_digits.FromOne\n")
-    done = nas("--config-dir", "conf", "search", "data=own", "strategy=random", "budget.trials=1")
-    assert done.stderr.count("\n") == 1
-    assert done.returncode == 1
-    assert "own_digits.FromOne.read_train: labels are 1 to 10, but task.classes=10 needs 0 to 9" in done.stderr
-    assert not list(tmp_path.glob("nas.db*"))
-
-
-def test_a_run_is_not_continued_on_other_images(toy_space):
-    class Held(Mine):
-        held = BASE
-
-        def __init__(self):
-            super().__init__()
-
-        def read_train(self):
-            return self.held
-
-    store, recipe = MemoryStore(), Recipe(epochs=1, batch_size=16)
-
-    def searched(trials):
-        evaluator = TrainingEvaluator(toy_space, Held(), recipe)
-        return search(toy_space, RandomSearch, evaluator, budget=Budget(trials=trials), store=store, device="cpu")
-
-    searched(1)
-    Held.held = good(seed=5)
-    text = sentence(lambda: searched(2))
-    assert text.startswith("run 'search' was started with protocol.split=")
-    assert ": the images have changed, or read_train does not always return the same. Choose another run=" in text
-
-
-def test_images_given_as_an_argument_do_not_fill_a_sentence(toy_space):
-    """They are part of the stored settings of a run from Python."""
-    store, recipe = MemoryStore(), Recipe(epochs=1, batch_size=16)
-
-    def searched(data, trials):
-        evaluator = TrainingEvaluator(toy_space, data, recipe)
-        return search(toy_space, RandomSearch, evaluator, budget=Budget(trials=trials), store=store, device="cpu")
-
-    searched(Mine(), 1)
-    text = sentence(lambda: searched(Mine(good(seed=5)), 2))
-    assert text.startswith("run 'search' was started with evaluator.data.train.pixels=tensor(")
-    assert len(text) < 500

@@ -130,8 +130,8 @@ def test_a_killed_download_is_resumed(server, tmp_path, recwarn):
     process.kill()
     process.wait()
     waiting.join(10)
-    words = f"another process is downloading Pictures to {tmp_path}; waiting for it"
-    assert [str(warning.message) for warning in recwarn] == [words]
+    message = f"another process is downloading Pictures to {tmp_path}; waiting for it"
+    assert [str(warning.message) for warning in recwarn] == [message]
     assert visible(tmp_path) == ["pics"]
     assert whole(tmp_path / "pics")
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import ARCH, QUICK
+from conftest import ARCH, QUICK_SETTINGS
 
 
 def names(folder):
@@ -21,7 +21,7 @@ def test_a_text_a_published_name_and_a_trial_are_drawn(nas, tmp_path):
     assert names(tmp_path / "two") == [
         f"{name}.{kind}" for name in ("network", "normal", "reduction") for kind in ("png", "svg")
     ]
-    nas("search", "strategy=random", "budget.trials=1", "run=r", *QUICK)
+    nas("search", "strategy=random", "budget.trials=1", "run=r", *QUICK_SETTINGS)
     assert nas("draw", "run=r").returncode == 0
     assert names(tmp_path / "pictures" / "r-trial-0") == ["cell.png", "cell.svg", "network.png", "network.svg"]
 

@@ -266,7 +266,7 @@ def test_resuming_does_not_change_how_many_failures_in_a_row_end_a_search(toy_sp
 
 def test_a_run_without_trials_does_not_reserve_its_name(toy_space, tmp_path):
     for store in (MemoryStore(), SQLiteStore(f"sqlite:///{tmp_path}/nas.db")):
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError, match=r"one of the evaluator's metrics .*, got 'typo'"):
             search(toy_space, RandomSearch, steep, budget=Budget(trials=2), store=store, objective=Objective("typo"))
         assert len(search(toy_space, RandomSearch, steep, budget=Budget(trials=2), store=store).trials) == 2
 

@@ -39,7 +39,7 @@ from nas.strategies.evolution import RegularizedEvolution
 from nas.strategies.local_search import LocalSearch
 from nas.strategies.random import RandomSearch
 
-FORKED = pytest.mark.usefixtures("forked_workers")
+FORKED_WORKERS = pytest.mark.usefixtures("forked_workers")
 """Of tests of the order of trials; how workers start is tested by the others, and with the executor."""
 EVOLUTION = partial(RegularizedEvolution, population_size=4, sample_size=2)
 
@@ -72,7 +72,7 @@ class Watching:
         self.told.append(trial.number)
 
 
-@FORKED
+@FORKED_WORKERS
 def test_an_ordered_search_does_not_depend_on_which_worker_finishes_first():
     runs = [
         search(LightSpace(), EVOLUTION, evaluator, budget=Budget(trials=14), executor=Processes(3))
@@ -81,7 +81,7 @@ def test_an_ordered_search_does_not_depend_on_which_worker_finishes_first():
     assert course(runs[0]) == course(runs[1])
 
 
-@FORKED
+@FORKED_WORKERS
 def test_an_ordered_trial_is_proposed_knowing_exactly_the_trials_before_those_in_flight():
     result = search(
         LightSpace(), Watching, uneven, budget=Budget(trials=10), executor=Processes(3), duplicates="retrain"
@@ -91,7 +91,7 @@ def test_an_ordered_trial_is_proposed_knowing_exactly_the_trials_before_those_in
         assert trial.proposal.info == {"told": list(range(known)), "pending": trial.number - known}
 
 
-@FORKED
+@FORKED_WORKERS
 def test_an_asynchronous_search_tells_the_strategy_trials_as_they_finish():
     executor = Processes(3, "async")
     result = search(LightSpace(), Watching, uneven, budget=Budget(trials=12), executor=executor, duplicates="retrain")
@@ -100,7 +100,7 @@ def test_an_asynchronous_search_tells_the_strategy_trials_as_they_finish():
     assert all(len(t.proposal.info["told"]) == max(0, t.number - 2) for t in result.trials)
 
 
-@FORKED
+@FORKED_WORKERS
 def test_a_strategy_may_wait_for_trials_in_flight():
     result = search(LightSpace(), LocalSearch, uneven, budget=Budget(trials=20), executor=Processes(3))
     texts = [trial.text for trial in result.trials]
@@ -127,17 +127,17 @@ class Generations:
         self.told += 1
 
 
-WAITING = {"budget": Budget(trials=12), "executor": Processes(3), "duplicates": "retrain"}
+WAITING_SEARCH = {"budget": Budget(trials=12), "executor": Processes(3), "duplicates": "retrain"}
 
 
 @pytest.fixture(scope="module")
 def waiting(tmp_path_factory):
     """A finished search whose strategy waits for results, and the file of its store."""
     path = tmp_path_factory.mktemp("waiting") / "nas.db"
-    return search(LightSpace(), Generations, even, **WAITING, store=SQLiteStore(f"sqlite:///{path}")), path
+    return search(LightSpace(), Generations, even, **WAITING_SEARCH, store=SQLiteStore(f"sqlite:///{path}")), path
 
 
-@FORKED
+@FORKED_WORKERS
 @pytest.mark.parametrize("missing", [{4}, {5, 7}, {4, 7, 10}, {0, 1}])
 def test_a_resumed_search_repeats_the_waits_of_its_strategy(tmp_path, waiting, missing):
     whole, path = waiting
@@ -145,7 +145,7 @@ def test_a_resumed_search_repeats_the_waits_of_its_strategy(tmp_path, waiting, m
     with sqlite3.connect(tmp_path / "nas.db") as connection:
         connection.execute(f"DELETE FROM trials WHERE number IN ({', '.join(map(str, missing))})")
     seen, store = Seen(), SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
-    again = search(LightSpace(), Generations, even, **WAITING, store=store, listeners=[seen])
+    again = search(LightSpace(), Generations, even, **WAITING_SEARCH, store=store, listeners=[seen])
     assert [t.proposal for t in again.trials] == [t.proposal for t in whole.trials]
     assert [t.told_before for t in again.trials] == [t.told_before for t in whole.trials]
     assert seen.stored == sorted(set(range(12)) - missing)
@@ -180,7 +180,7 @@ def test_the_test_set_is_locked_in_every_worker():
     assert all("test images of digits are locked" in trial.error for trial in result.trials)
 
 
-@FORKED
+@FORKED_WORKERS
 def test_another_number_of_workers_is_another_search():
     store = MemoryStore()
     search(LightSpace(), RandomSearch, steep, budget=Budget(trials=4), executor=Processes(2), store=store)
@@ -188,7 +188,7 @@ def test_another_number_of_workers_is_another_search():
         search(LightSpace(), RandomSearch, steep, budget=Budget(trials=6), executor=Processes(3), store=store)
 
 
-@FORKED
+@FORKED_WORKERS
 @pytest.mark.parametrize("order", ["ordered", "async"])
 def test_trials_that_finished_out_of_order_are_replayed(tmp_path, order):
     """Trials 0-2 and 4 are stored and 3 was running: 3 runs again, 4 does not, and the rest follows."""
@@ -282,7 +282,7 @@ def test_an_evaluator_that_cannot_be_sent_is_refused_with_advice(held, message):
         search(LightSpace(), RandomSearch, Holding(held), budget=Budget(trials=2), executor=Processes(1))
 
 
-@FORKED
+@FORKED_WORKERS
 @pytest.mark.parametrize("order", ["ordered", "async"])
 def test_equal_architectures_share_one_result_even_while_it_is_computed(order):
     result = search(FewClasses(), EVOLUTION, by_class, budget=Budget(trials=24), executor=Processes(4, order))
@@ -294,7 +294,7 @@ def test_equal_architectures_share_one_result_even_while_it_is_computed(order):
             assert trial.metrics == result.trials[trial.reused_from].metrics
 
 
-@FORKED
+@FORKED_WORKERS
 def test_a_duplicate_of_a_failed_trial_is_evaluated_itself():
     budget = Budget(trials=16, failures=None)
     result = search(FewClasses(), RandomSearch, failing_class, budget=budget, executor=Processes(4))
@@ -316,7 +316,7 @@ def few_classes(tmp_path_factory):
     return search(FewClasses(), EVOLUTION, by_class, **FEW_CLASSES, store=SQLiteStore(f"sqlite:///{path}")), path
 
 
-@FORKED
+@FORKED_WORKERS
 @pytest.mark.parametrize("missing", [1, 2, 3, 5])
 def test_duplicates_in_flight_are_replayed(tmp_path, few_classes, missing):
     whole, path = few_classes
@@ -332,7 +332,7 @@ def test_duplicates_in_flight_are_replayed(tmp_path, few_classes, missing):
     ]
 
 
-@FORKED
+@FORKED_WORKERS
 def test_a_resumed_run_of_version_0_1_0_evaluates_every_duplicate_in_flight(tmp_path):
     """That version did so, and its runs must take the same course."""
     store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")

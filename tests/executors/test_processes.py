@@ -14,7 +14,7 @@ import pytest
 from light import make, make_parental, square
 
 from nas import UsageError, UserError
-from nas.executors.base import Died, each
+from nas.executors.base import WorkerDied, each
 from nas.executors.inline import Inline
 from nas.executors.processes import Processes, cores
 from nas.runtime import streams
@@ -87,7 +87,7 @@ def test_a_worker_shows_a_warning_as_its_parent_does(one_line, monkeypatch, capf
 
 def test_a_dead_worker_costs_only_its_own_task():
     results = dict(done(Processes(2), [1, "kill", 2, 3]))
-    assert results["kill"] == Died("its worker process was killed by SIGKILL")
+    assert results["kill"] == WorkerDied("its worker process was killed by SIGKILL")
     assert {key: results[key] for key in (1, 2, 3)} == {1: 1, 2: 4, 3: 9}
 
 
@@ -135,7 +135,9 @@ def test_a_result_that_cannot_be_sent_back_is_reported(capfd):
         done(Processes(1), ["unpicklable"], make_odd)
     with pytest.raises(UserError, match="one and two"):
         done(Processes(1), ["error"], make_odd)
-    assert done(Processes(1), ["signal"], make_odd) == [("signal", Died("its worker process was killed by signal 40"))]
+    assert done(Processes(1), ["signal"], make_odd) == [
+        ("signal", WorkerDied("its worker process was killed by signal 40"))
+    ]
     with pytest.raises(UsageError, match="cannot send this task"):
         done(Processes(1), [lambda: None])
     assert "Traceback" not in capfd.readouterr().err
@@ -212,7 +214,9 @@ def test_partials_can_be_sent():
 
 
 def test_a_dead_worker_is_noticed_while_its_child_holds_its_pipe_open(capfd):
-    assert done(Processes(1), ["kill"], make_parental) == [("kill", Died("its worker process was killed by SIGKILL"))]
+    assert done(Processes(1), ["kill"], make_parental) == [
+        ("kill", WorkerDied("its worker process was killed by SIGKILL"))
+    ]
     worker, child = map(int, capfd.readouterr().out.split())
     deadline = time.monotonic() + 20
     while (alive(worker) or alive(child)) and time.monotonic() < deadline:
@@ -221,18 +225,31 @@ def test_a_dead_worker_is_noticed_while_its_child_holds_its_pipe_open(capfd):
     assert not alive(child)
 
 
-def test_only_a_task_that_takes_too_long_is_killed():
+class Clock:
+    """In place of `time` of the parent: a clock that stands still, or moves at each look by the step of a test."""
+
+    seconds = step = 0.0
+
+    def monotonic(self):
+        self.seconds += self.step
+        return self.seconds
+
+
+def test_only_a_task_that_takes_too_long_is_killed(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("nas.executors.processes.time", clock)
     with Processes(2).open(make, 0.5) as jobs:
         jobs.submit(1, "hang")
         jobs.submit(2, 3)
-        results = []
-        while len(results) < 2:
-            results += jobs.wait()
+        results = jobs.wait()
+        clock.step = 0.5
+        results += jobs.wait()
+        clock.step = 0.0
         jobs.submit(3, 4)
         results += jobs.wait()
     assert results == [
         (2, 9),
-        (1, Died("it took longer than budget.trial_seconds=0.5 and was stopped", "time_limit")),
+        (1, WorkerDied("it took longer than budget.trial_seconds=0.5 and was stopped", "time_limit")),
         (3, 16),
     ]
     assert results[1][1].seconds >= 0.5

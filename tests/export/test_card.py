@@ -10,8 +10,13 @@ from conftest import ARCH
 from safetensors.torch import load_file
 from written import without_processes
 
-SMALL = ["trainer.train_images=100", "trainer.network={channels: 4, cells: 1}", "trainer.threads=1", "progress=false"]
-INVERTED = """
+SMALL_TRAINING = [
+    "trainer.train_images=100",
+    "trainer.network={channels: 4, cells: 1}",
+    "trainer.threads=1",
+    "progress=false",
+]
+INVERTED_DIGITS = """
 from dataclasses import replace
 
 from nas.data.digits import Digits
@@ -66,14 +71,22 @@ def made_again(done, monkeypatch, tmp_path, commands):
 
 def test_the_commands_of_a_card_make_the_model_again_in_another_folder(done, monkeypatch, tmp_path):
     """An extended run, another split, a recipe of one's own, the best epoch, and two seeds."""
-    search = ["search", "strategy=random", "data=digits", "data.split_seed=3", "trainer.epochs=1", *SMALL, "run=r"]
+    search = [
+        "search",
+        "strategy=random",
+        "data=digits",
+        "data.split_seed=3",
+        "trainer.epochs=1",
+        *SMALL_TRAINING,
+        "run=r",
+    ]
     for trials in (1, 3):
         done(*search, f"budget.trials={trials}")
     own = [
         "trainer=darts",
         "trainer.epochs=2",
         "trainer.lr=0.1",
-        *SMALL,
+        *SMALL_TRAINING,
         "trainer.drop_path=0",
         "trainer.auxiliary_weight=0",
     ]
@@ -117,12 +130,12 @@ def test_a_published_cell_with_an_auxiliary_head_is_made_again_by_its_card(done,
 
 
 def test_weights_of_another_data_set_are_not_used(refused, done, tmp_path):
-    (tmp_path / "inverted.py").write_text(INVERTED)
+    (tmp_path / "inverted.py").write_text(INVERTED_DIGITS)
     (tmp_path / "conf" / "data").mkdir(parents=True)
     options = "valid_fraction: 0.25\nsplit_seed: 0\n"
     (tmp_path / "conf" / "data" / "inverted.yaml").write_text(f"# Inverted.\n_target_: inverted.Inverted\n{options}")
     own = ["--config-dir", "conf"]
-    done(*own, "retrain", f"arch={ARCH}", "data=inverted", "trainer.epochs=1", *SMALL, "out=trained")
+    done(*own, "retrain", f"arch={ARCH}", "data=inverted", "trainer.epochs=1", *SMALL_TRAINING, "out=trained")
     untrained = done(*own, "export", f"arch={ARCH}", "format=state", "images=8", "out=digits")
     assert (
         "it was never retrained on digits (nas retrain trains it). It was retrained on inverted; set data=" in untrained
@@ -130,7 +143,8 @@ def test_weights_of_another_data_set_are_not_used(refused, done, tmp_path):
     assert model(tmp_path / "digits")["trained"] is None
     done(*own, "export", f"arch={ARCH}", "data=inverted", "format=state", "images=8", "out=right")
     right = model(tmp_path / "right")
-    assert (right["classes"][0], right["trained"] is None) == ("a", False)
+    assert right["classes"][0] == "a"
+    assert right["trained"] is not None
     for arguments, message in (
         ([f"arch={ARCH}", "data=digits"], "were trained on inverted, not on digits; set data="),
         (["data=inverted", "arch=|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"], f"belong to arch={ARCH}"),
@@ -141,7 +155,7 @@ def test_weights_of_another_data_set_are_not_used(refused, done, tmp_path):
 
 
 def test_a_genotype_file_says_where_it_was_found(refused, done, tmp_path):
-    done("search", "strategy=random", "data=digits", "trainer.epochs=1", *SMALL, "budget.trials=2", "run=r")
+    done("search", "strategy=random", "data=digits", "trainer.epochs=1", *SMALL_TRAINING, "budget.trials=2", "run=r")
     done("export", "run=r", "format=genotype", "out=first")
     done("export", "arch=first/genotype.json", "format=genotype", "out=second")
     first, second = (json.loads((tmp_path / name / "genotype.json").read_text()) for name in ("first", "second"))
@@ -153,18 +167,18 @@ def test_a_genotype_file_says_where_it_was_found(refused, done, tmp_path):
 
 
 def test_seeds_of_an_architecture_without_a_trial_are_on_the_leaderboard(done):
-    done("retrain", f"arch={ARCH}", "trainer.epochs=1", *SMALL, "seeds=3")
+    done("retrain", f"arch={ARCH}", "trainer.epochs=1", *SMALL_TRAINING, "seeds=3")
     shown = done("leaderboard")
     assert "without a trial: digits" in shown
     (row,) = json.loads(done("leaderboard", "format=json"))
     tests = [one["metrics"]["test_accuracy"] for one in row["retrained"]]
     assert f"{sum(tests) / 3:.4f} ± {torch.tensor(tests).std():.4f}" in shown
-    again = done("retrain", f"arch={ARCH}", "trainer.epochs=1", *SMALL, "out=elsewhere")
+    again = done("retrain", f"arch={ARCH}", "trainer.epochs=1", *SMALL_TRAINING, "out=elsewhere")
     assert "out=elsewhere was not written" in again
 
 
 def test_a_best_epoch_depends_on_which_epochs_are_validated(done):
-    retrain = ["retrain", f"arch={ARCH}", "trainer.epochs=2", *SMALL, "validate=true", "format=json"]
+    retrain = ["retrain", f"arch={ARCH}", "trainer.epochs=2", *SMALL_TRAINING, "validate=true", "format=json"]
     every = json.loads(done(*retrain, "tested=best"))
     second = json.loads(done(*retrain, "tested=best", "trainer.validate_every=2"))
     assert (every["new"], second["new"]) == (True, True)

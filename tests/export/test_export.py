@@ -35,9 +35,9 @@ from search_spaces.darts import DARTS
 from search_spaces.nasbench201 import NASBench201
 from search_spaces.nasnet import NASNet
 
-ALL = "format=[genotype,python,onnx,torch_export,state]"
-QUICK = ["data=digits", "trainer.epochs=1", "trainer.train_images=100", "progress=false"]
-TINY = [*QUICK, "trainer.network={channels: 4, cells: 1}"]
+ALL_FORMATS = "format=[genotype,python,onnx,torch_export,state]"
+QUICK_SETTINGS = ["data=digits", "trainer.epochs=1", "trainer.train_images=100", "progress=false"]
+TINY_SETTINGS = [*QUICK_SETTINGS, "trainer.network={channels: 4, cells: 1}"]
 FILES = {
     "MODEL_CARD.md", "genotype.json", "model.json", "model.onnx", "model.pt2", "model.safetensors", "network.pt",
     "network.py", "network.safetensors", "network.png", "network.svg",
@@ -120,9 +120,9 @@ def own_space(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
     write_space(folder)
     own = ["--config-dir", "conf"]
-    run(folder, *own, "search", "space=mine", *QUICK, "budget.trials=2", "run=m")
+    run(folder, *own, "search", "space=mine", *QUICK_SETTINGS, "budget.trials=2", "run=m")
     run(folder, *own, "retrain", "run=m", "trainer.epochs=1", "trainer.network={}")
-    run(folder, *own, "export", "run=m", ALL, "out=won", "images=70")
+    run(folder, *own, "export", "run=m", ALL_FORMATS, "out=won", "images=70")
     return folder
 
 
@@ -131,7 +131,7 @@ def untrained(tmp_path_factory):
     """The folder of a search whose winner was exported without being retrained."""
     folder = tmp_path_factory.mktemp("untrained")
     with without_processes():
-        run(folder, "search", "strategy=random", "budget.trials=1", "run=r", *TINY)
+        run(folder, "search", "strategy=random", "budget.trials=1", "run=r", *TINY_SETTINGS)
         run(folder, "export", "run=r", "format=[python,state]", "images=8")
     return folder / "exports" / "r-trial-0"
 
@@ -141,7 +141,7 @@ def trained(tmp_path_factory):
     """The folder of a cell that was retrained with three seeds, and exported."""
     folder = tmp_path_factory.mktemp("trained")
     with without_processes():
-        run(folder, "retrain", f"arch={ARCH}", *TINY, "seeds=3")
+        run(folder, "retrain", f"arch={ARCH}", *TINY_SETTINGS, "seeds=3")
         run(folder, "export", f"arch={ARCH}", "format=state", "images=8", "out=won")
     return folder
 
@@ -188,8 +188,8 @@ def test_network_py_needs_only_torch_and_gives_what_nas_predicts(own_space, nas,
 def test_a_retrained_cell_is_exported_in_every_form(in_process, nas, tmp_path, space, text, network, pictures):  # noqa: PLR0917 - fixtures
     chosen = [f"space={space}", f"arch={text}"]
     sizes = f"trainer.network={{{', '.join(f'{key}: {value}' for key, value in network.items())}}}".lower()
-    retrained = json.loads(nas("retrain", *chosen, *QUICK, sizes, "format=json").stdout)
-    done = nas("export", *chosen, ALL, "out=won", "images=24")
+    retrained = json.loads(nas("retrain", *chosen, *QUICK_SETTINGS, sizes, "format=json").stdout)
+    done = nas("export", *chosen, ALL_FORMATS, "out=won", "images=24")
     assert done.returncode == 0, done.stderr
     pictures = {f"{picture}.{kind}" for picture in pictures for kind in ("png", "svg")}
     assert {path.name for path in (tmp_path / "won").iterdir()} == FILES | pictures
@@ -251,7 +251,7 @@ def test_an_image_of_another_size_is_predicted_as_csv_and_as_a_table(trained_cop
 
 
 def test_weights_of_another_cell_and_damaged_weights_are_refused(nas, refused, tmp_path):
-    assert nas("retrain", f"arch={ARCH}", *TINY, "out=weights").returncode == 0
+    assert nas("retrain", f"arch={ARCH}", *TINY_SETTINGS, "out=weights").returncode == 0
     other = ARCH.replace("avg_pool_3x3", "nor_conv_1x1")
     refused("export", f"arch={other}", "weights=weights", "out=x", match="weights=weights belong to arch=")
     (tmp_path / "weights" / "model.safetensors").write_bytes(b"nothing")
@@ -296,7 +296,7 @@ def test_a_form_that_differs_from_the_network_is_not_exported(in_process, refuse
 
 
 def test_a_form_that_does_not_run_in_a_fresh_process_is_reported(tmp_path):
-    form = SimpleNamespace(STANDALONE=True, FILES=())
+    form = SimpleNamespace(IS_STANDALONE=True, FILES=())
     (tmp_path / LOADER_FILE).write_text("def load(folder, threads, work):\n    raise KeyError('tflite')\n")
     with pytest.raises(UserError) as error:
         run_in_fresh_process("tflite", form, tmp_path, tmp_path)

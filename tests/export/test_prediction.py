@@ -47,7 +47,7 @@ def values(model, path, **more):
 
 
 # How a picture is stored so that each EXIF orientation shows FIGURE (TIFF 6.0: which corner the first pixel is)
-STORED = {
+STORED_FIGURES = {
     1: FIGURE,
     2: FIGURE[:, ::-1],
     3: FIGURE[::-1, ::-1],
@@ -59,7 +59,7 @@ STORED = {
 }
 
 
-@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("orientation", STORED_FIGURES)
 @pytest.mark.parametrize(
     ("suffix", "options"), [("png", {}), ("webp", {"lossless": True}), ("tiff", {}), ("jpg", {"quality": 100})]
 )
@@ -67,7 +67,7 @@ def test_an_image_is_read_in_its_exif_orientation(tmp_path, suffix, options, ori
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"a.{suffix}"
-    Image.fromarray(np.ascontiguousarray(STORED[orientation])).save(path, exif=exif.tobytes(), **options)
+    Image.fromarray(np.ascontiguousarray(STORED_FIGURES[orientation])).save(path, exif=exif.tobytes(), **options)
     result = values(folder(tmp_path / "model"), path)
     assert np.abs(result.astype(int) - FIGURE).max() <= (2 if suffix in ("jpg", "webp") else 0)
 
@@ -106,7 +106,7 @@ def saved(image, path, **options):
     return path
 
 
-TRANSPARENT = {
+TRANSPARENT_IMAGES = {
     "rgba.png": lambda path: saved(drawn_in_alpha("RGBA"), path),
     "la.png": lambda path: saved(drawn_in_alpha("LA"), path),
     "rgba.webp": lambda path: saved(drawn_in_alpha("RGBA"), path, lossless=True),
@@ -128,10 +128,10 @@ def palette():
     return image
 
 
-@pytest.mark.parametrize("name", TRANSPARENT)
+@pytest.mark.parametrize("name", TRANSPARENT_IMAGES)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_transparent_pixels_show_the_background(tmp_path, name, channels):
-    path = TRANSPARENT[name](tmp_path / name)
+    path = TRANSPARENT_IMAGES[name](tmp_path / name)
     model = folder(tmp_path / "model", channels)
     for background, below in (("white", 255), ("black", 0), ("#646464", 100)):
         result = values(model, path, background=parse_colour(background))

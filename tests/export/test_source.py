@@ -235,7 +235,7 @@ def test_a_forward_that_depends_on_values_is_refused():
 
 def test_tracing_does_not_change_modules():
     before = nn.Module.__call__
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="Deciding cannot be written as source"):
         source(Deciding(), torch.randn(2, 3))
     source(network(NASBench201(4, 1), ARCH), torch.randn(2, 3, 16, 16))
     assert nn.Module.__call__ is before

@@ -3,31 +3,31 @@
 import pytest
 import torch
 from torch import nn
-from torch_modules import MODULES, NOT_OF_IMAGES, RANDOM, network
+from torch_modules import MODULES, NOT_OF_IMAGES, RANDOM_MODULES, network
 from written import exported, same, same_as_source
 
 from nas import UserError
 
 SAMPLE = ["Sigmoid", "Unflatten", "LSTM", "GRU", "RNN", "MultiheadAttention", "TransformerEncoderLayer", "LazyConv2d",
           "BatchNorm2d", "LayerNorm", "Sequential", "GLU"]  # fmt: skip
-QUICK = {
+QUICK_CASES = {
     ("LSTM", "onnx"), ("LSTM with projections", "onnx"), ("TransformerEncoderLayer", "torch_export"),
 }  # fmt: skip
 """Cases that are not slow; a vision transformer has attention in ONNX (`test_torchvision.py`)."""
-FROZEN = (
-    r"torch.export does not support Held: its forward works only for one number of images \(torch_modules.py:\d+\)$"
+FIXED_BATCH_ERROR = (
+    r"torch.export does not support Wrapper: its forward works only for one number of images \(torch_modules.py:\d+\)$"
 )
-REFUSED = {
+REFUSALS = {
     "onnx": {
         "RReLU": r"aten.rrelu_with_noise_functional cannot be expressed in ONNX \(torch_modules.py:\d+\)",
         "AdaptiveAvgPool3d": r"aten._adaptive_avg_pool3d cannot be expressed in ONNX \(torch_modules.py:\d+\)",
         "AdaptiveMaxPool1d": r"aten.adaptive_max_pool2d cannot be expressed in ONNX \(torch_modules.py:\d+\)",
         "AdaptiveMaxPool2d": r"aten.adaptive_max_pool2d cannot be expressed in ONNX \(torch_modules.py:\d+\)",
         "AdaptiveMaxPool3d": r"aten.adaptive_max_pool3d cannot be expressed in ONNX \(torch_modules.py:\d+\)",
-        "CrossMapLRN2d": FROZEN,
+        "CrossMapLRN2d": FIXED_BATCH_ERROR,
         "LSTM with projections": r"an LSTM with proj_size=3 cannot be expressed in ONNX \(torch_modules.py:\d+\)$",
     },
-    "torch_export": {"CrossMapLRN2d": FROZEN},
+    "torch_export": {"CrossMapLRN2d": FIXED_BATCH_ERROR},
 }  # fmt: skip
 """Form -> module that has no such form -> message."""
 
@@ -45,7 +45,7 @@ def test_every_module_of_torch_is_tested():
 )
 def test_it_is_written_as_python(name):
     built, shape = network(name)
-    if name in RANDOM:
+    if name in RANDOM_MODULES:
         with pytest.raises(UserError, match=r"draws random numbers \(torch_modules.py:\d+\)$"):
             same_as_source(built, shape)
         return
@@ -55,9 +55,9 @@ def test_it_is_written_as_python(name):
 @pytest.mark.parametrize(
     ("name", "form"),
     [
-        pytest.param(name, form, marks=() if (name, form) in QUICK else pytest.mark.slow)
+        pytest.param(name, form, marks=() if (name, form) in QUICK_CASES else pytest.mark.slow)
         for name in MODULES
-        if name not in RANDOM
+        if name not in RANDOM_MODULES
         for form in ("onnx", "torch_export")
     ],
 )
@@ -66,8 +66,8 @@ def test_it_is_exported_in_the_other_forms(name, form, tmp_path):
     batches = [torch.randn(number, *shape) for number in (1, 2, 16)]
     with torch.no_grad():
         expected = [built(images) for images in batches]
-    if name in REFUSED[form]:
-        with pytest.raises(UserError, match=REFUSED[form][name]) as error:
+    if name in REFUSALS[form]:
+        with pytest.raises(UserError, match=REFUSALS[form][name]) as error:
             exported(built, form, batches, tmp_path)
         assert "\n" not in str(error.value)
         return

@@ -59,13 +59,13 @@ class MySpace(SearchSpace):
         (kind,) = self.options(architecture)
         return Network(kind, task)
 """
-BESIDE = SPACE.splitlines().index("            x = x - x.mean(0)") + 1
-SCALED = SPACE.splitlines().index("            x = x * float(x.mean())") + 1
-RANDOM = SPACE.splitlines().index("            x = F.dropout(x, 0.5, training=True)") + 1
-DECIDED = SPACE.splitlines().index('        if self.kind == "decided" and x.mean() > 1000:') + 1
-SPECIAL = SPACE.splitlines().index("            pooled = torch.special.bessel_j0(pooled)") + 1
-CALLED_WRONGLY = SPACE.splitlines().index("            x = F.conv2d(x, None, 3)") + 1
-LARGER = SPACE.splitlines().index("            x = F.max_pool2d(F.max_pool2d(x, 3), 3)") + 1
+BESIDE_LINE = SPACE.splitlines().index("            x = x - x.mean(0)") + 1
+SCALED_LINE = SPACE.splitlines().index("            x = x * float(x.mean())") + 1
+RANDOM_LINE = SPACE.splitlines().index("            x = F.dropout(x, 0.5, training=True)") + 1
+DECISION_LINE = SPACE.splitlines().index('        if self.kind == "decided" and x.mean() > 1000:') + 1
+SPECIAL_LINE = SPACE.splitlines().index("            pooled = torch.special.bessel_j0(pooled)") + 1
+WRONG_CALL_LINE = SPACE.splitlines().index("            x = F.conv2d(x, None, 3)") + 1
+LARGER_LINE = SPACE.splitlines().index("            x = F.max_pool2d(F.max_pool2d(x, 3), 3)") + 1
 
 
 @pytest.fixture
@@ -88,12 +88,12 @@ def export(nas, tmp_path):
         ("squeezed", "in evaluation a batch of 1 gives shape (10,), expected logits of shape (1, classes)"),
         ("features", "in evaluation a batch of 1 gives a tuple, expected logits of shape (1, classes)"),
         ("few", "it gives 7 logits per image, expected 10"),
-        ("beside", f"with the other images of its batch (my_space.py:{BESIDE}); format=[genotype] works"),
-        ("scaled", f"with the other images of its batch (my_space.py:{SCALED}); format=[genotype] works"),
-        ("random", f"draws random numbers in evaluation (my_space.py:{RANDOM}); format=[genotype] works"),
+        ("beside", f"with the other images of its batch (my_space.py:{BESIDE_LINE}); format=[genotype] works"),
+        ("scaled", f"with the other images of its batch (my_space.py:{SCALED_LINE}); format=[genotype] works"),
+        ("random", f"draws random numbers in evaluation (my_space.py:{RANDOM_LINE}); format=[genotype] works"),
         ("remembers", "from one call to the next; forward must store nothing that later calls compute with;"),
-        ("larger", f"my_space.py:{LARGER}, in forward"),
-        ("called_wrongly", f"got (Tensor, NoneType, int) (my_space.py:{CALLED_WRONGLY}, in forward)); format"),
+        ("larger", f"my_space.py:{LARGER_LINE}, in forward"),
+        ("called_wrongly", f"got (Tensor, NoneType, int) (my_space.py:{WRONG_CALL_LINE}, in forward)); format"),
         ("not_a_number", "some of its logits are NaN or infinite"),
     ],
 )
@@ -117,7 +117,8 @@ def test_a_form_that_cannot_be_written_names_the_line_and_the_forms_that_can(exp
     done = export("decided", f"format=[{form},genotype]")
     assert done.returncode == 1
     assert done.stderr == (
-        f"nas: format={form}: {reason} (my_space.py:{DECIDED}); nothing was written; format=[genotype,state] works\n"
+        f"nas: format={form}: {reason} (my_space.py:{DECISION_LINE}); nothing was written; "
+        "format=[genotype,state] works\n"
     )
     assert not (tmp_path / "won").exists()
 
@@ -126,7 +127,7 @@ def test_an_operation_that_onnx_lacks_is_named(export):
     done = export("special", "format=onnx")
     assert done.returncode == 1
     assert done.stderr.startswith(
-        f"nas: format=onnx: prims.bessel_j0 cannot be expressed in ONNX (my_space.py:{SPECIAL}); "
+        f"nas: format=onnx: prims.bessel_j0 cannot be expressed in ONNX (my_space.py:{SPECIAL_LINE}); "
     )
     assert done.stderr.endswith("nothing was written; format=[genotype,python,state,torch_export] works\n")
     assert done.stderr.count("\n") == 1

@@ -6,7 +6,7 @@ from torch import nn
 IMAGE, SEQUENCE, VOLUME = (4, 8, 8), (4, 8), (4, 4, 4, 4)
 
 
-class Held(nn.Module):
+class Wrapper(nn.Module):
     """A module of torch; the tensors of a tuple are concatenated."""
 
     def __init__(self, module, times=1):
@@ -31,7 +31,7 @@ def dims(name, *args, **kwargs):
     return {f"{name}{n}d": (lambda n=n: getattr(nn, f"{name}{n}d")(*args, **kwargs), shapes[n]) for n in shapes}
 
 
-PLAIN = [
+PLAIN_MODULES = [
     "CELU", "ELU", "GELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "Identity", "LeakyReLU", "LogSigmoid",
     "Mish", "PReLU", "RReLU", "ReLU", "ReLU6", "SELU", "SiLU", "Sigmoid", "Softplus", "Softshrink", "Softsign", "Tanh",
     "Tanhshrink", "Dropout", "AlphaDropout", "FeatureAlphaDropout", "Dropout2d", "ChannelShuffle", "PixelShuffle",
@@ -40,7 +40,7 @@ PLAIN = [
 ARGUMENTS = {"ChannelShuffle": (2,), "PixelShuffle": (2,), "PixelUnshuffle": (2,)}
 
 MODULES = {
-    **{name: (lambda name=name: getattr(nn, name)(*ARGUMENTS.get(name, ())), IMAGE) for name in PLAIN},
+    **{name: (lambda name=name: getattr(nn, name)(*ARGUMENTS.get(name, ())), IMAGE) for name in PLAIN_MODULES},
     **dims("Conv", 4, 6, 3, padding=1, groups=2),
     **dims("LazyConv", 6, 3),
     **dims("ConvTranspose", 4, 6, 3, stride=2, output_padding=1),
@@ -104,10 +104,10 @@ MODULES = {
     "PairwiseDistance": (lambda: nn.PairwiseDistance(keepdim=True), SEQUENCE),
     "Sequential": (lambda: nn.Sequential(nn.ReLU(), nn.Sequential(), nn.Sequential(nn.Tanh())), IMAGE),
 }  # fmt: skip
-TWICE = (
+TWO_INPUT_MODULES = (
     "TransformerDecoderLayer", "TransformerDecoder", "Transformer", "Bilinear", "CosineSimilarity", "PairwiseDistance",
 )  # fmt: skip
-TIMES = {"MultiheadAttention": 3} | dict.fromkeys(TWICE, 2)
+TIMES = {"MultiheadAttention": 3} | dict.fromkeys(TWO_INPUT_MODULES, 2)
 """Number of arguments; each is the same tensor."""
 NOT_OF_IMAGES = {
     "Module", "Container", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "RNNBase", "RNNCellBase",
@@ -115,11 +115,11 @@ NOT_OF_IMAGES = {
     "AdaptiveLogSoftmaxWithLoss", "LinearCrossEntropyLoss", "NLLLoss2d",
 }  # fmt: skip
 """Abstract modules, containers that are not called, and modules that take whole numbers or labels."""
-RANDOM = {"FractionalMaxPool2d", "FractionalMaxPool3d"}
+RANDOM_MODULES = {"FractionalMaxPool2d", "FractionalMaxPool3d"}
 """Modules that draw random numbers in evaluation too."""
 
 
 def network(name):
     torch.manual_seed(0)
     make, shape = MODULES[name]
-    return Held(make(), TIMES.get(name, 1)).eval(), shape
+    return Wrapper(make(), TIMES.get(name, 1)).eval(), shape

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-WATCHED = """
+WATCHED_PROGRAM = """
 import os, signal, sys
 
 class Finder:
@@ -31,7 +31,7 @@ ARGUMENTS = ["search", "strategy=random", "evaluator=table", "table=cifar10_8x8"
     [("nas.core", False), ("nas.config.settings", False), ("nas.cli.commands.search", True)],
 )
 def test_ctrl_c_while_modules_are_imported_ends_the_command(shell, tmp_path, module, swallows):
-    (tmp_path / "sitecustomize.py").write_text(WATCHED.format(module=module, swallows=swallows))
+    (tmp_path / "sitecustomize.py").write_text(WATCHED_PROGRAM.format(module=module, swallows=swallows))
     result = shell(*ARGUMENTS, env={"PYTHONPATH": str(tmp_path)})
     assert not result.stdout
     assert result.stderr == "\nnas: interrupted\n"
@@ -40,14 +40,14 @@ def test_ctrl_c_while_modules_are_imported_ends_the_command(shell, tmp_path, mod
 
 
 def test_ctrl_c_that_an_import_swallows_during_a_search_ends_it(shell, tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(WATCHED.format(module="torch.utils.tensorboard", swallows=True))
+    (tmp_path / "sitecustomize.py").write_text(WATCHED_PROGRAM.format(module="torch.utils.tensorboard", swallows=True))
     result = shell(*ARGUMENTS, env={"PYTHONPATH": str(tmp_path)})
     assert result.returncode == 130
     assert "interrupted; every finished trial is stored. Resume with:" in result.stderr
 
 
 def test_ctrl_c_that_is_switched_off_stays_so(tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(WATCHED.format(module="nas.core", swallows=False))
+    (tmp_path / "sitecustomize.py").write_text(WATCHED_PROGRAM.format(module="nas.core", swallows=False))
     arguments = ["-c", f"trap '' INT; exec {sys.executable} -m nas --version"]
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
     result = subprocess.run(["sh", *arguments], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)

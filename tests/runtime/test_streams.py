@@ -95,7 +95,7 @@ def test_a_search_needs_no_streams_and_a_full_one_does_not_end_it(folder):
     assert stored_trials(folder / "nas.db") == 8
 
 
-LIGHT = """
+LIGHT_PROGRAM = """
 import contextlib, os, sys
 from nas.runtime import streams
 streams.prepare()
@@ -119,7 +119,7 @@ sys.exit(streams.finish(0))
     ],
 )
 def test_what_cannot_be_written_is_dropped_and_a_lost_result_is_reported(tmp_path, redirections, code, output):
-    done = shell(tmp_path, f"{sys.executable} -c '{LIGHT}' {redirections}")
+    done = shell(tmp_path, f"{sys.executable} -c '{LIGHT_PROGRAM}' {redirections}")
     assert done.returncode == code
     assert output in done.stdout + done.stderr
     assert (tmp_path / "bystander").read_text() == ""  # no message went to a file that got a closed stream's number

@@ -41,7 +41,7 @@ def test_a_missing_module_option_or_folder_is_reported_in_one_sentence(refused, 
     assert error == "nas: --config-dir none is not a folder\n"
 
 
-LIGHT = """
+LIGHT_PARTS = """
 from light import LightSpace
 
 class Evaluator:
@@ -53,7 +53,7 @@ class Evaluator:
 @pytest.fixture
 def own_parts(nas, tmp_path):
     """A run with the user's own space and evaluator: `nas`, the search's result and its arguments."""
-    (tmp_path / "my_parts.py").write_text(LIGHT)
+    (tmp_path / "my_parts.py").write_text(LIGHT_PARTS)
     for kind, target in (("space", "LightSpace"), ("evaluator", "Evaluator")):
         (tmp_path / "conf" / kind).mkdir(parents=True)
         (tmp_path / "conf" / kind / "mine.yaml").write_text(f"_target_: my_parts.{target}\n")

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from nas import Budget, UsageError, search
-from nas.cli.commands.leaderboard import show
+from nas.cli.trial_table import print_trials
 from nas.store.base import Retraining, Run
 from nas.store.leaderboard import find_trial, leaderboard, protocol_description
 from nas.store.memory import MemoryStore
@@ -159,12 +159,12 @@ def test_scores_of_one_supernet_are_not_repeats(trial):
 
 
 def test_the_error_of_a_failed_trial_is_shown(store, trial, capsys):
-    show(leaderboard(store, "one")[0], several=False)
+    print_trials(leaderboard(store, "one")[0], several=False)
     assert "trial 1 failed: made to fail" in capsys.readouterr().out.splitlines()
     with store.open(Run("many", 0, {}, {"table": "abc"})) as record:
         for number in range(12):
             record.add(replace(trial(number, None), error=f"reason {max(number - 5, 0)}"))
-    show(leaderboard(store, "many", top=0)[0], several=True)
+    print_trials(leaderboard(store, "many", top=0)[0], several=True)
     lines = capsys.readouterr().out.splitlines()[-6:]
     assert lines[0] == "trials many 0, many 1, many 2, many 3, many 4 and 1 more failed: reason 0"
     assert lines[1] == "trial many 6 failed: reason 1"

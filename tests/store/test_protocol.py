@@ -7,7 +7,7 @@ import pytest
 from nas.store.protocol import EvaluationProtocol, RetrainingProtocol
 
 RECIPE = {"epochs": 12, "train_images": 400, "network": {"channels": 8}}
-RETRAINED = {
+RETRAINED_PROTOCOL = {
     "space": {"name": "nasbench201", "settings": {"channels": 16, "cells": 5}},
     "data": "digits",
     "split": "c423988697f0fef0",
@@ -26,20 +26,20 @@ RETRAINED = {
     ],
 )
 def test_a_stored_retraining_comes_back_byte_for_byte(more):
-    stored = {**RETRAINED, **more}
+    stored = {**RETRAINED_PROTOCOL, **more}
     assert json.dumps(RetrainingProtocol.from_json(stored).to_json()) == json.dumps(stored)
 
 
 def test_sizes_of_the_network_do_not_make_another_space():
-    protocol = RetrainingProtocol.from_json(RETRAINED)
+    protocol = RetrainingProtocol.from_json(RETRAINED_PROTOCOL)
     assert protocol.is_of_space("nasbench201", {"channels": 4, "cells": 5})
     assert not protocol.is_of_space("nasbench201", {"channels": 16, "cells": 4})
     assert not protocol.is_of_space("darts", {"channels": 16, "cells": 5})
 
 
 def test_a_retraining_with_validation_has_not_seen_the_validation_images_of_its_split():
-    whole = RetrainingProtocol.from_json(RETRAINED)
-    part = RetrainingProtocol.from_json({**RETRAINED, "part": "train"})
+    whole = RetrainingProtocol.from_json(RETRAINED_PROTOCOL)
+    part = RetrainingProtocol.from_json({**RETRAINED_PROTOCOL, "part": "train"})
     assert whole.trained_on_validation_images_of("c423988697f0fef0")
     assert not part.trained_on_validation_images_of("c423988697f0fef0")
     assert part.trained_on_validation_images_of("another")

@@ -27,7 +27,7 @@ STRATEGIES = {
     "drnas": partial(DrNAS, alpha_lr=0.1, epochs=20),
 }
 RECIPE = Recipe(epochs=1, batch_size=64, lr=0.1, lr_min=0.01, nesterov=False, crop=0.0, flip=False, threads=1)
-PLANTED = [(0, 1), (2, 3), (3, 0)]
+PLANTED_ARCHITECTURES = [(0, 1), (2, 3), (3, 0)]
 
 
 def search_for(strategy, planted, seed):
@@ -38,7 +38,7 @@ def search_for(strategy, planted, seed):
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_it_finds_a_planted_best_operation_wherever_it_is(name):
-    for seed, planted in enumerate(PLANTED):
+    for seed, planted in enumerate(PLANTED_ARCHITECTURES):
         assert search_for(STRATEGIES[name], planted, seed).architecture == planted
 
 
@@ -49,8 +49,10 @@ def test_with_alpha_frozen_it_does_not(name):
         strategy.step = lambda _gradients: None
         return strategy
 
-    hits = sum(search_for(frozen, planted, seed).architecture == planted for seed, planted in enumerate(PLANTED))
-    assert hits <= len(PLANTED) // 3, f"{hits} of {len(PLANTED)}"
+    hits = sum(
+        search_for(frozen, planted, seed).architecture == planted for seed, planted in enumerate(PLANTED_ARCHITECTURES)
+    )
+    assert hits <= len(PLANTED_ARCHITECTURES) // 3, f"{hits} of {len(PLANTED_ARCHITECTURES)}"
 
 
 def initialised(strategy, space):

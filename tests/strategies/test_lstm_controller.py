@@ -10,7 +10,7 @@ from nas import UsageError
 from nas.strategies.lstm_controller import LSTMController
 from nas.testing import check_strategy
 
-CHOSEN = (0, 1, 2, 3, 0, 1)
+ARCHITECTURE = (0, 1, 2, 3, 0, 1)
 
 
 class Uneven(ToySpace):
@@ -48,7 +48,7 @@ def test_weights_start_uniform_between_the_papers_bounds_and_options_nearly_equa
     assert gates.shape == (400, 200)
     assert 0.079 < float(gates.detach().abs().max()) <= 0.08
     assert float(gates.detach().std()) == pytest.approx(0.0462, abs=5e-4)
-    assert log_probability(strategy, CHOSEN) == pytest.approx(-6 * math.log(4), abs=0.5)
+    assert log_probability(strategy, ARCHITECTURE) == pytest.approx(-6 * math.log(4), abs=0.5)
 
 
 def test_the_probabilities_of_all_architectures_sum_to_one():
@@ -89,14 +89,14 @@ def test_the_gradient_agrees_with_finite_differences(toy_space):
         draw = np.random.default_rng(2)
         directions = [torch.tensor(draw.standard_normal(tuple(w.shape))) for w in strategy.weights.values()]
         for part in (0, 1):
-            gradients = torch.autograd.grad(strategy.evaluate(CHOSEN)[part], list(strategy.weights.values()))
+            gradients = torch.autograd.grad(strategy.evaluate(ARCHITECTURE)[part], list(strategy.weights.values()))
             slope = sum(float((g * d).sum()) for g, d in zip(gradients, directions, strict=True))
             values = []
             for step in (1e-5, -2e-5):  # forth, then back past the start
                 with torch.no_grad():
                     for weight, direction in zip(strategy.weights.values(), directions, strict=True):
                         weight.add_(step * direction)
-                    values.append(float(strategy.evaluate(CHOSEN)[part]))
+                    values.append(float(strategy.evaluate(ARCHITECTURE)[part]))
             assert slope == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-6)
     finally:
         torch.set_default_dtype(torch_default)
@@ -105,7 +105,7 @@ def test_the_gradient_agrees_with_finite_differences(toy_space):
 def test_the_first_trial_only_sets_the_baseline(toy_space, trial):
     strategy = controller(toy_space)
     before = {name: weight.detach().clone() for name, weight in strategy.weights.items()}
-    strategy.tell(trial(0, 0.9, CHOSEN))
+    strategy.tell(trial(0, 0.9, ARCHITECTURE))
     assert all(torch.equal(weight, before[name]) for name, weight in strategy.weights.items())
     assert strategy.rewards.mean == pytest.approx(0.9)
 
@@ -114,10 +114,10 @@ def test_adams_second_step_moves_a_bias_by_0_744_of_the_rate(toy_space, trial):
     """After gradients 0 and g: (0.1 g / 0.19) / sqrt(0.001 g² / 0.001999) = 0.74414; up for what was chosen."""
     strategy = controller(toy_space, lr=0.01)
     before = strategy.weights["heads_bias"].detach().clone()
-    strategy.tell(trial(0, 0.5, CHOSEN))
-    strategy.tell(trial(1, 0.7, CHOSEN))
+    strategy.tell(trial(0, 0.5, ARCHITECTURE))
+    strategy.tell(trial(1, 0.7, ARCHITECTURE))
     expected = np.full((6, 4), -0.0074414)
-    expected[range(6), CHOSEN] = 0.0074414
+    expected[range(6), ARCHITECTURE] = 0.0074414
     change = (strategy.weights["heads_bias"].detach() - before).numpy().reshape(6, 4)
     assert change == pytest.approx(expected, abs=1e-6)
 
@@ -126,18 +126,18 @@ def test_adams_second_step_moves_a_bias_by_0_744_of_the_rate(toy_space, trial):
 def test_what_beats_the_baseline_becomes_likelier_and_what_does_not_less_likely(toy_space, trial, second, direction):
     strategy = controller(toy_space, lr=0.01)
     strategy.tell(trial(0, 0.5, (3, 3, 3, 3, 3, 2)))
-    before = log_probability(strategy, CHOSEN)
-    strategy.tell(trial(1, second, CHOSEN))
-    assert direction * (log_probability(strategy, CHOSEN) - before) > 0.02
+    before = log_probability(strategy, ARCHITECTURE)
+    strategy.tell(trial(1, second, ARCHITECTURE))
+    assert direction * (log_probability(strategy, ARCHITECTURE) - before) > 0.02
 
 
 def test_the_baseline_is_the_average_of_the_rewards_before(toy_space, trial):
     """After 0.5 and 0.7 it is (0.09 · 0.5 + 0.1 · 0.7) / 0.19 = 0.6053: a reward of 0.6053 moves Adam by habit only."""
     strategy = controller(toy_space, lr=0.01)
     for number, reward in enumerate([0.5, 0.7]):
-        strategy.tell(trial(number, reward, CHOSEN))
+        strategy.tell(trial(number, reward, ARCHITECTURE))
     assert strategy.rewards.mean == pytest.approx(0.115 / 0.19)
-    strategy.tell(trial(2, 0.115 / 0.19, CHOSEN))
+    strategy.tell(trial(2, 0.115 / 0.19, ARCHITECTURE))
     assert all(float(weight.grad.abs().max()) < 1e-9 for weight in strategy.weights.values())
 
 
@@ -146,10 +146,10 @@ def test_the_entropy_bonus_flattens_what_no_reward_holds_up(toy_space, trial):
 
     def grown(weight):
         strategy = controller(toy_space, spread=0.5, lr=0.01, entropy_weight=weight)
-        before = strategy.evaluate(CHOSEN)[1].item()
+        before = strategy.evaluate(ARCHITECTURE)[1].item()
         for number in range(60):
-            strategy.tell(trial(number, 0.5, CHOSEN))
-        return before, strategy.evaluate(CHOSEN)[1].item()
+            strategy.tell(trial(number, 0.5, ARCHITECTURE))
+        return before, strategy.evaluate(ARCHITECTURE)[1].item()
 
     before, after = grown(0.0)
     assert after == pytest.approx(before, abs=1e-5)
@@ -164,8 +164,8 @@ def test_a_failed_trial_is_worth_the_worst_before_it_and_nothing_before_any(toy_
     for number, reward in enumerate([0.5, 0.3, 0.8]):
         failed.tell(trial(number, reward))
         scored.tell(trial(number, reward))
-    failed.tell(trial(3, None, CHOSEN))
-    scored.tell(trial(3, 0.3, CHOSEN))
+    failed.tell(trial(3, None, ARCHITECTURE))
+    scored.tell(trial(3, 0.3, ARCHITECTURE))
     assert all(torch.equal(failed.weights[name], scored.weights[name]) for name in failed.weights)
 
 

@@ -11,7 +11,7 @@ from nas.strategies.lstm_controller import LSTMController
 from nas.strategies.reinforce import Reinforce
 from nas.testing import check_strategy
 
-CHOSEN = (0, 1, 2, 3, 0, 1)
+ARCHITECTURE = (0, 1, 2, 3, 0, 1)
 ADVANTAGE = 0.7 - (0.09 * 0.5 + 0.1 * 0.7) / 0.19
 """Of a reward of 0.7 after one of 0.5, momentum 0.9: the baseline takes both in and is divided by 1 - 0.9^2."""
 
@@ -41,10 +41,10 @@ def policy(space, logits=None, **settings):
 def test_one_step_of_gradient_ascent_is_the_one_worked_out_by_hand(toy_space, trial):
     """At equal logits the gradient of log π is 3/4 for the option that was chosen and -1/4 for the other three."""
     strategy = policy(toy_space, optimizer="sgd", lr=2.0)
-    strategy.tell(trial(0, 0.5, CHOSEN))
-    strategy.tell(trial(1, 0.7, CHOSEN))
+    strategy.tell(trial(0, 0.5, ARCHITECTURE))
+    strategy.tell(trial(1, 0.7, ARCHITECTURE))
     expected = np.full((6, 4), -2.0 * ADVANTAGE / 4)
-    expected[range(6), CHOSEN] = 2.0 * ADVANTAGE * 3 / 4
+    expected[range(6), ARCHITECTURE] = 2.0 * ADVANTAGE * 3 / 4
     assert pytest.approx(0.0947368, abs=1e-7) == ADVANTAGE
     assert strategy.logits == pytest.approx(expected, abs=1e-12)
 
@@ -54,7 +54,7 @@ def test_the_first_trial_only_sets_the_baseline(toy_space, trial):
     strategy.reset(np.random.default_rng(0))
     before = strategy.logits.copy()
     assert 0 < np.abs(before).max() < 0.01
-    strategy.tell(trial(0, 0.9, CHOSEN))
+    strategy.tell(trial(0, 0.9, ARCHITECTURE))
     assert np.array_equal(strategy.logits, before)
     assert strategy.rewards.mean == pytest.approx(0.9)
 
@@ -62,15 +62,15 @@ def test_the_first_trial_only_sets_the_baseline(toy_space, trial):
 def test_adams_second_step_moves_every_logit_by_0_744_of_the_rate(toy_space, trial):
     """After gradients 0 and g: (0.1 g / 0.19) / sqrt(0.001 g² / 0.001999) = 0.74414 for every g."""
     strategy = policy(toy_space, lr=0.01)
-    strategy.tell(trial(0, 0.5, CHOSEN))
-    strategy.tell(trial(1, 0.7, CHOSEN))
+    strategy.tell(trial(0, 0.5, ARCHITECTURE))
+    strategy.tell(trial(1, 0.7, ARCHITECTURE))
     expected = np.full((6, 4), -0.0074414)
-    expected[range(6), CHOSEN] = 0.0074414
+    expected[range(6), ARCHITECTURE] = 0.0074414
     assert strategy.logits == pytest.approx(expected, abs=1e-7)
 
 
 def test_adam_is_blind_to_the_scale_of_the_rewards_and_gradient_ascent_is_not(toy_space, trial):
-    rewards = [(0.5, CHOSEN), (0.7, CHOSEN), (0.2, (1, 1, 1, 1, 1, 1)), (0.6, CHOSEN)]
+    rewards = [(0.5, ARCHITECTURE), (0.7, ARCHITECTURE), (0.2, (1, 1, 1, 1, 1, 1)), (0.6, ARCHITECTURE)]
     logits = {}
     for optimizer in ("adam", "sgd"):
         for scale in (1, 100):
@@ -89,8 +89,8 @@ def test_what_beats_the_baseline_becomes_likelier_and_what_does_not_less_likely(
 ):
     strategy = policy(toy_space, optimizer=optimizer, lr=0.1)
     strategy.tell(trial(0, 0.5, (3, 3, 3, 3, 3, 2)))
-    strategy.tell(trial(1, second, CHOSEN))
-    change = strategy.probabilities[range(6), CHOSEN] - 0.25
+    strategy.tell(trial(1, second, ARCHITECTURE))
+    change = strategy.probabilities[range(6), ARCHITECTURE] - 0.25
     assert (direction * change > 1e-3).all()
     assert strategy.probabilities.sum(axis=1) == pytest.approx(np.ones(6))
 
@@ -99,8 +99,8 @@ def test_a_loss_to_minimise_is_a_reward_with_its_sign_turned(toy_space, trial):
     strategy = Reinforce(toy_space, Objective("valid_accuracy", "minimize"), lr=0.1)
     strategy.reset(np.random.default_rng(0))
     strategy.tell(trial(0, 0.5))
-    strategy.tell(trial(1, 0.9, CHOSEN))
-    assert (strategy.probabilities[range(6), CHOSEN] < 0.25).all()
+    strategy.tell(trial(1, 0.9, ARCHITECTURE))
+    assert (strategy.probabilities[range(6), ARCHITECTURE] < 0.25).all()
 
 
 def test_the_gradient_agrees_with_finite_differences(rng):
@@ -149,8 +149,8 @@ def test_a_failed_trial_is_worth_the_worst_before_it(toy_space, trial):
     for number, reward in enumerate([0.5, 0.3, 0.8]):
         failed.tell(trial(number, reward))
         scored.tell(trial(number, reward))
-    failed.tell(trial(3, None, CHOSEN))
-    scored.tell(trial(3, 0.3, CHOSEN))
+    failed.tell(trial(3, None, ARCHITECTURE))
+    scored.tell(trial(3, 0.3, ARCHITECTURE))
     assert np.array_equal(failed.logits, scored.logits)
 
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 import torch
-from conftest import ARCH, QUICK, rows
+from conftest import ARCH, QUICK_SETTINGS, rows
 from safetensors.torch import load_file
 
 from nas.cli.main import main
@@ -23,7 +23,7 @@ from nas.training.fit import evaluate
 from nas.training.recipe import Recipe
 from search_spaces.nasbench201 import NASBench201
 
-SMALL = [
+SMALL_TRAINING = [
     "trainer.epochs=1",
     "trainer.train_images=100",
     "trainer.network={channels: 4, cells: 1}",
@@ -39,7 +39,10 @@ def finished_search(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert (
-            main(["search", *QUICK, "trainer.valid_images=200", "strategy=random", "budget.trials=2", "run=one"]) == 0
+            main(
+                ["search", *QUICK_SETTINGS, "trainer.valid_images=200", "strategy=random", "budget.trials=2", "run=one"]
+            )
+            == 0
         )
     return folder
 
@@ -72,11 +75,11 @@ def test_export_and_retrain_go_round(searched, refused, tmp_path):
         match="won is not an empty folder",
     )
 
-    first = result_of(searched("retrain", "run=one", "trial=best", *SMALL))
+    first = result_of(searched("retrain", "run=one", "trial=best", *SMALL_TRAINING))
     assert first["new"]
     assert (first["run"], first["trial"], first["text"]) == ("one", best["number"], best["arch"])
     assert 0 < first["metrics"]["test_accuracy"] <= 1
-    other = result_of(searched("retrain", "run=one", "trial=best", "seed=1", *SMALL))
+    other = result_of(searched("retrain", "run=one", "trial=best", "seed=1", *SMALL_TRAINING))
     assert other["new"]
     assert other["metrics"] != first["metrics"]
     row = rows(searched, "run=one")[best["number"]]
@@ -88,13 +91,13 @@ def test_export_and_retrain_go_round(searched, refused, tmp_path):
 
     # same architecture, data, recipe and seed: the test set is not looked at again
     for origin in (["run=one", "trial=best"], ["arch=won/genotype.json"]):
-        again = result_of(searched("retrain", *origin, *SMALL))
+        again = result_of(searched("retrain", *origin, *SMALL_TRAINING))
         assert not again["new"]
         assert (again["metrics"], again["folder"]) == (first["metrics"], first["folder"])
 
 
 def test_the_checkpoint_scores_what_was_reported(nas):
-    result = result_of(nas("retrain", f"arch={ARCH}", "data=digits", *SMALL))
+    result = result_of(nas("retrain", f"arch={ARCH}", "data=digits", *SMALL_TRAINING))
     space, data = NASBench201(4, 1), Digits()
     network = space.build(space.from_text(ARCH), data.task)
     network.load_state_dict(load_file(f"{result['folder']}/model.safetensors"))
@@ -103,7 +106,7 @@ def test_the_checkpoint_scores_what_was_reported(nas):
 
 
 def test_retraining_distinguishes_networks_of_other_settings(nas):
-    command = ["retrain", f"arch={ARCH}", *SMALL, "trainer.network={}", "space.cells=1"]
+    command = ["retrain", f"arch={ARCH}", *SMALL_TRAINING, "trainer.network={}", "space.cells=1"]
     small = result_of(nas(*command, "space.channels=4"))
     large = result_of(nas(*command, "space.channels=8"))
     assert (small["new"], large["new"]) == (True, True)
@@ -127,15 +130,17 @@ def test_store_and_folder_are_tried_before_the_training(refused, tmp_path, monke
     (tmp_path / "notes.txt").write_text("not a database")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious").write_text("mine")
-    sentence = refused("retrain", f"arch={ARCH}", *SMALL, setting, match=message, code=1 if "written" in message else 2)
+    sentence = refused(
+        "retrain", f"arch={ARCH}", *SMALL_TRAINING, setting, match=message, code=1 if "written" in message else 2
+    )
     assert sentence.count("\n") == 1
     assert (tmp_path / "full" / "precious").read_text() == "mine"
 
 
 def test_a_retraining_whose_process_died_before_it_was_stored_is_found_again(nas, tmp_path):
-    first = json.loads(nas("retrain", f"arch={ARCH}", *SMALL).stdout)
+    first = json.loads(nas("retrain", f"arch={ARCH}", *SMALL_TRAINING).stdout)
     (tmp_path / "nas.db").unlink()
-    again = json.loads(nas("retrain", f"arch={ARCH}", *SMALL).stdout)
+    again = json.loads(nas("retrain", f"arch={ARCH}", *SMALL_TRAINING).stdout)
     assert (again["new"], again["metrics"]) == (False, first["metrics"])
     assert not any(path.name.startswith(".") for path in (tmp_path / "runs" / "retrained").iterdir())
 
@@ -144,7 +149,7 @@ def test_a_retraining_that_diverges_has_no_result(refused, tmp_path):
     refused(
         "retrain",
         f"arch={ARCH}",
-        *SMALL,
+        *SMALL_TRAINING,
         "trainer.lr=1e30",
         match=r"retraining failed: test loss is nan\. Try trainer\.lr=1e\+29",
         code=1,
@@ -181,7 +186,7 @@ def test_a_killed_retraining_resumes_to_the_same_test_accuracy(toy_space, tmp_pa
 
 
 def test_several_seeds_are_reported_with_their_spread_and_stand_on_the_leaderboard(searched):
-    command = ["retrain", "run=one", "trial=0", *SMALL[:-1], "seeds=3"]
+    command = ["retrain", "run=one", "trial=0", *SMALL_TRAINING[:-1], "seeds=3"]
     text = searched(*command)
     assert text.returncode == 0, text.stderr
     found = result_of(searched(*command, "format=json"))
@@ -195,7 +200,14 @@ def test_several_seeds_are_reported_with_their_spread_and_stand_on_the_leaderboa
 
 
 def test_validation_saves_the_best_epoch_and_tests_once(nas, refused, tmp_path):
-    arguments = ["retrain", f"arch={ARCH}", "trainer.epochs=3", *SMALL[1:], "trainer.valid_images=100", "validate=true"]
+    arguments = [
+        "retrain",
+        f"arch={ARCH}",
+        "trainer.epochs=3",
+        *SMALL_TRAINING[1:],
+        "trainer.valid_images=100",
+        "validate=true",
+    ]
     last = json.loads(nas(*arguments, "out=last").stdout)
     best = json.loads(nas(*arguments, "tested=best", "out=best").stdout)
     assert last["protocol"]["part"] == best["protocol"]["part"] == "train"
@@ -210,27 +222,27 @@ def test_validation_saves_the_best_epoch_and_tests_once(nas, refused, tmp_path):
     assert all(torch.equal(tensor, files[1][name]) for name, tensor in files[0].items())
     assert best["metrics"]["valid_accuracy"] >= last["metrics"]["valid_accuracy"]
     assert 1 <= best["metrics"]["best_epoch"] <= 3
-    refused("retrain", f"arch={ARCH}", *SMALL, "tested=best", match="tested=best needs validate=true")
+    refused("retrain", f"arch={ARCH}", *SMALL_TRAINING, "tested=best", match="tested=best needs validate=true")
     assert list((tmp_path / "runs" / "retrained" / "tensorboard").iterdir())
 
 
 def test_images_that_have_changed_since_the_search_are_reported(searched, tmp_path):
-    from nas.cli.commands.export import INHERITED_GROUPS, export_job
+    from nas.cli.commands.export import INHERITED_GROUPS, ExportOptions, export_job
     from nas.cli.selection import selected
     from nas.config.settings import compose
     from nas.export.assembly import assemble
 
     def chosen(*arguments):
         made = compose("export", ["run=one", "trial=best", *arguments], deferred=INHERITED_GROUPS)
-        return selected(made, INHERITED_GROUPS)
+        return selected(made, ExportOptions.of(made), INHERITED_GROUPS)
 
-    assert searched("retrain", "run=one", "trial=best", *SMALL).stderr == ""
+    assert searched("retrain", "run=one", "trial=best", *SMALL_TRAINING).stderr == ""
     with sqlite3.connect(tmp_path / "nas.db") as store:
         (protocol,) = store.execute("SELECT protocol FROM runs").fetchone()
         then = json.loads(protocol)["split"]
         store.execute("UPDATE runs SET protocol = ?", (protocol.replace(then, "0123456789abcdef"),))
     arguments = f"found on them (split 0123456789abcdef, now {then})"
-    assert arguments in searched("retrain", "run=one", "trial=best", *SMALL).stderr
+    assert arguments in searched("retrain", "run=one", "trial=best", *SMALL_TRAINING).stderr
     with pytest.warns(UserWarning, match=re.escape(arguments)):
         assemble(export_job(chosen()), None, 4, {})
     assert chosen("data.split_seed=0").searched_split("digits") == "0123456789abcdef"

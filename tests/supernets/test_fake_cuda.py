@@ -32,17 +32,17 @@ from nas.strategies.pc_darts import PCDARTS
 from nas.strategies.random import RandomSearch
 from nas.supernets import gradient
 from nas.supernets.gradient import GradientSearch
-from nas.supernets.graphs import Replayed
+from nas.supernets.graphs import GraphStep
 from nas.supernets.health import dominant_eigenvalue
 from nas.supernets.memory_estimate import free_memory, need
 from nas.supernets.recipe import SupernetRecipe
 from search_spaces.darts import DARTS
 from search_spaces.nasbench201 import NASBench201
 
-SECOND = "cuda:1"
+SECOND_DEVICE = "cuda:1"
 SPACES = MappingProxyType({"nasbench201": (NASBench201, 1), "darts": (DARTS, 3)})
 """Spaces with a supernet, and the fewest cells that include every kind of cell."""
-QUICK = {"batch_size": 6, "train_images": 6, "valid_images": 6, "lr": 0.025, "nesterov": False, "threads": 1}
+QUICK_RECIPE = {"batch_size": 6, "train_images": 6, "valid_images": 6, "lr": 0.025, "nesterov": False, "threads": 1}
 
 
 class Small(DataSet):
@@ -97,7 +97,7 @@ def strategy_of(variant, space, **more):
 
 
 def recipe_of(cells, **more):
-    return SupernetRecipe(epochs=1, **QUICK | {"network": {"channels": 4, "cells": cells}} | more)
+    return SupernetRecipe(epochs=1, **QUICK_RECIPE | {"network": {"channels": 4, "cells": cells}} | more)
 
 
 def test_all_published_strategies_are_covered():
@@ -116,7 +116,7 @@ def test_every_gradient_search_runs_on_cuda_and_resumes(variant, tmp_path, monke
 
     def searched(report):
         work = GradientSearch(space, Small(), recipe_of(1), tmp_path)
-        return work(strategy_of(variant, space, **watched), 0, 5, SECOND, report)
+        return work(strategy_of(variant, space, **watched), 0, 5, SECOND_DEVICE, report)
 
     def die(_epochs, curve):
         if len(curve) == 1:
@@ -138,13 +138,13 @@ def test_every_gradient_search_runs_on_cuda_on_the_larger_space(variant):
     space, cells = DARTS(), SPACES["darts"][1]
     work = GradientSearch(space, Small(), recipe_of(cells))
     with fake_cuda(count=2, only=1):
-        result = work(strategy_of(variant, space, epochs=1), 0, 5, SECOND, lambda *_: None)
+        result = work(strategy_of(variant, space, epochs=1), 0, 5, SECOND_DEVICE, lambda *_: None)
     assert space.is_valid(result.architecture)
     check(result, {})
 
 
 @pytest.mark.parametrize("variant", ["darts", "darts second order", "pc_darts"])
-def test_a_step_is_replayed_as_a_graph_with_the_numbers_of_the_cpu(variant):
+def test_a_step_runs_as_a_graph_with_the_numbers_of_the_cpu(variant):
     """Without the warning that it cannot be: nothing in it looks at the device or copies from the host."""
     space = Planted()
     recipe = SupernetRecipe(epochs=1, batch_size=32, train_images=192, lr=0.1, nesterov=False, flip=False, threads=1)
@@ -158,15 +158,15 @@ def test_a_step_is_replayed_as_a_graph_with_the_numbers_of_the_cpu(variant):
     expected = searched("cpu")
     with fake_cuda(count=2, only=1) as cuda, warnings.catch_warnings():
         warnings.simplefilter("error")
-        result = searched(SECOND)
-    # of six steps an epoch two are ordinary, then the step is recorded and replayed four times
+        result = searched(SECOND_DEVICE)
+    # of six steps an epoch two are ordinary, then the step is recorded and its graph runs four times
     assert (cuda.captures, cuda.replays) == (2, 8)
     for ours, theirs in zip(result.curve, expected.curve, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
     assert result.architecture == expected.architecture
 
 
-def test_a_step_that_copies_from_the_host_is_not_replayed_and_says_so():
+def test_a_step_that_copies_from_the_host_does_not_run_as_a_graph_and_says_so():
     class Copying(DARTSStrategy):
         def probs(self, rng):
             ones = torch.ones(4)
@@ -175,7 +175,7 @@ def test_a_step_that_copies_from_the_host_is_not_replayed_and_says_so():
     space = Planted()
     strategy = Copying(space=space, objective=Objective(), epochs=1)
     recipe = SupernetRecipe(epochs=1, batch_size=32, train_images=128, nesterov=False, threads=1)
-    with fake_cuda() as cuda, pytest.warns(UserWarning, match="not replayed as a CUDA graph .*capturing"):
+    with fake_cuda() as cuda, pytest.warns(UserWarning, match="does not run as a CUDA graph .*capturing"):
         GradientSearch(space, Signs(), recipe)(strategy, 0, 5, "cuda", lambda *_: None)
     assert cuda.replays == 0
 
@@ -183,9 +183,9 @@ def test_a_step_that_copies_from_the_host_is_not_replayed_and_says_so():
 def test_a_step_is_recorded_on_the_device_of_its_batch():
     """Whichever device is current outside: a graph belongs to the current one."""
     with fake_cuda(count=2, only=1) as cuda:
-        total = torch.zeros((), device=SECOND)
-        batch = torch.ones(2, 1, device=SECOND), torch.zeros(2, device=SECOND)
-        step = Replayed(lambda train, valid: total.add_(train[0].sum()).clone(), 2)
+        total = torch.zeros((), device=SECOND_DEVICE)
+        batch = torch.ones(2, 1, device=SECOND_DEVICE), torch.zeros(2, device=SECOND_DEVICE)
+        step = GraphStep(lambda train, valid: total.add_(train[0].sum()).clone(), 2)
         result = [float(step(batch, batch)) for _ in range(5)]
     assert result == [2.0, 4.0, 6.0, 8.0, 10.0]
     assert (cuda.captures, cuda.replays, cuda.current) == (1, 3, 0)
@@ -230,7 +230,9 @@ def test_perturbation_derives_a_cell_on_cuda_and_resumes(space, tmp_path, monkey
 
         monkeypatch.setattr(gradient.SearchRun, "tune", counted)
         strategy = DARTSStrategy(space=space, objective=Objective(), epochs=1, discretization=Perturbation(1))
-        return GradientSearch(space, Small(), recipe_of(cells), tmp_path)(strategy, 0, 5, SECOND, lambda *_: None)
+        return GradientSearch(space, Small(), recipe_of(cells), tmp_path)(
+            strategy, 0, 5, SECOND_DEVICE, lambda *_: None
+        )
 
     with fake_cuda(count=2, only=1):
         with pytest.raises(Killed):
@@ -266,7 +268,7 @@ def test_shared_weights_train_score_and_resume_on_cuda(strategy, train, space, t
     def searched(trials=2):
         evaluator = SharedWeights(space, Small(), recipe_of(cells), **train)
         evaluator.checkpoint_dir = tmp_path
-        return search(space, strategy, evaluator, budget=Budget(trials=trials), device=SECOND, seed=1)
+        return search(space, strategy, evaluator, budget=Budget(trials=trials), device=SECOND_DEVICE, seed=1)
 
     with fake_cuda(count=2, only=1):
         first = searched()
@@ -277,9 +279,9 @@ def test_shared_weights_train_score_and_resume_on_cuda(strategy, train, space, t
 
 def test_memory_that_torch_reserves_but_does_not_use_is_free():
     with fake_cuda(count=2, only=1) as cuda:
-        assert free_memory(torch.device(SECOND)) == FREE
+        assert free_memory(torch.device(SECOND_DEVICE)) == FREE
         cuda.reserved, cuda.allocated = 10 * GIB, 4 * GIB
-        assert free_memory(torch.device(SECOND)) == FREE + 6 * GIB
+        assert free_memory(torch.device(SECOND_DEVICE)) == FREE + 6 * GIB
 
 
 def test_weights_of_edges_are_the_softmax_over_the_edges_into_each_node():
@@ -304,9 +306,9 @@ def test_a_batch_that_is_too_large_only_for_the_eigenvalue_is_refused(monkeypatc
     needs = [gradient_need(run, probs, curvature) for curvature in (False, True)]
     assert 1.5 < needs[1] / needs[0] < 4
     monkeypatch.setattr("nas.supernets.weights.free_memory", lambda _device: sum(needs) / 2)
-    run.weights.check_fits(probs)
+    run.weights.check_step(probs)
     with pytest.raises(UserError, match=r"eigenvalue that strategy\.early_stopping=true.*supernet\.batch_size=\d"):
-        run.weights.check_fits(probs, "strategy.early_stopping")
+        run.weights.check_step(probs, "strategy.early_stopping")
 
 
 def test_running_out_of_memory_in_the_eigenvalue_loses_no_epoch(monkeypatch):

@@ -16,13 +16,13 @@ from nas.store.sqlite import SQLiteStore
 from nas.strategies.darts import DARTS
 from nas.strategies.pc_darts import PCDARTS
 from nas.supernets.gradient import GradientSearch
-from nas.supernets.memory_estimate import check_fits
+from nas.supernets.memory_estimate import check_batch_memory
 from nas.supernets.weights import Weights
 from nas.training.recipe import Recipe
 from search_spaces.nasbench201 import NASBench201
 
 RECIPE = Recipe(epochs=1, batch_size=64, lr=0.1, nesterov=False, crop=0.0, flip=False, threads=1)
-SMALL = [
+SMALL_SEARCH = [
     "space=nasbench201",
     "strategy=darts",
     "strategy.epochs=3",
@@ -115,9 +115,9 @@ def test_a_checkpoint_of_another_search_is_refused(tmp_path):
 
 
 def test_the_largest_batch_that_fits_is_named():
-    check_fits(fixed=100.0, each=10.0, batch=64, key="supernet.batch_size", free=740.0)
+    check_batch_memory(fixed=100.0, each=10.0, batch=64, key="supernet.batch_size", free=740.0)
     with pytest.raises(UserError, match=r"the largest that fits is supernet.batch_size=63"):
-        check_fits(fixed=100.0, each=10.0, batch=64, key="supernet.batch_size", free=739.0)
+        check_batch_memory(fixed=100.0, each=10.0, batch=64, key="supernet.batch_size", free=739.0)
 
 
 def test_a_batch_that_does_not_fit_is_refused_before_the_search(monkeypatch):
@@ -155,21 +155,21 @@ def test_a_strategy_without_what_it_needs_is_refused():
 
 def test_from_the_command_line_a_search_is_an_ordinary_trial(nas):
     torch.manual_seed(0)
-    done = nas("search", *SMALL, "run=relaxed")
+    done = nas("search", *SMALL_SEARCH, "run=relaxed")
     assert done.returncode == 0, done.stderr
     assert "epoch 3/3" in done.stderr
     (trial,) = rows(nas, "run=relaxed")
     assert trial["status"] == "completed"
     assert trial["metrics"]["valid_accuracy"] > 0
-    assert nas("retrain", "run=relaxed", *SMALL[-3:]).returncode == 0
+    assert nas("retrain", "run=relaxed", *SMALL_SEARCH[-3:]).returncode == 0
     assert nas("export", "run=relaxed", "format=genotype", "out=winner").returncode == 0
-    again = nas("search", *SMALL, "run=relaxed", "format=json")
+    again = nas("search", *SMALL_SEARCH, "run=relaxed", "format=json")
     assert json.loads(again.stdout)["trials"] == 1
 
 
 @pytest.mark.parametrize("word", ["supernet.epochs=5", "supernet.drop_path=0.1", "supernet.auxiliary_weight=0.4"])
 def test_settings_without_effect_on_a_supernet_are_refused(refused, word):
-    refused("search", *SMALL, "run=relaxed", word, match=re.escape(word.split("=")[0]))
+    refused("search", *SMALL_SEARCH, "run=relaxed", word, match=re.escape(word.split("=")[0]))
 
 
 def test_pc_darts_is_validated_on_the_network_that_it_trains(monkeypatch):

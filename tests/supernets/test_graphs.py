@@ -12,7 +12,7 @@ from nas.data.digits import Digits
 from nas.strategies.darts import DARTS
 from nas.strategies.pc_darts import PCDARTS
 from nas.supernets.gradient import GradientSearch
-from nas.supernets.graphs import Replayed
+from nas.supernets.graphs import GraphStep
 from nas.supernets.recipe import SupernetRecipe
 from search_spaces.nasbench201 import NASBench201
 
@@ -21,16 +21,16 @@ class Recorder:
     """Runs a recorded step again, as a graph would: with what lies in the memory that it was recorded on."""
 
     def __init__(self):
-        self.recorded = self.replayed = 0
+        self.recorded = self.repeated = 0
 
     def __call__(self, step):
         self.recorded += 1
 
-        def replay():
-            self.replayed += 1
+        def run():
+            self.repeated += 1
             return step()
 
-        return replay
+        return run
 
 
 def batch(value, size=4):
@@ -41,32 +41,32 @@ def summed(train, valid):
     return train[0].sum() + 10 * valid[0].sum()
 
 
-def test_whole_batches_are_replayed_after_two_ordinary_steps_of_each_epoch():
+def test_whole_batches_run_as_a_graph_after_two_ordinary_steps_of_each_epoch():
     recorder = Recorder()
-    step = Replayed(summed, 4, recorder)
+    step = GraphStep(summed, 4, recorder)
     for _ in range(2):
         step.start_epoch()
         assert [step(batch(n), batch(1)).item() for n in range(5)] == [4 * n + 40 for n in range(5)]
-    assert (recorder.recorded, recorder.replayed) == (2, 6)
+    assert (recorder.recorded, recorder.repeated) == (2, 6)
 
 
 def test_a_batch_of_another_size_is_done_in_the_ordinary_way():
     recorder = Recorder()
-    step = Replayed(summed, 4, recorder)
+    step = GraphStep(summed, 4, recorder)
     for _ in range(4):
         step(batch(1), batch(1))
     assert step(batch(1, size=3), batch(1)).item() == 43
     assert step(batch(1), batch(1, size=2)).item() == 24
     assert step(batch(2), batch(1)).item() == 48
-    assert recorder.replayed == 3
+    assert recorder.repeated == 3
 
 
 def test_what_cannot_be_recorded_is_told_once_and_done_in_the_ordinary_way():
     def refuses(_step):
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    step = Replayed(summed, 4, refuses)
-    with pytest.warns(UserWarning, match="not replayed as a CUDA graph"):
+    step = GraphStep(summed, 4, refuses)
+    with pytest.warns(UserWarning, match="does not run as a CUDA graph"):
         losses = [step(batch(n), batch(0)).item() for n in range(4)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -76,23 +76,23 @@ def test_what_cannot_be_recorded_is_told_once_and_done_in_the_ordinary_way():
 
 
 @pytest.mark.parametrize("make", [DARTS, lambda **parts: DARTS(**parts, order="second"), PCDARTS])
-def test_a_replayed_search_is_the_search(make, monkeypatch):
+def test_a_search_with_graphs_is_the_search(make, monkeypatch):
     """Only its inputs change between the steps of an epoch, so running a recorded step again is the next step."""
     recipe = SupernetRecipe(epochs=1, batch_size=48, lr=0.1, nesterov=False, crop=0.0, flip=False, threads=1)
 
-    def searched(replayed):
+    def searched(graphs):
         recorder = Recorder()
-        if replayed:
-            monkeypatch.setattr("nas.supernets.gradient.replays", lambda *_: True)
-            monkeypatch.setattr("nas.supernets.gradient.Replayed", lambda step, size: Replayed(step, size, recorder))
+        if graphs:
+            monkeypatch.setattr("nas.supernets.gradient.uses_graphs", lambda *_: True)
+            monkeypatch.setattr("nas.supernets.gradient.GraphStep", lambda step, size: GraphStep(step, size, recorder))
         options = {"partial_channels": 1, "warmup": 2} if make is PCDARTS else {}
         strategy = make(space=Planted(), objective=Objective(), **options)
         strategy.epochs = 4
         result = GradientSearch(Planted(), Signs(), recipe)(strategy, 0, 5, "cpu", lambda *_: None)
         return result, recorder
 
-    plain, _ = searched(replayed=False)
-    result, recorder = searched(replayed=True)
+    plain, _ = searched(graphs=False)
+    result, recorder = searched(graphs=True)
     assert recorder.recorded == 4
     assert result.curve == plain.curve
     assert result.info == plain.info

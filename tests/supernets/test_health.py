@@ -15,7 +15,7 @@ from nas.errors import UsageError
 from nas.strategies.darts import DARTS as Strategy
 from nas.strategies.drnas import DrNAS
 from nas.strategies.gdas import GDAS
-from nas.supernets.fitting import check_fit
+from nas.supernets.compatibility import check_compatible
 from nas.supernets.health import check_alpha, collapse, dominant_eigenvalue, entropy, skip_share, stops_at
 from nas.supernets.recipe import SupernetRecipe
 from nas.training.fit import TrainingFailed
@@ -153,20 +153,20 @@ def test_settings_that_exclude_each_other_are_refused():
     plain = SupernetRecipe(epochs=1)
     for strategy in (GDAS, DrNAS):
         with pytest.raises(UsageError, match=r"strategy.eigenvalue=true: .* draws new probabilities"):
-            check_fit(strategy(space=NB201, objective=Objective(), eigenvalue=True), plain, 64)
+            check_compatible(strategy(space=NB201, objective=Objective(), eigenvalue=True), plain, 64)
     early = Strategy(space=NB201, objective=Objective(), epochs=17, early_stopping=True)
     with pytest.raises(
         UsageError, match=r"early_stopping=true has no effect in 17 epochs: .* set strategy.epochs to 18"
     ):
-        check_fit(early, plain, 64)
-    check_fit(Strategy(space=NB201, objective=Objective(), epochs=18, early_stopping=True), plain, 64)
+        check_compatible(early, plain, 64)
+    check_compatible(Strategy(space=NB201, objective=Objective(), epochs=18, early_stopping=True), plain, 64)
     warm = Strategy(space=NB201, objective=Objective(), epochs=18, early_stopping=True, warmup=3)
     with pytest.raises(UsageError, match=r"after strategy.warmup=3, .* set strategy.epochs to 21"):
-        check_fit(warm, plain, 64)
+        check_compatible(warm, plain, 64)
     second = Strategy(space=NB201, objective=Objective(), order="second")
     with pytest.raises(UsageError, match=r"supernet.precision=bf16 with strategy.order=second"):
-        check_fit(second, SupernetRecipe(epochs=1, precision="bf16"), 64)
-    check_fit(second, plain, 2)
+        check_compatible(second, SupernetRecipe(epochs=1, precision="bf16"), 64)
+    check_compatible(second, plain, 2)
 
 
 def test_an_early_stop_is_stored_and_reported(nas, monkeypatch):

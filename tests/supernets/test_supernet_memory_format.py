@@ -11,7 +11,7 @@ from nas.strategies.darts import DARTS
 from nas.supernets.gradient import GradientSearch
 from nas.training.recipe import Recipe
 
-CONTIGUOUS = r"the supernet does not run in channels-last.*view size.*supernet\.channels_last=false"
+MEMORY_FORMAT_WARNING = r"the supernet does not run in channels-last.*view size.*supernet\.channels_last=false"
 
 
 class Seen(list):
@@ -45,7 +45,7 @@ SUPERNET = Recipe(epochs=1, batch_size=64, crop=0.0, flip=False, threads=1)
 def test_a_supernet_falls_back_in_every_step_and_measure(tmp_path):
     space = Views()
     strategy = DARTS(space=space, objective=Objective(), epochs=1)
-    with pytest.warns(UserWarning, match=CONTIGUOUS) as caught:
+    with pytest.warns(UserWarning, match=MEMORY_FORMAT_WARNING) as caught:
         GradientSearch(space, Signs(), SUPERNET)(strategy, 0, 0, "cpu", lambda *_: None)
     assert len([w for w in caught if "contiguous" in str(w.message)]) == 1
     steps = [strides for size, *strides in space.viewing.seen if size > 4]
@@ -56,7 +56,7 @@ def test_a_supernet_falls_back_in_every_step_and_measure(tmp_path):
         256,
     }  # memory, check, steps, and the validation images
     assert set(map(tuple, steps)) == {((4, 4, 2, 1), (1, 1, 1, 1))}
-    with pytest.warns(UserWarning, match=CONTIGUOUS):
+    with pytest.warns(UserWarning, match=MEMORY_FORMAT_WARNING):
         SharedWeights(space, Signs(), SUPERNET).prepare("cpu")
 
 

@@ -12,10 +12,10 @@ from nas.tables.table import Table
 from search_spaces.nasbench201 import NASBench201
 
 SPACE = SmallSpace()
-ALL = list(SPACE.architectures())
+ARCHITECTURES = list(SPACE.architectures())
 
 
-def rows_of(architectures=ALL, value=lambda a: sum(a) / 12):
+def rows_of(architectures=ARCHITECTURES, value=lambda a: sum(a) / 12):
     return [[SPACE.to_text(a), str(value(a)), str(10 + a[0]), str(100 * value(a))] for a in architectures]
 
 
@@ -39,10 +39,10 @@ def good(tmp_path_factory):
 
 def test_values_costs_and_reported_columns_are_those_of_the_row(good):
     rows = table(good, scale=2.0, cost_scale=0.5).of(SPACE)
-    place = rows.position((3, 0, 0, 1))
-    assert rows.values[place] == pytest.approx(2 * 4 / 12)
-    assert rows.costs[place] == 6.5
-    assert rows.reported["test"][place] == pytest.approx(400 / 12)
+    index = rows.position((3, 0, 0, 1))
+    assert rows.values[index] == pytest.approx(2 * 4 / 12)
+    assert rows.costs[index] == 6.5
+    assert rows.reported["test"][index] == pytest.approx(400 / 12)
     assert rows.best["test"] == (0.0, 100.0)
     assert len(rows) == 4**4
 
@@ -121,11 +121,13 @@ def test_a_missing_column_is_named_with_the_existing_ones(good, settings, messag
 
 
 def test_a_missing_or_doubled_architecture_is_named(tmp_path):
-    short = written(tmp_path, rows_of(ALL[:7] + ALL[8:]))
-    with pytest.raises(UserError, match=rf"has 255 rows and none for {SPACE.to_text(ALL[7])}; expected every"):
+    short = written(tmp_path, rows_of(ARCHITECTURES[:7] + ARCHITECTURES[8:]))
+    with pytest.raises(
+        UserError, match=rf"has 255 rows and none for {SPACE.to_text(ARCHITECTURES[7])}; expected every"
+    ):
         table(short).of(SPACE)
-    double = written(tmp_path, rows_of([*ALL, ALL[5]]))
-    with pytest.raises(UserError, match=rf"lists {SPACE.to_text(ALL[5])} twice, in rows 6 and 257"):
+    double = written(tmp_path, rows_of([*ARCHITECTURES, ARCHITECTURES[5]]))
+    with pytest.raises(UserError, match=rf"lists {SPACE.to_text(ARCHITECTURES[5])} twice, in rows 6 and 257"):
         table(double).of(SPACE)
 
 
@@ -133,7 +135,7 @@ def test_a_missing_or_doubled_architecture_is_named(tmp_path):
 def test_values_that_are_not_numbers_are_named(tmp_path, bad):
     rows = rows_of()
     rows[3][1] = rows[9][1] = bad
-    message = rf"has '{bad}' as valid of {SPACE.to_text(ALL[3])}; expected a finite number \(2 such rows\)"
+    message = rf"has '{bad}' as valid of {SPACE.to_text(ARCHITECTURES[3])}; expected a finite number \(2 such rows\)"
     with pytest.raises(UserError, match=message):
         table(written(tmp_path, rows)).of(SPACE)
 
@@ -189,7 +191,7 @@ def test_labels_of_columns_that_are_not_reported_have_no_effect(good):
 
 def test_all_columns_are_listed_or_counted(tmp_path):
     many = [f"acc{n}" for n in range(40)]
-    path = written(tmp_path, [[SPACE.to_text(ALL[0]), *"0" * 40]], ("arch", *many))
+    path = written(tmp_path, [[SPACE.to_text(ARCHITECTURES[0]), *"0" * 40]], ("arch", *many))
     with pytest.raises(
         UsageError, match=r"has no column 'acc99' \(did you mean 'acc9'\?\); it has arch, acc0, .*"
     ) as caught:
@@ -198,13 +200,13 @@ def test_all_columns_are_listed_or_counted(tmp_path):
 
 
 def test_a_table_of_a_sample_is_read_where_its_yaml_says_so(tmp_path):
-    path = written(tmp_path, rows_of(ALL[:100]))
+    path = written(tmp_path, rows_of(ARCHITECTURES[:100]))
     with pytest.raises(UserError, match=r"set complete: false in its YAML \(\+table.complete=false\)"):
         table(path).of(SPACE)
     rows = table(path, complete=False).of(SPACE)
-    assert (len(rows), rows.has(ALL[99]), rows.has(ALL[100])) == (100, True, False)
+    assert (len(rows), rows.has(ARCHITECTURES[99]), rows.has(ARCHITECTURES[100])) == (100, True, False)
     with pytest.raises(TrialFailed, match=r"d3=a is not in the table, a sample of 100|is not in the table") as caught:
-        rows.position(ALL[100])
+        rows.position(ARCHITECTURES[100])
     assert caught.value.kind == NOT_IN_TABLE
 
 

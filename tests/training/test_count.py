@@ -179,7 +179,7 @@ def matched(x: torch.Tensor, pattern: torch.Tensor) -> torch.Tensor:
     return x @ pattern
 
 
-UNCOUNTED = {
+UNCOUNTED_OPERATIONS = {
     "fft": (lambda x: torch.fft.irfft2(torch.fft.rfft2(x)), {"aten._fft_r2c": 1, "aten._fft_c2r": 1}),
     "linear algebra": (lambda x: torch.linalg.inv(x + torch.eye(8)), {"aten.linalg_inv_ex": 1}),
     "weighted bag": (
@@ -196,7 +196,7 @@ UNCOUNTED = {
 }
 
 
-@pytest.mark.parametrize(("function", "names"), UNCOUNTED.values(), ids=UNCOUNTED)
+@pytest.mark.parametrize(("function", "names"), UNCOUNTED_OPERATIONS.values(), ids=UNCOUNTED_OPERATIONS)
 def test_what_has_no_formula_is_listed(function, names):
     found = count.architecture(Calls(function), Task(16, 8, 8, 10))
     assert found == {"parameters": 0, "flops": 0, **{f"uncounted:{name}": calls for name, calls in names.items()}}

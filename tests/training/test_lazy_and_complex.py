@@ -20,7 +20,7 @@ from nas.studies.retraining import CHECKPOINT, TrainingJob, retrain
 from nas.training.fit import evaluate, fit
 from nas.training.lazy import materialized
 from nas.training.recipe import Recipe
-from nas.training.weights import load_weights, save_weights
+from nas.training.weight_files import load_weights, save_weights
 
 RECIPE = Recipe(epochs=2, batch_size=32, train_images=96, valid_images=64, threads=1, lr=0.05)
 TASK = Task(1, 8, 8, 10)

@@ -19,7 +19,7 @@ from nas.training.mix import Mix, Mixer
 from nas.training.recipe import Recipe
 
 PARTNER = torch.tensor([1, 2, 0])
-PLAIN = {"crop": 0.0, "flip": False, "threads": 1}
+PLAIN_IMAGES = {"crop": 0.0, "flip": False, "threads": 1}
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_the_loss_is_the_cross_entropy_of_the_mixed_label(digits, monkeypatch, k
     with torch.no_grad():
         network[1].weight.zero_()
     bias = network[1].bias.detach().clone()
-    recipe = Recipe(epochs=1, batch_size=6, label_smoothing=smoothing, **kind, **PLAIN)
+    recipe = Recipe(epochs=1, batch_size=6, label_smoothing=smoothing, **kind, **PLAIN_IMAGES)
     metrics = fit(network, part, None, recipe, seed=5, report=lambda _: None)
     (mix,) = mixes
     order = torch.randperm(6, generator=torch.Generator().manual_seed(5))
@@ -135,7 +135,9 @@ def test_one_step_with_mixup_is_that_of_the_mixed_batch(digits, monkeypatch):
     y = F.one_hot(part.labels[order], 10).float()
     loss = F.cross_entropy(network(0.7 * x + 0.3 * x.flip(0)), 0.7 * y + 0.3 * y.flip(0))
     gradients = torch.autograd.grad(loss, list(network.parameters()))
-    recipe = Recipe(epochs=1, batch_size=4, lr=0.1, momentum=0.0, nesterov=False, weight_decay=0.0, mixup=1.0, **PLAIN)
+    recipe = Recipe(
+        epochs=1, batch_size=4, lr=0.1, momentum=0.0, nesterov=False, weight_decay=0.0, mixup=1.0, **PLAIN_IMAGES
+    )
     metrics = fit(network, part, None, recipe, seed=0, report=lambda _: None)
     assert metrics["train_loss"] == pytest.approx(loss.item(), rel=1e-5)
     for now, old, gradient in zip(network.parameters(), before, gradients, strict=True):
@@ -199,7 +201,7 @@ def test_a_killed_retraining_of_all_new_settings_ends_as_an_uninterrupted_one(to
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"mixup": -0.1}, r"mixup must be a number at least 0 and at most 1000, got -0\.1"),
         ({"mixup": float("nan")}, r"mixup must be a number at least 0 and at most 1000, got nan"),
@@ -208,9 +210,9 @@ def test_a_killed_retraining_of_all_new_settings_ends_as_an_uninterrupted_one(to
         ({"cutmix": 1e9}, r"cutmix must be a number at least 0 and at most 1000, got 1000000000\.0"),
     ],
 )
-def test_senseless_values_are_refused(settings, words):
+def test_senseless_values_are_refused(settings, message):
     for make, part in ((Recipe, "trainer"), (SupernetRecipe, "supernet")):
-        with pytest.raises(UsageError, match=rf"{part}\.{words}"):
+        with pytest.raises(UsageError, match=rf"{part}\.{message}"):
             make(epochs=3, **settings)
 
 

@@ -19,9 +19,9 @@ from nas.training.recipe import Recipe
 from search_spaces.darts import DARTS
 from search_spaces.nasbench201 import NASBench201
 
-SECOND = "cuda:1"
+SECOND_DEVICE = "cuda:1"
 TASK = Task(3, 8, 8, 3)
-TINY = [
+TINY_SETTINGS = [
     "data=digits",
     "trainer.epochs=1",
     "trainer.batch_size=16",
@@ -58,12 +58,12 @@ def images(count):
 
 
 def trained(network, recipe, device, checkpointer=None, best=None):
-    place, curve = resolve_device(device), []
-    with configured(place, recipe):
+    target, curve = resolve_device(device), []
+    with configured(target, recipe):
         fit(
-            network.to(place),
-            images(12).to(place),
-            images(9).to(place),
+            network.to(target),
+            images(12).to(target),
+            images(9).to(target),
             recipe,
             seed=3,
             report=curve.append,
@@ -86,9 +86,9 @@ def test_a_training_on_cuda_resumes_and_has_the_numbers_of_the_cpu(precision, tm
     path = tmp_path / "kept.pt"
     with fake_cuda(count=2, only=1):
         with pytest.raises(Killed):
-            trained(cell(), recipe, SECOND, Memory(path, stop_after=1), Best())
+            trained(cell(), recipe, SECOND_DEVICE, Memory(path, stop_after=1), Best())
         best = Best()
-        found = trained(cell(), recipe, SECOND, Memory(path), best)
+        found = trained(cell(), recipe, SECOND_DEVICE, Memory(path), best)
     assert len(found) == len(expected) == 2
     for ours, theirs in zip(found, expected, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4 if precision != "bf16" else 0.05)
@@ -102,13 +102,13 @@ def test_paths_are_dropped_and_an_auxiliary_head_is_trained_on_cuda():
     recipe = Recipe(epochs=1, batch_size=6, drop_path=0.3, auxiliary_weight=0.4, threads=1)
     torch.manual_seed(0)
     with fake_cuda(count=2, only=1):
-        (metrics,) = trained(space.build(space.from_text("DARTS_V2"), Task(3, 32, 32, 3), sizes), recipe, SECOND)
+        (metrics,) = trained(space.build(space.from_text("DARTS_V2"), Task(3, 32, 32, 3), sizes), recipe, SECOND_DEVICE)
     assert all(math.isfinite(value) for value in metrics.values())
 
 
 def test_peak_memory_can_be_read_before_anything_was_on_the_device():
     with fake_cuda(count=2, only=1):
-        assert PeakMemory(torch.device(SECOND)).mebibytes() > 0
+        assert PeakMemory(torch.device(SECOND_DEVICE)).mebibytes() > 0
 
 
 def test_the_device_of_a_training_is_the_current_one_within():
@@ -146,15 +146,15 @@ def test_a_table_is_trained_on_the_device_that_it_is_given():
     recipe = Recipe(epochs=1, batch_size=16, train_images=32, valid_images=32, threads=1)
     training = Training((3, 1, 2, 4, 0, 3), "text", "key", repeat=0, seed=1)
     with fake_cuda(count=2, only=1):
-        found = Trainer(space, Digits(), recipe, SECOND)(training)
+        found = Trainer(space, Digits(), recipe, SECOND_DEVICE)(training)
     assert "failed" not in found
     assert 0 <= found["test_accuracy"] <= 1
 
 
 COMMANDS = {
-    "search": ["search", *TINY, "strategy=random", "budget.trials=1", "run=one", "format=json"],
-    "retrain": ["retrain", f"arch={ARCH}", *TINY, "format=json"],
-    "tabulate": ["tabulate", *TINY, "executor=inline", "seeds=1", "out=t.csv"],
+    "search": ["search", *TINY_SETTINGS, "strategy=random", "budget.trials=1", "run=one", "format=json"],
+    "retrain": ["retrain", f"arch={ARCH}", *TINY_SETTINGS, "format=json"],
+    "tabulate": ["tabulate", *TINY_SETTINGS, "executor=inline", "seeds=1", "out=t.csv"],
     "describe": ["describe", f"arch={ARCH}", "format=json"],
 }
 
@@ -162,7 +162,7 @@ COMMANDS = {
 @pytest.mark.parametrize("command", ["search", "retrain", "describe"])
 def test_commands_compute_on_the_device_that_they_are_given(command, nas):
     with fake_cuda(count=2, only=1) as cuda:
-        done = nas(*COMMANDS[command], f"device={SECOND}")
+        done = nas(*COMMANDS[command], f"device={SECOND_DEVICE}")
     assert done.returncode == 0, done.stderr
     assert cuda.initialised
     assert json.loads(done.stdout)

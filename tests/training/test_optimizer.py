@@ -14,8 +14,8 @@ from nas.training.fit import fit
 from nas.training.optimizer import optimizer_of, take_step
 from nas.training.recipe import Recipe
 
-PLAIN = {"crop": 0.0, "flip": False, "threads": 1}
-NEUTRAL = {"optimizer": "sgd", "warmup_epochs": 0, "mixup": 0.0, "cutmix": 0.0}
+PLAIN_IMAGES = {"crop": 0.0, "flip": False, "threads": 1}
+NEUTRAL_SETTINGS = {"optimizer": "sgd", "warmup_epochs": 0, "mixup": 0.0, "cutmix": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +44,14 @@ def test_the_optimizer_steps_with_the_rates_of_the_warm_up(digits, monkeypatch):
     monkeypatch.setattr(
         torch.optim.AdamW, "step", lambda self, *a: (rates.append(self.param_groups[0]["lr"]), own(self, *a))[1]
     )
-    recipe = Recipe(epochs=3, batch_size=4, lr=0.01, optimizer="adamw", warmup_epochs=1, **PLAIN)
+    recipe = Recipe(epochs=3, batch_size=4, lr=0.01, optimizer="adamw", warmup_epochs=1, **PLAIN_IMAGES)
     fit(linear(), digits.train.first(8), None, recipe, seed=0, report=lambda _: None)
     assert rates == pytest.approx([0.005, 0.01, 0.01, 0.00853553, 0.005, 0.00146446609])
 
 
 def test_one_step_is_adamw_with_decoupled_weight_decay(digits):
     """By hand: m = 0.1 g and v = 0.001 g^2, so the corrected step is g / (|g| + eps); the weights shrink by lr * wd."""
-    recipe = Recipe(epochs=1, batch_size=4, lr=0.01, weight_decay=0.1, optimizer="adamw", **PLAIN)
+    recipe = Recipe(epochs=1, batch_size=4, lr=0.01, weight_decay=0.1, optimizer="adamw", **PLAIN_IMAGES)
     part, network = digits.train.first(4), linear()
     before = [p.detach().clone() for p in network.parameters()]
     x = (part.pixels / 255 - part.mean[0]) / part.std[0]
@@ -90,7 +90,7 @@ def test_layers_that_are_skipped_at_random_are_trained(optimizer, digits):
     torch.manual_seed(0)
     network = Skipping(0.7)
     before = [layer.weight.detach().clone() for layer in network.layers]
-    recipe = Recipe(epochs=2, batch_size=16, **optimizer, **PLAIN)
+    recipe = Recipe(epochs=2, batch_size=16, **optimizer, **PLAIN_IMAGES)
     assert fit(network, digits.train.first(128), None, recipe, seed=0, report=lambda _: None)["train_loss"] < 3
     assert not any(torch.equal(layer.weight, old) for layer, old in zip(network.layers, before, strict=True))
 
@@ -114,7 +114,7 @@ def test_a_gradient_that_comes_late_is_stepped_as_by_torchs_plain_steps():
 
 
 def test_a_network_whose_layers_are_all_reached_is_trained_as_by_torchs_own_step(digits, monkeypatch):
-    recipe = Recipe(epochs=2, batch_size=16, lr=0.05, **PLAIN)
+    recipe = Recipe(epochs=2, batch_size=16, lr=0.05, **PLAIN_IMAGES)
     found = []
     for step in (take_step, lambda optimizer: optimizer.step()):
         monkeypatch.setattr("nas.training.fit.take_step", step)
@@ -126,7 +126,7 @@ def test_a_network_whose_layers_are_all_reached_is_trained_as_by_torchs_own_step
 
 
 def test_the_average_follows_adamw(digits):
-    recipe = Recipe(epochs=1, batch_size=4, lr=0.01, optimizer="adamw", ema=0.9, **PLAIN)
+    recipe = Recipe(epochs=1, batch_size=4, lr=0.01, optimizer="adamw", ema=0.9, **PLAIN_IMAGES)
     network, part = linear(), digits.train.first(4)
     expected = ModelEMA(linear(), 0.9)
     plain = linear()
@@ -169,8 +169,8 @@ def test_a_supernet_is_trained_as_before(more, message):
 
 def test_neutral_values_change_no_protocol_and_adamw_records_only_its_own_settings():
     plain = Recipe(epochs=3).protocol()
-    assert Recipe(epochs=3, **NEUTRAL).protocol() == plain
-    assert not NEUTRAL.keys() & plain.keys()
+    assert Recipe(epochs=3, **NEUTRAL_SETTINGS).protocol() == plain
+    assert not NEUTRAL_SETTINGS.keys() & plain.keys()
     adamw = Recipe(epochs=3, optimizer="adamw", nesterov=False).protocol()
     assert adamw == Recipe(epochs=3, optimizer="adamw").protocol()
     assert adamw["optimizer"] == "adamw"

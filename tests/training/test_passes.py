@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from checked_networks import Net, Norm, generators
 from relaxed import Planted, Signs
-from test_network_check import Net, Norm, generators
 from test_rebuild import retrained
 from test_seeding import Space
 from torch import nn
@@ -207,19 +207,18 @@ class Changed(Planted):
         self.how, self.where = how, where
 
     def supernet(self, task, network=None, partial_channels=1):
-        made = super().supernet(task, network)
-        made.norm, made.unused = Norm(1, self.how), nn.Linear(3, 3)
-        own, where = made.forward, self.where
+        supernet = super().supernet(task, network)
+        supernet.norm, supernet.unused = Norm(1, self.how), nn.Linear(3, 3)
+        own, where = supernet.forward, self.where
 
         def forward(x, probs, run_all_operations=False):
-            normed = made.norm(x)
-            logits = own(
-                normed if where == "both" or (where == "training") == made.training else x, probs, run_all_operations
-            )
-            return F.dropout(logits, 0.1, made.training) + 0 * random.random()
+            normed = supernet.norm(x)
+            uses_norm = where == "both" or (where == "training") == supernet.training
+            logits = own(normed if uses_norm else x, probs, run_all_operations)
+            return F.dropout(logits, 0.1, supernet.training) + 0 * random.random()
 
-        made.forward = forward
-        return made
+        supernet.forward = forward
+        return supernet
 
 
 SUPERNET = Recipe(epochs=1, batch_size=64, train_images=64, nesterov=False, flip=False, threads=1)

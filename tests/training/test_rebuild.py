@@ -15,7 +15,7 @@ from nas.studies.retraining import CHECKPOINT, TrainingJob, retrain
 from nas.training import memory_format
 from nas.training.fit import evaluate
 from nas.training.recipe import Recipe
-from nas.training.weights import NotStorable, load_weights, packed, save_weights, unpacked
+from nas.training.weight_files import NotStorable, load_weights, packed, save_weights, unpacked
 
 RECIPE = Recipe(epochs=2, batch_size=32, train_images=64, valid_images=40, threads=1, lr=0.05)
 
@@ -333,6 +333,12 @@ def test_extra_state_of_other_kinds_and_damaged_structures_are_reported():
         packed({"x": object()})
     with pytest.raises(NotStorable, match="x has a key that is not text or a number"):
         packed({"x": {(1, 2): 3}})
-    for structure in ('{"x": {"tensor": "gone"}}', '{"x": {"set": [1]}}', "[1]", '{"x": {"list": 1, "dict": 2}}', "{"):
-        with pytest.raises(ValueError):  # noqa: PT011
+    for structure, message in (
+        ('{"x": {"tensor": "gone"}}', "its extra_state is damaged"),
+        ('{"x": {"set": [1]}}', "its extra_state is damaged"),
+        ("[1]", "its extra_state is damaged"),
+        ('{"x": {"list": 1, "dict": 2}}', "too many values"),
+        ("{", "Expecting property name"),
+    ):
+        with pytest.raises(ValueError, match=message):
             unpacked({}, {"extra_state": structure})

@@ -7,12 +7,11 @@ one epoch, drawn, and exported in every format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nas.cli.options import RESULT_FORMATS
-from nas.cli.options import Options as BaseOptions
+from nas.cli.options import RESULT_FORMATS, CommandOptions
 from nas.cli.output import print_json
 from nas.config.settings import compose
 from nas.errors import UsageError, UserError, located
@@ -20,8 +19,8 @@ from nas.formatting import plural
 from nas.validation import one_of, whole_number
 
 if TYPE_CHECKING:
+    from nas.cli.promises import PromisesOf
     from nas.config.settings import Settings
-    from nas.testing.promises import Promise
 
 QUICK_SUPERNET = ("supernet.epochs=1", "supernet.train_images=200")
 """Shared weights are only checked, not trained to the end."""
@@ -31,11 +30,12 @@ DEPENDENCY_REASON = "it depends on a requirement that failed above"
 
 
 @dataclass(frozen=True)
-class Options(BaseOptions):
+class CheckOptions(CommandOptions):
     """Settings of `nas check`; `configs/check.yaml` describes them."""
 
     seed: int
     export: bool
+    objective: Mapping[str, Any]
     format: str
 
     def __post_init__(self) -> None:
@@ -63,7 +63,7 @@ class Verdict:
 def main(settings: Settings) -> int:
     from nas.cli.promises import KINDS
 
-    options = Options.of(settings)
+    options = CheckOptions.of(settings)
     named = {word.lstrip("+~").partition("=")[0].partition(".")[0] for word in settings.arguments}
     kinds = [kind for kind in KINDS if kind in named]
     if not kinds:
@@ -75,7 +75,7 @@ def main(settings: Settings) -> int:
         if options.format == "table":
             print(f"{part}{_context(kind, settings)}")
         printed: set[str] = set()
-        for verdict in _verdicts(part, KINDS[kind], settings):
+        for verdict in _verdicts(part, KINDS[kind], settings, options):
             verdicts.append(verdict)
             if options.format == "table":
                 print(_line(verdict, printed), flush=True)
@@ -107,9 +107,9 @@ def _context(kind: str, settings: Settings) -> str:
     return f" with {' and '.join(parts)}" if parts else ""
 
 
-def _verdicts(part: str, promises_of: Callable[[Settings], Sequence[Promise]], settings: Settings) -> Iterator[Verdict]:
+def _verdicts(part: str, promises_of: PromisesOf, settings: Settings, options: CheckOptions) -> Iterator[Verdict]:
     try:
-        promises = promises_of(settings)
+        promises = promises_of(settings, options)
     except UserError as error:
         yield Verdict(part, CONSTRUCTION_PROMISE, kept=False, reason=str(error))
         return

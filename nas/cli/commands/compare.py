@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nas.analysis.report import terminal_table, write_report
-from nas.cli.commands.search import budget_of
-from nas.cli.options import RESULT_FORMATS
-from nas.cli.options import Options as BaseOptions
+from nas.cli.execution import budget_of, ordered_executor
+from nas.cli.options import RESULT_FORMATS, CommandOptions
 from nas.cli.output import Bar, print_json, print_table
 from nas.cli.rerun import config_dir_arguments
 from nas.config.overrides import list_items
@@ -35,7 +34,6 @@ from nas.validation import one_of, whole_number
 if TYPE_CHECKING:
     from nas.analysis.results import RunResult
     from nas.engine.budget import Budget
-    from nas.executors.base import Executor
     from nas.space.base import SearchSpace
 
 BASELINE = "random"
@@ -47,7 +45,7 @@ MAX_SEEDS = 10_000
 
 
 @dataclass(frozen=True)
-class Options(BaseOptions):
+class CompareOptions(CommandOptions):
     """Settings of `nas compare`; `configs/compare.yaml` describes them."""
 
     strategies: list[str]
@@ -66,7 +64,7 @@ class Options(BaseOptions):
 
 
 def main(settings: Settings) -> int:
-    options = Options.of(settings)
+    options = CompareOptions.of(settings)
     objective = Objective(**options.objective)
     budget = budget_of(options.budget, DEFAULT_TRIALS)
     device = device_type(options.device)
@@ -104,7 +102,7 @@ def main(settings: Settings) -> int:
 
 def _compare(
     settings: Settings,
-    options: Options,
+    options: CompareOptions,
     setup: ComparisonSetup,
     strategies: Sequence[StrategyEntry],
     *,
@@ -148,14 +146,6 @@ def device_type(device: str) -> str:
     return str(resolve_device(device))
 
 
-def ordered_executor(settings: Settings) -> Executor:
-    """The executor of a job whose tasks do not depend on one another."""
-    executor: Executor = settings.make("executor")
-    if executor.order == "async":
-        raise UsageError(f"executor.order=async has no effect in nas {settings.command}; leave it out")
-    return executor
-
-
 def entries(strategies: Any) -> list[str]:
     """The strategies to compare, random search always among them."""
     if not isinstance(strategies, list) or not all(isinstance(entry, str) for entry in strategies):
@@ -182,7 +172,7 @@ def strategy_entry(label: str, settings: Settings, space: SearchSpace, objective
     return StrategyEntry(label, own.partial("strategy"), own.node("strategy"))
 
 
-def comparison_folder(settings: Settings, options: Options, about: Mapping[str, Any]) -> Path:
+def comparison_folder(settings: Settings, options: CompareOptions, about: Mapping[str, Any]) -> Path:
     """Folder of a comparison; without `out`, its name is made from the settings that its runs share."""
     if options.out is not None:
         out = Path(options.out).expanduser()
@@ -239,7 +229,7 @@ def report_remarks(
         "evaluator": str(settings.choices["evaluator"]),
     }
     if settings.choices["evaluator"] == "table":
-        remarks["table"] = f"{settings.choices['table']} ({setup.evaluator.protocol()['table']})"  # type: ignore[attr-defined]
+        remarks["table"] = f"{settings.choices['table']} ({setup.protocol.table})"
     remarks["budget of a run"] = _limits(setup.budget)
     missing, queries = sum(run.missing for run in results), sum(run.queries for run in results)
     if missing:

@@ -28,7 +28,7 @@ ASSUMED_NOTE = " (assumed, since data= is not set)"
 
 
 @dataclass(frozen=True)
-class Options(ArchitectureOptions):
+class DescribeOptions(ArchitectureOptions):
     """Settings of `nas describe`; `configs/describe.yaml` describes them."""
 
     device: str
@@ -39,9 +39,9 @@ class Options(ArchitectureOptions):
 
 
 def main(settings: Settings) -> int:
-    options = Options.of(settings)
+    options = DescribeOptions.of(settings)
     if options.run is not None or options.comparison is not None:
-        selection = selected(settings, INHERITED_GROUPS)
+        selection = selected(settings, options, INHERITED_GROUPS)
         facts = _described(selection.settings, selection.space, selection.text, options.device)
         _print(facts, selection.settings, options)
     elif options.arch is None:
@@ -55,7 +55,7 @@ def main(settings: Settings) -> int:
     return 0
 
 
-def _print(facts: Mapping[str, Any], settings: Settings, options: Options) -> None:
+def _print(facts: Mapping[str, Any], settings: Settings, options: DescribeOptions) -> None:
     if options.format == "json":
         print_json(facts)
         return
@@ -92,7 +92,7 @@ def _lines(arch: str) -> list[str] | None:
     return lines
 
 
-def _describe_many(settings: Settings, options: Options, lines: list[str]) -> None:
+def _describe_many(settings: Settings, options: DescribeOptions, lines: list[str]) -> None:
     """Every architecture of a file, as one object or one row each."""
     space = settings.make("space")
     descriptions = []

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.cli.options import Options as BaseOptions
-from nas.cli.selection import folder_of, selected
+from nas.cli.selection import ArchitectureOptions, folder_of, selected
 from nas.files import atomic_folder
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ INHERITED_GROUPS = ("space", "data")
 
 
 @dataclass(frozen=True)
-class Options(BaseOptions):
+class DrawOptions(ArchitectureOptions):
     """Settings of `nas draw`; `configs/draw.yaml` describes them."""
 
     out: str | None
@@ -35,8 +34,8 @@ def main(settings: Settings) -> int:
     from nas.training.lazy import materialized
     from nas.training.summary import DEFAULT_TASK
 
-    options = Options.of(settings)
-    selection = selected(settings, INHERITED_GROUPS)
+    options = DrawOptions.of(settings)
+    selection = selected(settings, options, INHERITED_GROUPS)
     settings, space = selection.settings, selection.space
     has_data = settings.choices.get("data") is not None
     task = settings.make("data").task if has_data else DEFAULT_TASK

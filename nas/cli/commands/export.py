@@ -40,7 +40,7 @@ INHERITED_GROUPS = ("space", "data")
 
 
 @dataclass(frozen=True)
-class Options(ArchitectureOptions):
+class ExportOptions(ArchitectureOptions):
     """Settings of `nas export`; `configs/export.yaml` describes them."""
 
     weights: str | None
@@ -71,13 +71,13 @@ class Options(ArchitectureOptions):
 
 
 def main(settings: Settings) -> int:
-    options = Options.of(settings)
+    options = ExportOptions.of(settings)
     if options.genotype_only:
         _refuse_unused(settings)
         parts = [argument for argument in settings.arguments if argument.startswith(("space", "data"))]
         if options.run is not None and options.comparison is options.arch is None and not parts:
             return _export_recorded(settings, options)
-    selection = selected(settings, INHERITED_GROUPS)
+    selection = selected(settings, options, INHERITED_GROUPS)
     target = Path(options.out or folder_of(selection, "exports")).expanduser().absolute()
     if options.genotype_only:
         print(f"{write_genotype(_genotype_of(selection), target)}: {selection.text}")
@@ -85,7 +85,7 @@ def main(settings: Settings) -> int:
     return _export(selection, options, target)
 
 
-def _export(selection: Selection, options: Options, target: Path) -> int:
+def _export(selection: Selection, options: ExportOptions, target: Path) -> int:
     """Export the network and report on every format."""
     from nas.export.assembly import assemble, export, find_retrainings
     from nas.export.folder import NAME as MODEL_FILE
@@ -140,7 +140,7 @@ def _refuse_unused(settings: Settings) -> None:
             raise UsageError(f"{argument} has no effect on format=genotype; leave it out, or add a format")
 
 
-def _export_recorded(settings: Settings, options: Options) -> int:
+def _export_recorded(settings: Settings, options: ExportOptions) -> int:
     """Export the genotype of a trial, which needs only its stored record."""
     assert options.run is not None
     run, trial = find_trial(settings.make("store"), options.run, options.trial)
@@ -163,9 +163,9 @@ def _genotype_of(selection: Selection) -> GenotypeFile:
     return _genotype(space, data, selection.text, canonical, selection.facts)
 
 
-def _genotype(space: Part, data: Part | None, text: str, canonical: str, found: Mapping[str, Any]) -> GenotypeFile:
+def _genotype(space: Part, data: Part | None, text: str, canonical: str, origin: Mapping[str, Any]) -> GenotypeFile:
     name, settings = data or (None, {})
-    return GenotypeFile(*space, text, canonical, name, settings, found)
+    return GenotypeFile(*space, text, canonical, name, settings, origin)
 
 
 def _data_settings(settings: Settings) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from nas.cli.options import Options as BaseOptions
+from nas.cli.options import CommandOptions
 from nas.config.settings import make_space
 from nas.errors import UsageError
 from nas.runtime.streams import results
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Options(BaseOptions):
+class PredictOptions(CommandOptions):
     """Settings of `nas predict`; `configs/predict.yaml` describes them."""
 
     model: str | None
@@ -55,7 +55,7 @@ def main(settings: Settings) -> int:
     from nas.export.image_files import find_images, skipped_text
     from nas.export.prediction import Unreadable, predict
 
-    options = Options.of(settings)
+    options = PredictOptions.of(settings)
     if options.format != "table" and any(argument.startswith("top=") for argument in settings.arguments):
         raise UsageError(f"top= has no effect on format={options.format}, which has all classes; leave it out")
     assert options.model is not None
@@ -108,7 +108,7 @@ def _paths(settings: Settings, items: Sequence[str]) -> list[Path]:
     return paths
 
 
-def _writer(options: Options, folder: Folder, files: Sequence[Path]) -> _Writer:
+def _writer(options: PredictOptions, folder: Folder, files: Sequence[Path]) -> _Writer:
     if options.format == "json":
         return _Json(folder)
     return _Csv(folder) if options.format == "csv" else _Table(folder, files, options.top)

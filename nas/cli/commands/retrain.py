@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 from tqdm import tqdm
 
-from nas.cli.commands.leaderboard import recipe_text
 from nas.cli.options import RESULT_FORMATS
-from nas.cli.options import Options as BaseOptions
 from nas.cli.output import print_json, run_folder
-from nas.cli.selection import Selection, selected
+from nas.cli.selection import ArchitectureOptions, Selection, selected
 from nas.core import uncounted
 from nas.formatting import plural, short_number
 from nas.listeners.tensorboard import draw_curve
@@ -41,7 +39,7 @@ MAX_SEEDS = 1000
 
 
 @dataclass(frozen=True)
-class Options(BaseOptions):
+class RetrainOptions(ArchitectureOptions):
     """Settings of `nas retrain`; `configs/retrain.yaml` describes them."""
 
     seed: int
@@ -64,8 +62,8 @@ class Options(BaseOptions):
 def main(settings: Settings) -> int:
     from nas.studies.retraining import TrainingJob, retrain
 
-    options = Options.of(settings)
-    selection = selected(settings, INHERITED_GROUPS)
+    options = RetrainOptions.of(settings)
+    selection = selected(settings, options, INHERITED_GROUPS)
     settings = selection.settings
     store, data, recipe = settings.make("store"), settings.make("data"), settings.make("trainer")
     job = TrainingJob(
@@ -104,7 +102,7 @@ def main(settings: Settings) -> int:
 class ProgressView:
     """One training: its folder, its epochs on a bar, and its curves for TensorBoard while it runs."""
 
-    def __init__(self, selection: Selection, options: Options, epochs: int, seed: int) -> None:
+    def __init__(self, selection: Selection, options: RetrainOptions, epochs: int, seed: int) -> None:
         self.selection = selection
         self.options = options
         self.seed = seed
@@ -168,7 +166,7 @@ def _report(retraining: Retraining, new: bool, epochs: int, out: str | None) -> 
 
     print(f"arch           {retraining.text}")
     print(f"data           {_data_text(retraining)}")
-    print(f"recipe         {recipe_text(retraining)}")
+    print(f"recipe         {retraining.training.recipe_description()}")
     print(f"test accuracy  {metrics['test_accuracy']:.4f}   (tested once, after {when})")
     if "valid_accuracy" in metrics:
         print(f"valid accuracy {metrics['valid_accuracy']:.4f}")
@@ -183,7 +181,7 @@ def _report_all(done: Sequence[tuple[Retraining, bool]]) -> None:
     first = done[0][0]
     print(f"arch           {first.text}")
     print(f"data           {_data_text(first)}")
-    print(f"recipe         {recipe_text(first)}")
+    print(f"recipe         {first.training.recipe_description()}")
     for retraining, new in done:
         earlier = "" if new else "   (trained earlier)"
         print(

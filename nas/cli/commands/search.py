@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nas.cli.options import RESULT_FORMATS
-from nas.cli.options import Options as BaseOptions
+from nas.cli.execution import budget_of
+from nas.cli.options import RESULT_FORMATS, CommandOptions
 from nas.cli.output import print_json, run_folder
 from nas.cli.rerun import config_dir_arguments
 from nas.cli.search_report import FinishedSearch, print_report, summary
 from nas.core import Objective
-from nas.engine.budget import Budget
 from nas.engine.search import search
 from nas.engine.trial import last_error
 from nas.errors import UsageError
@@ -42,7 +41,7 @@ GRADIENT_TRIALS = 1
 
 
 @dataclass(frozen=True)
-class Options(BaseOptions):
+class SearchOptions(CommandOptions):
     """Settings of `nas search`; `configs/search.yaml` describes them."""
 
     run: str | None
@@ -62,7 +61,7 @@ class Options(BaseOptions):
 def main(settings: Settings) -> int:
     from nas.training.device import resolve_device
 
-    options = Options.of(settings)
+    options = SearchOptions.of(settings)
     gradient = learns_on_supernet(settings)
     budget = budget_of(options.budget, GRADIENT_TRIALS if gradient else DEFAULT_TRIALS)
     objective = Objective(**options.objective)
@@ -121,7 +120,7 @@ def run_config(settings: Settings, device_type: str) -> dict[str, Any]:
     return config
 
 
-def _listeners(options: Options, folder: Path) -> list[Any]:
+def _listeners(options: SearchOptions, folder: Path) -> list[Any]:
     from nas.listeners.progress import Progress
     from nas.listeners.tensorboard import TensorBoard
 
@@ -153,12 +152,6 @@ def _gradient_search(settings: Settings, space: SearchSpace, folder: Path) -> Su
         )
     course = {"space": settings.node("space"), "strategy": settings.node("strategy")}
     return GradientSearch(space, settings.make("data"), settings.make("supernet"), folder / "checkpoints", course)
-
-
-def budget_of(limits: Mapping[str, Any], trials: int) -> Budget:
-    """The budget of the settings; `trials` trials if they set no limit."""
-    limited = any(limits[key] is not None for key in ("trials", "hours", "simulated_seconds"))
-    return Budget(**(limits if limited else {**limits, "trials": trials}))
 
 
 def automatic_name(config: dict[str, Any], stored: Collection[str] = ()) -> str:

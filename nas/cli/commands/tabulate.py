@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.cli.commands.compare import ordered_executor
-from nas.cli.options import Options as BaseOptions
+from nas.cli.execution import ordered_executor
+from nas.cli.options import CommandOptions
 from nas.cli.output import Bar
 from nas.cli.rerun import config_dir_arguments
 from nas.errors import UsageError
@@ -28,7 +28,7 @@ MAX_SEEDS = 1000
 
 
 @dataclass(frozen=True)
-class Options(BaseOptions):
+class TabulateOptions(CommandOptions):
     """Settings of `nas tabulate`; `configs/tabulate.yaml` describes them."""
 
     out: str
@@ -47,7 +47,7 @@ def main(settings: Settings) -> int:
     from nas.studies.tabulation import tabulate
     from nas.tables.write import description, stem, write_table
 
-    options = Options.of(settings)
+    options = TabulateOptions.of(settings)
     out = Path(options.out).expanduser()
     journal = out.with_name(f"{out.name}.journal")
     if stem(out) in ("", out.name):

@@ -14,7 +14,7 @@ from nas.export.model import Model, unwrapped
 
 FILES = ("model.onnx",)
 NEEDS: Mapping[str, str] = {"onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx"}
-STANDALONE = True
+IS_STANDALONE = True
 MAX_BYTES = 2**31
 """Size limit of a protobuf file, which an ONNX file is."""
 

@@ -20,7 +20,7 @@ from nas.provenance import environment
 
 FILES = ("network.py", "network.safetensors", "network.pt")
 NEEDS: Mapping[str, str] = {}
-STANDALONE = True
+IS_STANDALONE = True
 WIDTH = 100
 
 HELPERS = '''

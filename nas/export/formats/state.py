@@ -10,11 +10,11 @@ from torch import Tensor
 
 from nas.export.artifact_runner import Form, in_torch
 from nas.export.model import Model
-from nas.training.weights import save_weights
+from nas.training.weight_files import save_weights
 
 FILES = ("model.safetensors",)
 NEEDS: Mapping[str, str] = {}
-STANDALONE = False
+IS_STANDALONE = False
 
 
 def write(model: Model, folder: Path) -> None:

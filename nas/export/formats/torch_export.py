@@ -13,7 +13,7 @@ from nas.export.model import Model
 
 FILES = ("model.pt2",)
 NEEDS: Mapping[str, str] = {}
-STANDALONE = True
+IS_STANDALONE = True
 
 
 def write(model: Model, folder: Path) -> None:

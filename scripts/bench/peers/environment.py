@@ -82,7 +82,7 @@ def interpreter(peer: str) -> Path:
     return python
 
 
-def replay(peer: str, table: Path, trials: int, seed: int) -> dict[str, Any]:
+def run_search(peer: str, table: Path, trials: int, seed: int) -> dict[str, Any]:
     """The output of the peer's driver: `trials`, `seconds`, `version` and `best`."""
     command = [str(interpreter(peer)), str(HERE / f"{peer}.py"), str(table), str(trials), str(seed)]
     row: dict[str, Any] = json.loads(_run(peer, command))

@@ -1,6 +1,6 @@
 """Searches on the NAS-Bench-201 table: the cost of a trial, compared with Optuna, NNI and Syne Tune.
 
-    python scripts/bench/replay.py
+    python scripts/bench/table_searches.py
 
 Needs the table below NAS_DATA (nasbench201/nb201_table.csv.gz), and PyPI for the first installation of the peers, each
 into its own environment below `.bench/`. Our search and each peer are timed alternately, and medians are compared. Ours
@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from peers.environment import replay
+from peers.environment import run_search
 from rows import Row
 
 from nas import Budget, Objective, Trial, search
@@ -109,7 +109,7 @@ def peers(evaluator: TableEvaluator, table: Path) -> None:
         mine, theirs, version = [], [], ""
         for seed in range(ROUNDS):
             mine.append(1e3 * ours(evaluator, strategy, trials) / trials)
-            answer = replay(peer, table, trials, seed)
+            answer = run_search(peer, table, trials, seed)
             theirs.append(1e3 * answer["seconds"] / answer["trials"])
             version = answer["version"]
         note = f"{peer} {version}, {trials:,} trials, per trial; medians of {ROUNDS} in turn"
@@ -128,7 +128,7 @@ def peers(evaluator: TableEvaluator, table: Path) -> None:
 def main() -> int:
     table = Path(os.environ.get("NAS_DATA", "")) / "nasbench201" / "nb201_table.csv.gz"
     if not table.is_file():
-        print("replay.py needs NAS_DATA with nasbench201/nb201_table.csv.gz below it", file=sys.stderr)
+        print("table_searches.py needs NAS_DATA with nasbench201/nb201_table.csv.gz below it", file=sys.stderr)
         return 1
     settings = compose("search", ["evaluator=table", "table=nasbench201"])
     space = settings.make("space")

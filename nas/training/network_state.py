@@ -36,7 +36,7 @@ class _SavedTensor:
     grad: Tensor | None
 
 
-class Held:
+class NetworkState:
     """The state of a network at a moment, to find what changed since and to restore it.
 
     Args:

@@ -8,7 +8,7 @@ from nas.supernets.health import FIRST_EPOCHS, LOOK_AHEAD
 from nas.training.recipe import Recipe
 
 
-def check_fit(strategy: GradientStrategy, recipe: Recipe, valid_images: int) -> None:
+def check_compatible(strategy: GradientStrategy, recipe: Recipe, valid_images: int) -> None:
     """Raise `UsageError` if a strategy and a recipe ask for things that exclude each other."""
     for key in ("eigenvalue", "early_stopping"):
         if getattr(strategy, key) and strategy.stochastic:
