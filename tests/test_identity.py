@@ -24,30 +24,37 @@ from nas.strategies.reinforce import Reinforce
 from nas.studies.journal import journal
 from nas.training.checkpoint import load_checkpoint, save_checkpoint
 
-BEFORE = {"trainer": {"lr": 0.1}, "budget": {"trials": 3}}
-NEUTRAL = {"trainer": {"lr": 0.1, "optimizer": "sgd", "mixup": 0}, "budget": {"trials": 3, "trial_seconds": None}}
-OTHER = {"trainer": {"lr": 0.1, "optimizer": "adamw"}, "budget": {"trials": 3}}
+EARLIER_SETTINGS = {"trainer": {"lr": 0.1}, "budget": {"trials": 3}}
+NEUTRAL_SETTINGS = {
+    "trainer": {"lr": 0.1, "optimizer": "sgd", "mixup": 0},
+    "budget": {"trials": 3, "trial_seconds": None},
+}
+CHANGED_SETTINGS = {"trainer": {"lr": 0.1, "optimizer": "adamw"}, "budget": {"trials": 3}}
 
 
 def test_neutral_values_of_added_settings_do_not_identify():
-    assert identifying(NEUTRAL) == BEFORE
-    assert identifying({"evaluator": NEUTRAL}) == {"evaluator": BEFORE}
-    assert identifying(NEUTRAL["trainer"], "trainer") == BEFORE["trainer"]
-    assert identifying(OTHER) == OTHER
+    assert identifying(NEUTRAL_SETTINGS) == EARLIER_SETTINGS
+    assert identifying({"evaluator": NEUTRAL_SETTINGS}) == {"evaluator": EARLIER_SETTINGS}
+    assert identifying(NEUTRAL_SETTINGS["trainer"], "trainer") == EARLIER_SETTINGS["trainer"]
+    assert identifying(CHANGED_SETTINGS) == CHANGED_SETTINGS
     assert identifying({"mixup": 0.0, "network": {"optimizer": "sgd"}}) == {
         "mixup": 0.0,
         "network": {"optimizer": "sgd"},
     }
 
 
-@pytest.mark.parametrize(("stored", "wanted"), [(BEFORE, NEUTRAL), (NEUTRAL, BEFORE)])
+@pytest.mark.parametrize(
+    ("stored", "wanted"), [(EARLIER_SETTINGS, NEUTRAL_SETTINGS), (NEUTRAL_SETTINGS, EARLIER_SETTINGS)]
+)
 def test_a_run_resumes_across_versions(stored, wanted):
     check_same_run(Run("one", 0, stored), Run("one", 0, wanted))
     with pytest.raises(UsageError, match=r"trainer.optimizer=(unset|sgd) \(now adamw\)"):
-        check_same_run(Run("one", 0, stored), Run("one", 0, OTHER))
+        check_same_run(Run("one", 0, stored), Run("one", 0, CHANGED_SETTINGS))
 
 
-@pytest.mark.parametrize(("stored", "wanted"), [(BEFORE, NEUTRAL), (NEUTRAL, BEFORE)])
+@pytest.mark.parametrize(
+    ("stored", "wanted"), [(EARLIER_SETTINGS, NEUTRAL_SETTINGS), (NEUTRAL_SETTINGS, EARLIER_SETTINGS)]
+)
 def test_a_search_resumes_across_versions(toy_space, stored, wanted):
     store = MemoryStore()
     search(toy_space, RandomSearch, steep, budget=Budget(trials=2), store=store, config=stored)
@@ -55,7 +62,9 @@ def test_a_search_resumes_across_versions(toy_space, stored, wanted):
     assert again.resumed == 2
 
 
-@pytest.mark.parametrize(("stored", "wanted"), [(BEFORE, NEUTRAL), (NEUTRAL, BEFORE)])
+@pytest.mark.parametrize(
+    ("stored", "wanted"), [(EARLIER_SETTINGS, NEUTRAL_SETTINGS), (NEUTRAL_SETTINGS, EARLIER_SETTINGS)]
+)
 def test_journals_and_checkpoints_resume_across_versions(tmp_path, stored, wanted):
     for identity in (stored, wanted):
         with journal(tmp_path / "runs.journal", identity, {}, ()) as opened:
@@ -63,7 +72,7 @@ def test_journals_and_checkpoints_resume_across_versions(tmp_path, stored, wante
     assert json.loads((tmp_path / "runs.journal").read_text()) == stored
     with (
         pytest.raises(UsageError, match=r"trainer.optimizer=.* \(now adamw\)"),
-        journal(tmp_path / "runs.journal", OTHER, {}, ()),
+        journal(tmp_path / "runs.journal", CHANGED_SETTINGS, {}, ()),
     ):
         pass
     save_checkpoint(tmp_path / "state.pt", stored, {"epoch": 3})
@@ -72,8 +81,12 @@ def test_journals_and_checkpoints_resume_across_versions(tmp_path, stored, wante
 
 def test_an_automatic_name_ignores_neutral_values():
     choices = {"space": "s", "strategy": "t", "data": "d"}
-    assert automatic_name({**BEFORE, "choices": choices}) == automatic_name({**NEUTRAL, "choices": choices})
-    assert automatic_name({**BEFORE, "choices": choices}) != automatic_name({**OTHER, "choices": choices})
+    assert automatic_name({**EARLIER_SETTINGS, "choices": choices}) == automatic_name(
+        {**NEUTRAL_SETTINGS, "choices": choices}
+    )
+    assert automatic_name({**EARLIER_SETTINGS, "choices": choices}) != automatic_name(
+        {**CHANGED_SETTINGS, "choices": choices}
+    )
 
 
 class Mine(SearchSpace):
