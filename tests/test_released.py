@@ -193,7 +193,7 @@ def test_a_trial_that_stopped_early_by_the_first_rule_is_shown_as_wrong_and_neve
     shown = succeeded(released("leaderboard", "run=stopped")).stdout
     assert "0.3658 (invalid)" in shown
     assert (
-        f"trial 0 of run 'stopped' is wrong: an earlier version of cellnas with strategy.early_stopping=true {wrong}."
+        f"trial 0 of run 'stopped' is invalid: an earlier version of cellnas with strategy.early_stopping=true {wrong}."
         in shown
     )
     for trials in (1, 2):
@@ -248,7 +248,7 @@ def test_a_run_whose_space_was_edited_is_refused_or_warned_of(released, monkeypa
     result = released("--config-dir", "conf", "search", "space=mine", *QUICK_SETTINGS, "budget.trials=8", "run=mine")
     assert message in result.stderr
     assert result.returncode == (0 if "reproduced" in message else 2)
-    assert len(rows(released, "run=mine")) == (8 if "course" in message else 6)
+    assert len(rows(released, "run=mine")) == (8 if "reproduced" in message else 6)
 
 
 # --- version 0.2.0, whose identities include the paths of classes ------------------------------------------------

@@ -153,7 +153,7 @@ def test_what_needs_a_broken_promise_is_not_checked(check):
     assert "mat1 and mat2 shapes cannot be multiplied" in broken
     assert "checked_space.py:" in broken
     assert "- a network trains for an epoch: not checked" in lines(result, "-")
-    assert result.stdout.splitlines()[-1].endswith(f"1 broken, {len(lines(result, '-'))} not checked")
+    assert result.stdout.splitlines()[-1].endswith(f"1 failed, {len(lines(result, '-'))} not checked")
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def test_help_lists_every_setting_and_version_answers(nas):
         assert all(line.startswith("  ") and not line.startswith("  -") and line.strip() for line in own)
     text = nas("search", "strategy=random", "--help").stdout
     assert "trainer.epochs=3" in text
-    assert f"  strategy=random   of {' | '.join(group_options()['strategy'])}\n" in text
+    assert f"  strategy=random   one of {' | '.join(group_options()['strategy'])}\n" in text
     assert "strategy.sample_size" not in text
     assert nas("--version").stdout.startswith("cellnas 0.")
     overview = nas("--help").stdout

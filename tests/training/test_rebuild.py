@@ -227,7 +227,7 @@ def sharing(shared=nn.Linear(64, 10)):  # noqa: B008
         ),
         (
             counting,
-            "both networks have the same state, so build or forward depends on something outside of the network",
+            "both networks have the same state, so build or forward depends on something outside of it",
         ),
         (of_random_width, "cannot load the weights of this one .*size mismatch.*build must create the same modules"),
         (sharing, "returned a network that shares parameters with an earlier one"),
