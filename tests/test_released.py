@@ -197,7 +197,7 @@ def test_a_trial_that_stopped_early_by_the_first_rule_is_shown_as_wrong_and_neve
         in shown
     )
     for trials in (1, 2):
-        message = "run 'stopped' cannot be resumed: trial 0 is wrong.*Choose another run="
+        message = "run 'stopped' cannot be resumed: trial 0 is invalid.*Choose another run="
         refused(
             "search", *EARLY_STOPPING, "strategy.epochs=14", f"budget.trials={trials}", "run=stopped", match=message
         )
