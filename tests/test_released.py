@@ -202,7 +202,7 @@ def test_a_trial_that_stopped_early_by_the_first_rule_is_shown_as_wrong_and_neve
             "search", *EARLY_STOPPING, "strategy.epochs=14", f"budget.trials={trials}", "run=stopped", match=message
         )
     assert len(rows(released, "run=stopped")) == 1
-    message = "trial=best: run 'stopped' has no completed trial; trial 0 is wrong"
+    message = "trial=best: run 'stopped' has no completed trial; trial 0 is invalid"
     refused("retrain", "run=stopped", "trial=best", *QUICK_SETTINGS[1:], SMALL_NETWORK, match=message)
     # a user who names the trial gets it, with a warning
     named = succeeded(released("export", "run=stopped", "trial=0", "format=genotype", "out=named"))
