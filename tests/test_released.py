@@ -206,7 +206,7 @@ def test_a_trial_that_stopped_early_by_the_first_rule_is_shown_as_wrong_and_neve
     refused("retrain", "run=stopped", "trial=best", *QUICK_SETTINGS[1:], SMALL_NETWORK, match=message)
     # a user who names the trial gets it, with a warning
     named = succeeded(released("export", "run=stopped", "trial=0", "format=genotype", "out=named"))
-    assert "warning: trial 0 of run 'stopped' is wrong" in named.stderr
+    assert "warning: trial 0 of run 'stopped' is invalid" in named.stderr
 
 
 def test_a_killed_search_with_the_first_rule_of_early_stopping_is_refused(released, refused):
