@@ -85,7 +85,8 @@ def test_evaluators_that_look_alike_do_not_resume_each_others_runs(toy_space, re
         search(toy_space, RandomSearch, make(0.9), budget=Budget(trials=6), store=store)
     assert not recwarn
     assert len(store.trials("search")) == 3
-    with pytest.warns(UserWarning, match="only the name of run 'search' shows that its 3 trials belong to them"):
+    resumed = "run 'search' is resumed by its name only; make sure that its 3 trials come from the same settings"
+    with pytest.warns(UserWarning, match=resumed):
         search(toy_space, RandomSearch, make(0.1), budget=Budget(trials=6), store=store, run="search")
 
 

@@ -91,7 +91,7 @@ def export(nas, tmp_path):
         ("beside", f"with the other images of its batch (my_space.py:{BESIDE_LINE}); format=[genotype] works"),
         ("scaled", f"with the other images of its batch (my_space.py:{SCALED_LINE}); format=[genotype] works"),
         ("random", f"draws random numbers in evaluation (my_space.py:{RANDOM_LINE}); format=[genotype] works"),
-        ("remembers", "from one call to the next; forward must store nothing that later calls compute with;"),
+        ("remembers", "from one call to the next; forward must not store state that affects later calls;"),
         ("larger", f"my_space.py:{LARGER_LINE}, in forward"),
         ("called_wrongly", f"got (Tensor, NoneType, int) (my_space.py:{WRONG_CALL_LINE}, in forward)); format"),
         ("not_a_number", "some of its logits are NaN or infinite"),

@@ -171,7 +171,7 @@ def test_an_operation_that_onnx_runtime_lacks_is_reported_with_its_type_and_line
     onnx.save(model, str(tmp_path / "model.onnx"))
     with pytest.raises(getattr(errors, error_name)) as error:
         onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
-    reason = f"ONNX Runtime has no Conv of {'float64' if dtype == 'DOUBLE' else 'bfloat16'} (mine.py:7)"
+    reason = f"ONNX Runtime does not implement Conv for {'float64' if dtype == 'DOUBLE' else 'bfloat16'} (mine.py:7)"
     assert runtime_failure(str(error.value), tmp_path / "model.onnx") == reason
     assert runtime_failure("another error", tmp_path / "model.onnx") == ""
 

@@ -36,7 +36,7 @@ def test_a_missing_module_option_or_folder_is_reported_in_one_sentence(refused, 
     message = "space=mine cannot be constructed.*my_spaec"
     error = refused("search", "--config-dir", "conf", "space=mine", "budget.trials=1", match=message)
     assert error.count("\n") == 1
-    refused("search", "space=mine", match=f"unknown space 'mine'; expected one of {SPACES}")
+    refused("search", "space=mine", match=f"unknown space 'mine'.*; expected one of {SPACES}")
     error = refused("search", "--config-dir", "none", "space=mine", match="is not a folder")
     assert error == "nas: --config-dir none is not a folder\n"
 
@@ -70,14 +70,14 @@ def test_commands_on_a_run_say_that_it_was_made_with_a_config_dir(own_parts, ref
         (["--config-dir", "conf"], command) for command in ("leaderboard", "retrain", "export")
     ]
     for command in ("retrain", "draw", "export"):
-        assert refused(command, "run=r", match="unknown space") == (
-            f"nas: unknown space 'mine'; expected one of {SPACES}. "
-            f"It was created with --config-dir {tmp_path / 'conf'}; pass it here too\n"
+        error = refused(command, "run=r", match="^nas: unknown space 'mine'")
+        assert error.endswith(
+            f"; expected one of {SPACES}. It was created with --config-dir {tmp_path / 'conf'}; pass it here too\n"
         )
     assert nas("leaderboard", "run=r").returncode == 0
     assert nas("export", "--config-dir", "conf", "run=r", "format=genotype", "out=won").returncode == 0
-    hint = f"unknown space 'mine'; expected one of {SPACES}; an option of your own needs --config-dir"
-    assert hint in nas("draw", "arch=won/genotype.json").stderr
+    hint = f"; expected one of {SPACES}; an option of your own needs --config-dir"
+    assert hint in refused("draw", "arch=won/genotype.json", match="unknown space 'mine'")
     # the location of the folder is not part of the run's identity
     (tmp_path / "conf").rename(tmp_path / "elsewhere")
     again = nas("--config-dir", "elsewhere", *arguments, "budget.trials=5")
