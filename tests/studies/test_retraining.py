@@ -1,7 +1,7 @@
 """Retraining and export: trained once, tested once, and found again."""
 
 import json
-import os
+import multiprocessing
 import re
 import shutil
 import signal
@@ -157,21 +157,25 @@ def test_a_retraining_that_diverges_has_no_result(refused, tmp_path):
     assert list((tmp_path / "runs" / "retrained").iterdir()) == []
 
 
+def retrain_slowly(job, folder):
+    retrain(job, MemoryStore(), lambda _: folder, lambda _: time.sleep(0.02))
+
+
 def test_a_killed_retraining_resumes_to_the_same_test_accuracy(toy_space, tmp_path):
     """Its process is killed between two epochs, at any time; a damaged checkpoint is refused and left unchanged."""
     recipe = Recipe(epochs=30, batch_size=16, train_images=64, lr=0.01, threads=1)
     job = TrainingJob(toy_space, "toy", (0,) * 6, Digits(), recipe, device="cpu")
     whole, _ = retrain(job, MemoryStore(), lambda _: tmp_path / "whole")
     checkpoint = tmp_path / "killed.partial.pt"
-    child = os.fork()  # a copy of this process, which has loaded torch
-    if child == 0:
-        retrain(job, MemoryStore(), lambda _: tmp_path / "killed", lambda _: time.sleep(0.02))
-        os._exit(0)
+    # not forked: autograd does not run in a copy of a process in which torch.export has run
+    child = multiprocessing.get_context("spawn").Process(target=retrain_slowly, args=(job, tmp_path / "killed"))
+    child.start()
     while not checkpoint.exists():
+        assert child.is_alive(), "it ended before its first checkpoint"
         time.sleep(0.005)
-    os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    assert os.WTERMSIG(status) == signal.SIGKILL
+    child.kill()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
     content = checkpoint.read_bytes()
     checkpoint.write_bytes(content[:200])
     with pytest.raises(UsageError, match=r"killed\.partial\.pt is damaged; remove it"):
