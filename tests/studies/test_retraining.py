@@ -165,9 +165,12 @@ def test_a_killed_retraining_resumes_to_the_same_test_accuracy(toy_space, tmp_pa
     checkpoint = tmp_path / "killed.partial.pt"
     child = os.fork()  # a copy of this process, which has loaded torch
     if child == 0:
-        retrain(job, MemoryStore(), lambda _: tmp_path / "killed", lambda _: time.sleep(0.02))
-        os._exit(0)
+        try:
+            retrain(job, MemoryStore(), lambda _: tmp_path / "killed", lambda _: time.sleep(0.02))
+        finally:
+            os._exit(0)
     while not checkpoint.exists():
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), "it ended before its first checkpoint"
         time.sleep(0.005)
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
