@@ -27,6 +27,9 @@ from nas.core import Objective, Proposal, Trial
 from nas.space.base import SearchSpace
 from nas.strategies.random import RandomSearch
 
+# Before torch is loaded: forked processes cannot use more threads, and sums do not depend on the number of cores.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 # a job in the background of a script ignores Ctrl-C, and the processes that the tests start would inherit that
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
