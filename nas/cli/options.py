@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from nas.validation import one_of, whole_number
 
 if TYPE_CHECKING:
     from nas.config.settings import Settings
@@ -28,3 +31,17 @@ class CommandOptions:
             UsageError: The command does not accept a value.
         """
         return cls(**{field.name: settings.get(field.name) for field in fields(cls)})
+
+
+@dataclass(frozen=True)
+class CheckOptions(CommandOptions):
+    """Settings of `nas check`; `configs/check.yaml` describes them."""
+
+    seed: int
+    export: bool
+    objective: Mapping[str, Any]
+    format: str
+
+    def __post_init__(self) -> None:
+        one_of("format", self.format, RESULT_FORMATS)
+        whole_number("seed", self.seed, least=0)

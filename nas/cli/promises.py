@@ -30,7 +30,7 @@ from nas.testing.supernets import gradient_promises, supernet_promises
 from nas.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from nas.cli.commands.check import CheckOptions
+    from nas.cli.options import CheckOptions
     from nas.config.settings import Settings
     from nas.space.base import SearchSpace
 

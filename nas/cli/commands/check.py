@@ -7,16 +7,15 @@ one epoch, drawn, and exported in every format.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from nas.cli.options import RESULT_FORMATS, CommandOptions
+from nas.cli.options import CheckOptions
 from nas.cli.output import print_json
 from nas.config.settings import compose
 from nas.errors import UsageError, UserError, located
 from nas.formatting import plural
-from nas.validation import one_of, whole_number
 
 if TYPE_CHECKING:
     from nas.cli.promises import PromisesOf
@@ -27,20 +26,6 @@ QUICK_SUPERNET = ("supernet.epochs=1", "supernet.train_images=200")
 CONSTRUCTION_PROMISE = "it can be constructed"
 """The first promise of every part."""
 DEPENDENCY_REASON = "it depends on a requirement that failed above"
-
-
-@dataclass(frozen=True)
-class CheckOptions(CommandOptions):
-    """Settings of `nas check`; `configs/check.yaml` describes them."""
-
-    seed: int
-    export: bool
-    objective: Mapping[str, Any]
-    format: str
-
-    def __post_init__(self) -> None:
-        one_of("format", self.format, RESULT_FORMATS)
-        whole_number("seed", self.seed, least=0)
 
 
 @dataclass(frozen=True)
