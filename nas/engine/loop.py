@@ -77,6 +77,7 @@ class Loop:
     finished: dict[int, Trial] = field(default_factory=dict)  # with a result and not told yet
     stored: dict[int, Trial] = field(default_factory=dict)  # of earlier sessions and not told yet, as they finished
     stored_numbers: frozenset[int] = frozenset()  # of all trials of earlier sessions
+    last_stored: int = -1  # the highest of them; those in flight below it run again, even beyond the budget
     warned: bool = False
     supernet_searches: dict[int, SupernetSearch] = field(default_factory=dict)  # of trials without a result yet
 
@@ -88,6 +89,7 @@ class Loop:
         self.started = time.monotonic()
         self.stored = {trial.number: trial for trial in self.record.trials}
         self.stored_numbers = frozenset(self.stored)
+        self.last_stored = max(self.stored_numbers, default=-1)
         elapsed = self.record.elapsed
         if elapsed is None:  # version 0.1.0 stored only the time of evaluations
             elapsed = sum(trial.seconds for trial in self.record.trials) / self.executor.workers
@@ -120,9 +122,10 @@ class Loop:
 
     def _propose(self, jobs: Jobs) -> None:
         """Ask for trials until every worker has one."""
-        last = max(self.stored_numbers, default=-1)  # the trials in flight below it run again, even beyond the budget
-        while len(self.pending) < self.executor.workers and (self.asked <= last or self._is_within_budget()):
+        while len(self.pending) < self.executor.workers:
             number = self.asked
+            if number > self.last_stored and not self._is_within_budget():
+                break
             if number in self.stored:
                 if len(self.trials) < self.stored[number].told_before:
                     break  # the strategy made this proposal only after more results
