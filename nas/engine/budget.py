@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -45,17 +46,17 @@ class Budget:
                 "budget.trials, budget.hours and budget.simulated_seconds are all null; expected at least one of them"
             )
 
-    def allows(self, *, asked: int, seconds: float, simulated_seconds: float) -> bool:
+    def allows(self, asked: int, elapsed: Callable[[], float], simulated_seconds: float) -> bool:
         """Whether another trial may be proposed.
 
         Args:
             asked: Trials proposed so far.
-            seconds: Wall time of the run so far, over all its sessions.
+            elapsed: Gives the wall time of the run so far in seconds, over all its sessions; called only if it counts.
             simulated_seconds: Sum of the simulated seconds of the trials told so far.
         """
         return (
             (self.trials is None or asked < self.trials)
-            and (self.hours is None or seconds < self.hours * 3600)
+            and (self.hours is None or elapsed() < self.hours * 3600)
             and (self.simulated_seconds is None or simulated_seconds < self.simulated_seconds)
         )
 

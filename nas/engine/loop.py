@@ -174,9 +174,7 @@ class Loop:
 
     def _is_within_budget(self) -> bool:
         """Whether another trial may be asked for."""
-        return self.ended is None and self.budget.allows(
-            asked=self.asked, seconds=self._elapsed(), simulated_seconds=self.simulated
-        )
+        return self.ended is None and self.budget.allows(self.asked, self._elapsed, self.simulated)
 
     def _elapsed(self) -> float:
         """Wall seconds of the run over all its sessions."""
