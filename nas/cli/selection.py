@@ -66,7 +66,7 @@ class Selection:
             name: Name of the data set as it is set now.
 
         Returns:
-            None if its search used another data set, or the user has since set other settings of it.
+            None if its search used another data set, or the user has changed its settings since.
         """
         option, recorded = self.data or (None, {})
         node = self.settings.node("data")

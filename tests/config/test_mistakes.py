@@ -169,8 +169,11 @@ def test_a_store_that_is_something_else_is_left_alone(refused, tmp_path):
 def test_a_store_of_a_newer_version_is_left_alone(searched, refused, tmp_path):
     with sqlite3.connect(tmp_path / "nas.db") as connection:
         connection.execute("UPDATE cellnas_meta SET value = '99' WHERE key = 'schema'")
+        before = list(connection.iterdump())
     for command in (["search", *QUICK_SETTINGS, "run=x"], ["leaderboard"]):
         refused(*command, match=r"made by a newer version of cellnas \(schema 99")
+    with sqlite3.connect(tmp_path / "nas.db") as connection:
+        assert list(connection.iterdump()) == before
 
 
 def test_another_part_is_named_without_all_its_settings(searched):

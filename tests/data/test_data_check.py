@@ -192,10 +192,13 @@ def test_memory_mapped_images_are_read_without_a_warning(tmp_path, recwarn):
     assert not recwarn.list
 
 
-def test_unnormalised_and_dark_images_are_accepted():
+def test_unnormalised_and_dark_images_are_accepted(recwarn):
     """A mean of 0 and a std of 1 normalise nothing; values of 0 and 1 are right where the statistics are theirs."""
-    Mine(replace(BASE, mean=(0.0,) * 3, std=(1.0,) * 3)).split()
-    Mine(replace(BASE, pixels=BASE.pixels % 2, mean=(0.5 / 255,) * 3, std=(0.5 / 255,) * 3)).split()
+    plain = replace(BASE, mean=(0.0,) * 3, std=(1.0,) * 3)
+    dark = replace(BASE, pixels=BASE.pixels % 2, mean=(0.5 / 255,) * 3, std=(0.5 / 255,) * 3)
+    for images in (plain, dark):
+        assert Mine(images).split().train.mean == images.mean
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("form", [tuple, list, np.array, torch.tensor])

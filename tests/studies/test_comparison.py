@@ -148,7 +148,9 @@ def test_runs_of_another_protocol_are_refused(refused, finished, more, message):
 def test_a_changed_table_is_refused(refused, finished):
     table = finished / "light.csv"
     table.write_text(table.read_text().replace(",100,", ",101,", 1))
+    before = (finished / "result" / "runs.journal").read_bytes()
     refused(*command(strategies="strategies=[random]"), match="was started with protocol.table=")
+    assert (finished / "result" / "runs.journal").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -167,9 +167,16 @@ def test_from_the_command_line_a_search_is_an_ordinary_trial(nas):
     assert json.loads(again.stdout)["trials"] == 1
 
 
-@pytest.mark.parametrize("word", ["supernet.epochs=5", "supernet.drop_path=0.1", "supernet.auxiliary_weight=0.4"])
-def test_settings_without_effect_on_a_supernet_are_refused(refused, word):
-    refused("search", *SMALL_SEARCH, "run=relaxed", word, match=re.escape(word.split("=")[0]))
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("supernet.epochs=5", " has no effect; strategy.epochs is the length of a search"),
+        ("supernet.drop_path=0.1", ": a supernet does not support it; set it to 0"),
+        ("supernet.auxiliary_weight=0.4", ": a supernet does not support it; set it to 0"),
+    ],
+)
+def test_settings_without_effect_on_a_supernet_are_refused(refused, setting, reason):
+    refused("search", *SMALL_SEARCH, "run=relaxed", setting, match=f"^nas: {re.escape(setting + reason)}$")
 
 
 def test_pc_darts_is_validated_on_the_network_that_it_trains(monkeypatch):
