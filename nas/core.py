@@ -89,6 +89,7 @@ class Trial:
         error_kind, error: Kind of the failure and its message, or None.
         curve: Metrics after each epoch, first epoch first; empty for evaluators without epochs.
         told_before: Number of trials that the strategy had been told when it proposed this one.
+        traceback: Python traceback of the failure, as text; None if it completed or its worker died.
     """
 
     number: int
@@ -105,6 +106,7 @@ class Trial:
     error: str | None = None
     curve: Sequence[Metrics] = ()
     told_before: int = 0
+    traceback: str | None = None
 
     @property
     def completed(self) -> bool:
@@ -127,6 +129,12 @@ class Objective:
         if not isinstance(self.metric, str) or not self.metric:
             raise UsageError(f"objective.metric must be the name of a metric, got {as_written(self.metric)}")
         one_of("objective.direction", self.direction, ("maximize", "minimize"))
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Objective:
+        """The objective of a run, from its stored settings."""
+        stored = config.get("objective") or {}
+        return cls(**{key: stored[key] for key in ("metric", "direction") if key in stored})
 
     def score(self, trial: Trial) -> float:
         """The objective of a completed trial, higher is better.

@@ -9,6 +9,8 @@ NOT_IN_TABLE = "not_in_table"
 """Kind of failure of a proposal that a table of a sample does not contain; it costs nothing."""
 LIBRARY_FOLDERS = ("site-packages", "dist-packages", str(Path(traceback.__file__).parent))
 """Folders of installed packages and of Python's own library."""
+MAX_TRACEBACK = 20_000
+"""Longest stored traceback, in characters; the end names the line that failed."""
 TORCH_HOOKS = ("__torch_dispatch__", "__torch_function__")
 """Methods that torch calls for each operator of a network: no frame below them belongs to the network."""
 
@@ -54,6 +56,16 @@ def outside_libraries(error: BaseException) -> list[traceback.FrameSummary]:
     frames = [*traceback.extract_tb(error.__traceback__)]
     hook = next((index for index, frame in enumerate(frames) if frame.name in TORCH_HOOKS), None)
     return [frame for frame in frames[:hook] if not any(name in frame.filename for name in LIBRARY_FOLDERS)]
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback of an exception as Python prints it, at most `MAX_TRACEBACK` characters from its end."""
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 (an exception whose own text fails)
+        text = "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__
+    text = text.encode(errors="replace").decode().rstrip()
+    return text if len(text) <= MAX_TRACEBACK else f"…{text[-MAX_TRACEBACK:]}"
 
 
 def located(error: BaseException) -> str:

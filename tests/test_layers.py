@@ -34,6 +34,7 @@ ALLOWED = {
     },
     "nas.listeners": {*NOUNS, "nas.runtime"},
     "nas.executors": {*NOUNS, "nas.runtime"},
+    "nas.launchers": {*NOUNS, "nas.executors", "nas.files", "nas.runtime"},
     "nas.store": {*NOUNS, "nas.formatting", "nas.identity", "nas.runtime"},
     "nas.analysis": {*NOUNS, "nas.drawing", "nas.files", "nas.formatting"},
     "nas.engine": {

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from nas.core import UNCOUNTED_PREFIX, Architecture, Context, Metrics, Objective, Proposal, Trial, uncounted
 from nas.data.lock import locked_test_set
-from nas.errors import TrialFailed, UsageError, UserError, located
+from nas.errors import TrialFailed, UsageError, UserError, located, traceback_of
 from nas.evaluators.base import Evaluator, SupportsArchitectureMetrics, SupportsPrepare
 from nas.runtime import interrupt
 
@@ -28,6 +28,7 @@ class Outcome:
         cost: Other measurements of the machine.
         curve: Metrics after each epoch.
         error_kind, error: Kind of the failure and its message, or None.
+        traceback: Traceback of the failure, or None.
     """
 
     metrics: Metrics
@@ -36,6 +37,7 @@ class Outcome:
     curve: tuple[Metrics, ...] = ()
     error_kind: str | None = None
     error: str | None = None
+    traceback: str | None = None
 
 
 @dataclass(frozen=True)
@@ -89,14 +91,14 @@ class Evaluation:
             metrics = self._metrics(proposal, context)
             self._check(metrics)
         except TrialFailed as failure:
-            kind, message = failure.kind, failure.message
+            kind, message, trace = failure.kind, failure.message, traceback_of(failure)
         except (UserError, KeyboardInterrupt):
             raise
         except BaseException as error:  # noqa: BLE001 (an evaluator that breaks ends its trial, not the search)
-            kind, message = "error", located(error)
+            kind, message, trace = "error", located(error), traceback_of(error)
         else:
             return Outcome(metrics, time.perf_counter() - started, cost, tuple(curve))
-        return Outcome({}, time.perf_counter() - started, cost, tuple(curve), kind, message)
+        return Outcome({}, time.perf_counter() - started, cost, tuple(curve), kind, message, trace)
 
     def _metrics(self, proposal: Proposal, context: Context) -> dict[str, float]:
         """The evaluator's metrics.

@@ -94,10 +94,12 @@ class Loop:
         if elapsed is None:  # version 0.1.0 stored only the time of evaluations
             elapsed = sum(trial.seconds for trial in self.record.trials) / self.executor.workers
         self.earlier_seconds = elapsed
+        reason: Ended | Literal["interrupted"] = "interrupted"
         try:
-            return self._run(evaluation)
+            reason = self._run(evaluation)
+            return reason
         finally:
-            self.record.save_elapsed(self._elapsed())
+            self.record.end_session(self._elapsed(), reason)
 
     def _run(self, evaluation: Evaluation) -> Ended:
         limit = () if self.budget.trial_seconds is None else (self.budget.trial_seconds,)

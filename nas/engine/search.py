@@ -121,7 +121,7 @@ def search(
     with locked_test_set(), ExitStack() as stack:
         parts = {"space": space, "strategy": strategy, "evaluator": evaluator, "objective": objective}
         opened = _opened_run(run, seed, parts, choices, duplicates, executor, config)
-        record = stack.enter_context((store or MemoryStore()).open(opened))
+        record = stack.enter_context((store or MemoryStore()).open(opened, budget.trials))
         snapshot_taken = config is None and store is not None
         _check_record(record, opened, list(parts.values()) if snapshot_taken else [], space, unnamed=unnamed)
         check_counts(record, evaluator)

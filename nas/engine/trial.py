@@ -44,6 +44,7 @@ class PendingTrial(NamedTuple):
             outcome.error,
             outcome.curve,
             self.told_before,
+            outcome.traceback,
         )
 
 

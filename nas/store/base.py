@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import platform
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from nas.core import Metrics, Trial
+from nas.core import Metrics, Objective, Trial
 from nas.errors import UsageError
 from nas.identity import differences
 from nas.store.protocol import EvaluationProtocol, RetrainingProtocol
 
 FREE_KEYS = ("budget", "store", "dir", "run", "progress", "format", "data.root", "table.root", "executor", "workers",
-             "supernet.graphs", "choices.experiment", "scheduling.in_flight", "config_dir", "minimized")  # fmt: skip
+             "supernet.graphs", "choices.experiment", "choices.executor", "choices.store", "scheduling.in_flight",
+             "config_dir", "minimized", "sweep")  # fmt: skip
 """Settings that may change, with all keys below them, when a run is resumed, since they alter no trial. `root` is the
-folder of a data set. The number of workers does alter trials; `search()` stores it as `scheduling` if there are
-several."""
+folder of a data set. Which executor runs the trials alters none, but the number of workers does; `search()` stores
+it as `scheduling` if there are several. `sweep` is the name of the sweep that a run belongs to."""
 
 
 class NoStore(UsageError):
@@ -40,6 +44,11 @@ class Run:
     config: Mapping[str, Any] = field(default_factory=dict)
     protocol: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def objective(self) -> Objective:
+        """The objective that it was searched with."""
+        return Objective.from_config(self.config)
 
     @property
     def evaluation(self) -> EvaluationProtocol:
@@ -79,6 +88,36 @@ class Retraining:
         return RetrainingProtocol.from_json(self.protocol)
 
 
+@dataclass(frozen=True)
+class RunStatus:
+    """Where a run stands.
+
+    Args:
+        run: The run.
+        state: `running`: a process is writing it; `finished`: its last session used up its budget or proposed
+            everything; `failed`: it ended with failures; `interrupted`: anything else, so the same command resumes it.
+        trials, failed: Number of its stored trials, and of those that failed.
+        planned: Number of trials that its last session's budget allows; None: not limited, or not recorded.
+        best: Number of its best trial; None without a completed one.
+        score: Objective of that trial.
+        seconds: Wall seconds over all its sessions.
+        started, updated: When its last session started and stored something, UTC in ISO 8601; None if not recorded.
+        owner: `user@host, process N` of its last session; None if not recorded.
+    """
+
+    run: Run
+    state: Literal["running", "finished", "failed", "interrupted"]
+    trials: int
+    failed: int
+    planned: int | None = None
+    best: int | None = None
+    score: float | None = None
+    seconds: float | None = None
+    started: str | None = None
+    updated: str | None = None
+    owner: str | None = None
+
+
 class RunRecord(Protocol):
     """A run that is open for writing, by one writer at a time."""
 
@@ -94,8 +133,13 @@ class RunRecord(Protocol):
     def elapsed(self) -> float | None:
         """Wall seconds of the run over its earlier sessions; None if version 0.1.0 stored it."""
 
-    def save_elapsed(self, seconds: float) -> None:
-        """Store the wall seconds of the run so far, at the end of a session; never raises."""
+    def end_session(self, seconds: float, ended: str) -> None:
+        """Store that this session ends; never raises.
+
+        Args:
+            seconds: Wall seconds of the run so far, over all its sessions.
+            ended: Why it ends: `budget`, `finished` or `failures` as in `SearchResult`, or `interrupted`.
+        """
 
     def add(self, trial: Trial, elapsed: float = 0.0) -> None:
         """Store a trial durably: once this returns, the trial survives the end of the process.
@@ -112,8 +156,12 @@ class RunRecord(Protocol):
 class Store(Protocol):
     """Storage of runs, trials and retrainings."""
 
-    def open(self, run: Run) -> AbstractContextManager[RunRecord]:
+    def open(self, run: Run, planned: int | None = None) -> AbstractContextManager[RunRecord]:
         """Start a run, or resume the stored one of this name.
+
+        Args:
+            run: The run, with its present settings.
+            planned: Number of trials that the budget allows; None: not limited by a number.
 
         Raises:
             UsageError: The stored run has other settings (except `FREE_KEYS`), or another process is writing it.
@@ -126,10 +174,21 @@ class Store(Protocol):
             UserError: It cannot be written; nothing was changed.
         """
 
-    def runs(self) -> list[Run]: ...
+    def runs(self) -> list[Run]:
+        """All runs, the oldest first."""
+
+    def status(self, run: str) -> RunStatus:
+        """Where a run stands.
+
+        Raises:
+            UsageError: The store has no such run.
+        """
 
     def trials(self, run: str) -> list[Trial]:
         """All trials of a run by number; empty if the store has no such run."""
+
+    def trial(self, run: str, number: int) -> Trial | None:
+        """One trial of a run; None if there is none of this number."""
 
     def add_retraining(self, retraining: Retraining) -> None: ...
 
@@ -156,3 +215,12 @@ def check_run_name(name: object) -> None:
     """Raise `UsageError` unless the name is a valid name of a run."""
     if not isinstance(name, str) or not name.strip() or len(name) > 100 or not name.isprintable():
         raise UsageError(f"run must be a name of 1 to 100 printable characters, got {name!r}")
+
+
+def owner() -> str:
+    """This process, for people: `user@host, process N`."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container without this user in its table
+        user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+    return f"{user}@{platform.node()}, process {os.getpid()}"

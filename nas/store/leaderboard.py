@@ -94,12 +94,6 @@ def retrained_row(test: Retraining) -> dict[str, Any]:
     }
 
 
-def objective_of(run: Run) -> Objective:
-    """The objective that a stored run was searched with."""
-    stored = run.config.get("objective") or {}
-    return Objective(**{key: stored[key] for key in ("metric", "direction") if key in stored})
-
-
 def epochs(run: Run, trial: Trial) -> int | None:
     """Number of epochs that a trial was trained for; None for evaluators without epochs."""
     return run.evaluation.epochs(trial.proposal.fidelity)
@@ -152,7 +146,7 @@ def leaderboard(
         tested.setdefault((retraining.run, retraining.trial), []).append(retraining)
     sets: dict[str, list[Entry]] = {}
     for known in runs:
-        objective = objective_of(known)
+        objective = known.objective
         for trial in store.trials(known.name):
             score = objective.score(trial) if trial.completed else None
             tests = tuple(tested.get((known.name, trial.number), ()))
@@ -196,7 +190,7 @@ def find_trial(store: Store, run: str | None, trial: int | str) -> tuple[Run, Tr
     entries = [entry for entries in leaderboard(store, run, sort="number", top=0) for entry in entries]
     if trial == "best":
         sound = [entry.trial for entry in entries if entry.fault is None]
-        best = objective_of(entries[0].run).best(sound) if entries else None
+        best = entries[0].run.objective.best(sound) if entries else None
         if best is None:
             wrong = next((f"; trial {e.trial.number} is invalid: {e.fault}" for e in entries if e.fault), "")
             raise UsageError(f"trial=best: run {run!r} has no completed trial{wrong}")

@@ -22,7 +22,7 @@ class _Record:
     def elapsed(self) -> float | None:
         return self.clock.get(self.run.name)
 
-    def save_elapsed(self, seconds: float) -> None:
+    def end_session(self, seconds: float, ended: str) -> None:
         self.clock[self.run.name] = seconds
 
     def add(self, trial: Trial, elapsed: float = 0.0) -> None:
@@ -40,7 +40,7 @@ class MemoryStore:
     _writing: dict[str, object] = field(default_factory=dict, repr=False)
 
     @contextmanager
-    def open(self, run: Run) -> Iterator[RunRecord]:
+    def open(self, run: Run, planned: int | None = None) -> Iterator[RunRecord]:
         writer = object()
         if self._writing.setdefault(run.name, writer) is not writer:  # atomic, so that two threads cannot both pass
             raise UsageError(

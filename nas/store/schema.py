@@ -1,4 +1,4 @@
-"""The tables of the SQLite store. A change needs a new `VERSION` and a step in `upgrade` for existing stores."""
+"""The tables of a store. A change needs a new `VERSION` and a step in `upgrade` for existing stores."""
 
 from __future__ import annotations
 
@@ -10,18 +10,25 @@ from sqlalchemy import (
     Connection,
     Float,
     ForeignKeyConstraint,
+    Index,
     Integer,
     MetaData,
     String,
     Table,
     Text,
+    inspect,
     select,
     text,
 )
+from sqlalchemy.schema import CreateTable
 
-VERSION = 3
+from nas.core import Objective
+
+VERSION = 4
 NAMES_OF_VERSION_2 = {"told_before": "asked_after", "finish_order": "place"}
 """Columns of the trials -> their names in version 2. Version 1 had neither."""
+SESSIONS_OF_VERSION_3 = "elapsed"
+"""Table of versions 1 to 3 with the wall seconds of each run; version 0.1.0 had none."""
 
 metadata = MetaData()
 
@@ -71,8 +78,13 @@ trials = Table(
         server_default="0",
         comment="position in the order of finishing, from 0",
     ),
+    Column("score", Float, comment="objective of the run, higher is better; null if the trial failed"),
+    Column("traceback", Text),
     ForeignKeyConstraint(["run"], ["runs.name"]),
 )
+
+by_score = Index("trials_by_score", trials.c.run, trials.c.fidelity, trials.c.score, trials.c.number)
+"""Finds the best trials of a run without reading the others."""
 
 curves = Table(
     "curves",
@@ -84,11 +96,18 @@ curves = Table(
     ForeignKeyConstraint(["run", "trial"], ["trials.run", "trials.number"]),
 )
 
-elapsed = Table(
-    "elapsed",  # added after version 0.1.0, which ignores tables that it does not know
+sessions = Table(
+    "sessions",  # the last session of each run
     metadata,
     Column("run", String, primary_key=True),
-    Column("seconds", Float, nullable=False, comment="wall time of the run over all its sessions"),
+    Column("seconds", Float, comment="wall time of the run over all its sessions; null before its first trial"),
+    Column("owner", String),
+    Column("started", String, comment="UTC, ISO 8601"),
+    Column("updated", String, comment="UTC, ISO 8601"),
+    Column(
+        "ended", String, comment="budget, finished, failures or interrupted; null while it runs, or if it was killed"
+    ),
+    Column("planned", Integer, comment="trials that its budget allows; null: not limited by a number"),
     ForeignKeyConstraint(["run"], ["runs.name"]),
 )
 
@@ -127,7 +146,28 @@ def upgrade(connection: Connection, version: int) -> None:
     elif version < 3:
         for column, earlier in NAMES_OF_VERSION_2.items():
             connection.execute(text(f"ALTER TABLE trials RENAME COLUMN {earlier} TO {column}"))
+    if version < 4:
+        _add_scores(connection)
+        connection.execute(CreateTable(sessions, if_not_exists=True))
+        if inspect(connection).has_table(SESSIONS_OF_VERSION_3):
+            connection.execute(
+                text(f"INSERT INTO sessions (run, seconds) SELECT run, seconds FROM {SESSIONS_OF_VERSION_3}")
+            )
+            connection.execute(text(f"DROP TABLE {SESSIONS_OF_VERSION_3}"))
     connection.execute(meta.update().where(meta.c.key == "schema").values(value=str(VERSION)))
+
+
+def _add_scores(connection: Connection) -> None:
+    """Add the columns of version 4, with the score of each completed trial."""
+    connection.execute(text("ALTER TABLE trials ADD COLUMN score FLOAT"))
+    connection.execute(text("ALTER TABLE trials ADD COLUMN traceback TEXT"))
+    for row in connection.execute(select(runs.c.name, runs.c.config)).all():
+        objective = Objective.from_config(row.config)
+        metric = trials.c.metrics[objective.metric].as_float()
+        completed = (trials.c.run == row.name) & (trials.c.status == "completed")
+        score = metric if objective.direction == "maximize" else -metric
+        connection.execute(trials.update().where(completed).values(score=score))
+    by_score.create(connection)
 
 
 def _with_newer_keys(config: dict[str, Any]) -> dict[str, Any]:

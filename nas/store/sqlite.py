@@ -24,7 +24,7 @@ from sqlalchemy.schema import CreateTable
 from nas.core import Proposal, Trial
 from nas.errors import UsageError, UserError
 from nas.store import schema
-from nas.store.base import NoStore, Retraining, Run, RunRecord, check_same_run
+from nas.store.base import NoStore, Retraining, Run, RunRecord, check_same_run, owner
 
 PREFIX = "sqlite:///"
 BUSY_SECONDS = 60
@@ -51,17 +51,17 @@ class SQLiteStore:
     # --- writing -------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def open(self, run: Run) -> Iterator[RunRecord]:
+    def open(self, run: Run, planned: int | None = None) -> Iterator[RunRecord]:
         engine = self._writer()
         with self._lock(run.name), engine.connect() as connection:
             with self._errors_in_one_sentence():
                 named = schema.runs.c.name == run.name
                 stored = connection.execute(sa.select(schema.runs).where(named)).first()
                 trials = _trials(connection, run.name, schema.trials.c.finish_order)
-                query = sa.select(schema.elapsed.c.seconds).where(schema.elapsed.c.run == run.name)
-                elapsed = connection.execute(query).scalar()
+                of_run = schema.sessions.c.run == run.name
+                elapsed = connection.execute(sa.select(schema.sessions.c.seconds).where(of_run)).scalar()
                 if stored is None or not trials:  # a run without trials does not reserve its name
-                    connection.execute(schema.elapsed.delete().where(schema.elapsed.c.run == run.name))
+                    connection.execute(schema.sessions.delete().where(of_run))
                     elapsed = None
                     connection.execute(schema.runs.delete().where(named))
                     row = {key: getattr(run, key) for key in ("name", "seed", "config", "protocol", "environment")}
@@ -69,6 +69,9 @@ class SQLiteStore:
                 else:
                     check_same_run(_run(stored), run)
                     run = _run(stored)
+                session = {"owner": owner(), "started": _now(), "updated": _now(), "ended": None, "planned": planned}
+                connection.execute(schema.sessions.delete().where(of_run))
+                connection.execute(schema.sessions.insert().values(run=run.name, seconds=elapsed, **session))
                 connection.commit()
             yield _Record(self, connection, run, trials, elapsed)
 
@@ -96,8 +99,11 @@ class SQLiteStore:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             engine = self._engine(str(self.path))
             with engine.connect() as connection:
-                for table in schema.metadata.sorted_tables:
+                empty = not sa.inspect(connection).has_table(schema.meta.name)
+                for table in schema.metadata.sorted_tables if empty else ():
                     connection.execute(CreateTable(table, if_not_exists=True))
+                if empty:
+                    schema.by_score.create(connection)
                 insert = schema.meta.insert().prefix_with("OR IGNORE")
                 connection.execute(insert.values(key="schema", value=str(schema.VERSION)))
                 version = int(
@@ -274,7 +280,7 @@ class _Record:
         self.connection = connection
         self._trial = schema.trials.insert()
         self._curve = schema.curves.insert()
-        self._clock = schema.elapsed.insert().prefix_with("OR REPLACE")
+        self._clock = schema.sessions.update().where(schema.sessions.c.run == run.name)
         self._finished = len(trials)
         self._file = self._inode()
 
@@ -286,9 +292,9 @@ class _Record:
             return None
         return status.st_dev, status.st_ino
 
-    def save_elapsed(self, seconds: float) -> None:
+    def end_session(self, seconds: float, ended: str) -> None:
         with suppress(sa.exc.SQLAlchemyError), self.connection.begin():
-            self.connection.execute(self._clock, {"run": self.run.name, "seconds": seconds})
+            self.connection.execute(self._clock, {"seconds": seconds, "updated": _now(), "ended": ended})
 
     def add(self, trial: Trial, elapsed: float = 0.0) -> None:
         if self._inode() != self._file:
@@ -317,6 +323,8 @@ class _Record:
             "finished": _now(),
             "told_before": trial.told_before,
             "finish_order": self._finished,
+            "score": self.run.objective.score(trial) if trial.completed else None,
+            "traceback": trial.traceback,
         }
         self._finished += 1
         points = [
@@ -325,7 +333,7 @@ class _Record:
         ]
         with self._store._errors_in_one_sentence(), self.connection.begin():
             self.connection.execute(self._trial, row)
-            self.connection.execute(self._clock, {"run": self.run.name, "seconds": elapsed})
+            self.connection.execute(self._clock, {"seconds": elapsed, "updated": row["finished"]})
             if points:
                 self.connection.execute(self._curve, points)
 
@@ -358,6 +366,7 @@ def _trials(connection: sa.Connection, run: str, order: sa.Column[Any] = schema.
             error=row.error,
             curve=tuple(points.get(row.number, ())),
             told_before=getattr(row, "told_before", row.number),
+            traceback=getattr(row, "traceback", None),
         )
         for row in rows
     ]

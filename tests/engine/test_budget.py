@@ -98,7 +98,7 @@ def test_the_elapsed_time_of_a_run_of_version_0_1_0_is_that_of_its_evaluations(t
     store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
     search(toy_space, thinking, steep, budget=Budget(trials=4), store=store)
     with sqlite3.connect(tmp_path / "nas.db") as connection:
-        connection.execute("DROP TABLE elapsed")
+        connection.execute("DELETE FROM sessions")
         connection.execute("UPDATE trials SET seconds = 2")
     result = search(toy_space, thinking, steep, budget=Budget(hours=7.5 / 3600), store=store)
     assert len(result.trials) == 4
