@@ -78,9 +78,9 @@ def _main(command_line: Sequence[str]) -> int:
 def _run(arguments: Arguments, module: ModuleType) -> int:
     """Run a command, print its help or its settings, or run it as a sweep."""
     from nas.config.settings import compose
-    from nas.config.sweeps import refuse_hydra_keys
+    from nas.config.sweeps import refuse_foreign_keys
 
-    refuse_hydra_keys(arguments.assignments)
+    refuse_foreign_keys(arguments.assignments)
     deferred = getattr(module, "INHERITED_GROUPS", ())
     if arguments.multirun and not arguments.help:
         from nas.cli.sweep import Request, run_sweep
