@@ -1,7 +1,8 @@
 """The command line: `nas <command> key=value …`.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Results go to stdout, everything else to stderr. Commands
-that compute nothing, such as `--help`, do not import torch.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (SIGINT, Ctrl-C), 143 terminated (SIGTERM), 138 stopped
+before a time limit (SIGUSR1, after which a job of SLURM is requeued). Results go to stdout, everything else to stderr.
+Commands that compute nothing, such as `--help`, do not import torch.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from typing import TYPE_CHECKING
 
 import nas.cli.commands
 from nas.errors import UsageError, UserError, located
-from nas.runtime import import_path, interrupt, streams
+from nas.runtime import import_path, interrupt, slurm, streams
 
 if TYPE_CHECKING:
     from nas.config.settings import Settings
 
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, USAGE = 0, 1, 2
 FLAGS = {"-h": "help", "--help": "help", "-c": "cfg", "--cfg": "cfg", "--version": "version"}
 DOCUMENT_FORMATS = ("json", "csv")
 """Formats that another program reads."""
@@ -61,7 +62,14 @@ def commands() -> dict[str, str]:
 def entry() -> None:
     """The console command `nas`."""
     streams.prepare()
-    sys.exit(streams.finish(main(sys.argv[1:])))
+    try:
+        code = streams.finish(main(sys.argv[1:]))
+    except KeyboardInterrupt as error:  # in the last moment
+        code = streams.finish(interrupt.exit_code(error))
+    interrupt.leave_at_once()
+    if code == interrupt.exit_code(interrupt.TimeNearlyUp()):
+        print(f"nas: SIGUSR1 ended this command; {slurm.requeue()}", file=sys.stderr)
+    sys.exit(code)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -76,9 +84,9 @@ def main(arguments: Sequence[str]) -> int:
         return _print_error(error, USAGE)
     except UserError as error:
         return _print_error(error, FAILED)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("\nnas: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return interrupt.exit_code(error)
     except BaseException as error:  # sys.exit in a user's part would end the command without a message
         if os.environ.get("NAS_DEBUG"):
             raise
