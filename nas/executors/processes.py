@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
@@ -25,7 +26,7 @@ from typing import Any, Literal
 
 from nas.errors import UsageError, UserError, located
 from nas.executors.base import Function, Jobs, WorkerDied
-from nas.runtime import streams
+from nas.runtime import interrupt, streams
 from nas.validation import one_of, whole_number
 
 _METHOD = multiprocessing.get_context("spawn")  # a fork would copy the locks of OpenMP and CUDA in any state
@@ -33,6 +34,9 @@ ERROR_TYPES: dict[str, type[Exception]] = {"usage": UsageError, "user": UserErro
 """Kind of an error in a worker -> exception that is raised for it here; only its message is sent."""
 WATCH_SECONDS = 1.0
 """Time between two checks that the workers are alive: the pipe of a dead one stays open in its children."""
+BLOCKED = (signal.SIGTERM, signal.SIGUSR1)
+"""Signals that a cluster sends to each process of a job; a new worker starts with them blocked, until it catches them
+(`interrupt.catch_in_worker`)."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SAFE_PATH = "PYTHONSAFEPATH"
 """Environment variable that keeps a `queue.py` in the current folder from replacing the library's, until the worker
@@ -200,13 +204,17 @@ class _Jobs:
         arguments = (theirs, self._make, SAFE_PATH in os.environ, one_line)
         process = _METHOD.Process(target=_work, args=arguments, daemon=False)  # may have children
         before = {name: os.environ.get(name) for name in (*THREAD_VARIABLES, SAFE_PATH)}
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
             # torch reads them when it is imported; workers that each use all cores would only wait for each other
             os.environ.update(
                 {name: before[name] or str(self._threads) for name in THREAD_VARIABLES} | {SAFE_PATH: "1"}
             )
+            resource_tracker.ensure_running()  # it unblocks the signals
+            signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
             process.start()
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             for name, value in before.items():
                 os.environ.pop(name) if value is None else os.environ.update({name: value})
         theirs.close()
@@ -225,6 +233,7 @@ def _work(pipe: Connection, make: bytes, safe_path: bool, one_line: bool) -> Non
         one_line: Whether a warning is shown as one line, as commands do.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches a worker until it has left the group
+    interrupt.catch_in_worker()
     with suppress(OSError):
         os.setpgid(0, 0)  # so that its children can be killed with it
     streams.prepare(live=True)

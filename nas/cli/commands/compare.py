@@ -27,6 +27,7 @@ from nas.core import Objective
 from nas.errors import UsageError
 from nas.evaluators.base import SupportsReporting, SupportsSharedWeights
 from nas.identity import identifying
+from nas.runtime import interrupt
 from nas.runtime.drivers import has_gpu_driver
 from nas.store.sqlite import SQLiteStore
 from nas.studies.comparison import JOURNAL, ComparisonSetup, StrategyEntry, columns, compare
@@ -90,9 +91,9 @@ def main(settings: Settings) -> int:
     started = time.perf_counter()
     try:
         results = _compare(settings, options, setup, strategies, about=about, out=out)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print(f"\ninterrupted; every finished run is stored. Resume with:\n  {command(settings, out)}", file=sys.stderr)
-        return 130
+        return interrupt.exit_code(error)
     remarks = report_remarks(settings, setup, results, time.perf_counter() - started)
     report = write_report(out, results, columns(evaluator, objective, results), remarks)
     if options.format == "json":

@@ -25,6 +25,7 @@ from nas.engine.trial import last_error
 from nas.errors import UsageError
 from nas.evaluators.base import SupportsSharedWeights
 from nas.identity import identifying
+from nas.runtime import interrupt
 from nas.store.base import FREE_KEYS, NoStore, check_run_name
 from nas.validation import one_of
 
@@ -92,10 +93,10 @@ def main(settings: Settings) -> int:
             config=config,
             listeners=_listeners(options, folder),
         )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         stored = "every finished trial is stored" + (", and so is the search's last epoch" if gradient else "")
         print(f"\ninterrupted; {stored}. Resume with:\n  {resume_command(settings, run)}", file=sys.stderr)
-        return 130
+        return interrupt.exit_code(error)
     finished = FinishedSearch(result, space, evaluator, store, objective, device)
     if options.format == "json":
         print_json(summary(finished))
