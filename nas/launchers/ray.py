@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nas.errors import UserError
-from nas.executors.ray_cluster import Cluster, connect
+from nas.executors.ray_cluster import Cluster, check_installed, connect
 from nas.launchers.base import Job, JobResult, RunningJob
 from nas.runtime import interrupt
 from nas.validation import number_in, whole_number
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 70
@@ -45,6 +41,9 @@ class RayLauncher:
         self.retries = retries
 
     def check(self) -> None:
+        if self.address is None:  # started with the jobs
+            check_installed("launcher")
+            return
         with connect(self.address, "launcher.address") as cluster:
             self._check_room(cluster)
 
@@ -63,8 +62,8 @@ class RayLauncher:
     def _run(self, jobs: Sequence[Job], cluster: Cluster) -> Iterator[JobResult]:
         import ray
 
-        options = {"num_cpus": self.cpus, "num_gpus": self.gpus, "max_retries": self.retries}
-        task = ray.remote(**options)(run_on_node)
+        task: Any = ray.remote(run_on_node)
+        task = task.options(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=self.retries)
         running: dict[Any, Job] = {task.remote(job): job for job in jobs}
         try:
             while running:
@@ -72,7 +71,7 @@ class RayLauncher:
                 ready, _ = ray.wait(list(running), num_returns=1, timeout=POLL_SECONDS)
                 for ref in ready:
                     job = running.pop(ref)
-                    yield _result(lambda ref=ref: ray.get(ref), job, cluster)  # type: ignore[misc]
+                    yield _result(ref, job, cluster)
         finally:
             for ref in running:
                 ray.cancel(ref)  # raises KeyboardInterrupt in the task, which ends its job
@@ -96,18 +95,19 @@ def run_on_node(job: Job) -> JobResult:
         return JobResult(job.name, tuple(job.words), 1, time.monotonic() - started, str(error))
 
 
-def _result(get: Callable[[], JobResult], job: Job, cluster: Cluster) -> JobResult:
+def _result(ref: Any, job: Job, cluster: Cluster) -> JobResult:
     import ray
 
     try:
-        return get()
+        result: JobResult = ray.get(ref)
     except (
         ray.exceptions.TaskCancelledError,
         ray.exceptions.WorkerCrashedError,
         ray.exceptions.NodeDiedError,
     ) as error:
         reason = f"its node of {cluster.name} was lost too often ({type(error).__name__}); run the same command again"
-        return replace(JobResult(job.name, tuple(job.words), 143, 0.0), reason=reason)
+        return JobResult(job.name, tuple(job.words), 143, 0.0, reason)
     except ray.exceptions.RayError as error:
         reason = f"{cluster.name} could not run it: {' '.join(str(error).split())[:300]}"
         return JobResult(job.name, tuple(job.words), 1, 0.0, reason)
+    return result
