@@ -88,9 +88,7 @@ def one_node_slurm(folder: Path) -> Iterator[dict[str, str]]:
     try:
         for command in commands:
             with (folder / f"{command[0]}.out").open("wb") as out:
-                started.append(
-                    subprocess.Popen(command, env={**os.environ, **environment}, stdout=out, stderr=out)
-                )
+                started.append(subprocess.Popen(command, env={**os.environ, **environment}, stdout=out, stderr=out))
             time.sleep(1)
         _wait_until_idle(environment)
         yield environment
@@ -107,7 +105,7 @@ def one_node_slurm(folder: Path) -> Iterator[dict[str, str]]:
 def _wait_until_idle(environment: dict[str, str]) -> None:
     deadline, state = time.monotonic() + START_SECONDS, ""
     while time.monotonic() < deadline:
-        listed = subprocess.run(
+        listed = subprocess.run(  # noqa: PLW1510 (asked again)
             ["sinfo", "--noheader", "--format=%T"], env={**os.environ, **environment}, capture_output=True, text=True
         )
         state = listed.stdout.strip() or listed.stderr.strip()
