@@ -7,6 +7,7 @@ nothing: its messages would be mixed with the results on stdout.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shutil
 import socket
@@ -49,7 +50,8 @@ class Cluster:
         """Nodes that are alive, as Ray describes them (`NodeID`, `NodeManagerAddress`, `Resources`)."""
         import ray
 
-        return [node for node in ray.nodes() if node["Alive"]]
+        every: Any = ray.nodes  # without annotations
+        return [node for node in every() if node["Alive"]]
 
     def room(self, cpus: float, gpus: float) -> int:
         """Number of workers that fit on the nodes when nothing else runs there.
@@ -136,13 +138,13 @@ def _start(folder: str, cpus: float | None) -> None:
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 log_to_driver=False,
-                logging_level="CRITICAL",
+                logging_level=logging.CRITICAL,
                 _node_ip_address=LOOPBACK,
                 _temp_dir=folder,
             )
         except Exception as error:  # noqa: BLE001 (Ray raises what its processes left)
             raise UserError(f"Ray cannot start on this machine ({_first_sentence(error)})") from None
-    found = {node["NodeManagerAddress"] for node in ray.nodes()}
+    found = {node["NodeManagerAddress"] for node in Cluster("", is_own=True).nodes()}
     if found != {LOOPBACK}:
         raise UserError(
             f"Ray {ray.__version__} listens on {', '.join(sorted(found))} instead of {LOOPBACK} only; start a cluster "
@@ -159,8 +161,8 @@ def _running(address: str, key: str) -> str:
             head = services.canonicalize_bootstrap_address_or_die("auto")
         except ConnectionError:
             raise UserError(
-                f"{key}=auto found no Ray cluster of this machine; start one with ray start --head, set {key}=host:port, "
-                f"or set {key}=null to start one for this command only"
+                f"{key}=auto found no Ray cluster of this machine; start one with ray start --head, set "
+                f"{key}=host:port, or set {key}=null to start one for this command only"
             ) from None
     else:
         host, colon, port = address.rpartition(":")
@@ -195,7 +197,7 @@ def _join(head: str, address: str, key: str) -> None:
 
     try:
         with _own_signals():
-            ray.init(address=head, log_to_driver=False, logging_level="CRITICAL")
+            ray.init(address=head, log_to_driver=False, logging_level=logging.CRITICAL)
     except Exception as error:  # noqa: BLE001 (of many kinds, and some without a public name)
         if "ersion mismatch" in str(error):
             raise UserError(
