@@ -4,11 +4,12 @@ import json
 import shlex
 
 import pytest
-from conftest import ARCH
+from conftest import ARCH, rows
 
 TABLE = ["evaluator=table", "table=cifar10_8x8", "budget.trials=5"]
 RECORDING = """
-import json
+import contextlib
+import sys
 from pathlib import Path
 
 from nas.cli.main import main
@@ -29,7 +30,8 @@ class Recording:
             for job in jobs:
                 print(job.name, file=file)
         for job in jobs:
-            code = 1 if job.name in self.failing else main(list(job.words))
+            with contextlib.redirect_stdout(sys.stderr):
+                code = 1 if job.name in self.failing else main(list(job.words))
             yield JobResult(job.name, tuple(job.words), code, 1.0, "made to fail" if code else None)
 """
 SWEEP = ["--config-dir", "conf", "search", "-m", "launcher=recording", "sweep=lab", *TABLE]
@@ -61,11 +63,9 @@ def ran(tmp_path):
 
 def runs(nas):
     """Run -> texts of its trials."""
-    groups = json.loads(nas("leaderboard", "top=0", "format=json").stdout)
     found = {}
-    for group in groups:
-        for row in group:
-            found.setdefault(row["run"], []).append(row["arch"])
+    for row in rows(nas):
+        found.setdefault(row["run"], []).append(row["arch"])
     return found
 
 
