@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from conftest import stored_trials
 from launchers.one_node_slurm import is_installed, one_node_slurm
 
 from nas import UsageError, UserError
@@ -15,7 +16,7 @@ from nas.launchers.base import Job, JobResult, save
 from nas.launchers.slurm import RECORD, SLURMLauncher
 
 SWEEP = ["search", "-m", "launcher=slurm", "launcher.minutes=5", "sweep=lab", "strategy=random,regularized_evolution",
-         "seed=range(0,3)", "data=digits", "trainer=tiny", "budget.trials=6"]  # fmt: skip
+         "seed=range(0,3)", "data=digits", "trainer=tiny", "budget.trials=40"]  # fmt: skip
 
 
 @pytest.fixture
@@ -119,8 +120,7 @@ def test_a_sweep_whose_jobs_and_launcher_are_killed_ends_with_the_trials_of_an_u
             ).stdout.split()
 
         def stored():
-            done = nas("leaderboard", "sweep=lab", "top=0", "format=json")
-            return len(json.loads(done.stdout)) if done.returncode == 0 else 0
+            return stored_trials(tmp_path / "nas.db")
 
         def start():
             return subprocess.Popen([sys.executable, "-m", "nas", *SWEEP], cwd=tmp_path, env=environment,
@@ -132,21 +132,27 @@ def test_a_sweep_whose_jobs_and_launcher_are_killed_ends_with_the_trials_of_an_u
                 assert time.monotonic() < deadline
                 time.sleep(1)
 
+        def disturbed(*command):
+            """Whether the command could be done to a running job; one that is just ending cannot be altered."""
+            running = squeue("--states=RUNNING", "--format=%A")
+            return (
+                bool(running)
+                and subprocess.run([*command, running[0]], env=environment, capture_output=True, check=False).returncode
+                == 0
+            )
+
         launcher = start()
-        wait_for(lambda: stored() >= 2)
-        running = squeue("--states=RUNNING", "--format=%A")[0]
-        subprocess.run(["scancel", "--signal=TERM", running], env=environment, check=True)
-        wait_for(lambda: stored() >= 6)
-        subprocess.run(
-            ["scontrol", "requeue", squeue("--states=RUNNING", "--format=%A")[0]], env=environment, check=True
-        )
+        wait_for(lambda: stored() >= 3)
+        wait_for(lambda: disturbed("scancel", "--signal=TERM"))
+        wait_for(lambda: stored() >= 60)
+        wait_for(lambda: disturbed("scontrol", "requeue"))
         launcher.kill()  # its jobs stay in the queue, and the next start attaches to them
         launcher.communicate()
         out, err = start().communicate(timeout=400)
         assert "sweep lab: 6 of 6 jobs done" in out, err
-        found = json.loads(nas("leaderboard", "sweep=lab", "top=0", "format=json").stdout)
+        found = json.loads(nas("leaderboard", "top=0", "format=json").stdout)
         trials = {(row["run"], row["number"]): (row["arch"], row["metrics"]) for row in found}
-        assert len(trials) == 36
+        assert len(trials) == 240
         alone = [word for word in SWEEP if not word.startswith(("-m", "launcher", "sweep", "strategy", "seed"))]
         for strategy in ("random", "regularized_evolution"):
             assert (
