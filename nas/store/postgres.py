@@ -153,7 +153,7 @@ class PostgresStore(SQLStore):
         code = getattr(error.orig, "sqlstate", None)
         if code is None:  # the connection itself failed
             return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
-        return code.startswith(PASSING)
+        return str(code).startswith(PASSING)
 
     def unstored_file(self, run: str) -> Path:
         return self._folder / quote(run, safe=" +=,@()[]~!")[:180] / unstored.file_name(self.shown, run)

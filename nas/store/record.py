@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -19,7 +19,7 @@ from nas.store.base import Run, now, storable
 from nas.store.database import Database
 from nas.store.rows import curve_rows, trial_row
 
-INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+INSERTS: Mapping[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 """Name of a kind of database -> its `INSERT`, which can pass over a row that exists."""
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 15.0

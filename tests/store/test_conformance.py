@@ -3,7 +3,7 @@
 import pytest
 
 from nas.store.memory import MemoryStore
-from nas.store.urls import store_at
+from nas.store.by_url import store_at
 from nas.testing.stores import store_promises
 
 
