@@ -30,6 +30,8 @@ VERSIONS_SECONDS = 60.0
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 HTTP2_HEADER, HTTP2_SETTINGS = 9, 4
 """Bytes of a frame's header, and the type of the first frame of a server (RFC 9113)."""
+MAX_BASE = 24
+"""Longest path of the folder for temporary files; Ray's sockets lie 81 characters deeper, and may have 107."""
 OBJECT_STORE_BYTES = 128 * 2**20
 """Ray's shared memory on this machine, of which tasks and results need little; Ray's default is 30% of all memory."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -105,7 +107,8 @@ def connect(address: str | None, key: str = "executor.address", cpus: float | No
     with ExitStack() as stack:
         stack.enter_context(_silenced())
         if address is None:
-            folder = tempfile.mkdtemp(prefix="nas-ray-")
+            base = tempfile.gettempdir()
+            folder = tempfile.mkdtemp(prefix="nas-ray-", dir=base if len(base) <= MAX_BASE else "/tmp")
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             stack.callback(ray.shutdown)  # before its folder is removed
             _start(folder, cpus)

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections import deque
@@ -225,28 +226,36 @@ def test_an_address_where_no_ray_answers_is_one_sentence(tmp_path, address, mess
     assert time.monotonic() - started < 30
 
 
-def test_ctrl_c_leaves_nothing_of_a_cluster_of_this_machine(tmp_path):
+@pytest.fixture
+def short_folder():
+    """A folder whose path leaves room for Ray's sockets."""
+    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_ctrl_c_leaves_nothing_of_a_cluster_of_this_machine(tmp_path, short_folder):
     arguments = [
         "search", "strategy=random", "evaluator=table", "table=cifar10_8x8", "executor=ray", "workers=2",
         "budget.trials=100000", "progress=false", "run=one",
     ]  # fmt: skip
-    environment = {**os.environ, "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "nas", *arguments],
-        cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=tmp_path, env={**os.environ, "TMPDIR": str(short_folder)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while stored_trials(tmp_path / "nas.db") < 3 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert processes_that_name(str(short_folder))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, ""), err
     assert err.startswith("\ninterrupted; every finished trial is stored. Resume with:"), err
     deadline = time.monotonic() + 20
-    while (left := processes_that_name(str(tmp_path))) and time.monotonic() < deadline:
+    while (left := processes_that_name(str(short_folder))) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not left
-    assert not list(tmp_path.glob("nas-ray-*"))
+    assert not list(short_folder.glob("nas-ray-*"))
 
 
 def processes_that_name(text):
