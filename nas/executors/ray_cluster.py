@@ -10,9 +10,11 @@ import importlib.util
 import logging
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,8 +30,11 @@ VERSIONS_SECONDS = 60.0
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 HTTP2_HEADER, HTTP2_SETTINGS = 9, 4
 """Bytes of a frame's header, and the type of the first frame of a server (RFC 9113)."""
+MAX_BASE = 24
+"""Longest path of the folder for temporary files; Ray's sockets lie 81 characters deeper, and may have 107."""
 OBJECT_STORE_BYTES = 128 * 2**20
 """Ray's shared memory on this machine, of which tasks and results need little; Ray's default is 30% of all memory."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 COMPARED = ("cellnas", "torch")
 """Packages whose versions must be those of this process on every node, besides Python."""
 
@@ -110,15 +115,16 @@ def connect(address: str | None, key: str = "executor.address", cpus: float | No
         return
     with ExitStack() as stack:
         stack.enter_context(_silenced())
-        stack.callback(ray.shutdown)
         if address is None:
-            folder = tempfile.mkdtemp(prefix="nas-ray-")
+            base = tempfile.gettempdir()
+            folder = tempfile.mkdtemp(prefix="nas-ray-", dir=base if len(base) <= MAX_BASE else "/tmp")
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             stack.callback(ray.shutdown)  # before its folder is removed
             _start(folder, cpus)
             cluster = Cluster("the Ray cluster of this machine", is_own=True)
         else:
             head = _running(address, key)
+            stack.callback(ray.shutdown)
             _join(head, address, key)
             cluster = Cluster(f"the Ray cluster at {head}", is_own=False)
         check_versions(cluster)
@@ -276,11 +282,18 @@ def _silenced() -> Iterator[None]:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep Ray from replacing the handler of SIGTERM, which ends a command cleanly."""
+    """Keep this process's handlers of signals, which end a command cleanly; Ray replaces them, in Python and in C++."""
     from ray._private import utils
 
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     with _replaced(utils, "set_sigterm_handler", lambda _handler: None):
-        yield
+        try:
+            yield
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                for number, handler in before.items():
+                    if handler is not None:  # None: of C code
+                        signal.signal(number, handler)
 
 
 @contextmanager

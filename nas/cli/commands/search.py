@@ -22,7 +22,7 @@ from nas.cli.search_report import FinishedSearch, print_report, summary
 from nas.core import Objective
 from nas.engine.search import search
 from nas.engine.trial import last_error
-from nas.errors import UsageError
+from nas.errors import UsageError, last_frames
 from nas.evaluators.base import SupportsSharedWeights
 from nas.identity import identifying
 from nas.runtime import interrupt
@@ -103,7 +103,7 @@ def main(settings: Settings) -> int:
         print_json(summary(finished))
     else:
         print_report(finished, settings, run_folder(options.dir, run))
-    return _report_failure(result)
+    return _report_failure(result, settings)
 
 
 def learns_on_supernet(settings: Settings) -> bool:
@@ -134,7 +134,7 @@ def _listeners(options: SearchOptions, folder: Path) -> list[Any]:
     return [TensorBoard(folder / "tensorboard"), *([Progress()] if options.progress else [])]
 
 
-def _report_failure(result: SearchResult) -> int:
+def _report_failure(result: SearchResult, settings: Settings) -> int:
     """Print why a search failed; returns the exit code."""
     if result.best is not None and result.ended != "failures":
         return 0
@@ -146,6 +146,13 @@ def _report_failure(result: SearchResult) -> int:
     else:
         reason = f"search stopped after repeated failures; last error: {error}"
     print(f"nas: {reason}", file=sys.stderr)
+    failed = next((trial for trial in reversed(result.trials) if not trial.completed), None)
+    if failed is not None:
+        if lines := last_frames(failed.traceback or ""):
+            print(lines, file=sys.stderr)
+        show = shlex.join(["nas", *config_dir_arguments(settings.config_dir), "show", f"run={result.run}"])
+        store = "".join(f" {shlex.quote(part)}" for part in settings.arguments if part.startswith("store"))
+        print(f"The whole error: {show} trial={failed.number}{store}", file=sys.stderr)
     return 1
 
 
