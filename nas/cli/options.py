@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 RESULT_FORMATS = ("table", "json")
 """Formats of a result: for people, and for other programs."""
+LIST_FORMATS = (*RESULT_FORMATS, "csv")
+"""Formats of a result that is a list of rows."""
 
 
 @dataclass(frozen=True)

@@ -133,14 +133,7 @@ def leaderboard(
     Raises:
         UsageError: The store has no such run, or no trial has such a metric.
     """
-    runs = store.runs()
-    if run is not None:
-        names = [known.name for known in runs]
-        runs = [known for known in runs if known.name == run]
-        if not runs:
-            earlier = "…, " if len(names) > MAX_NAMED_RUNS else ""
-            listed = earlier + ", ".join(map(repr, names[-MAX_NAMED_RUNS:]))
-            raise UsageError(f"there is no run {run!r} in the store; it has {listed or 'none'}")
+    runs = store.runs() if run is None else [named_run(store, run)]
     tested: dict[tuple[str | None, int | None], list[Retraining]] = {}
     for retraining in store.retrainings():
         tested.setdefault((retraining.run, retraining.trial), []).append(retraining)
@@ -166,6 +159,23 @@ def leaderboard(
     return [entries[: top or None] for entries in ordered]
 
 
+def named_run(store: Store, run: str | None) -> Run:
+    """A run by its name.
+
+    Raises:
+        UsageError: The name is None, or the store has no such run.
+    """
+    if run is None:
+        raise UsageError("run=null; expected the name of a run of the store (nas runs lists them)")
+    runs = store.runs()
+    for known in runs:
+        if known.name == run:
+            return known
+    earlier = "…, " if len(runs) > MAX_NAMED_RUNS else ""
+    listed = earlier + ", ".join(repr(known.name) for known in runs[-MAX_NAMED_RUNS:])
+    raise UsageError(f"there is no run {run!r} in the store; it has {listed or 'none'}")
+
+
 def without_trial(store: Store) -> list[list[Retraining]]:
     """Retrainings of architectures that no trial found, one list per architecture and recipe.
 
@@ -185,8 +195,6 @@ def find_trial(store: Store, run: str | None, trial: int | str) -> tuple[Run, Tr
     Raises:
         UsageError: The run or the trial does not exist, or `best` has no completed trial to choose from.
     """
-    if run is None:
-        raise UsageError("run=null; expected the name of a run of the store (nas leaderboard lists them)")
     entries = [entry for entries in leaderboard(store, run, sort="number", top=0) for entry in entries]
     if trial == "best":
         sound = [entry.trial for entry in entries if entry.fault is None]
