@@ -18,7 +18,20 @@ from omegaconf import DictConfig, OmegaConf
 from nas.errors import UsageError
 from nas.validation import as_written
 
-RAW_KEYS = ("run", "comparison", "arch", "weights", "model", "out", "dir", "store.url", "data.root", "table.root")
+RAW_KEYS = (
+    "run",
+    "sweep",
+    "where",
+    "comparison",
+    "arch",
+    "weights",
+    "model",
+    "out",
+    "dir",
+    "store.url",
+    "data.root",
+    "table.root",
+)
 """Keys whose value is used verbatim: names, paths and architectures may look like numbers, lists or mappings."""
 NULLABLE_KEYS = ("table.cost",)
 """Keys of text that may be null though their default is not."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -136,21 +136,21 @@ class SQLiteStore:
     # --- reading -------------------------------------------------------------------------------------------------
 
     def runs(self) -> list[Run]:
-        with self._reading() as connection:
+        with self.reading() as connection:
             return [_run(row) for row in connection.execute(sa.select(schema.runs).order_by(schema.runs.c.created))]
 
     def trials(self, run: str) -> list[Trial]:
-        with self._reading() as connection:
+        with self.reading() as connection:
             return _trials(connection, run)
 
     def retrainings(self) -> list[Retraining]:
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(sa.select(schema.retrainings).order_by(schema.retrainings.c.id))
             fields = Retraining.__dataclass_fields__
             return [Retraining(**{key: value for key, value in row._mapping.items() if key in fields}) for row in rows]
 
     @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
+    def reading(self) -> Iterator[sa.Connection]:
         """A connection to an existing store that cannot change it, not even by opening it."""
         self._check_file()
         if not self.path.exists():
@@ -338,10 +338,23 @@ class _Record:
                 self.connection.execute(self._curve, points)
 
 
-def _trials(connection: sa.Connection, run: str, order: sa.Column[Any] = schema.trials.c.number) -> list[Trial]:
+def trials_at(connection: sa.Connection, run: str, numbers: Sequence[int]) -> list[Trial]:
+    """Some trials of a run, by number."""
+    return _trials(connection, run, numbers=numbers)
+
+
+def _trials(
+    connection: sa.Connection,
+    run: str,
+    order: sa.Column[Any] = schema.trials.c.number,
+    numbers: Sequence[int] | None = None,
+) -> list[Trial]:
     table, curves = schema.trials, schema.curves
+    ours, of_ours = table.c.run == run, curves.c.run == run
+    if numbers is not None:
+        ours, of_ours = ours & table.c.number.in_(numbers), of_ours & curves.c.trial.in_(numbers)
     points: dict[int, list[Mapping[str, float]]] = {}
-    query = sa.select(curves.c.trial, curves.c.metrics).where(curves.c.run == run)
+    query = sa.select(curves.c.trial, curves.c.metrics).where(of_ours)
     for number, metrics in connection.execute(query.order_by(curves.c.trial, curves.c.epoch)):
         points.setdefault(number, []).append(metrics)
     # only a writer upgrades a store, so a reader may meet an earlier version
@@ -349,7 +362,7 @@ def _trials(connection: sa.Connection, run: str, order: sa.Column[Any] = schema.
     earlier = schema.NAMES_OF_VERSION_2
     wanted: list[sa.ColumnElement[Any]] = [column for column in table.c if column.name in present]
     wanted += [sa.literal_column(old).label(new) for new, old in earlier.items() if old in present]
-    rows = connection.execute(sa.select(*wanted).select_from(table).where(table.c.run == run).order_by(order))
+    rows = connection.execute(sa.select(*wanted).select_from(table).where(ours).order_by(order))
     return [
         Trial(
             number=row.number,

@@ -21,8 +21,9 @@ from nas.errors import UsageError
 from nas.formatting import plural
 from nas.identity import DECISIONS
 from nas.store.base import Retraining, Run, RunStatus, Store
+from nas.store.entries import protocol_key, retrained_row
 from nas.store.faults import fault
-from nas.store.leaderboard import find_trial, named_run, protocol_key, retrained_row
+from nas.store.leaderboard import find_trial, named_run
 from nas.validation import one_of
 
 if TYPE_CHECKING:
