@@ -22,6 +22,7 @@ RAW_KEYS = (
     "run",
     "sweep",
     "where",
+    "sweep_dir",
     "comparison",
     "arch",
     "weights",
@@ -120,7 +121,10 @@ def _parse(key: str, value: str, default: Any) -> Any:
     if parsed.is_sweep_override():
         if default is None or isinstance(default, str):
             return _text(value)
-        raise UsageError(f"{key}={value} contains several values; expected one (a list is written [a,b])")
+        raise UsageError(
+            f"{key}={value} contains several values; expected one (a list is written [a,b]), or -m to run the command "
+            "for each"
+        )
     return parsed.value()
 
 

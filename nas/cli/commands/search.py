@@ -45,6 +45,7 @@ class SearchOptions(CommandOptions):
     """Settings of `nas search`; `configs/search.yaml` describes them."""
 
     run: str | None
+    sweep: str | None
     seed: int
     device: str
     duplicates: Literal["reuse", "retrain"]
@@ -111,6 +112,8 @@ def learns_on_supernet(settings: Settings) -> bool:
 def run_config(settings: Settings, device_type: str) -> dict[str, Any]:
     """The settings that the store keeps for a run, JSON-safe."""
     config = settings.tree() | {"device": device_type, "choices": dict(settings.choices)}
+    if config["sweep"] is None:
+        del config["sweep"]
     if settings.config_dir is not None:  # later commands on the run need it too, and report it if it is missing
         config["config_dir"] = str(settings.config_dir.absolute())
     del config["choices"]["experiment"]  # only an abbreviation of the others
