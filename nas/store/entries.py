@@ -177,10 +177,17 @@ def grouped(entries: Sequence[Entry]) -> list[Entry]:
             joined.append(members[0])
             continue
         best = max(evaluated.values(), key=lambda e: e.score or 0.0)
-        spread = statistics.stdev(scores) if len(scores) > 1 else None
+        spread = deviation(scores)
         tests = tuple(test for member in members for test in member.tested)
         joined.append(Entry(best.run, best.trial, best.objective, statistics.fmean(scores), spread, len(scores), tests))
     return joined
+
+
+def deviation(scores: Sequence[float]) -> float | None:
+    """Standard deviation (n - 1); None for fewer than two scores, NaN if one of them is not finite."""
+    if len(scores) < 2:
+        return None
+    return statistics.stdev(scores) if all(map(math.isfinite, scores)) else math.nan
 
 
 def training_kind(run: Run) -> Literal["seed", "canonical", "architecture"]:

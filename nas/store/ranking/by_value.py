@@ -44,7 +44,7 @@ def kept_entries(ranking: Ranking, names: set[str]) -> Iterator[tuple[str, int, 
         names: Receives the metrics and costs of all trials.
     """
     where = ranking.query.where
-    for index in dict.fromkeys(part.index for part in ranking.parts):
+    for index in range(len(ranking.runs)):
         for trial in ranking.light_trials(index):
             names.update(trial.metrics, trial.cost)
             entry = Entry.of(ranking.runs[index], trial, {})

@@ -12,7 +12,7 @@ from nas.store.base import Run
 from nas.store.entries import Entry, Query, Tested
 from nas.store.ranking.by_class import ranked_classes
 from nas.store.ranking.by_value import ranked_by_value
-from nas.store.ranking.reading import TRIALS, Part, Position, Ranking
+from nas.store.ranking.reading import TRIALS, Part, Position, Ranking, same_fidelity
 
 
 def has_scores(connection: sa.Connection) -> bool:
@@ -81,9 +81,8 @@ def _select(
     ranking: Ranking, part: Part, *conditions: sa.ColumnElement[bool], order: Sequence[sa.ColumnElement[object]]
 ) -> list[tuple[Position, float]]:
     """The first trials of a part in an order, with their scores; under conditions only those without known faults."""
-    fidelity, number = TRIALS.c.fidelity, TRIALS.c.number
-    same = fidelity.is_(None) if part.fidelity is None else fidelity == part.fidelity
-    query = sa.select(number, TRIALS.c.score).where(TRIALS.c.run == ranking.runs[part.index].name, same, *conditions)
+    number, of_run = TRIALS.c.number, TRIALS.c.run == ranking.runs[part.index].name
+    query = sa.select(number, TRIALS.c.score).where(of_run, same_fidelity(part.fidelity), *conditions)
     wrong = [at[1] for at in ranking.faulty if at[0] == part.index] if conditions else []
     if wrong:
         query = query.where(number.not_in(wrong))

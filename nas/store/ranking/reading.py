@@ -72,6 +72,10 @@ class Ranking:
     @cached_property
     def parts(self) -> list[Part]:
         """The runs and fidelities with the numbers of their trials, in the order of their first trials."""
+        if len(self.runs) == 1:
+            fidelities = self._fidelities(self.runs[0].name)
+            if len({self.key(0, fidelity) for fidelity in fidelities}) <= 1:  # nothing depends on their numbers
+                return [Part(0, fidelity, 0, 0) for fidelity in fidelities]
         number = TRIALS.c.number
         query = sa.select(TRIALS.c.run, TRIALS.c.fidelity, sa.func.count(number), sa.func.min(number))
         query = query.group_by(TRIALS.c.run, TRIALS.c.fidelity)
@@ -82,20 +86,49 @@ class Ranking:
         parts = [Part(indices[run], fidelity, size, first) for run, fidelity, size, first in rows if run in indices]
         return sorted(parts, key=lambda part: (part.index, part.first))
 
+    def _fidelities(self, run: str) -> list[int | None]:
+        """The fidelities of a run, by one look-up in the index for each instead of counting all trials."""
+        fidelity, found = TRIALS.c.fidelity, list[int | None]()
+        query = sa.select(fidelity).where(TRIALS.c.run == run).limit(1)
+        if self.connection.execute(query.where(fidelity.is_(None))).first() is not None:
+            found.append(None)
+        following = query.order_by(fidelity)
+        row = self.connection.execute(following.where(fidelity.is_not(None))).first()
+        while row is not None:
+            found.append(row[0])
+            row = self.connection.execute(following.where(fidelity > row[0])).first()
+        return found
+
     @cached_property
     def faulty(self) -> dict[Position, Trial]:
         """The trials with a known fault, which are few, read whole."""
-        sizes: dict[int, int] = {}
-        for part in self.parts:
-            sizes[part.index] = sizes.get(part.index, 0) + part.size
-        small = {self.runs[index].name: index for index, size in sizes.items() if size <= MAX_SUPERNET_TRIALS}
+        indices = {run.name: index for index, run in enumerate(self.runs)}
+        small = list(indices)
+        if len(self.runs) == 1:
+            some = sa.select(TRIALS.c.number).where(TRIALS.c.run == small[0]).limit(MAX_SUPERNET_TRIALS + 1)
+            size = self.connection.execute(sa.select(sa.func.count()).select_from(some.subquery())).scalar_one()
+            small = small if size <= MAX_SUPERNET_TRIALS else []
+        else:
+            sizes: dict[int, int] = {}
+            for part in self.parts:
+                sizes[part.index] = sizes.get(part.index, 0) + part.size
+            small = [self.runs[index].name for index, size in sizes.items() if size <= MAX_SUPERNET_TRIALS]
         info = sa.cast(TRIALS.c.info, sa.Text)
         marked = info.like('%"probs"%') | info.like('%"stopped_early_at"%')
         positions: list[Position] = []
-        for names in chunks(list(small)):
+        for names in chunks(small):
             query = sa.select(TRIALS.c.run, TRIALS.c.number).where(TRIALS.c.run.in_(names), marked)
-            positions += [(small[name], number) for name, number in self.connection.execute(query)]
+            positions += [(indices[name], number) for name, number in self.connection.execute(query)]
         return {at: one for at, one in self.read(positions).items() if fault(one, self.runs[at[0]].config) is not None}
+
+    def not_numbers(self, index: int) -> set[int]:
+        """The trials of a run that completed with NaN as their objective, which is stored as null."""
+        run, found = self.runs[index].name, set[int]()
+        for fidelity in self._fidelities(run):
+            query = sa.select(TRIALS.c.number).where(TRIALS.c.run == run, same_fidelity(fidelity))
+            query = query.where(TRIALS.c.score.is_(None), TRIALS.c.status == "completed")
+            found.update(self.connection.execute(query).scalars())
+        return found
 
     def sets(self) -> list[list[Part]]:
         """The parts of each set of comparable trials, the largest set first, else in the order of their trials."""
@@ -141,6 +174,11 @@ class Ranking:
         query = sa.select(*columns).where(TRIALS.c.run == self.runs[index].name).order_by(TRIALS.c.number)
         with self.connection.execution_options(yield_per=ROWS).execute(query) as rows:
             yield from rows
+
+
+def same_fidelity(fidelity: int | None) -> sa.ColumnElement[bool]:
+    """The condition that a trial has this fidelity."""
+    return TRIALS.c.fidelity.is_(None) if fidelity is None else TRIALS.c.fidelity == fidelity
 
 
 def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
