@@ -42,7 +42,13 @@ def test_other_programs_get_every_fact(study):
     rows = json.loads(study("runs", "format=json").stdout)
     assert [row["run"] for row in rows] == ["first", "second", "third"]
     first = rows[0]
-    assert (first["trials"], first["planned"], first["failed"], first["best"], first["best_trial"]) == (3, 3, 1, 0.75, 2)
+    assert (first["trials"], first["planned"], first["failed"], first["best"], first["best_trial"]) == (
+        3,
+        3,
+        1,
+        0.75,
+        2,
+    )
     assert first["updated"].endswith("+00:00")
     assert rows[1]["best"] == 2.0  # as it was measured, though lower is better
     table = list(csv.DictReader(io.StringIO(study("runs", "format=csv").stdout)))

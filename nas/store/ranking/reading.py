@@ -14,7 +14,7 @@ from nas.store import schema
 from nas.store.base import Run
 from nas.store.entries import Entry, Query, Tested
 from nas.store.faults import fault
-from nas.store.sqlite import trials_at
+from nas.store.rows import read_trials
 
 TRIALS = schema.trials
 Position: TypeAlias = tuple[int, int]
@@ -146,7 +146,7 @@ class Ranking:
             (index, trial.number): trial
             for index, wanted in numbers.items()
             for some in chunks(wanted)
-            for trial in trials_at(self.connection, self.runs[index].name, some)
+            for trial in read_trials(self.connection, self.runs[index].name, some)
         }
 
     def entries(self, positions: Sequence[Position]) -> list[Entry]:
