@@ -30,12 +30,12 @@ def study(nas, tmp_path, trial):
 
 def test_every_run_is_listed_with_its_state_and_the_newest_is_last(study):
     lines = study("runs").stdout.splitlines()
-    words = [line.split() for line in lines[3:6]]
+    words = [line.split() for line in lines[4:7]]
     assert [row[:5] for row in words[:1]] == [["first", "finished", "3/3", "0.7500", "valid_accuracy"]]
     assert words[1][:5] == ["second", "interrupted", "1", "2.0000", "loss"]
     assert words[2][:3] == ["third", "failed", "0/5"]
     assert lines[-1] == "3 runs: 1 finished, 1 failed, 1 interrupted"
-    assert "just now" in lines[3]
+    assert "just now" in lines[4]
 
 
 def test_other_programs_get_every_fact(study):

@@ -12,6 +12,7 @@ from nas.store.conditions import parse_condition
 from nas.store.entries import Query
 from nas.store.leaderboard import find_trial, leaderboard, ranked_in_python
 from nas.store.sqlite import SQLiteStore
+from nas.store.urls import store_at
 
 SORTS = ("score", "score asc", "number", "number desc", "latency", "latency desc", "latency asc", "memory", "seconds",
          "valid_accuracy", "params")  # fmt: skip
@@ -20,10 +21,10 @@ CONDITIONS = (None, "params<=40k", "status=failed or latency>=1", "not latency>1
 PERTURBED = {"type": "PCDARTS", "discretization": "Perturbation"}
 
 
-def random_store(path, seed):
+def random_store(url, seed):
     """A store of five runs, with equal scores, NaN, failures, several fidelities, known faults and retrainings."""
     dice = random.Random(seed)
-    store = SQLiteStore(f"sqlite:///{path}")
+    store = store_at(url)
     for name in ("run1", "b", "a", "run10", "c"):
         protocol = {"recipe": {"epochs": dice.choice([1, 3])}, "split": dice.choice("xy")}
         protocol |= dice.choice([{}, {}, {"table": "abc"}, {"shared_weights": {"train": "before", "seed": 0}}])
@@ -85,23 +86,27 @@ def both(store, runs, query):
     return results
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_a_database_ranks_like_the_reference(tmp_path, seed):
-    store = random_store(tmp_path / "nas.db", seed)
-    runs = store.runs()
-    for sort, condition, group in product(SORTS, CONDITIONS, (False, True)):
-        query = Query(
-            sort, random.Random(f"{seed}{sort}").choice([1, 3, 50]), group, condition and parse_condition(condition)
-        )
-        for some in (runs, runs[:1]):
-            found, expected = both(store, some, query)
-            assert found == expected, f"sort={sort} where={condition} group={group} top={query.top} runs={len(some)}"
+@pytest.mark.parametrize(
+    ("kind", "seed"), [("sqlite", 0), ("sqlite", 1), ("sqlite", 2), ("postgres", 3), ("postgres", 4)]
+)
+def test_a_database_ranks_like_the_reference(tmp_path, request, kind, seed):
+    url = f"sqlite:///{tmp_path / 'nas.db'}"
+    if kind == "postgres":
+        server = request.getfixturevalue("postgres")
+        url = server.url(server.database())
+    store = random_store(url, seed)
+    runs, dice = store.runs(), random.Random(seed)
+    for sort, condition, group in dice.sample([*product(SORTS, CONDITIONS, (False, True))], 25):
+        query = Query(sort, dice.choice([1, 3, 50]), group, condition and parse_condition(condition))
+        some = dice.choice([runs, runs[:1]])
+        found, expected = both(store, some, query)
+        assert found == expected, f"sort={sort} where={condition} group={group} top={query.top} runs={len(some)}"
 
 
 def test_a_store_of_an_earlier_schema_is_ranked_without_its_scores(tmp_path):
-    store = random_store(tmp_path / "nas.db", 1)
+    store = random_store(f"sqlite:///{tmp_path / 'nas.db'}", 1)
     expected = shown(leaderboard(store))
-    with store._writer().begin() as connection:
+    with store.writer().begin() as connection:
         connection.exec_driver_sql("DROP INDEX trials_by_score")
         connection.exec_driver_sql("ALTER TABLE trials DROP COLUMN score")
     assert shown(leaderboard(store)) == expected
