@@ -22,6 +22,8 @@ RAW_KEYS = (
     "run",
     "sweep",
     "where",
+    "from",
+    "rename",
     "sweep_dir",
     "comparison",
     "arch",
