@@ -21,6 +21,9 @@ from nas.validation import as_written
 RAW_KEYS = (
     "run",
     "sweep",
+    "where",
+    "from",
+    "rename",
     "sweep_dir",
     "comparison",
     "arch",
