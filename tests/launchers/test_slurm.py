@@ -148,7 +148,8 @@ def test_a_sweep_whose_jobs_and_launcher_are_killed_ends_with_the_trials_of_an_u
         wait_for(lambda: disturbed("scontrol", "requeue"))
         launcher.kill()  # its jobs stay in the queue, and the next start attaches to them
         launcher.communicate()
-        out, err = start().communicate(timeout=400)
+        launcher = start()
+        out, err = launcher.communicate(timeout=400)
         assert "sweep lab: 6 of 6 jobs done" in out, err
         found = json.loads(nas("leaderboard", "top=0", "format=json").stdout)
         trials = {(row["run"], row["number"]): (row["arch"], row["metrics"]) for row in found}
