@@ -234,8 +234,9 @@ def without_secrets(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
         key, _, value = argument.partition("=")
         if key == "store.url" and (password := password_of(value)) is not None:
             environment[PASSWORD_VARIABLE] = password
-            argument = f"{key}={without_password(value)}"
-        shown.append(argument)
+            shown.append(f"{key}={without_password(value)}")
+        else:
+            shown.append(argument)
     return shown, environment
 
 
