@@ -293,6 +293,8 @@ def _setup(cpus: float, *, with_main: bool) -> Setup:
     main: dict[str, Any] = {}
     if with_main:  # the script of the user defines a part
         main = {key: value for key, value in spawn.get_preparation_data("").items() if key.startswith("init_main")}
+        if not Path(main.get("init_main_from_path", __file__)).is_file():
+            raise UserError(NOT_STARTED.format("RayWorkers"))
     variables = {name: os.environ.get(name) or str(max(1, int(cpus))) for name in THREAD_VARIABLES}
     with suppress(FileNotFoundError):
         return Setup(tuple(sys.path), str(Path.cwd()), variables, main)
