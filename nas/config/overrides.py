@@ -18,7 +18,23 @@ from omegaconf import DictConfig, OmegaConf
 from nas.errors import UsageError
 from nas.validation import as_written
 
-RAW_KEYS = ("run", "comparison", "arch", "weights", "model", "out", "dir", "store.url", "data.root", "table.root")
+RAW_KEYS = (
+    "run",
+    "sweep",
+    "where",
+    "from",
+    "rename",
+    "sweep_dir",
+    "comparison",
+    "arch",
+    "weights",
+    "model",
+    "out",
+    "dir",
+    "store.url",
+    "data.root",
+    "table.root",
+)
 """Keys whose value is used verbatim: names, paths and architectures may look like numbers, lists or mappings."""
 NULLABLE_KEYS = ("table.cost",)
 """Keys of text that may be null though their default is not."""
@@ -107,7 +123,10 @@ def _parse(key: str, value: str, default: Any) -> Any:
     if parsed.is_sweep_override():
         if default is None or isinstance(default, str):
             return _text(value)
-        raise UsageError(f"{key}={value} contains several values; expected one (a list is written [a,b])")
+        raise UsageError(
+            f"{key}={value} contains several values; expected one (a list is written [a,b]), or -m to run the command "
+            "for each"
+        )
     return parsed.value()
 
 

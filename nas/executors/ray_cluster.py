@@ -76,6 +76,16 @@ class Cluster:
         return sum(on(node) for node in self.nodes())
 
 
+def check_installed(part: str) -> None:
+    """Raise `UsageError` if Ray is not installed.
+
+    Args:
+        part: Part that needs it, `executor` or `launcher`.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError(f"{part}=ray needs Ray, which is not installed: pip install 'cellnas[ray]'")
+
+
 @contextmanager
 def connect(address: str | None, key: str = "executor.address", cpus: float | None = None) -> Iterator[Cluster]:
     """Connect to a cluster, and check that its nodes have the versions of this process.
@@ -92,8 +102,7 @@ def connect(address: str | None, key: str = "executor.address", cpus: float | No
         UserError: No Ray answers, this machine is not part of the cluster, or versions differ.
         UsageError: Ray is not installed, or the address is none.
     """
-    if importlib.util.find_spec("ray") is None:
-        raise UsageError(f"{key.partition('.')[0]}=ray needs Ray, which is not installed: pip install 'cellnas[ray]'")
+    check_installed(key.partition(".")[0])
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a worker without a GPU sees none, as always
     import ray

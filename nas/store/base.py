@@ -7,13 +7,17 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from nas.core import Metrics, Objective, Trial
 from nas.errors import UsageError
 from nas.identity import differences
 from nas.store.protocol import EvaluationProtocol, RetrainingProtocol
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 FREE_KEYS = ("budget", "store", "dir", "run", "progress", "format", "data.root", "table.root", "executor", "workers",
              "supernet.graphs", "choices.experiment", "choices.executor", "choices.store", "scheduling.in_flight",
@@ -184,6 +188,9 @@ class Store(Protocol):
             UsageError: The store has no such run.
         """
 
+    def statuses(self) -> list[RunStatus]:
+        """Where every run stands, the oldest first."""
+
     def trials(self, run: str) -> list[Trial]:
         """All trials of a run by number; empty if the store has no such run."""
 
@@ -193,6 +200,18 @@ class Store(Protocol):
     def add_retraining(self, retraining: Retraining) -> None: ...
 
     def retrainings(self) -> list[Retraining]: ...
+
+
+@runtime_checkable
+class SupportsReading(Protocol):
+    """A store in a database, which can be queried by SQL."""
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A connection that cannot change the store, in one transaction.
+
+        Raises:
+            UserError: The store does not exist or cannot be read, or, from the caller's block, a query failed.
+        """
 
 
 def check_same_run(stored: Run, wanted: Run) -> None:
@@ -224,3 +243,20 @@ def owner() -> str:
     except (KeyError, OSError):  # a container without this user in its table
         user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
     return f"{user}@{platform.node()}, process {os.getpid()}"
+
+
+def now() -> str:
+    """The present time, UTC in ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def storable(trial: Trial) -> Trial:
+    """The trial with messages that every database accepts: NUL and lone surrogates as in Python's source."""
+    kind, error, traceback = map(_plain, (trial.error_kind, trial.error, trial.traceback))
+    if (kind, error, traceback) == (trial.error_kind, trial.error, trial.traceback):
+        return trial
+    return replace(trial, error_kind=kind, error=error, traceback=traceback)
+
+
+def _plain(text: str | None) -> str | None:
+    return text and text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")

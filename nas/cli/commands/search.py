@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from nas.cli.execution import budget_of
 from nas.cli.options import RESULT_FORMATS, CommandOptions
 from nas.cli.output import print_json, run_folder
-from nas.cli.rerun import config_dir_arguments
+from nas.cli.rerun import config_dir_arguments, shown_arguments
 from nas.cli.search_report import FinishedSearch, print_report, summary
 from nas.core import Objective
 from nas.engine.search import search
@@ -27,6 +27,7 @@ from nas.evaluators.base import SupportsSharedWeights
 from nas.identity import identifying
 from nas.runtime import interrupt
 from nas.store.base import FREE_KEYS, NoStore, check_run_name
+from nas.store.urls import without_password
 from nas.validation import one_of
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class SearchOptions(CommandOptions):
     """Settings of `nas search`; `configs/search.yaml` describes them."""
 
     run: str | None
+    sweep: str | None
     seed: int
     device: str
     duplicates: Literal["reuse", "retrain"]
@@ -112,8 +114,12 @@ def learns_on_supernet(settings: Settings) -> bool:
 def run_config(settings: Settings, device_type: str) -> dict[str, Any]:
     """The settings that the store keeps for a run, JSON-safe."""
     config = settings.tree() | {"device": device_type, "choices": dict(settings.choices)}
+    if config["sweep"] is None:
+        del config["sweep"]
     if settings.config_dir is not None:  # later commands on the run need it too, and report it if it is missing
         config["config_dir"] = str(settings.config_dir.absolute())
+    if isinstance(url := config["store"].get("url"), str):
+        config["store"] = config["store"] | {"url": without_password(url)}
     del config["choices"]["experiment"]  # only an abbreviation of the others
     if settings.choices["evaluator"] != "table":  # other evaluators only compare their scores with a table, afterwards
         config.pop("table", None)
@@ -194,5 +200,5 @@ def stored_names(store: Store) -> set[str]:
 
 def resume_command(settings: Settings, run: str) -> str:
     """The command that resumes a run, ready to be pasted into a shell."""
-    arguments = [argument for argument in settings.arguments if not argument.startswith("run=")]
+    arguments = [argument for argument in shown_arguments(settings) if not argument.startswith("run=")]
     return shlex.join(["nas", *config_dir_arguments(settings.config_dir), "search", *arguments, f"run={run}"])
