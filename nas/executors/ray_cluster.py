@@ -136,6 +136,7 @@ def _start(folder: str, cpus: float | None) -> None:
     import ray
     from ray._private import ray_constants
 
+    os.environ.setdefault("RAY_worker_niceness", "0")  # as every other process of the command; Ray's default is 15
     with _replaced(ray_constants, "ENABLE_RAY_CLUSTER", False), _own_signals():  # what Ray sets on macOS
         try:
             ray.init(

@@ -8,6 +8,7 @@ of `executor=processes`, in turn; it also checks that the trials are equal bit f
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Mapping
@@ -65,6 +66,7 @@ def course(result: SearchResult) -> list[tuple[Any, ...]]:
 
 
 def main() -> None:
+    os.environ["RAY_worker_niceness"] = "0"  # as the workers of executor=processes
     cluster = Cluster(initialize_head=True, head_node_args=dict(NODE))
     cluster.add_node(**{key: value for key, value in NODE.items() if key != "include_dashboard"})
     try:
