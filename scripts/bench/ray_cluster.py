@@ -66,7 +66,7 @@ def course(result: SearchResult) -> list[tuple[Any, ...]]:
 
 
 def main() -> None:
-    os.environ["RAY_worker_niceness"] = "0"  # as the workers of executor=processes
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (as the workers of executor=processes)
     cluster = Cluster(initialize_head=True, head_node_args=dict(NODE))
     cluster.add_node(**{key: value for key, value in NODE.items() if key != "include_dashboard"})
     try:
