@@ -167,9 +167,8 @@ class _Jobs:
             self._dispatch()
             owed = {worker.reference: worker for worker in self._workers if worker.state != "idle"}
             assert owed, "no task was submitted"
-            if ray.wait(list(owed), timeout=self._seconds_to_next_check())[0]:
-                for reference in ray.wait(list(owed), num_returns=len(owed), timeout=0)[0]:
-                    self._receive(owed[reference], done)
+            for reference in ray.wait(list(owed), timeout=self._seconds_to_next_check())[0]:  # at most one
+                self._receive(owed[reference], done)
             self._stop_late_tasks(done)
             self._check_places()
         return done  # finished tasks are returned before an error, which the next call raises
