@@ -135,7 +135,7 @@ class _Jobs:
         self._executor = executor
         self._cluster = cluster
         self._limit = seconds
-        self._make = ray.put(make)  # a node fetches it once
+        self._make = make
         self._setup = _setup(executor.cpus_per_worker, with_main=b"__main__" in make)
         self._class: Any = ray.remote(
             num_cpus=executor.cpus_per_worker,
