@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 BASE_TRAINER = "nasbench201"
 """The trainer option whose settings a printed retraining starts from."""
-OMITTED_KEYS = ("store", "dir", "progress", "format", "choices", "config_dir", "decisions", "minimized", "scheduling")
+OMITTED_KEYS = ("store", "dir", "progress", "format", "choices", "config_dir", "decisions", "minimized", "scheduling",
+                "sweep")  # fmt: skip
 """Stored keys of a run that do not change its results."""
 BROUGHT_GROUPS = ("supernet", "discretization", "data", "trainer")
 """Parts that a strategy, an evaluator, a table or an experiment may bring along."""
@@ -32,6 +33,22 @@ def search_command(run: Run, trial: int, config_dir: Path | None, more: Sequence
         config_dir: Folder with the user's own options.
         more: Arguments appended to the command.
     """
+    arguments = search_arguments(run, config_dir, trial)
+    return (
+        None
+        if arguments is None
+        else shlex.join(["nas", *config_dir_arguments(config_dir), "search", *arguments, *more])
+    )
+
+
+def search_arguments(run: Run, config_dir: Path | None, trial: int = 0) -> list[str] | None:
+    """The `key=value` of a `nas search` that repeats a run; None for a run that was made in Python.
+
+    Args:
+        run: Run of a store.
+        config_dir: Folder with the user's own options.
+        trial: Number of a trial that its budget must allow.
+    """
     choices = run.config.get("choices")
     if not choices:
         return None
@@ -43,8 +60,7 @@ def search_command(run: Run, trial: int, config_dir: Path | None, more: Sequence
     limits = [budget[key] for key in ("hours", "simulated_seconds") if budget.get(key) is not None]
     if trial >= (budget.get("trials") or 0) and not (limits and budget.get("trials") is None):
         recorded["budget"] = budget | {"trials": trial + 1}
-    changed = _differing(recorded, defaults)
-    return shlex.join(["nas", *config_dir_arguments(config_dir), "search", *sorted(arguments), *changed, *more])
+    return [*sorted(arguments), *_differing(recorded, defaults)]
 
 
 def _choosing(parts: Mapping[str, str], config_dir: Path | None) -> list[str]:

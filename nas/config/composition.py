@@ -127,6 +127,8 @@ def known_option(
         hint = f". It was created with --config-dir {made_with}; pass it here too"
     else:
         hint = "" if config_dir else "; an option of your own needs --config-dir FOLDER"
+    if all(name.strip() in existing for name in option.split(",")):
+        raise UsageError(f"{group}={option} names several options; expected one, or -m to run the command for each")
     raise UsageError(
         f"unknown {group} {option!r}{closest(option, existing)}; expected one of {', '.join(existing) or 'none'}{hint}"
     )

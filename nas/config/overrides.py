@@ -18,7 +18,23 @@ from omegaconf import DictConfig, OmegaConf
 from nas.errors import UsageError
 from nas.validation import as_written
 
-RAW_KEYS = ("run", "comparison", "arch", "weights", "model", "out", "dir", "store.url", "data.root", "table.root")
+RAW_KEYS = (
+    "run",
+    "sweep",
+    "where",
+    "from",
+    "rename",
+    "sweep_dir",
+    "comparison",
+    "arch",
+    "weights",
+    "model",
+    "out",
+    "dir",
+    "store.url",
+    "data.root",
+    "table.root",
+)
 """Keys whose value is used verbatim: names, paths and architectures may look like numbers, lists or mappings."""
 NULLABLE_KEYS = ("table.cost",)
 """Keys of text that may be null though their default is not."""
@@ -107,7 +123,10 @@ def _parse(key: str, value: str, default: Any) -> Any:
     if parsed.is_sweep_override():
         if default is None or isinstance(default, str):
             return _text(value)
-        raise UsageError(f"{key}={value} contains several values; expected one (a list is written [a,b])")
+        raise UsageError(
+            f"{key}={value} contains several values; expected one (a list is written [a,b]), or -m to run the command "
+            "for each"
+        )
     return parsed.value()
 
 
@@ -196,7 +215,7 @@ def keys(config: DictConfig) -> list[str]:
 def closest(name: str, existing: Sequence[str]) -> str:
     """Text to append to an error, ` (did you mean …?)`, or nothing if no name is close.
 
-    A key without its group finds the whole one, and `learning_rate` the abbreviation `lr`.
+    A key without its group finds the whole one, `learning_rate` the abbreviation `lr`, and `max_failures` `failures`.
     """
     name_meant = closest_name(name, [key for key in existing if key != name])
     return f" (did you mean {name_meant!r}?)" if name_meant else ""
@@ -205,7 +224,7 @@ def closest(name: str, existing: Sequence[str]) -> str:
 def closest_name(name: str, existing: Sequence[str]) -> str | None:
     """The name that was probably meant, or None."""
     last_part = name.rpartition(".")[2]
-    for exact in (name, _initials(last_part)):
+    for exact in (name, last_part.removeprefix("max_"), _initials(last_part)):
         group = name.rpartition(".")[0] if exact != name else ""
         for key in existing:
             key_group, _, key_name = key.rpartition(".")

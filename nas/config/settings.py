@@ -73,9 +73,19 @@ class Settings:
             if isinstance(tree.get(part), dict)
         }
 
-    def yaml(self) -> str:
-        """All settings as YAML."""
-        return OmegaConf.to_yaml(self.config)
+    def yaml(self, *, resolve: bool = False) -> str:
+        """All settings as YAML.
+
+        Args:
+            resolve: Replace each `${reference}` by its value.
+
+        Raises:
+            UsageError: A reference cannot be read.
+        """
+        try:
+            return OmegaConf.to_yaml(self.config, resolve=resolve)
+        except OmegaConfBaseException as error:
+            raise UsageError(f"the settings cannot be read: {str(error).splitlines()[0]}") from error
 
     def node(self, group: str) -> dict[str, Any]:
         """The settings of a part without its target."""

@@ -125,7 +125,7 @@ class SQLStore(Database):
 
     def trial(self, run: str, number: int) -> Trial | None:
         with self.reading() as connection:
-            return next(iter(read_trials(connection, run, number)), None)
+            return next(iter(read_trials(connection, run, [number])), None)
 
     def retrainings(self) -> list[Retraining]:
         with self.reading() as connection:

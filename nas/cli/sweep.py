@@ -1,0 +1,338 @@
+"""`nas COMMAND -m`: one command for every combination of values, each a job of its own.
+
+The folder of a sweep, `SWEEP_DIR/SWEEP`, has a file that says what the sweep is, and a folder for each job. A job that
+ended well is not run again; a search counts only if the store still has its run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from nas.cli.arguments import COMMANDS_THAT_READ
+from nas.cli.options import CommandOptions
+from nas.cli.output import Bar, run_folder
+from nas.cli.rerun import config_dir_arguments
+from nas.cli.sweep_report import Outcome, print_jobs, print_summary
+from nas.config.composition import group_options
+from nas.config.overrides import keys
+from nas.config.settings import Settings, compose
+from nas.config.sweeps import Sweep, SweepJob, parse_sweep
+from nas.errors import UsageError, UserError
+from nas.files import atomic_write
+from nas.launchers.base import Job, JobResult, Launcher, save, saved
+from nas.store.base import NoStore, Store, check_run_name, is_free
+from nas.validation import true_or_false, whole_number
+
+DEFINITION = "sweep.json"
+MAX_RUN_NAME = 100
+"""Longest name of a run in characters; a longer one gets a digest instead of what differs."""
+TAGGED_COMMAND = "search"
+"""The command whose jobs are runs of the store, named after the sweep."""
+
+
+@dataclass(frozen=True)
+class SweepOptions(CommandOptions):
+    """Settings of a sweep; `configs/sweep.yaml` describes them."""
+
+    sweep: str | None
+    sweep_dir: str
+    dry_run: bool
+    max_jobs: int
+
+    def __post_init__(self) -> None:
+        if self.sweep is not None:
+            check_name(self.sweep)
+        true_or_false("dry_run", self.dry_run)
+        whole_number("max_jobs", self.max_jobs)
+
+
+@dataclass(frozen=True)
+class Request:
+    """The command of a sweep's jobs as the user gave it.
+
+    Args:
+        command: Name of the command.
+        arguments: `key=value` of the command line.
+        config_dir: Folder with the user's own options.
+        deferred: Groups that a job's command inherits from a run or a file.
+    """
+
+    command: str
+    arguments: Sequence[str]
+    config_dir: Path | None
+    deferred: Sequence[str]
+
+    def settings(self, arguments: Sequence[str]) -> Settings:
+        """The settings of a job, checked."""
+        return compose(self.command, arguments, self.config_dir, deferred=self.deferred)
+
+    def words(self, arguments: Sequence[str]) -> list[str]:
+        """The arguments of a job after `nas`."""
+        return [*config_dir_arguments(self.config_dir and self.config_dir.absolute()), self.command, *arguments]
+
+    @property
+    def rerun(self) -> str:
+        """The command of the sweep, ready to be pasted into a shell."""
+        return shlex.join(["nas", *config_dir_arguments(self.config_dir), self.command, "-m", *self.arguments])
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A job of a sweep with the settings of its command.
+
+    Args:
+        job: Its command; its name is what differs from the other jobs.
+        settings: Settings of the command, checked.
+        run: Name of its run in the store; None if it is not a search.
+    """
+
+    job: Job
+    settings: Settings
+    run: str | None
+
+    @cached_property
+    def store(self) -> Store:
+        store: Store = self.settings.make("store")
+        return store
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """A sweep that may start.
+
+    Args:
+        request: Command of its jobs.
+        name: Name of the sweep.
+        folder: Folder of its files.
+        sweep: What varies, and what is fixed.
+        jobs: Its jobs.
+    """
+
+    request: Request
+    name: str
+    folder: Path
+    sweep: Sweep
+    jobs: Sequence[PlannedJob]
+
+    @property
+    def shows_progress(self) -> bool:
+        return self.jobs[0].settings.get("progress") is not False
+
+    @property
+    def format(self) -> str:
+        """`json` if the jobs print JSON, else `table`."""
+        return "json" if self.jobs[0].settings.get("format") == "json" else "table"
+
+
+def run_sweep(request: Request) -> int:
+    """Run a command once for each combination of values.
+
+    Args:
+        request: The command, with the values of a sweep.
+
+    Returns:
+        0 if every job is done, else 1.
+
+    Raises:
+        UsageError: A key does not exist, there are too many jobs, or a sweep of this name differs.
+    """
+    if request.command in COMMANDS_THAT_READ:
+        raise UsageError(f"-m has no use with nas {request.command}, which computes nothing; leave it out")
+    own, rest = split_arguments(request.arguments)
+    settings = compose("sweep", own, request.config_dir)
+    options = SweepOptions.of(settings)
+    plan = planned(request, parse_sweep(rest, group_options(request.config_dir)), options)
+    launcher: Launcher = settings.make("launcher")
+    if options.dry_run:
+        print_jobs(plan.name, [one.job for one in plan.jobs], plan.format)
+        return 0
+    launcher.check()
+    with _opened(plan):
+        outcomes = _run(plan, launcher)
+    print_summary(plan.name, plan.folder, outcomes, plan.request.rerun, plan.format)
+    return 0 if all(outcome.done for outcome in outcomes) else 1
+
+
+def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The settings of the sweep itself, and those of its jobs."""
+    own_keys = {key.partition(".")[0] for key in keys(compose("sweep", []).config)}
+    own = [argument for argument in arguments if argument.partition("=")[0].partition(".")[0] in own_keys]
+    return own, [argument for argument in arguments if argument not in own]
+
+
+def planned(request: Request, sweep: Sweep, options: SweepOptions) -> SweepPlan:
+    """Check a sweep and the settings of all its jobs; nothing is written."""
+    # unknown keys are refused before the product is made, which may have thousands of jobs
+    request.settings([f"{key}={values[0]}" for key, values in sweep.axes.items()] + sweep.fixed)
+    if len(sweep) > options.max_jobs:
+        sizes = " x ".join(f"{len(values):,} of {key}" for key, values in sweep.axes.items())
+        raise UsageError(
+            f"this sweep has {len(sweep):,} jobs ({sizes}), more than max_jobs={options.max_jobs}; set "
+            f"max_jobs={len(sweep)} to run them all, and dry_run=true to list them first"
+        )
+    if request.command == TAGGED_COMMAND and any(argument.startswith("run=") for argument in sweep.fixed):
+        raise UsageError("run= names a single search; name the runs of a sweep by sweep=NAME")
+    name = options.sweep or automatic_name(request.command, sweep)
+    folder = run_folder(options.sweep_dir, name).absolute()
+    jobs = [_planned_job(request, name, folder, one) for one in sweep.jobs()]
+    return SweepPlan(request, name, folder, sweep, jobs)
+
+
+def automatic_name(command: str, sweep: Sweep) -> str:
+    """A name from the command, the keys that vary and the fixed settings: further values extend the sweep."""
+    varied = sorted(key.lstrip("+") for key in sweep.axes)
+    fixed = sorted(argument for argument in sweep.fixed if not is_free(argument.partition("=")[0]))
+    digest = hashlib.blake2b(json.dumps([command, varied, fixed]).encode(), digest_size=3).hexdigest()
+    name = "-".join([command, *varied])
+    return f"{name if len(name) <= 40 else command}-{digest}"
+
+
+def check_name(name: str) -> None:
+    """Raise `UsageError` unless this can be the name of a sweep."""
+    try:
+        check_run_name(name)
+    except UsageError as error:
+        raise UsageError(str(error).replace("run must be a name", "sweep must be a name")) from None
+
+
+def _planned_job(request: Request, name: str, folder: Path, one: SweepJob) -> PlannedJob:
+    job_folder = run_folder(str(folder), one.label)
+    given = dict(argument.partition("=")[::2] for argument in one.arguments)
+    own, run = list[str](), None
+    if request.command == TAGGED_COMMAND:
+        run = given.get("run")
+        if run is None:
+            run = run_name(name, one.label)
+            own.append(f"run={run}")
+        own.append(f"sweep={name}")
+    settings = request.settings([*one.arguments, *own])
+    if "out" in settings.config and "out" not in given:
+        # a command whose output is a file names it in its YAML
+        own.append(f"out={job_folder / (settings.get('out') or 'output')}")
+    job = Job(one.label, request.words([*one.arguments, *own]), job_folder, Path.cwd())
+    return PlannedJob(job, settings, run)
+
+
+def run_name(sweep: str, label: str) -> str:
+    """Name of the run of a job."""
+    name = f"{sweep}-{label}"
+    if len(name) <= MAX_RUN_NAME and name.isprintable():
+        return name
+    digest = hashlib.blake2b(label.encode(), digest_size=6).hexdigest()
+    return f"{sweep[: MAX_RUN_NAME - 13]}-{digest}"
+
+
+@contextmanager
+def _opened(plan: SweepPlan) -> Iterator[None]:
+    """Hold a sweep, so that no other process runs it, and check that it is the one its folder names."""
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(plan.folder / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(
+            f"sweep {plan.name!r} is being run by another process; wait until it ends or choose another sweep="
+        ) from None
+    except OSError as error:
+        raise UserError(f"{plan.folder} cannot be written ({error.strerror}); set sweep_dir=") from None
+    try:
+        _check_definition(plan)
+        yield
+    finally:
+        lock.release()
+
+
+def _check_definition(plan: SweepPlan) -> None:
+    """Write what a sweep is, or check that it is the same one; further values of its keys extend it."""
+    fixed = dict(argument.partition("=")[::2] for argument in plan.sweep.fixed)
+    present = {
+        "command": plan.request.command,
+        "varied": sorted(plan.sweep.axes),
+        "fixed": {key: value for key, value in sorted(fixed.items()) if not is_free(key)},
+    }
+    path = plan.folder / DEFINITION
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else present
+        differing = list(_differences(stored, present))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path} is damaged; remove it if sweep {plan.name!r} has not changed") from None
+    if differing:
+        raise UsageError(
+            f"sweep {plan.name!r} was started with {'; with '.join(differing)}. Choose another sweep= or restore the "
+            "old settings; nothing was changed."
+        )
+    if not path.exists():
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(present, indent=2), encoding="utf-8")
+
+
+def _differences(stored: Mapping[str, Any], present: Mapping[str, Any]) -> Iterator[str]:
+    if stored["command"] != present["command"]:
+        yield f"nas {stored['command']} (now nas {present['command']})"
+    if stored["varied"] != present["varied"]:
+        old, new = (", ".join(one["varied"]) or "no key" for one in (stored, present))
+        yield f"values of {old} (now of {new})"
+    old, new = stored["fixed"], present["fixed"]
+    for key in sorted({**old, **new}):
+        if old.get(key) != new.get(key) and key not in stored["varied"] and key not in present["varied"]:
+            yield f"{key}={old.get(key, 'unset')} (now {new.get(key, 'unset')})"
+
+
+def _run(plan: SweepPlan, launcher: Launcher) -> list[Outcome]:
+    """Run the jobs that are not done yet."""
+    results: dict[str, JobResult] = {}
+    earlier = {one.job.name for one in plan.jobs if _is_done(one)}
+    for one in plan.jobs:
+        if one.job.name in earlier and (result := saved(one.job)) is not None:
+            results[one.job.name] = result
+    remaining = {one.job.name: one for one in plan.jobs if one.job.name not in earlier}
+    bar = Bar(plan.shows_progress, "job")
+    bar.say(f"sweep {plan.name}: {len(plan.jobs)} jobs, {len(remaining)} of them to run; files in {plan.folder}")
+    bar.report(len(earlier), len(plan.jobs))
+    try:
+        for result in launcher.run([one.job for one in remaining.values()]):
+            save(remaining[result.name].job, result)
+            results[result.name] = result
+            if not result.done:
+                bar.say(f"{result.name}: {result.reason or f'exit code {result.code}'}")
+            bar.report(len(results), len(plan.jobs))
+    except KeyboardInterrupt:
+        print(
+            f"\ninterrupted; finished jobs and trials are stored. Resume with:\n  {plan.request.rerun}", file=sys.stderr
+        )
+        raise
+    finally:
+        bar.close()
+    return [_outcome(one, results.get(one.job.name), earlier=one.job.name in earlier) for one in plan.jobs]
+
+
+def _is_done(one: PlannedJob) -> bool:
+    """Whether a job has ended well with the same arguments, and its run is still stored."""
+    result = saved(one.job)
+    if result is None or not result.done:
+        return False
+    try:
+        return one.run is None or one.store.status(one.run).trials > 0
+    except (NoStore, UsageError):
+        return False
+
+
+def _outcome(one: PlannedJob, result: JobResult | None, *, earlier: bool) -> Outcome:
+    status = None
+    if one.run is not None:
+        try:
+            status = one.store.status(one.run)
+        except UserError:  # it ended before its first trial
+            status = None
+    return Outcome(one.job, result, one.run, status, earlier)
