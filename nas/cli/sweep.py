@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from nas.cli.arguments import COMMANDS_THAT_READ
 from nas.cli.options import CommandOptions
 from nas.cli.output import Bar, run_folder
-from nas.cli.rerun import config_dir_arguments
+from nas.cli.rerun import config_dir_arguments, shown_arguments
 from nas.cli.sweep_report import Outcome, print_jobs, print_summary
 from nas.config.composition import group_options
 from nas.config.overrides import keys
@@ -84,7 +84,9 @@ class Request:
     @property
     def rerun(self) -> str:
         """The command of the sweep, ready to be pasted into a shell."""
-        return shlex.join(["nas", *config_dir_arguments(self.config_dir), self.command, "-m", *self.arguments])
+        return shlex.join(
+            ["nas", *config_dir_arguments(self.config_dir), self.command, "-m", *shown_arguments(self.arguments)]
+        )
 
 
 @dataclass(frozen=True)
