@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from nas.cli.output import print_json, print_table
-from nas.cli.rerun import shown_arguments
 from nas.formatting import plural
 from nas.launchers.base import LOG, Job, JobResult
 from nas.store.base import RunStatus
@@ -58,7 +57,7 @@ def print_jobs(name: str, jobs: Sequence[Job], output: str) -> None:
         jobs: Its jobs.
         output: `table` or `json`.
     """
-    commands = [shlex.join(["nas", *shown_arguments(job.words)]) for job in jobs]
+    commands = [shlex.join(["nas", *job.words]) for job in jobs]
     if output == "json":
         listed = [{"job": job.name, "command": command} for job, command in zip(jobs, commands, strict=True)]
         print_json({"sweep": name, "jobs": listed})

@@ -6,6 +6,9 @@ import shlex
 import pytest
 from conftest import ARCH, rows
 
+from nas.cli.sweep import without_secrets
+from nas.launchers.base import Job
+
 TABLE = ["evaluator=table", "table=cifar10_8x8", "budget.trials=5"]
 RECORDING = """
 import contextlib
@@ -231,6 +234,17 @@ def test_a_damaged_definition_is_named_and_left_as_it_is(folder, tmp_path):
     assert refused.returncode == 1
     assert "sweep.json is damaged; remove it if sweep 'lab' has not changed" in refused.stderr
     assert path.read_text() == "[]"
+
+
+def test_the_password_of_a_store_is_neither_printed_nor_written(folder, tmp_path):
+    url = "store.url=postgresql+psycopg://me:s3cret@127.0.0.1:1/none"
+    listed = folder(*SWEEP, "seed=0,1", url, "dry_run=true")
+    assert "store.url=postgresql+psycopg://me@127.0.0.1:1/none" in listed.stdout
+    arguments, environment = without_secrets(["seed=0", url])
+    assert arguments == ["seed=0", "store.url=postgresql+psycopg://me@127.0.0.1:1/none"]
+    assert environment == {"PGPASSWORD": "s3cret"}
+    assert "s3cret" not in repr(Job("one", arguments, tmp_path, tmp_path, environment))
+    assert "s3cret" not in listed.stdout + listed.stderr
 
 
 def test_long_and_odd_values_still_name_different_runs_and_folders(folder, tmp_path):
