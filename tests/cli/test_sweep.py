@@ -178,6 +178,7 @@ def test_json_holds_what_each_job_found(folder):
         (["seed=1,x"], "seed must be a whole number, got 'x'"),
         (["seed=range(0,10000)"], "this sweep has 10,000 jobs (10,000 of seed), more than max_jobs=1000; set max_jobs"),
         (["seed=1,2", "run=one"], "run= names a single search; name the runs of a sweep by sweep=NAME"),
+        (["run=a,b", "seed=1,2"], "run=a would be the run of 2 jobs; leave run= out, or vary only run="),
         (["seed=1,2", "launcher=clusters"], "unknown launcher 'clusters'"),
         (["seed=1,2", "launcher.job=2"], "unknown key 'launcher.job' (did you mean 'launcher.jobs'?)"),
         (["seed=1,2", "launcher.jobs=0"], "launcher.jobs must be a whole number of at least 1 and at most 1024, got 0"),
