@@ -1,7 +1,8 @@
 """The command line: `nas <command> key=value …`.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Results go to stdout, everything else to stderr. Commands
-that compute nothing, such as `--help`, do not import torch.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (SIGINT, Ctrl-C), 143 terminated (SIGTERM), 138 stopped
+before a time limit (SIGUSR1, after which a job of SLURM is requeued). Results go to stdout, everything else to stderr.
+Commands that compute nothing, such as `--help`, do not import torch.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ import nas.cli.commands
 from nas.cli.arguments import Arguments, parse, refuse_sweep_settings, with_action
 from nas.cli.help import help_text, info_text, overview
 from nas.errors import UsageError, UserError, located
-from nas.runtime import import_path, interrupt, parent, streams
+from nas.runtime import import_path, interrupt, parent, slurm, streams
 
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, USAGE = 0, 1, 2
 DOCUMENT_FORMATS = ("json", "csv")
 """Formats that another program reads."""
 
@@ -36,7 +37,14 @@ def entry() -> None:
     """The console command `nas`."""
     parent.end_with_parent()
     streams.prepare()
-    sys.exit(streams.finish(main(sys.argv[1:])))
+    try:
+        code = streams.finish(main(sys.argv[1:]))
+    except KeyboardInterrupt as error:  # in the last moment
+        code = streams.finish(interrupt.exit_code(error))
+    interrupt.leave_at_once()
+    if code == interrupt.exit_code(interrupt.TimeNearlyUp()):
+        print(f"nas: SIGUSR1 ended this command; {slurm.requeue()}", file=sys.stderr)
+    sys.exit(code)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -51,9 +59,9 @@ def main(arguments: Sequence[str]) -> int:
         return _print_error(error, USAGE)
     except UserError as error:
         return _print_error(error, FAILED)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("\nnas: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return interrupt.exit_code(error)
     except BaseException as error:  # sys.exit in a user's part would end the command without a message
         if os.environ.get("NAS_DEBUG"):
             raise
@@ -80,9 +88,9 @@ def _main(command_line: Sequence[str]) -> int:
 def _run(arguments: Arguments, module: ModuleType) -> int:
     """Run a command, print its help or its settings, or run it as a sweep."""
     from nas.config.settings import compose
-    from nas.config.sweeps import refuse_hydra_keys
+    from nas.config.sweeps import refuse_foreign_keys
 
-    refuse_hydra_keys(arguments.assignments)
+    refuse_foreign_keys(arguments.assignments)
     deferred = getattr(module, "INHERITED_GROUPS", ())
     if arguments.multirun and not arguments.help:
         from nas.cli.sweep import Request, run_sweep

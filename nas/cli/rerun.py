@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from nas.config.settings import Settings, compose
 from nas.store.base import Retraining, Run
+from nas.store.urls import without_password
 
 if TYPE_CHECKING:
     from nas.cli.selection import Selection
 
 BASE_TRAINER = "nasbench201"
 """The trainer option whose settings a printed retraining starts from."""
-OMITTED_KEYS = ("store", "dir", "progress", "format", "choices", "config_dir", "decisions", "minimized", "scheduling")
+OMITTED_KEYS = ("store", "dir", "progress", "format", "choices", "config_dir", "decisions", "minimized", "scheduling",
+                "sweep")  # fmt: skip
 """Stored keys of a run that do not change its results."""
 BROUGHT_GROUPS = ("supernet", "discretization", "data", "trainer")
 """Parts that a strategy, an evaluator, a table or an experiment may bring along."""
@@ -31,6 +33,22 @@ def search_command(run: Run, trial: int, config_dir: Path | None, more: Sequence
         config_dir: Folder with the user's own options.
         more: Arguments appended to the command.
     """
+    arguments = search_arguments(run, config_dir, trial)
+    return (
+        None
+        if arguments is None
+        else shlex.join(["nas", *config_dir_arguments(config_dir), "search", *arguments, *more])
+    )
+
+
+def search_arguments(run: Run, config_dir: Path | None, trial: int = 0) -> list[str] | None:
+    """The `key=value` of a `nas search` that repeats a run; None for a run that was made in Python.
+
+    Args:
+        run: Run of a store.
+        config_dir: Folder with the user's own options.
+        trial: Number of a trial that its budget must allow.
+    """
     choices = run.config.get("choices")
     if not choices:
         return None
@@ -42,8 +60,7 @@ def search_command(run: Run, trial: int, config_dir: Path | None, more: Sequence
     limits = [budget[key] for key in ("hours", "simulated_seconds") if budget.get(key) is not None]
     if trial >= (budget.get("trials") or 0) and not (limits and budget.get("trials") is None):
         recorded["budget"] = budget | {"trials": trial + 1}
-    changed = _differing(recorded, defaults)
-    return shlex.join(["nas", *config_dir_arguments(config_dir), "search", *sorted(arguments), *changed, *more])
+    return [*sorted(arguments), *_differing(recorded, defaults)]
 
 
 def _choosing(parts: Mapping[str, str], config_dir: Path | None) -> list[str]:
@@ -111,7 +128,7 @@ def card_commands(
     """
     settings = selection.settings
     commands: dict[str, str | None] = {}
-    store = [argument for argument in settings.arguments if argument.startswith(("store=", "store."))]
+    store = [argument for argument in shown_arguments(settings) if argument.startswith(("store=", "store."))]
     if selection.winner is not None:
         commands["compare"] = selection.winner.head.get("command")
     elif selection.run is not None and selection.trial is not None:
@@ -128,11 +145,16 @@ def _export_command(settings: Settings, compare: str | None) -> str:
 
     The weights are then those that `nas retrain` makes, and a comparison is where `nas compare` writes it.
     """
-    arguments = [argument for argument in settings.arguments if not argument.startswith("weights=")]
+    arguments = [argument for argument in shown_arguments(settings) if not argument.startswith("weights=")]
     outs = [argument.removeprefix("out=") for argument in shlex.split(compare or "") if argument.startswith("out=")]
     if outs:
         arguments = [f"comparison={outs[0]}" if word.startswith("comparison=") else word for word in arguments]
     return shlex.join(["nas", *config_dir_arguments(settings.config_dir), "export", *arguments])
+
+
+def shown_arguments(settings: Settings) -> list[str]:
+    """The arguments of a command as they may be printed and stored: without the password of a store."""
+    return [without_password(word) if word.startswith("store.") else word for word in settings.arguments]
 
 
 def config_dir_arguments(config_dir: Path | None) -> list[str]:

@@ -116,7 +116,7 @@ def parse_sweep(arguments: Sequence[str], options: Mapping[str, Sequence[str]]) 
     return Sweep(axes, list(arguments))
 
 
-def refuse_hydra_keys(arguments: Sequence[str]) -> None:
+def refuse_foreign_keys(arguments: Sequence[str]) -> None:
     """Raise `UsageError` if an argument is a key of Hydra's own, with what to use here."""
     for argument in arguments:
         key = argument.partition("=")[0].lstrip("+~")

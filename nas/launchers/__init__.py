@@ -9,11 +9,15 @@ if TYPE_CHECKING:
     from nas.launchers.base import JobResult as JobResult
     from nas.launchers.base import Launcher as Launcher
     from nas.launchers.local import LocalLauncher as LocalLauncher
+    from nas.launchers.ray import RayLauncher as RayLauncher
+    from nas.launchers.slurm import SLURMLauncher as SLURMLauncher
 
 __getattr__ = lazy_attributes(
     __name__,
     {
         "base": ("Job", "JobResult", "Launcher"),
         "local": ("LocalLauncher",),
+        "ray": ("RayLauncher",),
+        "slurm": ("SLURMLauncher",),
     },
 )

@@ -22,6 +22,8 @@ from nas.errors import UserError
 from nas.files import atomic_write
 from nas.runtime import parent
 
+COMMAND = (sys.executable, "-m", "nas")
+"""The program of every job."""
 INTERRUPTED_CODES = (130, 138, 143, -signal.SIGINT, -signal.SIGTERM)
 """Exit codes of a command that a signal ended cleanly, or before it could; the same command resumes it."""
 LOCK_SECONDS = 120
@@ -124,7 +126,7 @@ class RunningJob:
             with (job.folder / LOG).open("ab") as log, (job.folder / OUTPUT).open("wb") as output:
                 self._log_start = log.tell()
                 self.process = subprocess.Popen(
-                    [sys.executable, "-m", "nas", *job.words],
+                    [*COMMAND, *job.words],
                     cwd=job.cwd,
                     env={**os.environ, **(environment or {}), parent.VARIABLE: str(os.getpid())},
                     stdin=subprocess.DEVNULL,

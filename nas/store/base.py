@@ -252,8 +252,10 @@ def now() -> str:
 
 def storable(trial: Trial) -> Trial:
     """The trial with messages that every database accepts: NUL and lone surrogates as in Python's source."""
-    texts = {name: _plain(getattr(trial, name)) for name in ("error_kind", "error", "traceback")}
-    return trial if all(texts[name] == getattr(trial, name) for name in texts) else replace(trial, **texts)
+    kind, error, traceback = map(_plain, (trial.error_kind, trial.error, trial.traceback))
+    if (kind, error, traceback) == (trial.error_kind, trial.error, trial.traceback):
+        return trial
+    return replace(trial, error_kind=kind, error=error, traceback=traceback)
 
 
 def _plain(text: str | None) -> str | None:

@@ -21,8 +21,9 @@ from nas.engine.checks import check_shared_weights
 from nas.engine.search import search
 from nas.engine.trial import last_error, simulated_seconds
 from nas.errors import NOT_IN_TABLE, UsageError, UserError
-from nas.evaluators.base import Evaluator, SupportsProtocol, SupportsSharedWeights, reporter_of
-from nas.executors.base import Executor, WorkerDied, each
+from nas.evaluators.base import Evaluator, SupportsProtocol, SupportsReporting, SupportsSharedWeights, reporter_of
+from nas.executors.base import Executor, WorkerDied
+from nas.executors.each import each
 from nas.executors.inline import Inline
 from nas.identity import DECISIONS, identifying
 from nas.provenance import environment
@@ -113,26 +114,44 @@ class ComparisonSetup:
             "seconds": time.perf_counter() - started,
             "architecture": result.best.text,
             "searched": result.best.metrics[self.objective.metric],
-            "steps": [asdict(step) for step in self._steps(result.trials)],
+            "steps": [
+                asdict(step) for step in incumbent_changes(result.trials, self.objective, reporter_of(self.evaluator))
+            ],
         }
 
-    def _steps(self, trials: Sequence[Trial]) -> Iterator[IncumbentChange]:
-        """Every change of the incumbent, with the metrics that the evaluator reports for it."""
-        reporter, best, simulated = reporter_of(self.evaluator), None, 0.0
-        for query, trial in enumerate(trials, start=1):
-            simulated += simulated_seconds(trial)
-            if not trial.completed or (best is not None and self.objective.score(trial) <= best):
-                continue
-            best = self.objective.score(trial)
-            reported = {} if reporter is None else reporter.reported(trial.proposal.architecture)
-            # an evaluator that reports nothing is compared by the objective
-            metrics = reported or {self.objective.metric: trial.metrics[self.objective.metric]}
-            yield IncumbentChange(query, simulated if "simulated_seconds" in trial.metrics else None, metrics)
+
+def incumbent_changes(
+    trials: Sequence[Trial], objective: Objective, reporter: SupportsReporting | None
+) -> Iterator[IncumbentChange]:
+    """Every change of the incumbent of a search, with the metrics that an evaluator reports for it.
+
+    Args:
+        trials: All trials of the search by number.
+        objective: Objective of the search.
+        reporter: Reports the metrics; None: the objective itself.
+    """
+    best, simulated = None, 0.0
+    for query, trial in enumerate(trials, start=1):
+        simulated += simulated_seconds(trial)
+        if not trial.completed or (best is not None and objective.score(trial) <= best):
+            continue
+        best = objective.score(trial)
+        reported = {} if reporter is None else reporter.reported(trial.proposal.architecture)
+        # an evaluator that reports nothing is compared by the objective
+        metrics = reported or {objective.metric: trial.metrics[objective.metric]}
+        yield IncumbentChange(query, simulated if "simulated_seconds" in trial.metrics else None, metrics)
 
 
-def columns(evaluator: Evaluator, objective: Objective, results: Sequence[RunResult]) -> list[Column]:
-    """Columns of a comparison: those that the evaluator reports, or the objective if it reports none."""
-    names, reporter = list(results[0].metrics), reporter_of(evaluator)
+def columns(evaluator: Evaluator | None, objective: Objective, results: Sequence[RunResult]) -> list[Column]:
+    """Columns of a comparison: those that the evaluator reports, or the objective if it reports none.
+
+    Args:
+        evaluator: Evaluator of the runs; None if only their objectives are known.
+        objective: Objective of the runs.
+        results: All runs.
+    """
+    names = list(results[0].metrics)
+    reporter = None if evaluator is None else reporter_of(evaluator)
     if reporter is None or names == [objective.metric]:
         return [Column(objective.metric, direction=objective.direction)]
     return [Column(n, reporter.optimum(n), reporter.direction(n), reporter.label(n)) for n in names]

@@ -15,7 +15,8 @@ from conftest import ARCH, QUICK_SETTINGS, rows
 from torch import nn
 
 from nas import UsageError, UserError, describe
-from nas.cli.main import commands, own_settings
+from nas.cli.help import own_settings
+from nas.cli.main import commands
 from nas.cli.selection import named_architecture
 from nas.config.composition import group_options
 from nas.config.settings import compose, make_space
@@ -201,7 +202,7 @@ def test_help_lists_every_setting_and_version_answers(nas):
     for command in commands():
         text = nas(command, "--help").stdout
         assert f"usage: nas {command}" in text
-        own = text.split("Settings of the command:\n")[1].splitlines()
+        own = text.split("Settings of the command:\n")[1].split("\n\n")[0].splitlines()
         assert all(line.startswith("  ") and not line.startswith("  -") and line.strip() for line in own)
     text = nas("search", "strategy=random", "--help").stdout
     assert "trainer.epochs=3" in text

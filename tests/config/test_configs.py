@@ -46,7 +46,8 @@ def written(group, option):
         "supernet": ["strategy=darts"],
     }
     more = chosen.get(f"{group}={option}") or chosen.get(group) or []
-    node = compose("search", [f"{group}={option}", *more]).config[group]
+    command = "sweep" if group == "launcher" else "search"
+    node = compose(command, [f"{group}={option}", *more]).config[group]
     module, _, name = node["_target_"].rpartition(".")
     values = OmegaConf.to_container(node, resolve=True)
     return getattr(import_module(module), name), {k: v for k, v in values.items() if not k.startswith("_")}

@@ -15,17 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nas.analysis.report import terminal_table, write_report
+from nas.analysis.report import write_report
 from nas.cli.execution import budget_of, ordered_executor
 from nas.cli.options import RESULT_FORMATS, CommandOptions
-from nas.cli.output import Bar, print_json, print_table
+from nas.cli.output import Bar, print_json
 from nas.cli.rerun import config_dir_arguments
+from nas.cli.sweep_comparison import compare_sweep, print_comparison
 from nas.config.overrides import list_items
 from nas.config.settings import Settings, compose, recorded_parts
 from nas.core import Objective
 from nas.errors import UsageError
 from nas.evaluators.base import SupportsReporting, SupportsSharedWeights
 from nas.identity import identifying
+from nas.runtime import interrupt
 from nas.runtime.drivers import has_gpu_driver
 from nas.store.sqlite import SQLiteStore
 from nas.studies.comparison import JOURNAL, ComparisonSetup, StrategyEntry, columns, compare
@@ -48,6 +50,7 @@ MAX_SEEDS = 10_000
 class CompareOptions(CommandOptions):
     """Settings of `nas compare`; `configs/compare.yaml` describes them."""
 
+    sweep: str | None
     strategies: list[str]
     seeds: int
     device: str
@@ -65,6 +68,8 @@ class CompareOptions(CommandOptions):
 
 def main(settings: Settings) -> int:
     options = CompareOptions.of(settings)
+    if options.sweep is not None:
+        return compare_sweep(settings, options.sweep, options.out, options.format)
     objective = Objective(**options.objective)
     budget = budget_of(options.budget, DEFAULT_TRIALS)
     device = device_type(options.device)
@@ -86,17 +91,15 @@ def main(settings: Settings) -> int:
     started = time.perf_counter()
     try:
         results = _compare(settings, options, setup, strategies, about=about, out=out)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print(f"\ninterrupted; every finished run is stored. Resume with:\n  {command(settings, out)}", file=sys.stderr)
-        return 130
+        return interrupt.exit_code(error)
     remarks = report_remarks(settings, setup, results, time.perf_counter() - started)
     report = write_report(out, results, columns(evaluator, objective, results), remarks)
     if options.format == "json":
         print_json(json.loads((out / "summary.json").read_text()))
         return 0
-    head, rows = terminal_table(report)
-    print_table(report.headline, head, rows, text=("strategy",))
-    print(f"Written to {out}/: summary.md (statistics), anytime.png (curves), runs.csv, summary.json")
+    print_comparison(report, out)
     return 0
 
 

@@ -85,9 +85,9 @@ def main(settings: Settings) -> int:
         for seed in range(options.seed, options.seed + options.seeds):
             with ProgressView(selection, options, recipe.epochs, seed) as view:
                 done.append(retrain(replace(job, seed=seed), store, view.folder, view.report))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("\ninterrupted; rerun the command to resume from the last checkpoint", file=sys.stderr)
-        return 130
+        return interrupt.exit_code(error)
     if options.format == "json":
         documents = [asdict(retraining) | {"new": new} for retraining, new in done]
         single = options.seeds == 1

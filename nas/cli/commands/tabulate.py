@@ -19,6 +19,7 @@ from nas.cli.output import Bar
 from nas.cli.rerun import config_dir_arguments
 from nas.errors import UsageError
 from nas.formatting import plural
+from nas.runtime import interrupt
 from nas.validation import whole_number
 
 if TYPE_CHECKING:
@@ -69,11 +70,11 @@ def main(settings: Settings) -> int:
             device=options.device,
             report=partial(report, bar),
         )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print(
             "\ninterrupted; every finished training is stored. Run the same command again to resume.", file=sys.stderr
         )
-        return 130
+        return interrupt.exit_code(error)
     finally:
         bar.close()
     data = {key: value for key, value in settings.node("data").items() if key != "root"}  # a folder of this machine
