@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from nas.store.base import Retraining, Run
+from nas.store.by_url import store_at
 from nas.store.sqlite import SQLiteStore
-from nas.store.urls import store_at
 
 
 def fill(store, trial, trials=5, name="one", **config):
@@ -174,7 +174,7 @@ def test_other_results_under_the_same_settings_are_refused(store, refused, trial
 
 
 def test_only_the_run_that_is_being_written_is_refused(store, nas, trial, tmp_path):
-    fill(fill(SQLiteStore(f"sqlite:///{tmp_path / 'other.db'}"), trial, 8), trial, 2, "two")
+    fill(fill(SQLiteStore(f"sqlite:///{tmp_path / 'other.db'}"), trial), trial, 2, "two")
     with store.open(Run("two", 0)):
         result = nas("store", "merge", "from=other.db")
     assert result.returncode == 1

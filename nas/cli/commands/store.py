@@ -147,8 +147,8 @@ def _import(store: SQLStore, options: StoreOptions) -> int:
 
 
 def _merge(store: SQLStore, options: StoreOptions) -> int:
+    from nas.store.by_url import store_at
     from nas.store.transfer import source_of, take
-    from nas.store.urls import store_at
 
     name = str(options.from_)
     other = store_at(name if "://" in name else f"sqlite:///{name}")
