@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
@@ -145,20 +146,22 @@ def read_trials(
     trials = []
     places: list[int] = []
     strings: dict[str, str] = {}
-    architectures: dict[str, tuple[int, ...]] = {}
+    proposals: dict[tuple[str, int | None, str], Proposal] = {}
+    result = connection.execute(select.execution_options(yield_per=CHUNK))
     with _no_collection():
         for (
             key, architecture, text, canonical, fidelity, info, seed, status, metrics, seconds, cost, reused_from,
             error_kind, error, told_before, traceback, place,
-        ) in connection.execute(select.execution_options(yield_per=CHUNK)):  # fmt: skip
+        ) in chain.from_iterable(result.partitions(CHUNK)):  # fmt: skip
             places.append(key if place is None else place)
-            decisions = architectures.get(architecture)
-            if decisions is None:
-                decisions = architectures[architecture] = tuple(json.loads(architecture))
+            proposal = proposals.get((architecture, fidelity, info))
+            if proposal is None:
+                proposal = Proposal(tuple(json.loads(architecture)), fidelity, decoded[info])
+                proposals[architecture, fidelity, info] = proposal
             trials.append(
                 Trial(
                     key,
-                    Proposal(decisions, fidelity, decoded[info]),
+                    proposal,
                     strings.setdefault(text, text),
                     strings.setdefault(canonical, canonical),
                     seed,
