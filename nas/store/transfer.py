@@ -22,7 +22,7 @@ from nas.errors import UsageError
 from nas.identity import differences
 from nas.store import schema
 from nas.store.backup import upgraded_copy
-from nas.store.base import Run, is_free
+from nas.store.base import Run, check_run_name, is_free
 from nas.store.rows import RUN_COLUMNS
 from nas.store.sql import SQLStore
 
@@ -178,6 +178,7 @@ def _targets(engine: sa.Engine, source: Source, rename: str | None) -> tuple[dic
             reason = _relation(connection, source, row, name)[1]
             if reason is not None and rename is not None:
                 targets[name] = f"{name}{rename}"
+                check_run_name(targets[name])
                 reason = _relation(connection, source, row, targets[name])[1]
             if reason is not None:
                 differing[targets[name]] = reason

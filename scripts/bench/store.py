@@ -5,7 +5,8 @@
 `store/durable-*` are whole searches with an evaluator that does nothing, ours and Optuna's by turns on one disk; each
 side synchronises what it stores to the disk. `store/resume-1m` is the time from the command that continues a run of
 1,000,000 trials to its first new trial, on the disk. `store/leaderboard-1m` is the first ten trials of that run as a
-command, `-memory` the most memory that it takes, and `-grouped` the first ten architectures. Needs PyPI for the first installation of Optuna (`.bench/`).
+command, `-memory` the most memory that it takes, and `-grouped` the first ten architectures. Needs PyPI for the first
+installation of Optuna (`.bench/`).
 """
 
 from __future__ import annotations

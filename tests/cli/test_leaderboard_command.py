@@ -76,6 +76,7 @@ def test_csv_has_every_metric_of_the_listed_trials(study):
         (["where=params<<1"], "expected a number, a word or a text in quotes, got '<' at character 8"),
         (["where="], "expected the name of a metric, a cost or a fact, got the end"),
         (["columns=[run,acuracy]"], r"columns: unknown name 'acuracy' \(did you mean '.*accuracy'\?\)"),
+        (["columns=[arch,arch]"], "columns names 'arch' twice; leave one out"),
         (["format=yaml"], "format must be one of table, json, csv, got 'yaml'"),
     ],
 )
