@@ -10,7 +10,7 @@ import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +32,7 @@ from nas.errors import UsageError, UserError
 from nas.files import atomic_write
 from nas.launchers.base import Job, JobResult, Launcher, save, saved
 from nas.store.base import NoStore, Store, check_run_name, is_free
+from nas.store.urls import PASSWORD_VARIABLE, password_of, without_password
 from nas.validation import true_or_false, whole_number
 
 DEFINITION = "sweep.json"
@@ -84,7 +85,8 @@ class Request:
     @property
     def rerun(self) -> str:
         """The command of the sweep, ready to be pasted into a shell."""
-        return shlex.join(["nas", *config_dir_arguments(self.config_dir), self.command, "-m", *self.arguments])
+        arguments, _ = without_secrets(self.arguments)
+        return shlex.join(["nas", *config_dir_arguments(self.config_dir), self.command, "-m", *arguments])
 
 
 @dataclass(frozen=True)
@@ -181,11 +183,17 @@ def planned(request: Request, sweep: Sweep, options: SweepOptions) -> SweepPlan:
             f"this sweep has {len(sweep):,} jobs ({sizes}), more than max_jobs={options.max_jobs}; set "
             f"max_jobs={len(sweep)} to run them all, and dry_run=true to list them first"
         )
-    if request.command == TAGGED_COMMAND and any(argument.startswith("run=") for argument in sweep.fixed):
+    fixed = {argument.partition("=")[0] for argument in sweep.fixed}
+    if request.command == TAGGED_COMMAND and "run" in fixed:
         raise UsageError("run= names a single search; name the runs of a sweep by sweep=NAME")
+    if "out" in fixed and len(sweep) > 1:
+        raise UsageError("out= is the output of a single job; leave it out, or name the folder of all by sweep_dir=")
     name = options.sweep or automatic_name(request.command, sweep)
     folder = run_folder(options.sweep_dir, name).absolute()
     jobs = [_planned_job(request, name, folder, one) for one in sweep.jobs()]
+    runs = [job.run for job in jobs if job.run is not None]
+    if twice := next((run for run in runs if runs.count(run) > 1), None):
+        raise UsageError(f"run={twice} would be the run of {runs.count(twice)} jobs; leave run= out, or vary only run=")
     return SweepPlan(request, name, folder, sweep, jobs)
 
 
@@ -220,8 +228,22 @@ def _planned_job(request: Request, name: str, folder: Path, one: SweepJob) -> Pl
     if "out" in settings.config and "out" not in given:
         # a command whose output is a file names it in its YAML
         own.append(f"out={job_folder / (settings.get('out') or 'output')}")
-    job = Job(one.label, request.words([*one.arguments, *own]), job_folder, Path.cwd())
+    arguments, environment = without_secrets([*one.arguments, *own])
+    job = Job(one.label, request.words(arguments), job_folder, Path.cwd(), environment)
     return PlannedJob(job, settings, run)
+
+
+def without_secrets(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Arguments without the password of a store's URL, and the environment variables that give it to a command."""
+    shown, environment = list[str](), dict[str, str]()
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key == "store.url" and (password := password_of(value)) is not None:
+            environment[PASSWORD_VARIABLE] = password
+            shown.append(f"{key}={without_password(value)}")
+        else:
+            shown.append(argument)
+    return shown, environment
 
 
 def run_name(sweep: str, label: str) -> str:
@@ -300,8 +322,9 @@ def _run(plan: SweepPlan, launcher: Launcher) -> list[Outcome]:
     bar = Bar(plan.shows_progress, "job")
     bar.say(f"sweep {plan.name}: {len(plan.jobs)} jobs, {len(remaining)} of them to run; files in {plan.folder}")
     bar.report(len(earlier), len(plan.jobs))
+    ended = launcher.run([one.job for one in remaining.values()])
     try:
-        for result in launcher.run([one.job for one in remaining.values()]):
+        for result in ended:
             save(remaining[result.name].job, result)
             results[result.name] = result
             if not result.done:
@@ -313,6 +336,8 @@ def _run(plan: SweepPlan, launcher: Launcher) -> list[Outcome]:
         )
         raise
     finally:
+        if isinstance(ended, Generator):
+            ended.close()  # ends the jobs that run
         bar.close()
     return [_outcome(one, results.get(one.job.name), earlier=one.job.name in earlier) for one in plan.jobs]
 

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from nas.errors import UsageError, UserError
+from nas.errors import UsageError, UserError, located
 from nas.files import atomic_write
 from nas.launchers.base import RESULT, Job, JobResult, RunningJob, save, saved
 from nas.runtime import interrupt
@@ -32,8 +33,6 @@ RECORD = "slurm.json"
 POLL_SECONDS = 2.0
 MISSING_POLLS = 15
 """How often in a row a job may be missing from the queue without a result before it counts as lost."""
-REQUEUE_SECONDS = 300
-"""Time that SLURM has to end a job that asked to be requeued."""
 
 
 class SLURMLauncher:
@@ -166,8 +165,9 @@ class NodeJob:
         try:
             self._running = RunningJob(self.job)
             result = self._running.wait(lambda: None)
-        except UserError as error:
-            result = JobResult(self.job.name, tuple(self.job.words), 1, 0.0, str(error))
+        except Exception as error:  # noqa: BLE001 (the launcher waits for a result)
+            reason = str(error) if isinstance(error, UserError) else located(error)
+            result = JobResult(self.job.name, tuple(self.job.words), 1, 0.0, reason)
         if not (result.interrupted and _requeue()):
             save(self.job, result)
 
@@ -196,8 +196,7 @@ def _requeue() -> bool:
         subprocess.run(["scontrol", "requeue", number], check=True, capture_output=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
         return False
-    time.sleep(REQUEUE_SECONDS)
-    return False
+    sys.exit(-1)  # as submitit ends a job that it has requeued
 
 
 def _recorded(job: Job) -> str | None:
