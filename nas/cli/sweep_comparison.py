@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nas.analysis.report import Report, terminal_table, write_report
 from nas.analysis.results import RunResult
 from nas.cli.output import print_json, print_table, run_folder
-from nas.cli.rerun import config_dir_arguments, search_arguments
+from nas.cli.rerun import config_dir_arguments, search_arguments, shown_arguments
 from nas.config.settings import compose
 from nas.data.lock import locked_test_set
 from nas.errors import UsageError, UserError
@@ -94,7 +94,9 @@ def _report(
             results.append(result)
     if not results:
         raise UsageError(f"none of the searches of {group.name} has a completed trial; nas runs lists them")
-    command = shlex.join(["nas", *config_dir_arguments(settings.config_dir), "compare", *settings.arguments])
+    command = shlex.join(
+        ["nas", *config_dir_arguments(settings.config_dir), "compare", *shown_arguments(settings.arguments)]
+    )
     remarks = {
         "command": command,
         "searches": f"{plural(len(results), 'finished run')} of the store, compared without running anything",

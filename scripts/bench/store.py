@@ -24,7 +24,7 @@ from pathlib import Path
 
 from loop import rate
 from million import RUN, TRIALS, arguments, build
-from peers.environment import run_driver
+from peers.environment import CACHE, run_driver
 from rows import Row
 
 from nas.store.sqlite import SQLiteStore
@@ -119,7 +119,8 @@ MEASUREMENTS: dict[str, Callable[[Path], None]] = {"durable": durable, "resume":
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:  # the disk of the project, not a memory file system
+    CACHE.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:  # the disk of the project, not a memory file system
         for name in sys.argv[1:] or MEASUREMENTS:
             MEASUREMENTS[name](Path(folder))
 
