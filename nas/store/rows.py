@@ -73,6 +73,12 @@ def run_of(row: sa.Row[Any]) -> Run:
     return Run(*(getattr(row, key) for key in RUN_COLUMNS))
 
 
+def read_run(connection: sa.Connection, name: str) -> Run | None:
+    """A run by its name; None if the store has no such run."""
+    row = connection.execute(sa.select(schema.runs).where(schema.runs.c.name == name)).first()
+    return None if row is None else run_of(row)
+
+
 def trial_row(run: Run, trial: Trial, finish_order: int) -> dict[str, Any]:
     """The columns of a trial.
 
