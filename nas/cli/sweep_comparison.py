@@ -19,8 +19,9 @@ from nas.errors import UsageError, UserError
 from nas.evaluators.base import Evaluator, reporter_of
 from nas.formatting import plural
 from nas.store.base import RunStatus, Store
+from nas.store.sweeps import runs_of_sweep
 from nas.studies.comparison import columns
-from nas.studies.finished_searches import SearchGroup, grouped, of_sweep, search_result, sweeps
+from nas.studies.finished_searches import SearchGroup, grouped, search_result
 
 if TYPE_CHECKING:
     from nas.config.settings import Settings
@@ -48,10 +49,7 @@ def compare_sweep(settings: Settings, sweep: str, out: str | None, output: str) 
         if argument.partition("=")[0].partition(".")[0] not in ALLOWED_KEYS:
             raise UsageError(f"{argument} has no effect with sweep=, whose searches are finished; leave it out")
     store: Store = settings.make("store")
-    found = of_sweep(store, sweep)
-    if not found:
-        known = ", ".join(map(repr, sweeps(store))) or "none"
-        raise UsageError(f"the store has no run of sweep {sweep!r}; it has the sweeps {known}")
+    found = [store.status(run.name) for run in runs_of_sweep(sweep, store.runs())]
     finished = {status.run.name: status for status in found if status.state == "finished"}
     _print_left_out([status for status in found if status.state != "finished"])
     groups = grouped([status.run for status in finished.values()])
