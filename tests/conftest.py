@@ -13,13 +13,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
+from postgres import Server, running_server
 
 from nas import Budget, search
 from nas.cli.main import main
@@ -190,6 +191,13 @@ def table() -> list[dict[str, str]]:
         pytest.skip("needs the NAS-Bench-201 table below NAS_DATA")
     with gzip.open(path, "rt") as file:
         return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server, one for each process that runs tests."""
+    with running_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ ALLOWED = {
     },
     "nas.testing": {
         *NOUNS, "nas.data", "nas.drawing", "nas.engine", "nas.evaluators", "nas.executors", "nas.export", "nas.runtime",
-        "nas.space", "nas.strategies", "nas.supernets", "nas.training",
+        "nas.space", "nas.store", "nas.strategies", "nas.supernets", "nas.training",
     },
     "nas.config": {*NOUNS, "nas.configs"},
 }  # fmt: skip

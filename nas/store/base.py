@@ -7,7 +7,8 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 from nas.core import Metrics, Objective, Trial
@@ -184,6 +185,9 @@ class Store(Protocol):
             UsageError: The store has no such run.
         """
 
+    def statuses(self) -> list[RunStatus]:
+        """Where every run stands, the oldest first."""
+
     def trials(self, run: str) -> list[Trial]:
         """All trials of a run by number; empty if the store has no such run."""
 
@@ -224,3 +228,20 @@ def owner() -> str:
     except (KeyError, OSError):  # a container without this user in its table
         user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
     return f"{user}@{platform.node()}, process {os.getpid()}"
+
+
+def now() -> str:
+    """The present time, UTC in ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def storable(trial: Trial) -> Trial:
+    """The trial with messages that every database accepts: NUL and lone surrogates as in Python's source."""
+    kind, error, traceback = map(_plain, (trial.error_kind, trial.error, trial.traceback))
+    if (kind, error, traceback) == (trial.error_kind, trial.error, trial.traceback):
+        return trial
+    return replace(trial, error_kind=kind, error=error, traceback=traceback)
+
+
+def _plain(text: str | None) -> str | None:
+    return text and text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")

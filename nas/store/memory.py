@@ -8,35 +8,44 @@ from dataclasses import dataclass, field
 
 from nas.core import Trial
 from nas.errors import UsageError
-from nas.store.base import Retraining, Run, RunRecord, check_same_run
+from nas.store.base import Retraining, Run, RunRecord, RunStatus, check_same_run, now, owner, storable
+from nas.store.tally import state_of, tally_of
 
 
 @dataclass
-class _Record:
-    run: Run
-    trials: list[Trial]
-    stored: list[Trial]
-    clock: dict[str, float]
+class _Stored:
+    """A run with what belongs to it."""
 
-    @property
-    def elapsed(self) -> float | None:
-        return self.clock.get(self.run.name)
+    run: Run
+    trials: list[Trial] = field(default_factory=list)  # as they finished
+    elapsed: float | None = None
+    planned: int | None = None
+    started: str | None = None
+    updated: str | None = None
+    ended: str | None = None
+
+
+class _Record:
+    def __init__(self, stored: _Stored) -> None:
+        self.run = stored.run
+        self.trials = list(stored.trials)
+        self.elapsed = stored.elapsed
+        self._stored = stored
 
     def end_session(self, seconds: float, ended: str) -> None:
-        self.clock[self.run.name] = seconds
+        self._stored.elapsed, self._stored.updated, self._stored.ended = seconds, now(), ended
 
     def add(self, trial: Trial, elapsed: float = 0.0) -> None:
-        self.stored.append(trial)
-        self.clock[self.run.name] = elapsed
+        self._stored.trials.append(storable(trial))
+        self._stored.elapsed, self._stored.updated = elapsed, now()
 
 
 @dataclass
 class MemoryStore:
     """Stores everything in lists."""
 
-    _runs: dict[str, tuple[Run, list[Trial]]] = field(default_factory=dict)
+    _runs: dict[str, _Stored] = field(default_factory=dict)
     _retrainings: list[Retraining] = field(default_factory=list)
-    _elapsed: dict[str, float] = field(default_factory=dict)
     _writing: dict[str, object] = field(default_factory=dict, repr=False)
 
     @contextmanager
@@ -48,14 +57,14 @@ class MemoryStore:
                 "another run="
             )
         try:
-            stored, trials = self._runs.get(run.name, (run, []))
-            if trials:
-                check_same_run(stored, run)
+            stored = self._runs.get(run.name)
+            if stored is None or not stored.trials:  # a run without trials does not reserve its name
+                stored = self._runs[run.name] = _Stored(run)
             else:
-                stored = run  # a run without trials does not reserve its name
-                self._elapsed.pop(run.name, None)
-            self._runs[run.name] = stored, trials
-            yield _Record(stored, list(trials), trials, self._elapsed)
+                check_same_run(stored.run, run)
+            stored.planned, stored.started, stored.ended = planned, now(), None
+            stored.updated = stored.started
+            yield _Record(stored)
         finally:
             del self._writing[run.name]
 
@@ -63,10 +72,26 @@ class MemoryStore:
         """Memory is always ready."""
 
     def runs(self) -> list[Run]:
-        return [run for run, _ in self._runs.values()]
+        return [stored.run for stored in self._runs.values()]
+
+    def status(self, run: str) -> RunStatus:
+        if run not in self._runs:
+            raise UsageError(f"there is no run {run!r} in the store")
+        stored = self._runs[run]
+        tally, state = tally_of(stored.run, stored.trials), state_of(stored.ended, run in self._writing)
+        return RunStatus(
+            stored.run, state, tally.trials, tally.failed, stored.planned, tally.best, tally.score, stored.elapsed,
+            stored.started, stored.updated, owner(),
+        )  # fmt: skip
+
+    def statuses(self) -> list[RunStatus]:
+        return [self.status(run) for run in self._runs]
 
     def trials(self, run: str) -> list[Trial]:
-        return list(self._runs[run][1]) if run in self._runs else []
+        return sorted(self._runs[run].trials, key=lambda trial: trial.number) if run in self._runs else []
+
+    def trial(self, run: str, number: int) -> Trial | None:
+        return next((trial for trial in self.trials(run) if trial.number == number), None)
 
     def add_retraining(self, retraining: Retraining) -> None:
         self._retrainings.append(retraining)

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
     Connection,
     Float,
@@ -30,6 +31,9 @@ NAMES_OF_VERSION_2 = {"told_before": "asked_after", "finish_order": "place"}
 SESSIONS_OF_VERSION_3 = "elapsed"
 """Table of versions 1 to 3 with the wall seconds of each run; version 0.1.0 had none."""
 
+WHOLE = Integer().with_variant(BigInteger(), "postgresql")
+"""64 bits in each kind of database."""
+
 metadata = MetaData()
 
 meta = Table("cellnas_meta", metadata, Column("key", String, primary_key=True), Column("value", String, nullable=False))
@@ -38,7 +42,7 @@ runs = Table(
     "runs",
     metadata,
     Column("name", String, primary_key=True),
-    Column("seed", Integer, nullable=False),
+    Column("seed", WHOLE, nullable=False),
     Column("config", JSON, nullable=False),
     Column("protocol", JSON, nullable=False),
     Column("environment", JSON, nullable=False),
@@ -49,31 +53,31 @@ trials = Table(
     "trials",
     metadata,
     Column("run", String, primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("number", WHOLE, primary_key=True, autoincrement=False),
     Column("architecture", JSON, nullable=False, comment="option index per decision"),
     Column("text", Text, nullable=False),
     Column("canonical", Text, nullable=False),
-    Column("fidelity", Integer),
+    Column("fidelity", WHOLE),
     Column("info", JSON, nullable=False),
-    Column("seed", Integer, nullable=False),
+    Column("seed", WHOLE, nullable=False),
     Column("status", String, nullable=False),
     Column("metrics", JSON, nullable=False),
     Column("seconds", Float, nullable=False),
     Column("cost", JSON, nullable=False),
-    Column("reused_from", Integer),
+    Column("reused_from", WHOLE),
     Column("error_kind", String),
     Column("error", Text),
     Column("finished", String, nullable=False, comment="UTC, ISO 8601"),
     Column(
         "told_before",
-        Integer,
+        WHOLE,
         nullable=False,
         server_default="0",
         comment="trials that the strategy knew when it proposed this one",
     ),
     Column(
         "finish_order",
-        Integer,
+        WHOLE,
         nullable=False,
         server_default="0",
         comment="position in the order of finishing, from 0",
@@ -90,8 +94,8 @@ curves = Table(
     "curves",
     metadata,
     Column("run", String, primary_key=True),
-    Column("trial", Integer, primary_key=True, autoincrement=False),
-    Column("epoch", Integer, primary_key=True, autoincrement=False, comment="from 1"),
+    Column("trial", WHOLE, primary_key=True, autoincrement=False),
+    Column("epoch", WHOLE, primary_key=True, autoincrement=False, comment="from 1"),
     Column("metrics", JSON, nullable=False),
     ForeignKeyConstraint(["run", "trial"], ["trials.run", "trials.number"]),
 )
@@ -107,7 +111,7 @@ sessions = Table(
     Column(
         "ended", String, comment="budget, finished, failures or interrupted; null while it runs, or if it was killed"
     ),
-    Column("planned", Integer, comment="trials that its budget allows; null: not limited by a number"),
+    Column("planned", WHOLE, comment="trials that its budget allows; null: not limited by a number"),
     ForeignKeyConstraint(["run"], ["runs.name"]),
 )
 
@@ -116,11 +120,11 @@ retrainings = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("run", String),
-    Column("trial", Integer),
+    Column("trial", WHOLE),
     Column("space", String, nullable=False),
     Column("text", Text, nullable=False),
     Column("canonical", Text, nullable=False),
-    Column("seed", Integer, nullable=False),
+    Column("seed", WHOLE, nullable=False),
     Column("protocol", JSON, nullable=False),
     Column("metrics", JSON, nullable=False),
     Column("seconds", Float, nullable=False),

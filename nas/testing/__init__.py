@@ -1,4 +1,4 @@
-"""Conformance checks for spaces, strategies, evaluators, executors and data sets, as functions for any test.
+"""Conformance checks for spaces, strategies, evaluators, executors, stores and data sets, as functions for any test.
 
     from nas.testing import check_space
     def test_mine(): check_space(MySpace(), Task(channels=3, height=32, width=32, classes=10))
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nas.testing.checks import check_executor as check_executor
     from nas.testing.checks import check_gradient_strategy as check_gradient_strategy
     from nas.testing.checks import check_space as check_space
+    from nas.testing.checks import check_store as check_store
     from nas.testing.checks import check_strategy as check_strategy
     from nas.testing.checks import check_supernet_space as check_supernet_space
     from nas.testing.promises import Promise as Promise
@@ -31,6 +32,7 @@ __getattr__ = lazy_attributes(
             "check_executor",
             "check_gradient_strategy",
             "check_space",
+            "check_store",
             "check_strategy",
             "check_supernet_space",
         ),

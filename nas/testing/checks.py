@@ -10,6 +10,7 @@ from nas.data.base import DataSet
 from nas.evaluators.base import Evaluator
 from nas.executors.base import Executor
 from nas.space.base import SearchSpace
+from nas.store.base import Store
 from nas.strategies.base import StrategyFactory
 from nas.supernets.base import SupernetSpace
 from nas.testing.data import data_promises
@@ -17,6 +18,7 @@ from nas.testing.evaluators import evaluator_promises
 from nas.testing.executors import executor_promises
 from nas.testing.promises import hold
 from nas.testing.spaces import SAMPLES, space_promises
+from nas.testing.stores import store_promises
 from nas.testing.strategies import TRIALS, strategy_promises
 from nas.testing.supernets import gradient_promises, supernet_promises
 
@@ -66,3 +68,8 @@ def check_executor(executor: Executor) -> None:
 def check_data(make: Callable[[], DataSet]) -> None:
     """A data set matches its task, is split the same way every time, and its test images are locked in a search."""
     hold(data_promises(make))
+
+
+def check_store(make: Callable[[], Store]) -> None:
+    """A store returns exactly what it was given, keeps runs apart, and lets one writer at a time write a run."""
+    hold(store_promises(make))

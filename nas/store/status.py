@@ -1,0 +1,78 @@
+"""Where runs stand, from an index of their trials rather than from the trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+import sqlalchemy as sa
+
+from nas.store import schema
+from nas.store.base import Run, RunStatus
+from nas.store.rows import read_trials, run_of
+from nas.store.tally import Tally, joined, state_of, tally_of
+
+
+def read_statuses(
+    connection: sa.Connection, running: Callable[[Iterable[str]], Collection[str]], run: str | None = None
+) -> list[RunStatus]:
+    """Where runs stand, the oldest first.
+
+    Args:
+        connection: Connection to a store of any version.
+        running: Returns those of some runs that a process is writing.
+        run: Name of the only one; None: all.
+    """
+    runs = schema.runs
+    select = sa.select(runs).order_by(runs.c.created, runs.c.name)
+    known = [run_of(row) for row in connection.execute(select if run is None else select.where(runs.c.name == run))]
+    if not sa.inspect(connection).has_table(schema.sessions.name):  # an earlier version
+        tallies = {one.name: tally_of(one, read_trials(connection, one.name)) for one in known}
+        sessions: dict[str, Any] = {}
+    else:
+        tallies = _tallies(connection, run)
+        of_run = sa.true() if run is None else schema.sessions.c.run == run
+        sessions = {row.run: row for row in connection.execute(sa.select(schema.sessions).where(of_run))}
+    alive = running([name for name, row in sessions.items() if row.ended is None])
+    return [_status(one, tallies.get(one.name, Tally()), sessions.get(one.name), one.name in alive) for one in known]
+
+
+def _status(run: Run, tally: Tally, session: Any, running: bool) -> RunStatus:
+    if session is None:
+        return RunStatus(run, state_of(None, running), *tally[:2], best=tally.best, score=tally.score)
+    state = state_of(session.ended, running)
+    return RunStatus(
+        run, state, tally.trials, tally.failed, session.planned, tally.best, tally.score, session.seconds,
+        session.started, session.updated, session.owner,
+    )  # fmt: skip
+
+
+def _tallies(connection: sa.Connection, run: str | None) -> dict[str, Tally]:
+    """The counts of runs: one pass over the index `trials_by_score`, and one look-up for each best trial."""
+    table, equal = schema.trials, schema.trials.alias()
+    of_run = sa.true() if run is None else table.c.run == run
+    counts = (
+        sa.select(
+            table.c.run,
+            table.c.fidelity,
+            sa.func.count().label("trials"),
+            sa.func.count(table.c.score).label("completed"),
+            sa.func.max(table.c.score).label("score"),
+        )
+        .where(of_run)
+        .group_by(table.c.run, table.c.fidelity)
+        .subquery()
+    )
+    first = sa.select(sa.func.min(equal.c.number)).where(equal.c.run == counts.c.run, equal.c.score == counts.c.score)
+    # two look-ups, since PostgreSQL has no index for a comparison that includes null
+    best = sa.func.coalesce(
+        first.where(equal.c.fidelity == counts.c.fidelity).scalar_subquery(),
+        first.where(equal.c.fidelity.is_(None), counts.c.fidelity.is_(None)).scalar_subquery(),
+    )
+    tallies: dict[str, Tally] = {}
+    for name, trials, completed, score, number in connection.execute(
+        sa.select(counts.c.run, counts.c.trials, counts.c.completed, counts.c.score, best)
+    ):
+        one = Tally(trials, trials - completed, number, score)
+        tallies[name] = joined(tallies[name], one) if name in tallies else one
+    return tallies

@@ -1,0 +1,27 @@
+"""URLs of stores, and how messages show them."""
+
+from __future__ import annotations
+
+import re
+
+from nas.errors import UsageError
+
+SQLITE = "sqlite:///"
+POSTGRESQL = "postgresql+psycopg://"
+PATIENCE = 600.0
+"""Default of `store.patience`, in seconds."""
+
+
+def unknown_url(url: object) -> UsageError:
+    """The error about a URL of another kind."""
+    given = repr(without_password(url)) if isinstance(url, str) else repr(url)
+    return UsageError(
+        f"store.url must be {SQLITE}FILE (four slashes for an absolute path) or {POSTGRESQL}USER@HOST/DATABASE, got "
+        f"{given}"
+    )
+
+
+def without_password(url: str) -> str:
+    """A URL, or a setting that ends with one, without its password: `PGPASSWORD` or `~/.pgpass` may give it."""
+    url = re.sub(r"(\w://[^:/@?]*):.*@", r"\1@", url)
+    return re.sub(r"(?<=[?&])(\w*password=[^&]*)(&|$)", "", url).rstrip("?&") if "password=" in url else url
