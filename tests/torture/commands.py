@@ -27,7 +27,7 @@ class Ran(NamedTuple):
         """Count it as a traceback unless it ended with one of these codes, and with one sentence if it failed."""
         counts = Counts()
         sentences = len(SENTENCE.findall(self.err))
-        wrong = "Traceback" in self.err or "unexpected" in self.err or "Exception ignored" in self.err
+        wrong = "Traceback" in self.err or "nas: unexpected" in self.err or "Exception ignored" in self.err
         if wrong or self.code not in codes or (self.code != 0 and sentences != 1):
             counts.tracebacks += 1
             counts.notes.append(f"exit code {self.code}: {self.err[-3000:]}")

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from commands import Ran, run_here
 from counts import Counts, Result, facts
-from workload import store_of
 from writing import write
 
 from nas.core import Trial
 from nas.errors import UserError
+from nas.store.by_url import store_at
 
 TRIALS = 120
 RUN = "one"
@@ -28,18 +28,18 @@ WAL_HEADER, FRAME_HEADER = 32, 24
 def stored(folder: Path) -> list[Trial]:
     """Write a store whose later trials are in its log, as after a kill; returns its trials."""
     path = folder / "nas.db"
-    write(store_of(f"sqlite:///{path}"), RUN, CHECKPOINTED, 0)
+    write(store_at(f"sqlite:///{path}"), RUN, CHECKPOINTED, 0)
     # a reader that stays keeps the writer from emptying the log when it closes
     reader = sqlite3.connect(path, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT COUNT(*) FROM trials").fetchone()
-    write(store_of(f"sqlite:///{path}"), RUN, TRIALS, 0)
+    write(store_at(f"sqlite:///{path}"), RUN, TRIALS, 0)
     copy = folder / "copy"
     copy.mkdir()
     for name in ("nas.db", "nas.db-wal"):
         shutil.copy(folder / name, copy / name)
     reader.close()
-    trials = store_of(f"sqlite:///{path}").trials(RUN)
+    trials = store_at(f"sqlite:///{path}").trials(RUN)
     for name in ("nas.db", "nas.db-wal", "nas.db-shm"):
         (folder / name).unlink(missing_ok=True)
     for name in ("nas.db", "nas.db-wal"):
@@ -140,7 +140,7 @@ def damage_stores(folder: Path, kind: str, times: int, *, seed: int | None = Non
         least = KINDS[kind](home, moment)
         ran: list[Ran] = []
         try:
-            left = store_of(f"sqlite:///{home}/nas.db").trials(RUN)
+            left = store_at(f"sqlite:///{home}/nas.db").trials(RUN)
         except UserError:
             refused += 1
             if least:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from commands import Ran, run_here
 from counts import Counts, Result, compared
-from workload import acknowledged, store_of, write_parts
+from workload import acknowledged, write_parts
 
 from nas.errors import UserError
 from nas.store.base import NoStore
+from nas.store.by_url import store_at
 
 MEBIBYTE = 2**20
 PAGE = 4096
@@ -82,7 +83,7 @@ class Searches:
         """Every acknowledged trial is still there."""
         known = acknowledged(self.file)
         try:
-            stored = store_of(f"sqlite:///{folder}/nas.db").trials("one")
+            stored = store_at(f"sqlite:///{folder}/nas.db").trials("one")
         except NoStore:
             stored = []
         except UserError as error:
@@ -92,7 +93,7 @@ class Searches:
         return Counts(lost=len(set(known) - {trial.number for trial in stored}))
 
     def check_finished(self, folder: Path, whole: Path) -> Counts:
-        stored, expected = (store_of(f"sqlite:///{path}/nas.db").trials("one") for path in (folder, whole))
+        stored, expected = (store_at(f"sqlite:///{path}/nas.db").trials("one") for path in (folder, whole))
         counts = compared(stored, expected, acknowledged(self.file))
         counts.different += abs(len(expected) - len(stored))
         return counts
@@ -123,7 +124,7 @@ class Retrainings:
         first, second = (load_file(path / "trained" / "model.safetensors") for path in (folder, whole))
         if not all(first[name].equal(second[name]) for name in second):
             return Counts(different=1, notes=["the weights differ from those of a training that nothing disturbed"])
-        return Counts(different=int(len(store_of(f"sqlite:///{folder}/nas.db").retrainings()) != 1))
+        return Counts(different=int(len(store_at(f"sqlite:///{folder}/nas.db").retrainings()) != 1))
 
 
 class Exports(Retrainings):

@@ -12,11 +12,12 @@ from typing import Any
 from counts import Counts, Result, compared
 from processes import START_SECONDS, Started
 from searching import READY
-from workload import acknowledged, store_of
+from workload import acknowledged
 
 from nas.core import Trial
 from nas.errors import UserError
 from nas.store.base import NoStore
+from nas.store.by_url import store_at
 
 SCRIPT = Path(__file__).with_name("searching.py")
 WINDOWS = {"inline": 0.8, "processes": 2.0, "ray": 12.0}
@@ -46,7 +47,7 @@ class Search:
     def trials(self) -> list[Trial]:
         """What the store holds, read by this process; no trials if the search was killed before its first one."""
         try:
-            return store_of(self.url).trials(self.job["run"])
+            return store_at(self.url).trials(self.job["run"])
         except NoStore:
             return []
 

@@ -1,7 +1,8 @@
 """The search that is killed, by the Python API: `python searching.py FILE.json`.
 
-The file holds `url`, `executor` (inline, processes or ray), `workers`, `trials`, `seed`, `run`, and `acknowledged`, the file for the
-numbers of acknowledged trials; optional are `address` (of a Ray cluster) and `store` (settings of the store).
+The file holds `url`, `executor` (inline, processes or ray), `workers`, `trials`, `seed`, `run`, and `acknowledged`, the
+file for the numbers of acknowledged trials; optional are `address` (of a Ray cluster) and `store` (settings of the
+store).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 from nas import SearchSpace
 from nas.core import Trial
 from nas.store.base import Run, RunRecord
-from nas.store.sqlite import SQLiteStore
+from nas.store.by_url import store_at
 
 
 class TinySpace(SearchSpace):
@@ -23,6 +23,12 @@ class TinySpace(SearchSpace):
 
     def build(self, architecture, task, network=None):
         raise NotImplementedError
+
+
+class SmallSpace(TinySpace):
+    """A table of it has eight rows."""
+
+    choices = MappingProxyType({f"d{i}": ("a", "b") for i in range(3)})
 
 
 def score(proposal, context) -> dict[str, float]:
@@ -38,10 +44,6 @@ def brief(proposal, context) -> dict[str, float]:
     return score(proposal, context)
 
 
-def store_of(url: str, **settings: Any) -> SQLiteStore:
-    return SQLiteStore(url, **settings)
-
-
 class Acknowledging:
     """A store that appends the number of a trial to a file as soon as the trial is acknowledged.
 
@@ -52,7 +54,7 @@ class Acknowledging:
     """
 
     def __init__(self, url: str, file: Path | str, **settings: Any) -> None:
-        self.store = store_of(url, **settings)
+        self.store = store_at(url, **settings)
         self.file = Path(file)
 
     def __getattr__(self, name: str) -> Any:
@@ -94,6 +96,7 @@ def write_parts(folder: Path) -> Path:
     """Write the YAML files of these parts; returns the folder for `--config-dir`."""
     for part, text in {
         "space/tiny": "_target_: workload.TinySpace\n",
+        "space/small": "_target_: workload.SmallSpace\n",
         "evaluator/scoring": "_target_: workload.Scoring\n",
         "store/acknowledging": "_target_: workload.Acknowledging\nurl: sqlite:///nas.db\nfile: acknowledged\n",
     }.items():

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from counts import Counts, Result, compared
 from processes import Started
-from workload import acknowledged, store_of
+from workload import acknowledged
 from writing import write
 
 from nas.errors import UserError
 from nas.store.memory import MemoryStore
+from nas.store.by_url import store_at
 
 SCRIPT = Path(__file__).with_name("writing.py")
 END_SECONDS = 300.0
@@ -49,7 +50,7 @@ def write_at_once(folder: Path, writers: int, trials: int, url: str | None = Non
             known = acknowledged(folder / f"run-{number}" / "acknowledged")
             whole = write(MemoryStore(), f"run-{number}", trials, number).trials
             try:
-                stored = store_of(url).trials(f"run-{number}")
+                stored = store_at(url).trials(f"run-{number}")
             except UserError as error:
                 counts.unopened += 1
                 counts.lost += len(known)
