@@ -68,6 +68,33 @@ def traceback_of(error: BaseException) -> str:
     return text if len(text) <= MAX_TRACEBACK else f"…{text[-MAX_TRACEBACK:]}"
 
 
+def last_frames(text: str, most: int = 3) -> str:
+    """The end of a printed traceback: its last frames outside of libraries and of cellnas, and the exception.
+
+    Args:
+        text: As `traceback_of` returns it.
+        most: Number of frames.
+
+    Returns:
+        Nothing if no frame is the user's: the message of the error says more then.
+    """
+    frames: list[list[str]] = []
+    end: list[str] = []
+    for line in text.splitlines():
+        if line.startswith('  File "'):
+            frames.append([line])
+            end = []
+        elif line.startswith("    ") and frames and not end:
+            frames[-1].append(line)
+        else:
+            end.append(line)
+    ours = (*LIBRARY_FOLDERS, str(Path(__file__).parent))
+    users = [frame for frame in frames if not any(folder in frame[0] for folder in ours)]
+    if not users:
+        return ""
+    return "\n".join([*(line for frame in users[-most:] for line in frame), *end[:most]])
+
+
 def located(error: BaseException) -> str:
     """An unexpected exception on one line, with the file and line that raised it."""
     # The last frame of the user's code or ours says more than one inside a library

@@ -23,3 +23,16 @@ def milliseconds(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def ago(seconds: float) -> str:
+    """How long ago something happened: `just now`, `3 min ago`, `5 h ago`, `2 days ago`.
+
+    Args:
+        seconds: Time since then; a negative one, from a clock that is ahead, counts as 0.
+    """
+    for unit, size in (("day", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            number = int(seconds // size)
+            return f"{plural(number, unit) if unit == 'day' else f'{number} {unit}'} ago"
+    return "just now" if seconds < 10 else f"{int(seconds)} s ago"

@@ -10,7 +10,7 @@ from nas import Budget, Objective
 from nas.analysis.results import IncumbentChange, RunResult
 from nas.analysis.statistics import compare
 from nas.config.settings import compose
-from nas.executors.base import each
+from nas.executors.each import each
 from nas.executors.inline import Inline
 from nas.studies.comparison import ComparisonSetup, StrategyEntry, columns
 

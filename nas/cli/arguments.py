@@ -5,7 +5,7 @@ Hydra's flags work as in Hydra, or their error names what to use.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,3 +163,14 @@ def _skip_value(flag: str, value: str | None, rest: list[str]) -> None:
         raise UsageError(f"{flag} {value}: expected one of {', '.join(values)}, or nothing")
     if values[value] is not None:
         raise UsageError(f"{flag} {value} shows what Hydra does for itself; use {values[value]}")
+
+
+def with_action(assignments: Sequence[str], actions: Iterable[str]) -> Sequence[str]:
+    """Arguments of a command, with the word that names what it does as `action=…`: `check` of `nas store check`.
+
+    Args:
+        assignments: Arguments after the command.
+        actions: Words that may name an action; none for most commands.
+    """
+    first, *rest = assignments or [""]
+    return [f"action={first}", *rest] if first in actions else assignments

@@ -14,10 +14,11 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from types import ModuleType
 
 import nas.cli.commands
-from nas.cli.arguments import Arguments, parse, refuse_sweep_settings
+from nas.cli.arguments import Arguments, parse, refuse_sweep_settings, with_action
 from nas.cli.help import help_text, info_text, overview
 from nas.errors import UsageError, UserError, located
 from nas.runtime import import_path, interrupt, parent, slurm, streams
@@ -80,7 +81,8 @@ def _main(command_line: Sequence[str]) -> int:
         return DONE
     module = importlib.import_module(commands()[arguments.command])
     interrupt.check()
-    return _run(arguments, module)
+    assignments = with_action(arguments.assignments, getattr(module, "ACTIONS", ()))
+    return _run(replace(arguments, assignments=assignments), module)
 
 
 def _run(arguments: Arguments, module: ModuleType) -> int:

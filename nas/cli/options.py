@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
 RESULT_FORMATS = ("table", "json")
 """Formats of a result: for people, and for other programs."""
+LIST_FORMATS = (*RESULT_FORMATS, "csv")
+"""Formats of a result that is a list of rows."""
 
 
 @dataclass(frozen=True)
 class CommandOptions:
     """Settings of a command; each has a subclass, such as `SearchOptions`, whose fields are named like them.
+
+    A field such as `from_` has the name of a setting that is a word of Python.
 
     The type of each value is checked against the command's YAML when the settings are composed. `__post_init__` of the
     subclass checks the rest.
@@ -30,7 +34,7 @@ class CommandOptions:
         Raises:
             UsageError: The command does not accept a value.
         """
-        return cls(**{field.name: settings.get(field.name) for field in fields(cls)})
+        return cls(**{field.name: settings.get(field.name.removesuffix("_")) for field in fields(cls)})
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +27,19 @@ MAX_NAME_LENGTH = 200
 def print_json(value: Any) -> None:
     """Print one JSON document and nothing else on stdout; numbers that JSON cannot hold become null."""
     print(json.dumps(_strict(value), indent=2, ensure_ascii=False), file=results())
+
+
+def print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print a table as CSV, one line for its header and each row, and nothing else on stdout.
+
+    Args:
+        columns: Names of the columns.
+        rows: Values of each row, one per column; None is an empty cell, lists and mappings are written as JSON.
+    """
+    writer = csv.writer(results(), lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([json.dumps(_strict(cell)) if isinstance(cell, list | dict) else cell for cell in row])
 
 
 def print_table(

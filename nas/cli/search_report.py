@@ -17,6 +17,7 @@ from nas.errors import NOT_IN_TABLE, UserError
 from nas.evaluators.base import SupportsReporting, SupportsSharedWeights, reporter_of
 from nas.formatting import plural
 from nas.store.leaderboard import leaderboard
+from nas.store.urls import without_password
 
 if TYPE_CHECKING:
     import torch
@@ -148,7 +149,7 @@ def _print_best(finished: FinishedSearch, best: Trial) -> None:
 def _next_commands(finished: FinishedSearch, settings: Settings, folder: Path) -> list[tuple[list[str], str]]:
     """Commands that follow a search, each with a note."""
     url = settings.node("store").get("url")
-    store = [] if url in (None, "sqlite:///nas.db") else [f"store.url={url}"]
+    store = [] if url in (None, "sqlite:///nas.db") else [f"store.url={without_password(url)}"]
     nas = ["nas", *config_dir_arguments(settings.config_dir)]
     run = f"run={finished.result.run}"
     commands = [

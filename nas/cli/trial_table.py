@@ -9,7 +9,7 @@ from nas.cli.output import print_table
 from nas.core import uncounted
 from nas.errors import NOT_IN_TABLE
 from nas.formatting import plural, short_number
-from nas.store.leaderboard import Entry, epochs, protocol_description, recipe_key
+from nas.store.entries import Entry, epochs, protocol_description, recipe_key
 
 MAX_REASONS, MAX_NAMED_TRIALS = 5, 5
 """Reasons of failures printed below a table, and trials named for each."""

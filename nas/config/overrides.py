@@ -21,6 +21,9 @@ from nas.validation import as_written
 RAW_KEYS = (
     "run",
     "sweep",
+    "where",
+    "from",
+    "rename",
     "sweep_dir",
     "comparison",
     "arch",
@@ -212,7 +215,7 @@ def keys(config: DictConfig) -> list[str]:
 def closest(name: str, existing: Sequence[str]) -> str:
     """Text to append to an error, ` (did you mean …?)`, or nothing if no name is close.
 
-    A key without its group finds the whole one, and `learning_rate` the abbreviation `lr`.
+    A key without its group finds the whole one, `learning_rate` the abbreviation `lr`, and `max_failures` `failures`.
     """
     name_meant = closest_name(name, [key for key in existing if key != name])
     return f" (did you mean {name_meant!r}?)" if name_meant else ""
@@ -221,7 +224,7 @@ def closest(name: str, existing: Sequence[str]) -> str:
 def closest_name(name: str, existing: Sequence[str]) -> str | None:
     """The name that was probably meant, or None."""
     last_part = name.rpartition(".")[2]
-    for exact in (name, _initials(last_part)):
+    for exact in (name, last_part.removeprefix("max_"), _initials(last_part)):
         group = name.rpartition(".")[0] if exact != name else ""
         for key in existing:
             key_group, _, key_name = key.rpartition(".")

@@ -17,6 +17,7 @@ from nas.engine.checks import TRIALS_ASKED_AGAIN, warn_of_other_proposal
 from nas.engine.evaluation import Evaluation
 from nas.engine.randomness import TrialRandom, training_seed
 from nas.engine.reporting import epoch_reporter
+from nas.engine.retries import retrying
 from nas.engine.trial import PendingTrial, reused, simulated_seconds, with_supernet_search
 from nas.errors import NOT_IN_TABLE, UsageError, UserError
 from nas.evaluators.base import Evaluator
@@ -103,7 +104,8 @@ class Loop:
 
     def _run(self, evaluation: Evaluation) -> Ended:
         limit = () if self.budget.trial_seconds is None else (self.budget.trial_seconds,)
-        with self.executor.open(evaluation.prepared, *limit) as jobs:
+        with self.executor.open(evaluation.prepared, *limit) as opened:
+            jobs = retrying(opened, self.executor)
             while True:
                 interrupt.check()
                 self._propose(jobs)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from nas.core import Objective, Proposal, Trial
 from nas.engine.evaluation import Outcome, metrics_of_equal
+from nas.engine.retries import RETRIES
 from nas.evaluators.base import Evaluator, SupportsMinimized
 from nas.executors.base import WorkerDied
 from nas.supernets.base import SupernetSearch
@@ -32,7 +33,8 @@ class PendingTrial(NamedTuple):
     def with_outcome(self, outcome: Outcome | WorkerDied) -> Trial:
         """The trial; it failed if the outcome is an error or its worker died."""
         if isinstance(outcome, WorkerDied):
-            outcome = Outcome({}, outcome.seconds, error_kind=outcome.kind, error=outcome.reason)
+            cost = {RETRIES: float(outcome.retries)} if outcome.retries else {}
+            outcome = Outcome({}, outcome.seconds, cost, error_kind=outcome.kind, error=outcome.reason)
         return Trial(
             *self[:5],
             "completed" if outcome.error is None else "failed",

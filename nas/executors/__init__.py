@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from nas.executors.base import Executor as Executor
     from nas.executors.inline import Inline as Inline
     from nas.executors.processes import Processes as Processes
+    from nas.executors.ray import RayWorkers as RayWorkers
 
 __getattr__ = lazy_attributes(
     __name__,
@@ -15,5 +16,6 @@ __getattr__ = lazy_attributes(
         "base": ("Executor",),
         "inline": ("Inline",),
         "processes": ("Processes",),
+        "ray": ("RayWorkers",),
     },
 )

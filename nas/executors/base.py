@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
-
-from nas.runtime import interrupt
-
-T = TypeVar("T")
+from typing import Any, Literal, Protocol, TypeAlias
 
 Function: TypeAlias = Callable[[Any], Any]
 """Does one task and returns its result; created once in each worker."""
@@ -22,13 +17,16 @@ class WorkerDied:
 
     Args:
         reason: Signal, exit code or time limit, as a sentence without its full stop.
-        kind: `worker_died`, or `time_limit` if the worker was killed because the task took too long.
+        kind: `worker_died`; `node_lost` if its whole machine did; `time_limit` if the worker was killed because the
+            task took too long.
         seconds: Wall time of the task until then.
+        retries: How often the task had run again before.
     """
 
     reason: str
     kind: str = "worker_died"
     seconds: float = field(default=0.0, compare=False)
+    retries: int = field(default=0, compare=False)
 
 
 class Jobs(Protocol):
@@ -74,28 +72,3 @@ class Executor(Protocol):
         Raises:
             UsageError: `make` cannot be sent to another process, or this executor cannot kill a task.
         """
-
-
-def each(executor: Executor, make: Callable[[], Function], tasks: deque[T]) -> Iterator[list[tuple[T, Any]]]:
-    """Run all tasks.
-
-    Args:
-        executor: Executor to open.
-        make: Returns the function that does a task.
-        tasks: Tasks to run; empty at the end.
-
-    Yields:
-        The tasks that have finished since the last time, each with its result or `WorkerDied`.
-    """
-    if not tasks:
-        return
-    with executor.open(make) as jobs:
-        running: dict[int, T] = {}
-        number = 0
-        while tasks or running:
-            interrupt.check()
-            while tasks and len(running) < executor.workers:
-                number += 1
-                running[number] = tasks.popleft()
-                jobs.submit(number, running[number])
-            yield [(running.pop(key), result) for key, result in jobs.wait()]

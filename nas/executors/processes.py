@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -24,30 +25,26 @@ from multiprocessing.reduction import ForkingPickler
 from types import MappingProxyType
 from typing import Any, Literal
 
-from nas.errors import UsageError, UserError, located
+from nas.errors import UserError
 from nas.executors.base import Function, Jobs, WorkerDied
+from nas.executors.messages import ERROR_TYPES, NOT_STARTED, answer, reduce_proxy, unsendable
+from nas.executors.retries import MAX_RETRIES
 from nas.runtime import interrupt, streams
 from nas.validation import one_of, whole_number
 
 _METHOD = multiprocessing.get_context("spawn")  # a fork would copy the locks of OpenMP and CUDA in any state
-ERROR_TYPES: dict[str, type[Exception]] = {"usage": UsageError, "user": UserError, "unexpected": RuntimeError}
-"""Kind of an error in a worker -> exception that is raised for it here; only its message is sent."""
 WATCH_SECONDS = 1.0
 """Time between two checks that the workers are alive: the pipe of a dead one stays open in its children."""
 BLOCKED = (signal.SIGTERM, signal.SIGUSR1)
 """Signals that a cluster sends to each process of a job; a new worker starts with them blocked, until it catches them
 (`interrupt.catch_in_worker`)."""
+MAX_WORKERS = 1024
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SAFE_PATH = "PYTHONSAFEPATH"
 """Environment variable that keeps a `queue.py` in the current folder from replacing the library's, until the worker
 receives the `sys.path` of its parent."""
 
-
-def _frozen(mapping: dict[Any, Any]) -> MappingProxyType[Any, Any]:
-    return MappingProxyType(mapping)
-
-
-ForkingPickler.register(MappingProxyType, lambda proxy: (_frozen, (dict(proxy),)))  # pickle cannot send it
+ForkingPickler.register(MappingProxyType, reduce_proxy)
 
 
 class Processes:
@@ -56,14 +53,19 @@ class Processes:
     Args:
         workers: Number of processes, 1 to 1024; None: one per core.
         order: `ordered` or `async`, see `Executor`.
+        retries: How often a task whose worker died runs again in another one, 0 to 100.
     """
 
-    def __init__(self, workers: int | None = None, order: Literal["ordered", "async"] = "ordered") -> None:
+    def __init__(
+        self, workers: int | None = None, order: Literal["ordered", "async"] = "ordered", retries: int = 1
+    ) -> None:
         if workers is not None:
-            whole_number("workers", workers, most=1024)
+            whole_number("workers", workers, most=MAX_WORKERS)
         one_of("executor.order", order, ("ordered", "async"))
+        whole_number("executor.retries", retries, least=0, most=MAX_RETRIES)
         self.workers = workers or cores()
         self.order = order
+        self.retries = retries
 
     @contextmanager
     def open(self, make: Callable[[], Function], seconds: float | None = None) -> Iterator[Jobs]:
@@ -72,7 +74,7 @@ class Processes:
         try:
             pickled = bytes(ForkingPickler.dumps(make))
         except Exception as error:  # noqa: BLE001 (pickling may raise any exception of the object)
-            raise _unsendable(error) from None
+            raise unsendable(error, "processes") from None
         jobs = _Jobs(pickled, self.workers, seconds)
         try:
             yield jobs
@@ -118,7 +120,7 @@ class _Jobs:
         except (BrokenPipeError, ConnectionResetError):
             pass  # it has just died, which `wait` reports
         except Exception as error:  # noqa: BLE001 (pickling may raise any exception of the object)
-            raise _unsendable(error) from None
+            raise unsendable(error, "processes") from None
 
     def wait(self) -> list[tuple[int, Any]]:
         done: list[tuple[int, Any]] = []
@@ -180,10 +182,7 @@ class _Jobs:
         if worker.started:
             done.append((worker.key, WorkerDied(_ending(worker.process.exitcode), seconds=spent)))
         else:
-            self._error = UserError(
-                "worker processes cannot start: a script that uses executor Processes must do its work under "
-                "if __name__ == '__main__', and cannot be read from standard input"
-            )
+            self._error = UserError(NOT_STARTED.format("Processes"))
 
     def _remove(self, worker: _Worker) -> None:
         self._workers.remove(worker)
@@ -243,24 +242,19 @@ def _work(pipe: Connection, make: bytes, safe_path: bool, one_line: bool) -> Non
         os.environ.pop(SAFE_PATH, None)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     function: Function | None = None
+
+    def run(task: Any) -> Any:
+        nonlocal function
+        if function is None:
+            function = pickle.loads(make)()
+            pipe.send(("ready", None))
+        return function(task)
+
     with suppress(EOFError, ConnectionError):  # the parent no longer waits
         pipe.send(("started", None))
         while True:
             task = pipe.recv()
-            try:
-                if function is None:
-                    function = pickle.loads(make)()
-                    pipe.send(("ready", None))
-                answer = ForkingPickler.dumps(("result", function(task)))
-            except UsageError as error:
-                answer = ForkingPickler.dumps(("usage", str(error)))
-            except UserError as error:
-                answer = ForkingPickler.dumps(("user", str(error)))
-            except KeyboardInterrupt:
-                raise  # of the task itself, since the signal is ignored: the worker dies with it
-            except BaseException as error:  # noqa: BLE001 (the parent raises it)
-                answer = ForkingPickler.dumps(("unexpected", f"in a worker process: {located(error)}"))
-            pipe.send_bytes(answer)
+            pipe.send_bytes(answer(partial(run, task), ForkingPickler.dumps))
 
 
 def _end_with_parent() -> None:
@@ -287,18 +281,3 @@ def _ending(code: int | None) -> str:
         names = {known.value: known.name for known in signal.Signals}
         return f"its worker process was killed by {names.get(-code, f'signal {-code}')}"
     return f"its worker process ended with exit code {code}"
-
-
-def _unsendable(error: Exception) -> UsageError:
-    reason = " ".join(str(error).split())
-    local = any(
-        word in reason for word in ("local object", "local class", "lambda", "not found as", "not the same object")
-    )
-    advice = (
-        "define evaluator and space at the top of a module"
-        if local
-        else "exclude the object that evaluator or space hold from pickling (__getstate__)"
-    )
-    return UsageError(
-        f"executor=processes cannot send this task to another process ({reason}); {advice}, or use executor=inline"
-    )

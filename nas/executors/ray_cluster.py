@@ -7,11 +7,14 @@ nothing: its messages would be mixed with the results on stdout.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,8 +30,11 @@ VERSIONS_SECONDS = 60.0
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 HTTP2_HEADER, HTTP2_SETTINGS = 9, 4
 """Bytes of a frame's header, and the type of the first frame of a server (RFC 9113)."""
+MAX_BASE = 24
+"""Longest path of the folder for temporary files; Ray's sockets lie 81 characters deeper, and may have 107."""
 OBJECT_STORE_BYTES = 128 * 2**20
 """Ray's shared memory on this machine, of which tasks and results need little; Ray's default is 30% of all memory."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 COMPARED = ("cellnas", "torch")
 """Packages whose versions must be those of this process on every node, besides Python."""
 
@@ -49,7 +55,8 @@ class Cluster:
         """Nodes that are alive, as Ray describes them (`NodeID`, `NodeManagerAddress`, `Resources`)."""
         import ray
 
-        return [node for node in ray.nodes() if node["Alive"]]
+        every: Any = ray.nodes  # without annotations
+        return [node for node in every() if node["Alive"]]
 
     def room(self, cpus: float, gpus: float) -> int:
         """Number of workers that fit on the nodes when nothing else runs there.
@@ -108,15 +115,16 @@ def connect(address: str | None, key: str = "executor.address", cpus: float | No
         return
     with ExitStack() as stack:
         stack.enter_context(_silenced())
-        stack.callback(ray.shutdown)
         if address is None:
-            folder = tempfile.mkdtemp(prefix="nas-ray-")
+            base = tempfile.gettempdir()
+            folder = tempfile.mkdtemp(prefix="nas-ray-", dir=base if len(base) <= MAX_BASE else "/tmp")
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             stack.callback(ray.shutdown)  # before its folder is removed
             _start(folder, cpus)
             cluster = Cluster("the Ray cluster of this machine", is_own=True)
         else:
             head = _running(address, key)
+            stack.callback(ray.shutdown)
             _join(head, address, key)
             cluster = Cluster(f"the Ray cluster at {head}", is_own=False)
         check_versions(cluster)
@@ -136,13 +144,13 @@ def _start(folder: str, cpus: float | None) -> None:
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 log_to_driver=False,
-                logging_level="CRITICAL",
+                logging_level=logging.CRITICAL,
                 _node_ip_address=LOOPBACK,
                 _temp_dir=folder,
             )
         except Exception as error:  # noqa: BLE001 (Ray raises what its processes left)
             raise UserError(f"Ray cannot start on this machine ({_first_sentence(error)})") from None
-    found = {node["NodeManagerAddress"] for node in ray.nodes()}
+    found = {node["NodeManagerAddress"] for node in Cluster("", is_own=True).nodes()}
     if found != {LOOPBACK}:
         raise UserError(
             f"Ray {ray.__version__} listens on {', '.join(sorted(found))} instead of {LOOPBACK} only; start a cluster "
@@ -159,8 +167,8 @@ def _running(address: str, key: str) -> str:
             head = services.canonicalize_bootstrap_address_or_die("auto")
         except ConnectionError:
             raise UserError(
-                f"{key}=auto found no Ray cluster of this machine; start one with ray start --head, set {key}=host:port, "
-                f"or set {key}=null to start one for this command only"
+                f"{key}=auto found no Ray cluster of this machine; start one with ray start --head, set "
+                f"{key}=host:port, or set {key}=null to start one for this command only"
             ) from None
     else:
         host, colon, port = address.rpartition(":")
@@ -195,7 +203,7 @@ def _join(head: str, address: str, key: str) -> None:
 
     try:
         with _own_signals():
-            ray.init(address=head, log_to_driver=False, logging_level="CRITICAL")
+            ray.init(address=head, log_to_driver=False, logging_level=logging.CRITICAL)
     except Exception as error:  # noqa: BLE001 (of many kinds, and some without a public name)
         if "ersion mismatch" in str(error):
             raise UserError(
@@ -274,11 +282,18 @@ def _silenced() -> Iterator[None]:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep Ray from replacing the handler of SIGTERM, which ends a command cleanly."""
+    """Keep this process's handlers of signals, which end a command cleanly; Ray replaces them, in Python and in C++."""
     from ray._private import utils
 
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     with _replaced(utils, "set_sigterm_handler", lambda _handler: None):
-        yield
+        try:
+            yield
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                for number, handler in before.items():
+                    if handler is not None:  # None: of C code
+                        signal.signal(number, handler)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from nas.errors import UsageError, UserError
@@ -62,7 +63,7 @@ class SLURMLauncher:
         timeouts: int = 20,
         warning_seconds: int = 120,
         setup: Sequence[str] = (),
-        more: Mapping[str, Any] | None = None,
+        more: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         for key, value, least in (
             ("minutes", minutes, 1),
@@ -85,14 +86,11 @@ class SLURMLauncher:
             "array_parallelism": jobs,
             "signal_delay_s": warning_seconds,
             "setup": list(setup),
-            "additional_parameters": {"requeue": True, **(more or {})},
+            "additional_parameters": {"requeue": True, **more},
         }
 
     def check(self) -> None:
-        try:
-            import submitit  # noqa: F401
-        except ImportError:
-            raise UsageError("launcher=slurm needs the extra slurm: pip install 'cellnas[slurm]'") from None
+        _submitit()
         missing = [program for program in PROGRAMS if shutil.which(program) is None]
         if missing:
             raise UsageError(
@@ -133,9 +131,7 @@ class SLURMLauncher:
         """Submit jobs as one array; name of each -> its number in SLURM."""
         if not jobs:
             return {}
-        os.environ.setdefault(SIGNAL_VARIABLE, WARNING_SIGNAL)
-        import submitit
-
+        submitit = _submitit()
         for job in jobs:  # how it ended an earlier time
             (job.folder / RESULT).unlink(missing_ok=True)
         executor = submitit.SlurmExecutor(jobs[0].folder.parent / "slurm", max_num_timeout=self.timeouts)
@@ -177,18 +173,25 @@ class NodeJob:
 
     def checkpoint(self) -> Any:
         """What submitit calls after the warning signal: end the command cleanly, to be run again."""
-        import submitit
-
+        submitit = _submitit()
         if self._running is not None:
             self._running.stop()
         return submitit.helpers.DelayedSubmission(NodeJob(self.job))
 
 
+def _submitit() -> Any:
+    """The library; it reads the warning signal when it is imported."""
+    os.environ.setdefault(SIGNAL_VARIABLE, WARNING_SIGNAL)
+    try:
+        import submitit
+    except ImportError:
+        raise UsageError("launcher=slurm needs the extra slurm: pip install 'cellnas[slurm]'") from None
+    return submitit
+
+
 def _requeue() -> bool:
     """Ask SLURM to run this job again; does not return if it will. False if SLURM refuses, as for a cancelled job."""
-    import submitit
-
-    number = submitit.JobEnvironment().job_id
+    number = _submitit().JobEnvironment().job_id
     try:
         subprocess.run(["scontrol", "requeue", number], check=True, capture_output=True, timeout=60)
     except (OSError, subprocess.SubprocessError):

@@ -9,12 +9,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from nas.core import Metrics, Objective, Trial
 from nas.errors import UsageError
 from nas.identity import differences
 from nas.store.protocol import EvaluationProtocol, RetrainingProtocol
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 FREE_KEYS = ("budget", "store", "dir", "run", "progress", "format", "data.root", "table.root", "executor", "workers",
              "supernet.graphs", "choices.experiment", "choices.executor", "choices.store", "scheduling.in_flight",
@@ -197,6 +200,18 @@ class Store(Protocol):
     def add_retraining(self, retraining: Retraining) -> None: ...
 
     def retrainings(self) -> list[Retraining]: ...
+
+
+@runtime_checkable
+class SupportsReading(Protocol):
+    """A store in a database, which can be queried by SQL."""
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A connection that cannot change the store, in one transaction.
+
+        Raises:
+            UserError: The store does not exist or cannot be read, or, from the caller's block, a query failed.
+        """
 
 
 def check_same_run(stored: Run, wanted: Run) -> None:

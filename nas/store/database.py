@@ -50,8 +50,21 @@ class Database(ABC):
         """The exclusive right to write a run, where connections do not have it."""
 
     @abstractmethod
-    def connect(self, engine: sa.Engine, run: str) -> sa.Connection:
-        """A connection that may write a run; raises `UsageError` if another process owns it."""
+    def connect(self, engine: sa.Engine, run: str, lost: object = None) -> sa.Connection:
+        """A connection that may write a run.
+
+        Args:
+            engine: Result of `writer`.
+            run: Name of the run.
+            lost: The `session` of the connection that this one replaces; None: it replaces none.
+
+        Raises:
+            UsageError: Another process owns the run.
+        """
+
+    def session(self, connection: sa.Connection) -> object:
+        """What identifies a connection at the server, after it was lost too; None for a file."""
+        return None
 
     @abstractmethod
     def running(self, connection: sa.Connection, runs: Iterable[str]) -> Collection[str]:
@@ -117,6 +130,10 @@ class Database(ABC):
 
     def sentence(self, error: sa.exc.StatementError) -> str:
         """An error of the database in one sentence."""
-        reason = " ".join(str(error.orig).split())
+        reason = self.reason(error)
         hint = next((hint for word, hint in self.hints.items() if word in reason), "see store.url")
         return f"store {self.shown}: {reason}; {hint}"
+
+    def reason(self, error: sa.exc.StatementError) -> str:
+        """What the database says about an error, on one line."""
+        return " ".join(str(error.orig).split())

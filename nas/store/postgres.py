@@ -11,6 +11,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import cast
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -73,7 +74,6 @@ class PostgresStore(SQLStore):
         super().__init__(url, without_password(url), patience)
         self._parsed = parsed
         self._folder = Path(unstored).expanduser().absolute()
-        self._sessions: dict[str, tuple[int, object]] = {}  # run -> the session that last owned it: process and start
         self._engine = self._new_engine()
 
     def _new_engine(self) -> sa.Engine:
@@ -113,31 +113,32 @@ class PostgresStore(SQLStore):
     def lock(self, run: str) -> nullcontext[None]:
         return nullcontext()
 
-    def connect(self, engine: sa.Engine, run: str) -> sa.Connection:
+    def connect(self, engine: sa.Engine, run: str, lost: object = None) -> sa.Connection:
         connection = engine.connect()
         try:
-            self._own(connection, run)
+            self._own(connection, run, lost)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _own(self, connection: sa.Connection, run: str) -> None:
+    def _own(self, connection: sa.Connection, run: str, lost: object) -> None:
         """Take the lock of a run for a session; raises `UsageError` if another one has it."""
         key, end = _key(connection, f"run {run}"), time.monotonic() + LOCK_SECONDS
         while not connection.execute(sa.select(sa.func.pg_try_advisory_lock(key))).scalar_one():
-            if run in self._sessions:  # the server may not know yet that our own connection was lost
-                process, started = self._sessions[run]
-                ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = :p AND backend_start = :s"
-                connection.execute(sa.text(ended), {"p": process, "s": started})
+            if lost is not None:  # the server may not know yet that our own connection was lost
+                ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE (pid, backend_start) = (:p, :s)"
+                connection.execute(sa.text(ended), dict(zip("ps", cast("tuple[int, object]", lost), strict=True)))
             connection.commit()
             if time.monotonic() > end:
                 raise self.is_written_by_another(run)
             time.sleep(0.05)
-        own = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
-        process, started = connection.execute(sa.text(own)).one()
         connection.commit()
-        self._sessions[run] = process, started
+
+    def session(self, connection: sa.Connection) -> object:
+        own = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+        with connection.begin():
+            return tuple(connection.execute(sa.text(own)).one())
 
     def running(self, connection: sa.Connection, runs: Iterable[str]) -> Collection[str]:
         held = connection.execute(
@@ -175,9 +176,10 @@ class PostgresStore(SQLStore):
         """Other programs may have tables of other names in the database."""
         return tables & schema.metadata.tables.keys()
 
-    def sentence(self, error: sa.exc.StatementError) -> str:
-        text = super().sentence(error)
-        return text.replace(password, "***") if (password := self._parsed.password) else text
+    def reason(self, error: sa.exc.StatementError) -> str:
+        diagnosis = getattr(error.orig, "diag", None)  # the other lines show the statement
+        reason = getattr(diagnosis, "message_primary", None) or super().reason(error)
+        return reason.replace(password, "***") if (password := self._parsed.password) else reason
 
 
 def _key(connection: sa.Connection, name: str) -> int:

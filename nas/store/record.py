@@ -48,15 +48,19 @@ class SQLRecord:
         self._engine = connection.engine
         self._finished = len(trials)
         self._identity = store.identity()
+        self._session = store.session(connection)
         self._patience = store.patience
-        self._trial = INSERTS[connection.dialect.name](schema.trials).on_conflict_do_nothing()
+        self._trial = (
+            INSERTS[connection.dialect.name](schema.trials)
+            .on_conflict_do_nothing()
+            .execution_options(preserve_rowcount=True)
+        )
         self._curve = schema.curves.insert()
         self._clock = schema.sessions.update().where(schema.sessions.c.run == run.name)
 
     def end_session(self, seconds: float, ended: str) -> None:
         with suppress(sa.exc.SQLAlchemyError, UserError):
-            if self.connection.closed or self.connection.invalidated:
-                self._reconnect()
+            self._check_connection()
             with self.connection.begin():
                 self.connection.execute(self._clock, {"seconds": seconds, "updated": now(), "ended": ended})
 
@@ -71,6 +75,7 @@ class SQLRecord:
         row, points = trial_row(self.run, trial, self._finished), curve_rows(self.run, trial)
 
         def write() -> None:
+            self._check_connection()
             with self.connection.begin():
                 if self.connection.execute(self._trial, row).rowcount:
                     self.connection.execute(self._clock, {"seconds": elapsed, "updated": row["finished"]})
@@ -114,7 +119,6 @@ class SQLRecord:
                 self._sleep(min(wait, deadline - time.monotonic()))
                 wait = min(2 * wait, LONGEST_WAIT)
                 try:
-                    self._reconnect()
                     write()
                     return
                 except sa.exc.DBAPIError as again:
@@ -142,9 +146,13 @@ class SQLRecord:
             interrupt.check()
             time.sleep(min(left, 0.5))
 
-    def _reconnect(self) -> None:
-        """Replace the connection; raises `UserError` if another process owns the run meanwhile."""
-        with suppress(sa.exc.SQLAlchemyError):
-            self.connection.invalidate()
-        self.connection.close()
-        self.connection = self._store.connect(self._engine, self.run.name)
+    def _check_connection(self) -> None:
+        """Replace the connection if it was lost; raises `UserError` if another process owns the run meanwhile.
+
+        SQLAlchemy would replace it too, but not take the run's lock with it.
+        """
+        if self.connection.invalidated:
+            self.connection.close()
+        if self.connection.closed:
+            self.connection = self._store.connect(self._engine, self.run.name, self._session)
+            self._session = self._store.session(self.connection)

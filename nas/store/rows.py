@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -114,19 +114,19 @@ def curve_rows(run: Run, trial: Trial) -> list[dict[str, Any]]:
 
 
 def read_trials(
-    connection: sa.Connection, run: str, number: int | None = None, *, as_finished: bool = False
+    connection: sa.Connection, run: str, numbers: Sequence[int] | None = None, *, as_finished: bool = False
 ) -> list[Trial]:
     """The trials of a run.
 
     Args:
         connection: Connection to a store of any version.
         run: Name of the run.
-        number: Number of the only one to read; None: all.
+        numbers: Numbers of the only ones to read, at most 500; None: all.
         as_finished: In the order in which they finished, rather than by number.
     """
     table, curves = schema.trials, schema.curves
     points: dict[int, list[Mapping[str, float]]] = {}
-    wanted = (curves.c.run == run) if number is None else (curves.c.run == run) & (curves.c.trial == number)
+    wanted = (curves.c.run == run) if numbers is None else (curves.c.run == run) & curves.c.trial.in_(numbers)
     decoded = _Decoder()
     query = sa.select(curves.c.trial, sa.cast(curves.c.metrics, sa.Text)).where(wanted)
     for trial, metrics in connection.execute(query.order_by(curves.c.trial, curves.c.epoch)):
@@ -134,7 +134,7 @@ def read_trials(
     # only a writer upgrades a store, so a reader may meet an earlier version
     present = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
     columns = [_raw(column) for column in _columns(present)]
-    wanted = (table.c.run == run) if number is None else (table.c.run == run) & (table.c.number == number)
+    wanted = (table.c.run == run) if numbers is None else (table.c.run == run) & table.c.number.in_(numbers)
     select = sa.select(*columns).select_from(table).where(wanted).order_by(table.c.number)
     trials = []
     places: list[int] = []

@@ -78,7 +78,8 @@ class SQLStore(Database):
             return
         stored, entries = unstored.read(path)
         check_same_run(stored, run)
-        insert = INSERTS[connection.dialect.name]
+        insert = INSERTS[connection.dialect.name](schema.trials).on_conflict_do_nothing()
+        insert = insert.execution_options(preserve_rowcount=True)
         with connection.begin():
             if not self._has_trials(connection, run.name):
                 self._replace(connection, stored)
@@ -86,7 +87,7 @@ class SQLStore(Database):
             for entry in entries:
                 count = sa.select(sa.func.count()).where(schema.trials.c.run == run.name)
                 row = entry["trial"] | {"finish_order": connection.execute(count).scalar_one()}
-                added = connection.execute(insert(schema.trials).on_conflict_do_nothing(), row).rowcount
+                added = connection.execute(insert, row).rowcount
                 if added and entry["curve"]:
                     connection.execute(schema.curves.insert(), entry["curve"])
                 elapsed = schema.sessions.update().where(schema.sessions.c.run == run.name)
@@ -124,7 +125,7 @@ class SQLStore(Database):
 
     def trial(self, run: str, number: int) -> Trial | None:
         with self.reading() as connection:
-            return next(iter(read_trials(connection, run, number)), None)
+            return next(iter(read_trials(connection, run, [number])), None)
 
     def retrainings(self) -> list[Retraining]:
         with self.reading() as connection:

@@ -136,7 +136,7 @@ class SQLiteStore(SQLStore):
         finally:
             lock.release()
 
-    def connect(self, engine: sa.Engine, run: str) -> sa.Connection:
+    def connect(self, engine: sa.Engine, run: str, lost: object = None) -> sa.Connection:
         return engine.connect()
 
     def running(self, connection: sa.Connection, runs: Iterable[str]) -> Collection[str]:

@@ -22,7 +22,8 @@ from nas.engine.search import search
 from nas.engine.trial import last_error, simulated_seconds
 from nas.errors import NOT_IN_TABLE, UsageError, UserError
 from nas.evaluators.base import Evaluator, SupportsProtocol, SupportsReporting, SupportsSharedWeights, reporter_of
-from nas.executors.base import Executor, WorkerDied, each
+from nas.executors.base import Executor, WorkerDied
+from nas.executors.each import each
 from nas.executors.inline import Inline
 from nas.identity import DECISIONS, identifying
 from nas.provenance import environment

@@ -20,7 +20,7 @@ import scipy
 
 from nas.core import Architecture
 from nas.evaluators.base import SupportsReporting, SupportsSharedWeights, reporter_of
-from nas.store.leaderboard import Entry, recipe_key
+from nas.store.entries import Entry, recipe_key
 
 MIN_ARCHITECTURES = 3
 """Number of architectures below which a rank correlation means nothing."""

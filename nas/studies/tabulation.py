@@ -23,7 +23,8 @@ from nas.data.base import DataSet
 from nas.engine.checks import check_flops
 from nas.engine.randomness import training_seed
 from nas.errors import UsageError, UserError
-from nas.executors.base import Executor, WorkerDied, each
+from nas.executors.base import Executor, WorkerDied
+from nas.executors.each import each
 from nas.identity import DECISIONS
 from nas.provenance import environment
 from nas.space.base import SearchSpace, parse, recorded_choices

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable
 
 from nas.errors import UserError
-from nas.executors.base import Executor, each
+from nas.executors.base import Executor
+from nas.executors.each import each
 from nas.testing.promises import Promise
 
 

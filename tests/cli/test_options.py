@@ -19,7 +19,7 @@ PART_SETTINGS = {"workers", "trainer"}
 def test_options_are_the_settings_of_the_command(command):
     written = set(yaml.safe_load((ROOT / "configs" / f"{command}.yaml").read_text())) - {"defaults"} - PART_SETTINGS
     options = getattr(import_module(commands()[command]), f"{command.capitalize()}Options")
-    assert {field.name for field in fields(options)} == written
+    assert {field.name.removesuffix("_") for field in fields(options)} == written
 
 
 def test_options_are_checked_however_they_are_made():

@@ -136,9 +136,43 @@ def test_a_trial_that_cannot_be_trained_is_reported_and_stored(nas):
     assert "in epoch 1 of 1 (learning rate 1e+30). Try trainer.lr=1e+29" in result.stderr
     assert [row["error_kind"] for row in rows(nas)] == ["not_finite"] * 3
     assert "nas: no trial succeeded; the last error was: train loss became" in result.stderr
+    assert result.stderr.endswith("The whole error: nas show run=hot trial=2\n")
     late = nas("search", *QUICK_SETTINGS, "trainer.time_limit=0.000001", "budget.trials=1", "run=late")
     assert late.returncode == 1
     assert rows(nas, "run=late")[0]["error_kind"] == "time_limit"
+
+
+def test_a_search_that_gives_up_shows_where_the_users_code_failed(nas, tmp_path):
+    (tmp_path / "failing_space.py").write_text(
+        "from nas import SearchSpace\n"
+        "class Failing(SearchSpace):\n"
+        "    choices = {'a': ('x', 'y')}\n"
+        "    def build(self, architecture, task, network=None):\n"
+        "        return self.layers()\n"
+        "    def layers(self):\n"
+        "        raise KeyError('width')\n"
+    )
+    (tmp_path / "conf" / "space").mkdir(parents=True)
+    (tmp_path / "conf" / "space" / "failing.yaml").write_text("_target_: failing_space.Failing\n")
+    command = ["--config-dir", "conf", "search", "space=failing", *QUICK_SETTINGS[:1], "budget.failures=1", "run=r"]
+    result = nas(*command, "strategy=random", "progress=false", "store.url=sqlite:///a.db")
+    assert result.returncode == 1
+    printed = result.stderr.splitlines()
+    assert printed[0].startswith(
+        "nas: no trial succeeded; the last error was: KeyError: 'width' (failing_space.py:7, in"
+    )
+    assert [line.strip() for line in printed[1:-1] if "^" not in line] == [
+        f'File "{tmp_path}/failing_space.py", line 5, in build',
+        "return self.layers()",
+        f'File "{tmp_path}/failing_space.py", line 7, in layers',
+        "raise KeyError('width')",
+        "KeyError: 'width'",
+    ]
+    assert printed[-1] == "The whole error: nas --config-dir conf show run=r trial=0 store.url=sqlite:///a.db"
+
+
+def test_the_failures_in_a_row_are_found_by_their_usual_name(refused):
+    refused("search", "max_failures=3", match=r"unknown key 'max_failures' \(did you mean 'budget.failures'\?\)")
 
 
 def test_a_search_needs_no_test_batch_and_retraining_names_it(nas, refused, cifar10_root, few_cifar10_images, tmp_path):

@@ -14,7 +14,8 @@ import pytest
 from light import make, make_parental, square
 
 from nas import UsageError, UserError
-from nas.executors.base import WorkerDied, each
+from nas.executors.base import WorkerDied
+from nas.executors.each import each
 from nas.executors.inline import Inline
 from nas.executors.processes import Processes, cores
 from nas.runtime import streams
@@ -182,7 +183,7 @@ def test_workers_and_their_children_end_with_a_parent_that_was_killed(tmp_path):
     script.write_text(
         "import os, sys, time\n"
         "from collections import deque\n"
-        "from nas.executors.base import each\n"
+        "from nas.executors.each import each\n"
         "from nas.executors.processes import Processes\n"
         "from light import make_parental\n"
         "if __name__ == '__main__':\n"
@@ -214,7 +215,7 @@ def test_partials_can_be_sent():
 
 
 def test_a_dead_worker_is_noticed_while_its_child_holds_its_pipe_open(capfd):
-    assert done(Processes(1), ["kill"], make_parental) == [
+    assert done(Processes(1, retries=0), ["kill"], make_parental) == [
         ("kill", WorkerDied("its worker process was killed by SIGKILL"))
     ]
     worker, child = map(int, capfd.readouterr().out.split())

@@ -91,7 +91,10 @@ def one_node_slurm(folder: Path) -> Iterator[dict[str, str]]:
                 started.append(subprocess.Popen(command, env={**os.environ, **environment}, stdout=out, stderr=out))
             time.sleep(1)
         _wait_until_idle(environment)
-        yield environment
+        try:
+            yield environment
+        finally:
+            _end_jobs(environment)
     finally:
         for process in reversed(started):
             process.send_signal(signal.SIGTERM)
@@ -102,11 +105,27 @@ def one_node_slurm(folder: Path) -> Iterator[dict[str, str]]:
                 process.wait()
 
 
+def _end_jobs(environment: dict[str, str]) -> None:
+    """Kill the jobs that a failed test has left; their processes would outlive the daemons."""
+    variables = {**os.environ, **environment}
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        subprocess.run(["scancel", "--me", "--full", "--signal=KILL"], env=variables, capture_output=True, check=False)
+        listed = subprocess.run(["squeue", "--noheader"], env=variables, capture_output=True, text=True, check=False)
+        if not listed.stdout.strip():
+            return
+        time.sleep(1)
+
+
 def _wait_until_idle(environment: dict[str, str]) -> None:
     deadline, state = time.monotonic() + START_SECONDS, ""
     while time.monotonic() < deadline:
-        listed = subprocess.run(  # noqa: PLW1510 (asked again)
-            ["sinfo", "--noheader", "--format=%T"], env={**os.environ, **environment}, capture_output=True, text=True
+        listed = subprocess.run(
+            ["sinfo", "--noheader", "--format=%T"],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         state = listed.stdout.strip() or listed.stderr.strip()
         if state == "idle":

@@ -2,8 +2,8 @@
 
 import pytest
 
-from nas.store.memory import MemoryStore
 from nas.store.by_url import store_at
+from nas.store.memory import MemoryStore
 from nas.testing.stores import store_promises
 
 

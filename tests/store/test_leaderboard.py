@@ -6,7 +6,8 @@ import pytest
 from nas import Budget, UsageError, search
 from nas.cli.trial_table import print_trials
 from nas.store.base import Retraining, Run
-from nas.store.leaderboard import find_trial, leaderboard, protocol_description
+from nas.store.entries import protocol_description
+from nas.store.leaderboard import find_trial, leaderboard
 from nas.store.memory import MemoryStore
 from nas.strategies.random import RandomSearch
 

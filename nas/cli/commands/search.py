@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from nas.cli.execution import budget_of
 from nas.cli.options import RESULT_FORMATS, CommandOptions
 from nas.cli.output import print_json, run_folder
-from nas.cli.rerun import config_dir_arguments
+from nas.cli.rerun import config_dir_arguments, shown_arguments
 from nas.cli.search_report import FinishedSearch, print_report, summary
 from nas.core import Objective
 from nas.engine.search import search
 from nas.engine.trial import last_error
-from nas.errors import UsageError
+from nas.errors import UsageError, last_frames
 from nas.evaluators.base import SupportsSharedWeights
 from nas.identity import identifying
 from nas.runtime import interrupt
 from nas.store.base import FREE_KEYS, NoStore, check_run_name
+from nas.store.urls import without_password
 from nas.validation import one_of
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def main(settings: Settings) -> int:
         print_json(summary(finished))
     else:
         print_report(finished, settings, run_folder(options.dir, run))
-    return _report_failure(result)
+    return _report_failure(result, settings)
 
 
 def learns_on_supernet(settings: Settings) -> bool:
@@ -117,6 +118,8 @@ def run_config(settings: Settings, device_type: str) -> dict[str, Any]:
         del config["sweep"]
     if settings.config_dir is not None:  # later commands on the run need it too, and report it if it is missing
         config["config_dir"] = str(settings.config_dir.absolute())
+    if isinstance(url := config["store"].get("url"), str):
+        config["store"] = config["store"] | {"url": without_password(url)}
     del config["choices"]["experiment"]  # only an abbreviation of the others
     if settings.choices["evaluator"] != "table":  # other evaluators only compare their scores with a table, afterwards
         config.pop("table", None)
@@ -131,7 +134,7 @@ def _listeners(options: SearchOptions, folder: Path) -> list[Any]:
     return [TensorBoard(folder / "tensorboard"), *([Progress()] if options.progress else [])]
 
 
-def _report_failure(result: SearchResult) -> int:
+def _report_failure(result: SearchResult, settings: Settings) -> int:
     """Print why a search failed; returns the exit code."""
     if result.best is not None and result.ended != "failures":
         return 0
@@ -143,6 +146,13 @@ def _report_failure(result: SearchResult) -> int:
     else:
         reason = f"search stopped after repeated failures; last error: {error}"
     print(f"nas: {reason}", file=sys.stderr)
+    failed = next((trial for trial in reversed(result.trials) if not trial.completed), None)
+    if failed is not None:
+        if lines := last_frames(failed.traceback or ""):
+            print(lines, file=sys.stderr)
+        show = shlex.join(["nas", *config_dir_arguments(settings.config_dir), "show", f"run={result.run}"])
+        store = "".join(f" {shlex.quote(part)}" for part in settings.arguments if part.startswith("store"))
+        print(f"The whole error: {show} trial={failed.number}{store}", file=sys.stderr)
     return 1
 
 
@@ -190,5 +200,5 @@ def stored_names(store: Store) -> set[str]:
 
 def resume_command(settings: Settings, run: str) -> str:
     """The command that resumes a run, ready to be pasted into a shell."""
-    arguments = [argument for argument in settings.arguments if not argument.startswith("run=")]
+    arguments = [argument for argument in shown_arguments(settings) if not argument.startswith("run=")]
     return shlex.join(["nas", *config_dir_arguments(settings.config_dir), "search", *arguments, f"run={run}"])
