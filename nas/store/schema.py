@@ -17,6 +17,8 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    cast,
+    func,
     inspect,
     select,
     text,
@@ -151,6 +153,7 @@ def upgrade(connection: Connection, version: int) -> None:
         for column, earlier in NAMES_OF_VERSION_2.items():
             connection.execute(text(f"ALTER TABLE trials RENAME COLUMN {earlier} TO {column}"))
     if version < 4:
+        _rewrite_invalid_numbers(connection)
         _add_scores(connection)
         connection.execute(CreateTable(sessions, if_not_exists=True))
         if inspect(connection).has_table(SESSIONS_OF_VERSION_3):
@@ -159,6 +162,15 @@ def upgrade(connection: Connection, version: int) -> None:
             )
             connection.execute(text(f"DROP TABLE {SESSIONS_OF_VERSION_3}"))
     connection.execute(meta.update().where(meta.c.key == "schema").values(value=str(VERSION)))
+
+
+def _rewrite_invalid_numbers(connection: Connection) -> None:
+    """Write `NaN` and `Infinity`, which are not JSON and which queries stumble over, as this version writes them."""
+    for column in (trials.c.metrics, trials.c.cost):
+        invalid = select(trials.c.run, trials.c.number, column).where(func.json_valid(cast(column, Text)) == 0)
+        for run, number, value in connection.execute(invalid).all():
+            one = (trials.c.run == run) & (trials.c.number == number)
+            connection.execute(trials.update().where(one).values({column: value}))
 
 
 def _add_scores(connection: Connection) -> None:
@@ -170,7 +182,8 @@ def _add_scores(connection: Connection) -> None:
         metric = trials.c.metrics[objective.metric].as_float()
         completed = (trials.c.run == row.name) & (trials.c.status == "completed")
         score = metric if objective.direction == "maximize" else -metric
-        connection.execute(trials.update().where(completed).values(score=score))
+        is_number = func.typeof(metric) != "text"  # rather than NaN
+        connection.execute(trials.update().where(completed & is_number).values(score=score))
     by_score.create(connection)
 
 

@@ -1,6 +1,8 @@
+import math
 import sqlite3
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from conftest import steep
@@ -8,6 +10,7 @@ from conftest import steep
 from nas import Budget, Proposal, UsageError, UserError, search
 from nas.store.base import Retraining, Run
 from nas.store.memory import MemoryStore
+from nas.store.mounts import network_file_system
 from nas.store.sqlite import SQLiteStore
 from nas.strategies.random import RandomSearch
 
@@ -129,17 +132,123 @@ def test_a_store_of_the_first_version_is_read_as_it_is_and_upgraded_when_it_is_w
         connection.executescript(VERSION_1)
         connection.executemany(f"INSERT INTO runs VALUES ({', '.join('?' * 6)})", run)
         connection.executemany(f"INSERT INTO trials ({', '.join(columns)}) VALUES ({', '.join('?' * 16)})", trials)
+        connection.execute("UPDATE trials SET metrics = replace(metrics, '}', ', \"loss\": NaN}') WHERE number = 1")
     before = path.read_bytes()
     assert [trial.number for trial in store.trials("old")] == [0, 1, 2]
+    assert (store.status("old").state, store.status("old").trials) == ("interrupted", 3)
     assert path.read_bytes() == before
 
-    again = search(toy_space, RandomSearch, steep, budget=Budget(trials=6), store=store, run="old")
+    with pytest.warns(
+        UserWarning, match=r"upgraded from schema 1 to 4; the file as it was is kept as nas.db.schema1.bak"
+    ):
+        again = search(toy_space, RandomSearch, steep, budget=Budget(trials=6), store=store, run="old")
+    copy = SQLiteStore(f"sqlite:///{tmp_path}/nas.db.schema1.bak")
+    assert [trial.number for trial in copy.trials("old")] == [0, 1, 2]
+    assert math.isnan(store.trials("old")[1].metrics["loss"])
     assert [trial.text for trial in again.trials] == [trial.text for trial in whole.trials]
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT value FROM cellnas_meta").fetchall() == [("4",)]
         assert connection.execute("SELECT finish_order FROM trials ORDER BY number").fetchall() == [
             (n,) for n in range(6)
         ]
+        scores = connection.execute("SELECT score FROM trials ORDER BY number").fetchall()
+        assert scores == [(trial.metrics["valid_accuracy"],) for trial in whole.trials]
+
+
+def test_an_upgrade_without_room_for_a_copy_changes_nothing(store, trial, monkeypatch):
+    filled(store, trial)
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("UPDATE cellnas_meta SET value = '3' WHERE key = 'schema'")
+    before = store.path.read_bytes()
+
+    def full(_file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(
+        UserError, match=r"no copy of it could be saved as nas.db.schema3.bak .*No space left.*nothing was"
+    ):
+        store.prepare()
+    assert store.path.read_bytes() == before
+    assert not list(store.path.parent.glob("*bak*"))
+
+
+MOUNTS = """
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+40 22 0:50 / /home rw - nfs4 server:/home rw
+41 40 254:1 / /home/me/local\\040disk rw - xfs /dev/vdb rw
+42 22 0:51 / /scratch rw - lustre mgs@tcp:/fs rw
+43 22 0:52 / /mnt/c rw - 9p drvfs rw
+44 22 0:53 / /s3 rw - fuse.sshfs host: rw
+45 22 0:54 / /mnt/usb rw - fuseblk /dev/sdb rw
+46 22 0:55 / /share rw - ext4 /dev/vdc rw
+47 22 0:56 / /share rw - cifs //host/share rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/home/me/nas.db", "nfs4"),
+        ("/home/me/local disk/nas.db", None),
+        ("/homes/nas.db", None),
+        ("/scratch/a/b/nas.db", "lustre"),
+        ("/mnt/c/nas.db", "9p"),
+        ("/s3/nas.db", "fuse.sshfs"),
+        ("/mnt/usb/nas.db", None),
+        ("/share/nas.db", "cifs"),
+        ("/tmp/nas.db", None),
+    ],
+)
+def test_network_file_systems_are_found_by_the_deepest_mount(tmp_path, path, kind):
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNTS)
+    assert network_file_system(Path(path), mounts) == kind
+    assert network_file_system(Path(path), tmp_path / "none") is None
+
+
+def test_a_file_on_a_network_file_system_is_read_and_not_written(store, trial, monkeypatch):
+    filled(store, trial)
+    monkeypatch.setattr("nas.store.sqlite.network_file_system", lambda _path: "nfs4")
+    assert len(store.trials("first")) == 4
+    for use in (store.prepare, lambda: store.open(Run("first", 0)).__enter__()):
+        with pytest.raises(UsageError, match=r"is on a network file system \(nfs4\).*or to a PostgreSQL server"):
+            use()
+
+
+def test_a_file_that_stays_locked_costs_no_result(tmp_path, trial, monkeypatch):
+    monkeypatch.setattr("nas.store.sqlite.BUSY_SECONDS", 0.05)
+    store = SQLiteStore(f"sqlite:///{tmp_path}/nas.db", patience=0.2)
+    with store.open(Run("first", 0)) as record:
+        record.add(trial(0, 0.1))
+        with sqlite3.connect(store.path) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with (
+                pytest.warns(UserWarning, match="trial 1 could not be stored, trying again for 0.2 s"),
+                pytest.raises(UserError, match=r"another process is using it.*trial 1 is kept in .*nas.db-unstored-"),
+            ):
+                record.add(trial(1, 0.2))
+    with store.open(Run("first", 0)) as record:
+        assert [trial.number for trial in record.trials] == [0, 1]
+
+
+def test_a_search_is_not_refused_because_another_process_looks_at_it(store, trial):
+    filled(store, trial)
+    stop = threading.Event()
+
+    def look():
+        while not stop.is_set():
+            store.status("first")
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for _ in range(20):
+            with store.open(Run("first", 0, {"strategy": {"sample_size": 3}})):
+                pass
+    finally:
+        stop.set()
+        looking.join()
 
 
 def test_other_files_are_refused_and_unchanged(tmp_path):
