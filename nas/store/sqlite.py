@@ -187,6 +187,13 @@ class SQLiteStore(SQLStore):
                 if os.access(self.path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
                     raise
                 address += "&immutable=1"
+            except sa.exc.DatabaseError as error:
+                if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+                    raise UsageError(
+                        f"store file {self.shown} is not an SQLite database; it was left unchanged, set store.url to "
+                        "another file"
+                    ) from None
+                raise
             with self._engine(address).connect() as connection:
                 yield connection
 
@@ -225,21 +232,15 @@ class SQLiteStore(SQLStore):
         return bool(self.path.stat().st_mode & 0o222) and os.access(self.path, os.W_OK)
 
     def _check_file(self) -> None:
-        """Raise `UsageError` if the path exists and is not an SQLite file."""
+        """Raise `UsageError` if the path is a folder or cannot be read.
+
+        The file is not opened. SQLite's locks belong to the process, and the system drops all of them when the process
+        closes any descriptor of the file: another process that ends would then remove the log that this one writes to.
+        """
         if self.path.is_dir():
             raise UsageError(f"store.url={self.url} is a folder; expected the path of an SQLite file")
-        if not self.path.exists():
-            return
-        try:
-            with self.path.open("rb") as file:
-                head = file.read(16)
-        except OSError as error:
-            raise UsageError(f"store file {self.shown} cannot be read ({error.strerror}); set store.url") from None
-        if head and head != b"SQLite format 3\0":
-            raise UsageError(
-                f"store file {self.shown} is not an SQLite database; it was left unchanged, set store.url to another "
-                "file"
-            )
+        if self.path.exists() and not os.access(self.path, os.R_OK):
+            raise UsageError(f"store file {self.shown} cannot be read (permission denied); set store.url")
 
 
 def _is_locked(path: Path) -> bool:

@@ -1,5 +1,7 @@
 import math
 import sqlite3
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +73,18 @@ def test_two_processes_may_write_two_runs_but_not_the_same_one(store, trial):
             pass
     with SQLiteStore(store.url).open(Run("first", 0)) as record:
         assert len(record.trials) == 1
+
+
+def test_a_look_at_the_store_by_its_writer_lets_no_other_process_remove_the_log(store, trial):
+    """A process that closes a descriptor of the file loses all its locks on it, SQLite's own included."""
+    look = f"from nas.store.sqlite import SQLiteStore; SQLiteStore({store.url!r}).runs()"
+    with store.open(Run("first", 0)) as record:
+        record.add(trial(0, 0.5))
+        store.runs()
+        subprocess.run([sys.executable, "-c", look], check=True)
+        record.add(trial(1, 0.6))
+        assert [t.number for t in store.trials("first")] == [0, 1]
+    assert [t.number for t in store.trials("first")] == [0, 1]
 
 
 def test_several_searches_in_threads_lose_nothing(store, toy_space):
