@@ -16,6 +16,10 @@ from filelock import FileLock, Timeout
 from nas.core import Metrics, Objective, Trial
 from nas.errors import UsageError, UserError
 
+MAX_WRITTEN_AGAIN = 10_000
+"""Number of stored trials that a resumed run writes again, evenly spread, besides those that improved on all before.
+TensorBoard itself draws a sample of 1,000."""
+
 
 class TensorBoard:
     """Writes events into a folder: `search` for the run, `trial-0007` for each trial that has a curve, `supernet` for
@@ -47,8 +51,10 @@ class TensorBoard:
             raise self._unwritable(error) from None
         self._hook = threading.excepthook
         threading.excepthook = self._without_traceback
-        for trial in trials:
-            self.on_trial_end(trial)
+        step = len(trials) // MAX_WRITTEN_AGAIN + 1
+        for place, trial in enumerate(trials):
+            if place % step == 0 or self._improves(trial):
+                self.on_trial_end(trial)
 
     def _lock(self) -> None:
         """Lock the folder: a search with the same run name in another store would mix in its curves."""
@@ -77,9 +83,9 @@ class TensorBoard:
 
         self.has_events = True
         metric = self.objective.metric
+        if self._improves(trial):
+            self.best = trial
         if trial.completed:
-            if self.best is None or self.objective.score(trial) > self.objective.score(self.best):
-                self.best = trial
             for name, value in sorted(trial.metrics.items()):
                 add(f"trial/{name}", value)
         if self.best is not None:
@@ -87,6 +93,11 @@ class TensorBoard:
         add("trial/failed", float(not trial.completed))
         if trial.curve and (trial.reused_from is None or "search_seconds" in trial.cost):
             self._draw(trial.number, trial.curve)
+
+    def _improves(self, trial: Trial) -> bool:
+        if not trial.completed:
+            return False
+        return self.best is None or self.objective.score(trial) > self.objective.score(self.best)
 
     def on_epoch_end(self, number: int | None, epochs: int, curve: Sequence[Metrics]) -> None:
         """Write the curve so far of a supernet."""

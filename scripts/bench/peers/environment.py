@@ -21,20 +21,22 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parents[2] / ".bench"
+OPTUNA = (
+    "optuna==5.0.0",
+    "alembic==1.20.1",
+    "colorlog==6.12.0",
+    "Mako==1.4.3",
+    "MarkupSafe==3.0.4",
+    "numpy==2.4.6",
+    "packaging==26.3",
+    "PyYAML==6.0.3",
+    "SQLAlchemy==2.1.9",
+    "tqdm==4.70.1",
+    "typing_extensions==4.16.0",
+)
 PACKAGES = {  # by the name of the driver beside this file
-    "optuna_random": (
-        "optuna==5.0.0",
-        "alembic==1.20.1",
-        "colorlog==6.12.0",
-        "Mako==1.4.3",
-        "MarkupSafe==3.0.4",
-        "numpy==2.4.6",
-        "packaging==26.3",
-        "PyYAML==6.0.3",
-        "SQLAlchemy==2.1.9",
-        "tqdm==4.70.1",
-        "typing_extensions==4.16.0",
-    ),
+    "optuna_random": OPTUNA,
+    "optuna_storage": OPTUNA,
     "nni_evolution": (
         "nni==3.0",
         "certifi==2026.10.18",
@@ -84,7 +86,12 @@ def interpreter(peer: str) -> Path:
 
 def run_search(peer: str, table: Path, trials: int, seed: int) -> dict[str, Any]:
     """The output of the peer's driver: `trials`, `seconds`, `version` and `best`."""
-    command = [str(interpreter(peer)), str(HERE / f"{peer}.py"), str(table), str(trials), str(seed)]
+    return run_driver(peer, str(table), str(trials), str(seed))
+
+
+def run_driver(peer: str, *arguments: str) -> dict[str, Any]:
+    """The output of a peer's driver with other arguments; see `run_search`."""
+    command = [str(interpreter(peer)), str(HERE / f"{peer}.py"), *arguments]
     row: dict[str, Any] = json.loads(_run(peer, command))
     return row
 
