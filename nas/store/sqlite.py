@@ -28,6 +28,8 @@ BUSY_SECONDS = 60
 """Longest time that a write waits for the transaction of another process."""
 LOCK_SECONDS = 0.5
 """Longest time that a run waits for its lock: another process may hold it for a moment, to see if the run is alive."""
+HEADER_BYTES = 100
+"""Size of the header of an SQLite file; a smaller one is none, unless it is empty."""
 
 
 class SQLiteStore(SQLStore):
@@ -181,19 +183,16 @@ class SQLiteStore(SQLStore):
             try:
                 with self._engine(address).connect() as connection:
                     connection.execute(sa.text("SELECT 1 FROM sqlite_master"))
-            except sa.exc.OperationalError:
+            except sa.exc.DatabaseError as error:
+                if "not a database" in str(error.orig):
+                    raise self._is_no_database() from None
+                if not isinstance(error, sa.exc.OperationalError):
+                    raise
                 # SQLite cannot create its shared memory in a read-only folder. No process writes there, so the file may
                 # be read as it is, unless its log still holds trials.
                 if os.access(self.path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
                     raise
                 address += "&immutable=1"
-            except sa.exc.DatabaseError as error:
-                if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
-                    raise UsageError(
-                        f"store file {self.shown} is not an SQLite database; it was left unchanged, set store.url to "
-                        "another file"
-                    ) from None
-                raise
             with self._engine(address).connect() as connection:
                 yield connection
 
@@ -232,15 +231,24 @@ class SQLiteStore(SQLStore):
         return bool(self.path.stat().st_mode & 0o222) and os.access(self.path, os.W_OK)
 
     def _check_file(self) -> None:
-        """Raise `UsageError` if the path is a folder or cannot be read.
+        """Raise `UsageError` if the path exists and is certainly not an SQLite file.
 
-        The file is not opened. SQLite's locks belong to the process, and the system drops all of them when the process
-        closes any descriptor of the file: another process that ends would then remove the log that this one writes to.
+        The file is not opened here: when a process closes any descriptor of a file, the system drops all locks that the
+        process holds on it, SQLite's too. Another process would then remove the log that this one still writes.
         """
         if self.path.is_dir():
             raise UsageError(f"store.url={self.url} is a folder; expected the path of an SQLite file")
-        if self.path.exists() and not os.access(self.path, os.R_OK):
-            raise UsageError(f"store file {self.shown} cannot be read (permission denied); set store.url")
+        if not self.path.exists():
+            return
+        if not os.access(self.path, os.R_OK):
+            raise UsageError(f"store file {self.shown} cannot be read (Permission denied); set store.url")
+        if 0 < self.path.stat().st_size < HEADER_BYTES:
+            raise self._is_no_database()
+
+    def _is_no_database(self) -> UsageError:
+        return UsageError(
+            f"store file {self.shown} is not an SQLite database; it was left unchanged, set store.url to another file"
+        )
 
 
 def _is_locked(path: Path) -> bool:
