@@ -110,7 +110,9 @@ def kill_searches(
     trials: int = 150,
     seed: int | None = None,
     seconds: float = 3600.0,
+    left_workers: Callable[[], int] = lambda: 0,
     say: Callable[[str], None] = lambda _: None,
+    **more: Any,
 ) -> Result:
     """Kill searches at random moments, start them again, and finish them.
 
@@ -121,14 +123,16 @@ def kill_searches(
         trials: Number of trials of each search.
         seed: Of the moments; None: another one each time.
         seconds: Time after which no further session starts.
+        left_workers: Counts the workers of a running cluster that a killed search left behind.
         say: Called with a line of progress after each search.
+        more: Further entries of the job.
     """
     moment, started = random.Random(seed), time.monotonic()
     counts, killed, searches, amid = Counts(), 0, 0, 0
-    whole = uninterrupted(folder / "whole", executor, trials)
+    whole = uninterrupted(folder / "whole", "inline" if executor == "inline" else "processes", trials)
     while killed < kills and time.monotonic() - started < seconds:
         searches += 1
-        search = Search(folder / f"search-{searches}", executor, trials)
+        search = Search(folder / f"search-{searches}", executor, trials, **more)
         for _ in range(min(MAX_KILLS, kills - killed)):
             session = search.start()
             if not session.wait_for(READY):
@@ -141,7 +145,9 @@ def kill_searches(
             killed += 1
             amid += 0 < len(acknowledged(search.file)) < trials
             counts += search.check(session, whole)
+            counts.orphans += left_workers()
         counts += search.finish(whole)
         say(f"{executor}: {killed} of {kills} kills, {searches} searches, {counts.numbers()}")
     details = f"{amid} of them between the first and the last trial; {searches} searches of {trials} trials"
-    return Result(f"SIGKILL, executor={executor}", killed, counts, details)
+    name = f"SIGKILL, executor={executor}" + (" workers=2" if executor != "inline" else "")
+    return Result(name + (", a running cluster" if "address" in more else ""), killed, counts, details)
