@@ -32,6 +32,7 @@ from nas.errors import UsageError, UserError
 from nas.files import atomic_write
 from nas.launchers.base import Job, JobResult, Launcher, save, saved
 from nas.store.base import NoStore, Store, check_run_name, is_free
+from nas.store.urls import PASSWORD_VARIABLE, password_of, without_password
 from nas.validation import true_or_false, whole_number
 
 DEFINITION = "sweep.json"
@@ -84,7 +85,8 @@ class Request:
     @property
     def rerun(self) -> str:
         """The command of the sweep, ready to be pasted into a shell."""
-        return shlex.join(["nas", *config_dir_arguments(self.config_dir), self.command, "-m", *self.arguments])
+        arguments, _ = without_secrets(self.arguments)
+        return shlex.join(["nas", *config_dir_arguments(self.config_dir), self.command, "-m", *arguments])
 
 
 @dataclass(frozen=True)
@@ -220,8 +222,21 @@ def _planned_job(request: Request, name: str, folder: Path, one: SweepJob) -> Pl
     if "out" in settings.config and "out" not in given:
         # a command whose output is a file names it in its YAML
         own.append(f"out={job_folder / (settings.get('out') or 'output')}")
-    job = Job(one.label, request.words([*one.arguments, *own]), job_folder, Path.cwd())
+    arguments, environment = without_secrets([*one.arguments, *own])
+    job = Job(one.label, request.words(arguments), job_folder, Path.cwd(), environment)
     return PlannedJob(job, settings, run)
+
+
+def without_secrets(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Arguments without the password of a store's URL, and the environment variables that give it to a command."""
+    shown, environment = list[str](), dict[str, str]()
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key == "store.url" and (password := password_of(value)) is not None:
+            environment[PASSWORD_VARIABLE] = password
+            argument = f"{key}={without_password(value)}"
+        shown.append(argument)
+    return shown, environment
 
 
 def run_name(sweep: str, label: str) -> str:

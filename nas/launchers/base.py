@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -45,12 +45,14 @@ class Job:
         words: Arguments after `nas`.
         folder: Folder of its files, absolute; created when the job starts.
         cwd: Current folder of the command, absolute.
+        environment: Variables that its process gets besides those of its machine, such as a password.
     """
 
     name: str
     words: Sequence[str]
     folder: Path
     cwd: Path
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class RunningJob:
                 self.process = subprocess.Popen(
                     [*COMMAND, *job.words],
                     cwd=job.cwd,
-                    env={**os.environ, **(environment or {}), parent.VARIABLE: str(os.getpid())},
+                    env={**os.environ, **(environment or {}), **job.environment, parent.VARIABLE: str(os.getpid())},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=log,

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -32,8 +33,6 @@ RECORD = "slurm.json"
 POLL_SECONDS = 2.0
 MISSING_POLLS = 15
 """How often in a row a job may be missing from the queue without a result before it counts as lost."""
-REQUEUE_SECONDS = 300
-"""Time that SLURM has to end a job that asked to be requeued."""
 
 
 class SLURMLauncher:
@@ -196,8 +195,7 @@ def _requeue() -> bool:
         subprocess.run(["scontrol", "requeue", number], check=True, capture_output=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
         return False
-    time.sleep(REQUEUE_SECONDS)
-    return False
+    sys.exit(-1)  # as submitit ends a job that it has requeued
 
 
 def _recorded(job: Job) -> str | None:

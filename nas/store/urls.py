@@ -8,6 +8,8 @@ from nas.errors import UsageError
 
 SQLITE = "sqlite:///"
 POSTGRESQL = "postgresql+psycopg://"
+PASSWORD_VARIABLE = "PGPASSWORD"
+"""Environment variable that gives the password to PostgreSQL's client."""
 PATIENCE = 600.0
 """Default of `store.patience`, in seconds."""
 
@@ -25,3 +27,18 @@ def without_password(url: str) -> str:
     """A URL, or a setting that ends with one, without its password: `PGPASSWORD` or `~/.pgpass` may give it."""
     url = re.sub(r"(\w://[^:/@?]*):.*@", r"\1@", url)
     return re.sub(r"(?<=[?&])(\w*password=[^&]*)(&|$)", "", url).rstrip("?&") if "password=" in url else url
+
+
+def password_of(url: str) -> str | None:
+    """The password of a server's URL; None if it has none, or is none."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    if not url.startswith(POSTGRESQL):
+        return None
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        return None
+    password = parsed.password or parsed.query.get("password")
+    return password if isinstance(password, str) else None

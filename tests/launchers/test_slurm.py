@@ -126,7 +126,7 @@ def test_a_sweep_whose_jobs_and_launcher_are_killed_ends_with_the_trials_of_an_u
             return subprocess.Popen([sys.executable, "-m", "nas", *SWEEP], cwd=tmp_path, env=environment,
                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
 
-        def wait_for(condition, seconds=120):
+        def wait_for(condition, seconds=400):
             deadline = time.monotonic() + seconds
             while not condition():
                 assert time.monotonic() < deadline
@@ -149,7 +149,7 @@ def test_a_sweep_whose_jobs_and_launcher_are_killed_ends_with_the_trials_of_an_u
         launcher.kill()  # its jobs stay in the queue, and the next start attaches to them
         launcher.communicate()
         launcher = start()
-        out, err = launcher.communicate(timeout=400)
+        out, err = launcher.communicate(timeout=900)
         assert "sweep lab: 6 of 6 jobs done" in out, err
         found = json.loads(nas("leaderboard", "top=0", "format=json").stdout)
         trials = {(row["run"], row["number"]): (row["arch"], row["metrics"]) for row in found}
