@@ -158,4 +158,4 @@ def damage_stores(folder: Path, kind: str, times: int, *, seed: int | None = Non
             ran.append(run_here(home, *command))
             counts += ran[-1].check(0, 1, 2)
         shutil.rmtree(home)
-    return Result(f"store with a {kind}", done, counts, f"{refused} refused in one sentence")
+    return Result(f"store, {kind}", done, counts, f"{refused} refused in one sentence")

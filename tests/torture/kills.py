@@ -21,7 +21,9 @@ from nas.store.by_url import store_at
 
 SCRIPT = Path(__file__).with_name("searching.py")
 WINDOWS = {"inline": 0.8, "processes": 2.0, "ray": 12.0}
-"""Seconds after the imports within which a session is killed; workers start in this time, and Ray's cluster does."""
+"""Seconds after the imports within which half of the sessions are killed; workers start in this time."""
+AMID_SECONDS = 0.5
+"""Seconds after the first trial of a session within which the other half is killed."""
 END_SECONDS = 120.0
 """Time within which a search that is not killed must end."""
 MAX_KILLS = 8
@@ -43,6 +45,15 @@ class Search:
 
     def start(self) -> Started:
         return Started([str(SCRIPT), "job.json"], self.folder)
+
+    def has_stored_another(self, session: Started) -> bool:
+        """Wait until the running session has stored a trial, or has ended."""
+        before = len(acknowledged(self.file))
+        deadline = time.monotonic() + START_SECONDS
+        while len(acknowledged(self.file)) == before and time.monotonic() < deadline:
+            if session.ended_within(0.01):
+                return False
+        return True
 
     def trials(self) -> list[Trial]:
         """What the store holds, read by this process; no trials if the search was killed before its first one."""
@@ -138,7 +149,10 @@ def kill_searches(
             if not session.wait_for(READY):
                 counts.hangs += 1
                 counts.notes.append(f"hang: a session did not start within {START_SECONDS:g} s")
-            if session.ended_within(moment.uniform(0.0, WINDOWS[executor])):
+            window = WINDOWS[executor]
+            if moment.random() < 0.5 and search.has_stored_another(session):
+                window = AMID_SECONDS
+            if session.ended_within(moment.uniform(0.0, window)):
                 counts += search.check(session, whole)
                 break
             session.kill()

@@ -1,4 +1,4 @@
-"""Malformed inputs of commands: each ends with one sentence, or the damage was harmless; no file is changed by a refusal."""
+"""Malformed inputs of commands: each ends with one sentence, or was harmless; a refusal changes no file."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ from hypothesis import strategies as st
 from workload import SmallSpace, write_parts
 
 ODD = [
-    "null", "-1", "0", "1.5", "1e999", "nan", ".nan", "-.inf", "true", "''", "' '", "[]", "{}", "[1,2]", "{a: 1}", "[[", "}",
-    "${nothing}", "${oc.env:NOTHING}", "${seed}", "${", "a=b", "a,b", "choice(1,2)", "ä€", "\u200b", "\n", "\t", "\\", "'", '"',
-    "x" * 5000, "!!python/object/apply:os.getpid []", "&a [*a]", "0x10", "1_0", "../..", "/dev/null", "/proc/self/mem", "%", "~",
+    "null", "-1", "0", "1.5", "1e999", "nan", ".nan", "-.inf", "true", "''", "' '", "[]", "{}", "[1,2]", "{a: 1}",
+    "[[", "}", "${nothing}", "${oc.env:NOTHING}", "${seed}", "${", "a=b", "a,b", "choice(1,2)", "ä€", "\u200b", "\n",
+    "\t", "\\", "'", '"', "x" * 5000, "!!python/object/apply:os.getpid []", "&a [*a]", "0x10", "1_0", "../..",
+    "/dev/null", "/proc/self/mem", "%", "~",
 ]  # fmt: skip
 """Values that no setting expects, or few do."""
 KEYS = [
     "seed", "run", "device", "duplicates", "budget", "budget.trials", "budget.hours", "budget.simulated_seconds",
-    "budget.failures", "budget.trial_seconds", "objective", "objective.metric", "objective.direction", "store", "store.url",
-    "strategy", "strategy.population_size", "strategy.sample_size", "space", "evaluator", "executor", "workers", "dir",
-    "progress", "format", "sweep", "data", "trainer", "trainer.lr", "table", "supernet", "discretization", "experiment",
-    "nothing", "+nothing", "~budget", "~run", "++budget.more", "space._target_", "+store.more", "hydra.run.dir", "", "a.b.c",
-    "strategy@_global_", "-m", "--cfg", "--config-dir", "[0]",
+    "budget.failures", "budget.trial_seconds", "objective", "objective.metric", "objective.direction", "store",
+    "store.url", "strategy", "strategy.population_size", "strategy.sample_size", "space", "evaluator", "executor",
+    "workers", "dir", "progress", "format", "sweep", "data", "trainer", "trainer.lr", "table", "supernet",
+    "discretization", "experiment", "nothing", "+nothing", "~budget", "~run", "++budget.more", "space._target_",
+    "+store.more", "hydra.run.dir", "", "a.b.c", "strategy@_global_", "-m", "--cfg", "--config-dir", "[0]",
 ]  # fmt: skip
-PART_YAML = "# a strategy\n_target_: nas.strategies.evolution.RegularizedEvolution\npopulation_size: 4\nsample_size: 2\n"
+PART_YAML = (
+    "# a strategy\n_target_: nas.strategies.evolution.RegularizedEvolution\npopulation_size: 4\nsample_size: 2\n"
+)
 SEARCH = ["search", "--config-dir", "conf", "space=tiny", "evaluator=scoring", "budget.trials=2", "device=cpu",
           "progress=false", "run=one"]  # fmt: skip
 
@@ -212,9 +215,7 @@ KINDS = {
 }
 
 
-def try_inputs(
-    folder: Path, kind: str, examples: int, *, seed: int = 0, seconds: float = 3600.0
-) -> Result:
+def try_inputs(folder: Path, kind: str, examples: int, *, seed: int = 0, seconds: float = 3600.0) -> Result:
     """Run a command with many malformed inputs.
 
     Args:

@@ -80,7 +80,7 @@ def lose_nodes(nodes: Nodes, folder: Path, times: int, *, seed: int | None = Non
         while not acknowledged(search.file) and not session.ended_within(0.05):
             pass
         while lost < times and not session.ended_within(moment.uniform(0.1, 1.5)):
-            victim = moment.choice([node for node in nodes.cluster.worker_nodes])
+            victim = moment.choice(list(nodes.cluster.worker_nodes))
             nodes.cluster.remove_node(victim, allow_graceful=False)
             lost += 1
             nodes.cluster.add_node(**NODE)

@@ -19,7 +19,9 @@ PATIENCE = 60.0
 """`store.patience` of the searches, in seconds."""
 
 
-def disturb(server: Server, folder: Path, how: str, times: int, *, seed: int | None = None, seconds: float = 3600.0) -> Result:
+def disturb(
+    server: Server, folder: Path, how: str, times: int, *, seed: int | None = None, seconds: float = 3600.0
+) -> Result:
     """Disturb a server during searches, several times during each; every search must end by itself.
 
     Args:

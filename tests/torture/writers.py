@@ -11,8 +11,8 @@ from workload import acknowledged
 from writing import write
 
 from nas.errors import UserError
-from nas.store.memory import MemoryStore
 from nas.store.by_url import store_at
+from nas.store.memory import MemoryStore
 
 SCRIPT = Path(__file__).with_name("writing.py")
 END_SECONDS = 300.0
