@@ -205,12 +205,30 @@ def _run_checkpoint(folder: Path, content: bytes) -> tuple[Ran, Path | None]:
     return run_here(folder, *RETRAIN), path
 
 
+def _lines(folder: Path) -> tuple[Any, st.SearchStrategy[Any]]:
+    write_parts(folder)
+    ran = run_here(folder, *SEARCH)
+    assert ran.code == 0, ran.err
+    ran = run_here(folder, "store", "export", "out=runs.jsonl")
+    assert ran.code == 0, ran.err
+    content = (folder / "runs.jsonl").read_text()
+    (folder / "nas.db").unlink()
+    return content.encode(), text_mutations(content)
+
+
+def _run_lines(folder: Path, content: bytes) -> tuple[Ran, Path | None]:
+    path = folder / "runs.jsonl"
+    path.write_bytes(content)
+    return run_here(folder, "store", "import", "from=runs.jsonl"), path
+
+
 KINDS = {
     "overrides": Kind("overrides", _overrides, _run_overrides),
     "yaml": Kind("YAML of parts", _yaml, _run_yaml),
     "genotypes": Kind("genotype files", _genotype, _run_genotype),
     "tables": Kind("tables", _table, _run_table),
     "stores": Kind("stores", _store, _run_store),
+    "imports": Kind("JSONL imports", _lines, _run_lines),
     "checkpoints": Kind("checkpoints", _checkpoint, _run_checkpoint),
 }
 

@@ -7,17 +7,35 @@ from damage import KINDS as DAMAGES
 from damage import damage_stores
 from full_disk import can_mount, fill_disk
 from kills import kill_searches
+from malformed import try_inputs
+from nodes import cluster_of, lose_nodes
 from servers import disturb
 from writers import write_at_once
 
 FOLDER = Path(__file__).parent
+EXAMPLES = {"overrides": 40, "yaml": 15, "genotypes": 25, "tables": 30, "stores": 30, "imports": 25, "checkpoints": 8}
+"""Kind of malformed input -> how many are tried."""
 
 
-@pytest.mark.parametrize("executor", ["inline", "processes"])
-def test_searches_that_are_killed_lose_nothing_and_end_as_uninterrupted_ones(tmp_path, executor):
-    result = kill_searches(tmp_path, executor, 6, trials=100)
+@pytest.mark.parametrize(("executor", "kills"), [("inline", 5), ("processes", 3)])
+def test_searches_that_are_killed_lose_nothing_and_end_as_uninterrupted_ones(tmp_path, executor, kills):
+    result = kill_searches(tmp_path, executor, kills, trials=80)
     result.counts.check()
-    assert result.times == 6
+    assert result.times == kills
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_searches_on_ray_lose_nothing_by_a_kill_or_by_a_lost_node(tmp_path):
+    pytest.importorskip("ray")
+    with cluster_of(2) as nodes:
+        killed = kill_searches(
+            tmp_path / "kill", "ray", 1, trials=80, address=nodes.address, left_workers=nodes.left_workers
+        )
+        lost = lose_nodes(nodes, tmp_path / "lose", 1)
+    killed.counts.check()
+    lost.counts.check()
+    assert (killed.times, lost.times) == (1, 1)
 
 
 def test_four_writers_of_one_sqlite_file_lose_and_double_nothing(tmp_path):
@@ -49,3 +67,11 @@ def test_a_search_survives_that_its_database_fails(tmp_path, postgres, how):
     result = disturb(postgres, tmp_path, how, 2)
     result.counts.check()
     assert result.times == 2
+
+
+@pytest.mark.parametrize(("kind", "examples"), EXAMPLES.items())
+def test_malformed_inputs_end_with_one_sentence_and_change_no_file(tmp_path, monkeypatch, kind, examples):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    result = try_inputs(tmp_path, kind, examples)
+    result.counts.check()
+    assert result.times > examples // 2  # equal inputs are tried once
