@@ -12,7 +12,7 @@ from typing import Any
 from counts import Counts, Result, compared
 from processes import START_SECONDS, Started
 from searching import READY
-from workload import acknowledged
+from workload import acknowledged, write_parts
 
 from nas.core import Trial
 from nas.errors import UserError
@@ -20,8 +20,9 @@ from nas.store.base import NoStore
 from nas.store.by_url import store_at
 
 SCRIPT = Path(__file__).with_name("searching.py")
-WINDOWS = {"inline": 0.8, "processes": 2.0, "ray": 12.0}
-"""Seconds after the imports within which half of the sessions are killed; workers start in this time."""
+WINDOWS = {"inline": 0.8, "processes": 2.0, "ray": 12.0, "command": 15.0}
+"""Seconds within which half of the sessions are killed: after the imports, while workers start; for a command after
+its start."""
 AMID_SECONDS = 0.5
 """Seconds after the first trial of a session within which the other half is killed."""
 END_SECONDS = 120.0
@@ -38,13 +39,25 @@ class Search:
         self.folder = folder
         self.url = url or f"sqlite:///{folder}/nas.db"
         self.file = folder / "acknowledged"
-        workers = 1 if executor == "inline" else 2
+        workers = 1 if executor in ("inline", "command") else 2
         self.job = {"url": self.url, "executor": executor, "workers": workers, "trials": trials, "seed": 7,
                     "run": folder.name, "acknowledged": str(self.file), **more}  # fmt: skip
         (folder / "job.json").write_text(json.dumps(self.job))
 
+        if executor == "command":
+            write_parts(folder)
+
     def start(self) -> Started:
+        if self.job["executor"] == "command":
+            return Started(["-m", "nas", *self.command()], self.folder, str(SCRIPT.parent))
         return Started([str(SCRIPT), "job.json"], self.folder)
+
+    def command(self) -> list[str]:
+        """The search as a command line."""
+        return [
+            "search", "--config-dir", "conf", "space=tiny", "evaluator=brief", "store=acknowledging", "device=cpu",
+            f"budget.trials={self.job['trials']}", "budget.failures=null", f"run={self.folder.name}", "progress=false",
+        ]  # fmt: skip
 
     def has_stored_another(self, session: Started) -> bool:
         """Wait until the running session has stored a trial, or has ended."""
@@ -129,7 +142,8 @@ def kill_searches(
 
     Args:
         folder: Empty folder for them.
-        executor: `inline`, `processes` or `ray`, the last two with two workers.
+        executor: `inline`, `processes` or `ray`, the last two with two workers, by the Python API and without torch,
+            whose import would take nine tenths of a session; or `command`, for `nas search` itself.
         kills: Number of sessions to kill.
         trials: Number of trials of each search.
         seed: Of the moments; None: another one each time.
@@ -140,13 +154,13 @@ def kill_searches(
     """
     moment, started = random.Random(seed), time.monotonic()
     counts, killed, searches, amid = Counts(), 0, 0, 0
-    whole = uninterrupted(folder / "whole", "inline" if executor == "inline" else "processes", trials)
+    whole = uninterrupted(folder / "whole", "processes" if executor == "ray" else executor, trials)
     while killed < kills and time.monotonic() - started < seconds:
         searches += 1
         search = Search(folder / f"search-{searches}", executor, trials, **more)
         for _ in range(min(MAX_KILLS, kills - killed)):
             session = search.start()
-            if not session.wait_for(READY):
+            if executor != "command" and not session.wait_for(READY):
                 counts.hangs += 1
                 counts.notes.append(f"hang: a session did not start within {START_SECONDS:g} s")
             window = WINDOWS[executor]
@@ -163,5 +177,6 @@ def kill_searches(
         counts += search.finish(whole)
         say(f"{executor}: {killed} of {kills} kills, {searches} searches, {counts.numbers()}")
     details = f"{amid} of them between the first and the last trial; {searches} searches of {trials} trials"
-    name = f"SIGKILL, executor={executor}" + (" workers=2" if executor != "inline" else "")
+    names = {"inline": "executor=inline", "command": "nas search"}
+    name = f"SIGKILL, {names.get(executor, f'executor={executor} workers=2')}"
     return Result(name + (", a running cluster" if "address" in more else ""), killed, counts, details)

@@ -63,6 +63,7 @@ def scenarios(kills: int) -> list[Scenario]:
         *(Scenario(f"disk-{kind}", {"search": 40, "retrain": 20}.get(kind, 5), _filling(kind)) for kind in DISKS),
         Scenario("kill-inline", kills, _killing("inline")),
         Scenario("kill-processes", kills, _killing("processes")),
+        Scenario("kill-command", kills // 5, _killing("command")),
         Scenario("ray-node", 10, _on_ray(_lose_nodes)),
         Scenario("kill-ray", kills, _on_ray(_kill_on_ray)),
         Scenario("kill-ray-own", kills // 10, _killing("ray")),

@@ -27,18 +27,21 @@ class Started:
 
     Args:
         arguments: Its command line after `python`.
-        folder: Its current folder, which gets the files `stdout` and `stderr`.
+        folder: Its current folder, which gets a file `stderr`.
+        import_path: Folder whose modules it can import besides its own.
     """
 
     arguments: Sequence[str]
     folder: Path
+    import_path: str = ""
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
         self.errors = self.folder / "stderr"
         with self.errors.open("w") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, *self.arguments], cwd=self.folder, env={**os.environ, MARKER: self.token},
+                [sys.executable, *self.arguments], cwd=self.folder,
+                env={**os.environ, MARKER: self.token, "PYTHONPATH": self.import_path},
                 stdout=subprocess.PIPE, stderr=errors, start_new_session=True,
             )  # fmt: skip
 

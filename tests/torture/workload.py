@@ -92,12 +92,20 @@ class Scoring:
         return score(proposal, context)
 
 
+class Brief(Scoring):
+    """`brief` as a part that a YAML can name."""
+
+    def __call__(self, proposal, context) -> dict[str, float]:
+        return brief(proposal, context)
+
+
 def write_parts(folder: Path) -> Path:
     """Write the YAML files of these parts; returns the folder for `--config-dir`."""
     for part, text in {
         "space/tiny": "_target_: workload.TinySpace\n",
         "space/small": "_target_: workload.SmallSpace\n",
         "evaluator/scoring": "_target_: workload.Scoring\n",
+        "evaluator/brief": "_target_: workload.Brief\n",
         "store/acknowledging": "_target_: workload.Acknowledging\nurl: sqlite:///nas.db\nfile: acknowledged\n",
     }.items():
         path = folder / "conf" / f"{part}.yaml"
