@@ -108,7 +108,13 @@ KINDS: dict[str, Callable[[Path, random.Random], int]] = {
     "damaged page": flip_page,
     "damaged bytes": flip_bytes,
 }
-COMMANDS = (["leaderboard", f"run={RUN}", "top=0"],)
+COMMANDS = (
+    ["leaderboard", f"run={RUN}", "top=0"],
+    ["runs"],
+    ["show", f"run={RUN}", "trial=3"],
+    ["store", "check", "out=saved.db"],
+    ["store", "export", "out=runs.jsonl"],
+)
 """What a user would try on such a store."""
 
 

@@ -13,11 +13,11 @@ from servers import disturb
 from writers import write_at_once
 
 FOLDER = Path(__file__).parent
-EXAMPLES = {"overrides": 40, "yaml": 15, "genotypes": 25, "tables": 30, "stores": 30, "imports": 25, "checkpoints": 8}
+EXAMPLES = {"overrides": 30, "yaml": 10, "genotypes": 25, "tables": 25, "stores": 30, "imports": 25, "checkpoints": 5}
 """Kind of malformed input -> how many are tried."""
 
 
-@pytest.mark.parametrize(("executor", "kills"), [("inline", 5), ("processes", 3)])
+@pytest.mark.parametrize(("executor", "kills"), [("inline", 4), ("processes", 2)])
 def test_searches_that_are_killed_lose_nothing_and_end_as_uninterrupted_ones(tmp_path, executor, kills):
     result = kill_searches(tmp_path, executor, kills, trials=80)
     result.counts.check()
@@ -45,7 +45,7 @@ def test_four_writers_of_one_sqlite_file_lose_and_double_nothing(tmp_path):
 
 
 @pytest.mark.skipif(not can_mount(), reason="only root can mount a small disk")
-@pytest.mark.parametrize(("kind", "times"), [("search", 6), ("retrain", 2), ("genotype", 3)])
+@pytest.mark.parametrize(("kind", "times"), [("search", 4), ("retrain", 1), ("genotype", 2)])
 def test_a_full_disk_is_one_sentence_and_the_same_command_continues_when_it_is_not(tmp_path, monkeypatch, kind, times):
     monkeypatch.syspath_prepend(str(FOLDER))
     result = fill_disk(tmp_path, kind, times)
@@ -55,7 +55,7 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_continues_when_it_is_n
 
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_a_damaged_store_opens_with_what_was_stored_before_or_is_refused_in_one_sentence(tmp_path, kind):
-    damage_stores(tmp_path, kind, 1 if kind == "lost log" else 8).counts.check()
+    damage_stores(tmp_path, kind, 1 if kind == "lost log" else 5).counts.check()
 
 
 def test_two_writers_of_one_postgresql_database_lose_and_double_nothing(tmp_path, postgres):
