@@ -114,5 +114,7 @@ def _run(arguments: Arguments, module: ModuleType) -> int:
 
 
 def _print_error(error: Exception | str, code: int) -> int:
-    print(f"nas: {error}", file=sys.stderr)
+    # A value in the message may hold characters that move the cursor or begin another line
+    text = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(error))
+    print(f"nas: {text}", file=sys.stderr)
     return code

@@ -15,7 +15,7 @@ from nas.config.overrides import closest, closest_name
 from nas.errors import located
 
 UNEXPECTED_ARGUMENT = re.compile(
-    r"(?P<name>\w+)(\.__init__)?\(\) got an unexpected keyword argument '(?P<argument>\w+)'.*"
+    r"(?P<name>\w+)(\.__init__)?\(\) got an unexpected keyword argument '(?P<argument>[^']*)'.*"
 )
 MISSING_ARGUMENTS = re.compile(r"(?P<name>\w+)(\.__init__)?\(\) missing \d+ required .*?arguments?: (?P<arguments>.+)")
 GIVEN_ARGUMENTS = ("space", "objective")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import UsageError, UserError
+from nas.executors.ray_guard import guarded
 
 LOOPBACK = "127.0.0.1"
 PROBE_SECONDS = 5.0
@@ -123,7 +123,7 @@ def connect(address: str | None, key: str = "executor.address", cpus: float | No
         if address is None:
             base = tempfile.gettempdir()
             folder = tempfile.mkdtemp(prefix="nas-ray-", dir=base if len(base) <= MAX_BASE else "/tmp")
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            stack.enter_context(guarded(folder))
             stack.callback(ray.shutdown)  # before its folder is removed
             _start(folder, cpus)
             cluster = Cluster("the Ray cluster of this machine", is_own=True)

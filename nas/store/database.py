@@ -9,7 +9,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from nas.errors import UsageError, UserError
+from nas.errors import UsageError, UserError, text_of
 from nas.store import schema
 from nas.validation import number_in
 
@@ -126,6 +126,19 @@ class Database(ABC):
         except (OSError, OverflowError, UnicodeError) as error:
             raise UserError(
                 f"store {self.shown}: {getattr(error, 'strerror', None) or error}; set store.url to another one"
+            ) from None
+
+    @contextmanager
+    def damage_in_one_sentence(self) -> Iterator[None]:
+        """Raise the error about a value that no cellnas has written as `UserError`, in one sentence."""
+        try:
+            yield
+        except UserError:
+            raise
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise UserError(
+                f"store {self.shown} holds a value that cannot be read ({type(error).__name__}: {text_of(error)}); "
+                "nas store check lists what is damaged, restore a copy or set store.url to another one"
             ) from None
 
     def sentence(self, error: sa.exc.StatementError) -> str:

@@ -49,6 +49,7 @@ class SQLiteStore(SQLStore):
         "readonly": "make the file and its folder writable, or set store.url to another file",
         "locked": "another process is using it; run the same command again to resume",
         "malformed": "the file is damaged; restore a copy, or set store.url to another file",
+        "decode": "the file is damaged; restore a copy, or set store.url to another file",
         "unable to open": "make its folder writable, or set store.url to another file",
     }
 
@@ -70,7 +71,8 @@ class SQLiteStore(SQLStore):
                 "DATABASE), which several machines may share"
             )
         if self.path.exists():
-            with self._read_only() as connection:  # refuses other databases before write-ahead mode changes them
+            # refuses other databases before write-ahead mode changes them
+            with self._read_only() as connection, self.damage_in_one_sentence():
                 self.check_version(connection)
         if self.path.exists() and not self._is_writable():
             raise UsageError(
@@ -165,7 +167,7 @@ class SQLiteStore(SQLStore):
         self._check_file()
         if not self.path.exists():
             raise NoStore(f"there is no store {self.shown}; run nas search first, or set store.url to an existing file")
-        with self._read_only() as connection:
+        with self._read_only() as connection, self.damage_in_one_sentence():
             if not self.check_version(connection):
                 raise NoStore(f"store {self.shown} is empty; run nas search first, or set store.url to another file")
             yield connection

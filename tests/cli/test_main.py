@@ -34,6 +34,12 @@ TABLE = ["evaluator=table", "table=cifar10_8x8", "strategy=random"]
 """A search that costs nothing."""
 
 
+def test_a_message_is_one_line_and_moves_no_cursor_whatever_a_file_holds(refused, tmp_path):
+    (tmp_path / "odd.csv").write_text("arch,\x1b[2Jaccuracy\u2028\n|x|,1\n")
+    error = refused("search", *TABLE, "table.file=odd.csv", match=r"; it has arch, \\x1b\[2Jaccuracy\\u2028\.")
+    assert error.count("\n") == 1
+
+
 def test_describe_counts_for_cifar_images_unless_data_is_set(nas):
     facts = json.loads(nas("describe", "space=nasbench201", f"arch={ARCH}", "format=json").stdout)
     assert (facts["text"], facts["params"], facts["flops"]) == (ARCH, 802_426, 113_951_360)

@@ -34,6 +34,7 @@ FORMATS = ", ".join(["genotype", *forms()])
         (["search", "trainer.network.width=3"], "unknown key 'trainer.network.width'"),
         (["search", "+trainer.foo=1"], "training cannot be constructed: trainer.foo is not a setting of Recipe"),
         (["search", "+strategy.foo=1"], "strategy.foo is not a setting of RegularizedEvolution; leave it out"),
+        (["search", "+strategy.a-b=1"], "strategy.a-b is not a setting of RegularizedEvolution; leave it out"),
         (["search", "store.url=nas.db"], "store.url must be sqlite:///FILE"),
         (["describe", "arch=|conv~0|+|a~0|b~1|+|c~0|d~1|e~2|"], "'conv~0' is not an edge of NAS-Bench-201"),
         (["describe", "arch=nothing"], "arch='nothing' is not a NAS-Bench-201 string"),

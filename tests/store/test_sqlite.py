@@ -75,6 +75,22 @@ def test_two_processes_may_write_two_runs_but_not_the_same_one(store, trial):
         assert len(record.trials) == 1
 
 
+@pytest.mark.parametrize(
+    ("column", "value"), [("metrics", "'{\"valid_acc'"), ("architecture", "'5'"), ("info", "x'ff00'")]
+)
+def test_a_damaged_value_is_one_sentence(store, trial, column, value):
+    """SQLite has no checksums in its main file, so it returns what the disk returns."""
+    filled(store, trial)
+    with sqlite3.connect(store.path) as connection:
+        connection.execute(f"UPDATE trials SET {column} = {value} WHERE number = 1")
+    connection.close()
+    expected = (
+        r"^store .*nas.db( holds a value that cannot be read \(.*; nas store check|: Could not .*; the file is dam)"
+    )
+    with pytest.raises(UserError, match=expected):
+        store.trials("first")
+
+
 def test_several_searches_in_threads_lose_nothing(store, toy_space):
     def work(name):
         search(toy_space, RandomSearch, steep, budget=Budget(trials=40), store=SQLiteStore(store.url), run=name)
