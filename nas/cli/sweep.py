@@ -260,7 +260,7 @@ def _opened(plan: SweepPlan) -> Iterator[None]:
     """Hold a sweep, so that no other process runs it, and check that it is the one its folder names."""
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(plan.folder / ".lock")
+        lock = FileLock(plan.folder / "lock")
         lock.acquire(timeout=0)
     except Timeout:
         raise UsageError(
