@@ -168,8 +168,11 @@ class NodeJob:
         except Exception as error:  # noqa: BLE001 (the launcher waits for a result)
             reason = str(error) if isinstance(error, UserError) else located(error)
             result = JobResult(self.job.name, tuple(self.job.words), 1, 0.0, reason)
-        if not (result.interrupted and _requeue()):
-            save(self.job, result)
+        if result.interrupted:
+            # nothing is written: the job runs again, or the launcher sees that it has left the queue
+            _requeue()
+            sys.exit(-1)  # as submitit ends a job that it has requeued
+        save(self.job, result)
 
     def checkpoint(self) -> Any:
         """What submitit calls after the warning signal: end the command cleanly, to be run again."""
@@ -189,14 +192,11 @@ def _submitit() -> Any:
     return submitit
 
 
-def _requeue() -> bool:
-    """Ask SLURM to run this job again; does not return if it will. False if SLURM refuses, as for a cancelled job."""
+def _requeue() -> None:
+    """Ask SLURM to run this job again; it refuses if the job is cancelled, or is being requeued already."""
     number = _submitit().JobEnvironment().job_id
-    try:
-        subprocess.run(["scontrol", "requeue", number], check=True, capture_output=True, timeout=60)
-    except (OSError, subprocess.SubprocessError):
-        return False
-    sys.exit(-1)  # as submitit ends a job that it has requeued
+    with suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(["scontrol", "requeue", number], check=False, capture_output=True, timeout=60)
 
 
 def _recorded(job: Job) -> str | None:

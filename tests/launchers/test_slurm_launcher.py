@@ -132,14 +132,18 @@ def test_a_sweep_whose_jobs_and_launcher_are_killed_ends_with_the_trials_of_an_u
                 assert time.monotonic() < deadline
                 time.sleep(1)
 
-        def disturbed(*command):
-            """Whether the command could be done to a running job; one that is just ending cannot be altered."""
-            running = squeue("--states=RUNNING", "--format=%A")
-            if not running:
-                return False
-            done = subprocess.run([*command, running[0]], env=environment, capture_output=True, check=False)
-            say(f"$ {' '.join([*command, running[0]])}   # exit code {done.returncode}")
-            return done.returncode == 0
+        def disturb(*command):
+            """Do something to a running job; scancel tries again for a minute if the job is just being altered."""
+            wait_for(lambda: squeue("--states=RUNNING", "--format=%A"))
+            job = squeue("--states=RUNNING", "--format=%A")[0]
+            say(f"$ {' '.join([*command, job])}")
+            return subprocess.Popen(
+                [*command, job], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+
+        def interrupted():
+            logs = (tmp_path / "sweeps" / "lab").glob("*/log.txt")
+            return sum(log.read_text().count("interrupted; every finished trial is stored") for log in logs)
 
         def say(text):
             print(f"{time.monotonic() - started:6.1f} s, {stored():3} trials stored: {text}", flush=True)
@@ -149,9 +153,12 @@ def test_a_sweep_whose_jobs_and_launcher_are_killed_ends_with_the_trials_of_an_u
         launcher = start()
         wait_for(lambda: stored() >= 3)
         say(f"queue: {', '.join(squeue('--array', '--format=%i=%T'))}")
-        wait_for(lambda: disturbed("scancel", "--signal=TERM"))
+        scancel = disturb("scancel", "--signal=TERM")
+        wait_for(lambda: interrupted() == 1)
         wait_for(lambda: stored() >= 60)
-        wait_for(lambda: disturbed("scontrol", "requeue"))
+        assert disturb("scontrol", "requeue").wait() == 0
+        wait_for(lambda: interrupted() == 2)
+        scancel.wait()
         launcher.kill()  # its jobs stay in the queue, and the next start attaches to them
         launcher.communicate()
         say("launcher killed by SIGKILL")
