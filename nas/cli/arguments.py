@@ -5,7 +5,7 @@ Hydra's flags work as in Hydra, or their error names what to use.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,12 +165,21 @@ def _skip_value(flag: str, value: str | None, rest: list[str]) -> None:
         raise UsageError(f"{flag} {value} shows what Hydra does for itself; use {values[value]}")
 
 
-def with_action(assignments: Sequence[str], actions: Iterable[str]) -> Sequence[str]:
+def with_action(assignments: Sequence[str], actions: Collection[str]) -> Sequence[str]:
     """Arguments of a command, with the word that names what it does as `action=…`: `check` of `nas store check`.
 
     Args:
         assignments: Arguments after the command.
         actions: Words that may name an action; none for most commands.
+
+    Raises:
+        UsageError: The command has actions, and the word is none of them.
     """
-    first, *rest = assignments or [""]
-    return [f"action={first}", *rest] if first in actions else assignments
+    first, *rest = assignments or ["="]
+    if not actions or "=" in first:
+        return assignments
+    if first not in actions:
+        from nas.config.overrides import closest
+
+        raise UsageError(f"unknown action {first!r}{closest(first, list(actions))}; expected {', '.join(actions)}")
+    return [f"action={first}", *rest]

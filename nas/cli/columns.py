@@ -31,7 +31,10 @@ COUNTS = ("parameters", "flops")
 
 
 def check_columns(columns: Sequence[str], entries: Sequence[Entry]) -> None:
-    """Raise `UsageError`, with the closest name, if a column is something that no entry has."""
+    """Raise `UsageError` if a column is named twice, or, with the closest name, is something that no entry has."""
+    twice = next((column for column in columns if columns.count(column) > 1), None)
+    if twice is not None:
+        raise UsageError(f"columns names {twice!r} twice; leave one out")
     known = {*FACTS, "rank", *ENTRY_COLUMNS, *measured(entries)}
     for column in columns:
         if entries and ALIASES.get(column, column) not in known:

@@ -49,7 +49,8 @@ def help_text(module: ModuleType, command: str, settings: Settings) -> str:
     from nas.config.composition import group_options
 
     text = Path(nas.configs.__file__).with_name(f"{command}.yaml").read_text(encoding="utf-8")
-    lines = [f"usage: nas {command} [key=value …] [-m] [--config-dir FOLDER] [--cfg] [--info] [--help]", ""]
+    sweeps = "" if command in COMMANDS_THAT_READ else "[-m] "
+    lines = [f"usage: nas {command} [key=value …] {sweeps}[--config-dir FOLDER] [--cfg] [--info] [--help]", ""]
     lines += [(module.__doc__ or "").strip()]
     options = group_options(settings.config_dir)
     parts = dict(reversed(list(settings.choices.items())))  # Hydra lists them from the last

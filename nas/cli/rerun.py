@@ -128,7 +128,7 @@ def card_commands(
     """
     settings = selection.settings
     commands: dict[str, str | None] = {}
-    store = [argument for argument in shown_arguments(settings) if argument.startswith(("store=", "store."))]
+    store = [argument for argument in shown_arguments(settings.arguments) if argument.startswith(("store=", "store."))]
     if selection.winner is not None:
         commands["compare"] = selection.winner.head.get("command")
     elif selection.run is not None and selection.trial is not None:
@@ -145,16 +145,16 @@ def _export_command(settings: Settings, compare: str | None) -> str:
 
     The weights are then those that `nas retrain` makes, and a comparison is where `nas compare` writes it.
     """
-    arguments = [argument for argument in shown_arguments(settings) if not argument.startswith("weights=")]
+    arguments = [argument for argument in shown_arguments(settings.arguments) if not argument.startswith("weights=")]
     outs = [argument.removeprefix("out=") for argument in shlex.split(compare or "") if argument.startswith("out=")]
     if outs:
         arguments = [f"comparison={outs[0]}" if word.startswith("comparison=") else word for word in arguments]
     return shlex.join(["nas", *config_dir_arguments(settings.config_dir), "export", *arguments])
 
 
-def shown_arguments(settings: Settings) -> list[str]:
+def shown_arguments(arguments: Sequence[str]) -> list[str]:
     """The arguments of a command as they may be printed and stored: without the password of a store."""
-    return [without_password(word) if word.startswith("store.") else word for word in settings.arguments]
+    return [without_password(word) if word.startswith("store.") else word for word in arguments]
 
 
 def config_dir_arguments(config_dir: Path | None) -> list[str]:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -183,11 +183,17 @@ def planned(request: Request, sweep: Sweep, options: SweepOptions) -> SweepPlan:
             f"this sweep has {len(sweep):,} jobs ({sizes}), more than max_jobs={options.max_jobs}; set "
             f"max_jobs={len(sweep)} to run them all, and dry_run=true to list them first"
         )
-    if request.command == TAGGED_COMMAND and any(argument.startswith("run=") for argument in sweep.fixed):
+    fixed = {argument.partition("=")[0] for argument in sweep.fixed}
+    if request.command == TAGGED_COMMAND and "run" in fixed:
         raise UsageError("run= names a single search; name the runs of a sweep by sweep=NAME")
+    if "out" in fixed and len(sweep) > 1:
+        raise UsageError("out= is the output of a single job; leave it out, or name the folder of all by sweep_dir=")
     name = options.sweep or automatic_name(request.command, sweep)
     folder = run_folder(options.sweep_dir, name).absolute()
     jobs = [_planned_job(request, name, folder, one) for one in sweep.jobs()]
+    runs = [job.run for job in jobs if job.run is not None]
+    if twice := next((run for run in runs if runs.count(run) > 1), None):
+        raise UsageError(f"run={twice} would be the run of {runs.count(twice)} jobs; leave run= out, or vary only run=")
     return SweepPlan(request, name, folder, sweep, jobs)
 
 
@@ -234,8 +240,9 @@ def without_secrets(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
         key, _, value = argument.partition("=")
         if key == "store.url" and (password := password_of(value)) is not None:
             environment[PASSWORD_VARIABLE] = password
-            argument = f"{key}={without_password(value)}"
-        shown.append(argument)
+            shown.append(f"{key}={without_password(value)}")
+        else:
+            shown.append(argument)
     return shown, environment
 
 
@@ -253,7 +260,7 @@ def _opened(plan: SweepPlan) -> Iterator[None]:
     """Hold a sweep, so that no other process runs it, and check that it is the one its folder names."""
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(plan.folder / ".lock")
+        lock = FileLock(plan.folder / "lock")
         lock.acquire(timeout=0)
     except Timeout:
         raise UsageError(
@@ -315,8 +322,9 @@ def _run(plan: SweepPlan, launcher: Launcher) -> list[Outcome]:
     bar = Bar(plan.shows_progress, "job")
     bar.say(f"sweep {plan.name}: {len(plan.jobs)} jobs, {len(remaining)} of them to run; files in {plan.folder}")
     bar.report(len(earlier), len(plan.jobs))
+    ended = launcher.run([one.job for one in remaining.values()])
     try:
-        for result in launcher.run([one.job for one in remaining.values()]):
+        for result in ended:
             save(remaining[result.name].job, result)
             results[result.name] = result
             if not result.done:
@@ -328,6 +336,8 @@ def _run(plan: SweepPlan, launcher: Launcher) -> list[Outcome]:
         )
         raise
     finally:
+        if isinstance(ended, Generator):
+            ended.close()  # ends the jobs that run
         bar.close()
     return [_outcome(one, results.get(one.job.name), earlier=one.job.name in earlier) for one in plan.jobs]
 

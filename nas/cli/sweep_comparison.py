@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 from nas.analysis.report import Report, terminal_table, write_report
 from nas.analysis.results import RunResult
 from nas.cli.output import print_json, print_table, run_folder
-from nas.cli.rerun import config_dir_arguments, search_arguments
+from nas.cli.rerun import config_dir_arguments, search_arguments, shown_arguments
 from nas.config.settings import compose
 from nas.data.lock import locked_test_set
 from nas.errors import UsageError, UserError
 from nas.evaluators.base import Evaluator, reporter_of
 from nas.formatting import plural
 from nas.store.base import RunStatus, Store
+from nas.store.sweeps import runs_of_sweep
 from nas.studies.comparison import columns
-from nas.studies.finished_searches import SearchGroup, grouped, of_sweep, search_result, sweeps
+from nas.studies.finished_searches import SearchGroup, grouped, search_result
 
 if TYPE_CHECKING:
     from nas.config.settings import Settings
@@ -48,10 +49,7 @@ def compare_sweep(settings: Settings, sweep: str, out: str | None, output: str) 
         if argument.partition("=")[0].partition(".")[0] not in ALLOWED_KEYS:
             raise UsageError(f"{argument} has no effect with sweep=, whose searches are finished; leave it out")
     store: Store = settings.make("store")
-    found = of_sweep(store, sweep)
-    if not found:
-        known = ", ".join(map(repr, sweeps(store))) or "none"
-        raise UsageError(f"the store has no run of sweep {sweep!r}; it has the sweeps {known}")
+    found = [store.status(run.name) for run in runs_of_sweep(sweep, store.runs())]
     finished = {status.run.name: status for status in found if status.state == "finished"}
     _print_left_out([status for status in found if status.state != "finished"])
     groups = grouped([status.run for status in finished.values()])
@@ -94,7 +92,9 @@ def _report(
             results.append(result)
     if not results:
         raise UsageError(f"none of the searches of {group.name} has a completed trial; nas runs lists them")
-    command = shlex.join(["nas", *config_dir_arguments(settings.config_dir), "compare", *settings.arguments])
+    command = shlex.join(
+        ["nas", *config_dir_arguments(settings.config_dir), "compare", *shown_arguments(settings.arguments)]
+    )
     remarks = {
         "command": command,
         "searches": f"{plural(len(results), 'finished run')} of the store, compared without running anything",

@@ -135,7 +135,7 @@ class _Jobs:
         self._executor = executor
         self._cluster = cluster
         self._limit = seconds
-        self._make = ray.put(make)  # a node fetches it once
+        self._make = make
         self._setup = _setup(executor.cpus_per_worker, with_main=b"__main__" in make)
         self._class: Any = ray.remote(
             num_cpus=executor.cpus_per_worker,
@@ -167,9 +167,8 @@ class _Jobs:
             self._dispatch()
             owed = {worker.reference: worker for worker in self._workers if worker.state != "idle"}
             assert owed, "no task was submitted"
-            if ray.wait(list(owed), timeout=self._seconds_to_next_check())[0]:
-                for reference in ray.wait(list(owed), num_returns=len(owed), timeout=0)[0]:
-                    self._receive(owed[reference], done)
+            for reference in ray.wait(list(owed), timeout=self._seconds_to_next_check())[0]:  # at most one
+                self._receive(owed[reference], done)
             self._stop_late_tasks(done)
             self._check_places()
         return done  # finished tasks are returned before an error, which the next call raises
@@ -293,6 +292,8 @@ def _setup(cpus: float, *, with_main: bool) -> Setup:
     main: dict[str, Any] = {}
     if with_main:  # the script of the user defines a part
         main = {key: value for key, value in spawn.get_preparation_data("").items() if key.startswith("init_main")}
+        if not Path(main.get("init_main_from_path", __file__)).is_file():
+            raise UserError(NOT_STARTED.format("RayWorkers"))
     variables = {name: os.environ.get(name) or str(max(1, int(cpus))) for name in THREAD_VARIABLES}
     with suppress(FileNotFoundError):
         return Setup(tuple(sys.path), str(Path.cwd()), variables, main)

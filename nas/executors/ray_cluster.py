@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nas.errors import UsageError, UserError
@@ -30,6 +31,8 @@ VERSIONS_SECONDS = 60.0
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 HTTP2_HEADER, HTTP2_SETTINGS = 9, 4
 """Bytes of a frame's header, and the type of the first frame of a server (RFC 9113)."""
+TOKEN = Path("~/.ray/auth_token").expanduser()
+"""Where Ray keeps the token of the clusters of a user."""
 MAX_BASE = 24
 """Longest path of the folder for temporary files; Ray's sockets lie 81 characters deeper, and may have 107."""
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -105,6 +108,8 @@ def connect(address: str | None, key: str = "executor.address", cpus: float | No
     check_installed(key.partition(".")[0])
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a worker without a GPU sees none, as always
+    if address is not None and "ray" not in sys.modules and TOKEN.is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # ray start asks for it, and Ray's client does not bring it
     import ray
 
     if ray.is_initialized():
@@ -136,6 +141,7 @@ def _start(folder: str, cpus: float | None) -> None:
     import ray
     from ray._private import ray_constants
 
+    os.environ.setdefault("RAY_worker_niceness", "0")  # as every other process of the command; Ray's default is 15
     with _replaced(ray_constants, "ENABLE_RAY_CLUSTER", False), _own_signals():  # what Ray sets on macOS
         try:
             ray.init(
@@ -211,7 +217,8 @@ def _join(head: str, address: str, key: str) -> None:
             ) from None
         raise UserError(
             f"{key}={address}: this machine cannot join the cluster ({_first_sentence(error)}); run the command on one "
-            f"of its nodes, or make this machine one with ray start --address={head}"
+            f"of its nodes, or make this machine one with ray start --address={head}, and if the cluster asks for a "
+            "token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
         ) from None
 
 

@@ -32,7 +32,7 @@ STOP_SECONDS = 60
 """Time that an interrupted job has to end by itself."""
 MAX_OUTPUT = 1_000_000
 """Characters of a job's output and log that are sent from another machine, counted from the end."""
-LOG, OUTPUT, RESULT, LOCK = "log.txt", "output.txt", "result.json", ".lock"
+LOG, OUTPUT, RESULT, LOCK = "log.txt", "output.txt", "result.json", "lock"
 """Files of a job: its messages, its result on stdout, how it ended, and the lock."""
 
 

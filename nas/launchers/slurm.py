@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from nas.errors import UsageError, UserError
+from nas.errors import UsageError, UserError, located
 from nas.files import atomic_write
 from nas.launchers.base import RESULT, Job, JobResult, RunningJob, save, saved
 from nas.runtime import interrupt
@@ -165,8 +165,9 @@ class NodeJob:
         try:
             self._running = RunningJob(self.job)
             result = self._running.wait(lambda: None)
-        except UserError as error:
-            result = JobResult(self.job.name, tuple(self.job.words), 1, 0.0, str(error))
+        except Exception as error:  # noqa: BLE001 (the launcher waits for a result)
+            reason = str(error) if isinstance(error, UserError) else located(error)
+            result = JobResult(self.job.name, tuple(self.job.words), 1, 0.0, reason)
         if not (result.interrupted and _requeue()):
             save(self.job, result)
 

@@ -10,6 +10,7 @@ program no handler is installed, and `check()` does nothing.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -101,6 +102,13 @@ def _leave(number: int, _frame: FrameType | None) -> NoReturn:
     os._exit(128 + number)
 
 
+def _ignore() -> None:
+    """Called at the very end: Python restores the default handlers then, which would change the exit code."""
+    for number in ERRORS:
+        if signal.getsignal(number) in (_remember, _leave):
+            signal.signal(number, signal.SIG_IGN)
+
+
 def _restore() -> None:
     """Give a forked child the default handlers: it is no command and no worker."""
     for number in ERRORS:
@@ -133,6 +141,7 @@ def _install() -> None:
     for number in ERRORS:
         if signal.getsignal(number) in _DEFAULTS:  # a background job of a script ignores SIGINT, which must stay so
             signal.signal(number, _remember)
+    atexit.register(_ignore)  # registered first, so it runs last
     os.register_at_fork(after_in_child=_restore)
     sys.unraisablehook = _hide_in_callbacks
 

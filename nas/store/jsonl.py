@@ -18,7 +18,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,43 +37,41 @@ TABLES: Mapping[str, Any] = {
 }  # fmt: skip
 
 
-def export(source: Source, file: IO[str]) -> dict[str, int]:
+def export(source: Source, path: Path, *, compressed: bool) -> dict[str, int]:
     """Write a store as JSON lines.
 
     Args:
         source: The store.
-        file: Text file.
+        path: File to write.
+        compressed: Whether to compress it by gzip.
 
     Returns:
         Numbers of runs, trials and retrainings.
     """
-    counts = {"runs": 0, "trials": 0, "retrainings": 0}
-
-    def write(line: Mapping[str, Any]) -> None:
-        file.write(to_json(line) + "\n")
-
-    write({"cellnas": KIND, "schema": schema.VERSION})
-    for run, session in source.runs():
-        write({"run": run, "session": session})
-        counts["runs"] += 1
-        for trial, curve in source.trials(run["name"]):
-            write({"trial": trial, "curve": [point["metrics"] for point in curve]})
-            counts["trials"] += 1
-    for retraining in source.retrainings():
-        write({"retraining": retraining})
-        counts["retrainings"] += 1
-    write({"end": counts})
-    return counts
-
-
-@contextmanager
-def opened_for_export(path: Path, *, compressed: bool) -> Iterator[IO[str]]:
-    """A new text file, which gzip compresses on request."""
     with ExitStack() as stack:
         binary: Any = stack.enter_context(path.open("wb"))
         if compressed:
             binary = stack.enter_context(gzip.GzipFile(filename="", mode="wb", fileobj=binary, mtime=0))
-        yield stack.enter_context(io.TextIOWrapper(binary, encoding="utf-8"))
+        file = stack.enter_context(io.TextIOWrapper(binary, encoding="utf-8"))
+        counts = {"runs": 0, "trials": 0, "retrainings": 0}
+        for line in _lines(source, counts):
+            file.write(to_json(line) + "\n")
+    return counts
+
+
+def _lines(source: Source, counts: dict[str, int]) -> Iterator[Mapping[str, Any]]:
+    """The lines of a store, which are counted on the way."""
+    yield {"cellnas": KIND, "schema": schema.VERSION}
+    for run, session in source.runs():
+        yield {"run": run, "session": session}
+        counts["runs"] += 1
+        for trial, curve in source.trials(run["name"]):
+            yield {"trial": trial, "curve": [point["metrics"] for point in curve]}
+            counts["trials"] += 1
+    for retraining in source.retrainings():
+        yield {"retraining": retraining}
+        counts["retrainings"] += 1
+    yield {"end": counts}
 
 
 class JSONLines:

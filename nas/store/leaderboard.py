@@ -97,6 +97,13 @@ def named_run(store: Store, run: str | None) -> Run:
     """
     if run is None:
         raise UsageError("run=null; expected the name of a run of the store (nas runs lists them)")
+    if isinstance(store, SupportsReading):
+        from nas.store.rows import read_run
+
+        with store.reading() as connection:
+            found = read_run(connection, run)
+        if found is not None:
+            return found
     runs = store.runs()
     for known in runs:
         if known.name == run:

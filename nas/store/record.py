@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from nas.core import Trial
 from nas.errors import UserError
@@ -19,11 +18,22 @@ from nas.store.base import Run, now, storable
 from nas.store.database import Database
 from nas.store.rows import curve_rows, trial_row
 
-INSERTS: Mapping[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-"""Name of a kind of database -> its `INSERT`, which can pass over a row that exists."""
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 15.0
 """Seconds before the first further try, and at most between two; each wait is twice as long as the one before."""
+
+
+def insert_missing(connection: sa.Connection, table: sa.Table) -> Any:
+    """An `INSERT` that passes over rows that exist, and counts those that it stores."""
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+        statement: Any = sqlite_insert(table)
+    else:  # readers of a file need not import it
+        from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+
+        statement = postgresql_insert(table)
+    return statement.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
 class SQLRecord:
@@ -50,11 +60,7 @@ class SQLRecord:
         self._identity = store.identity()
         self._session = store.session(connection)
         self._patience = store.patience
-        self._trial = (
-            INSERTS[connection.dialect.name](schema.trials)
-            .on_conflict_do_nothing()
-            .execution_options(preserve_rowcount=True)
-        )
+        self._trial = insert_missing(connection, schema.trials)
         self._curve = schema.curves.insert()
         self._clock = schema.sessions.update().where(schema.sessions.c.run == run.name)
 

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
@@ -80,6 +81,12 @@ def run_of(row: sa.Row[Any]) -> Run:
     return run
 
 
+def read_run(connection: sa.Connection, name: str) -> Run | None:
+    """A run by its name; None if the store has no such run."""
+    row = connection.execute(sa.select(schema.runs).where(schema.runs.c.name == name)).first()
+    return None if row is None else run_of(row)
+
+
 def trial_row(run: Run, trial: Trial, finish_order: int) -> dict[str, Any]:
     """The columns of a trial.
 
@@ -147,20 +154,22 @@ def read_trials(
     trials = []
     places: list[int] = []
     strings: dict[str, str] = {}
-    architectures: dict[str, tuple[int, ...]] = {}
+    proposals: dict[tuple[str, int | None, str], Proposal] = {}
+    result = connection.execute(select.execution_options(yield_per=CHUNK))
     with _no_collection():
         for (
             key, architecture, text, canonical, fidelity, info, seed, status, metrics, seconds, cost, reused_from,
             error_kind, error, told_before, traceback, place,
-        ) in connection.execute(select.execution_options(yield_per=CHUNK)):  # fmt: skip
+        ) in chain.from_iterable(result.partitions(CHUNK)):  # fmt: skip
             places.append(key if place is None else place)
-            decisions = architectures.get(architecture)
-            if decisions is None:
-                decisions = architectures[architecture] = tuple(json.loads(architecture))
+            proposal = proposals.get((architecture, fidelity, info))
+            if proposal is None:
+                proposal = Proposal(tuple(json.loads(architecture)), fidelity, decoded[info])
+                proposals[architecture, fidelity, info] = proposal
             trials.append(
                 Trial(
                     key,
-                    Proposal(decisions, fidelity, decoded[info]),
+                    proposal,
                     strings.setdefault(text, text),
                     strings.setdefault(canonical, canonical),
                     seed,

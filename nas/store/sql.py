@@ -16,7 +16,7 @@ from nas.errors import UsageError
 from nas.store import schema, unstored
 from nas.store.base import Retraining, Run, RunRecord, RunStatus, check_same_run, now, owner
 from nas.store.database import Database
-from nas.store.record import INSERTS, SQLRecord
+from nas.store.record import SQLRecord, insert_missing
 from nas.store.rows import read_trials, run_of, run_row
 from nas.store.status import read_statuses
 
@@ -78,8 +78,7 @@ class SQLStore(Database):
             return
         stored, entries = unstored.read(path)
         check_same_run(stored, run)
-        insert = INSERTS[connection.dialect.name](schema.trials).on_conflict_do_nothing()
-        insert = insert.execution_options(preserve_rowcount=True)
+        insert = insert_missing(connection, schema.trials)
         with connection.begin():
             if not self._has_trials(connection, run.name):
                 self._replace(connection, stored)

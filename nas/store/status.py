@@ -30,7 +30,7 @@ def read_statuses(
         tallies = {one.name: tally_of(one, read_trials(connection, one.name)) for one in known}
         sessions: dict[str, Any] = {}
     else:
-        tallies = _tallies(connection, run)
+        tallies = _tallies(connection) if run is None else {run: _tally(connection, run)}
         of_run = sa.true() if run is None else schema.sessions.c.run == run
         sessions = {row.run: row for row in connection.execute(sa.select(schema.sessions).where(of_run))}
     alive = running([name for name, row in sessions.items() if row.ended is None])
@@ -47,10 +47,29 @@ def _status(run: Run, tally: Tally, session: Any, running: bool) -> RunStatus:
     )  # fmt: skip
 
 
-def _tallies(connection: sa.Connection, run: str | None) -> dict[str, Tally]:
-    """The counts of runs: one pass over the index `trials_by_score`, and one look-up for each best trial."""
+def _tally(connection: sa.Connection, run: str) -> Tally:
+    """The counts of one run: its trials are counted in an index, all else is looked up."""
+    table = schema.trials.c
+    of_run = table.run == run
+    total = Tally(connection.execute(sa.select(sa.func.count()).where(of_run)).scalar_one())
+    next_fidelity = sa.select(sa.func.min(table.fidelity)).where(of_run)
+    fidelity, condition = None, table.fidelity.is_(None)
+    while True:
+        these = of_run & condition
+        failed = connection.execute(sa.select(sa.func.count()).where(these, table.score.is_(None))).scalar_one()
+        scored = sa.select(table.number, table.score).where(these, table.score.is_not(None))
+        first = connection.execute(scored.order_by(table.score.desc(), table.number).limit(1)).first()
+        total = joined(total, Tally(0, failed, *(first or ())))
+        above = next_fidelity if fidelity is None else next_fidelity.where(table.fidelity > fidelity)
+        fidelity = connection.execute(above).scalar_one()
+        if fidelity is None:
+            return total
+        condition = table.fidelity == fidelity
+
+
+def _tallies(connection: sa.Connection) -> dict[str, Tally]:
+    """The counts of all runs: one pass over the index `trials_by_score`, and one look-up for each best trial."""
     table, equal = schema.trials, schema.trials.alias()
-    of_run = sa.true() if run is None else table.c.run == run
     counts = (
         sa.select(
             table.c.run,
@@ -59,7 +78,6 @@ def _tallies(connection: sa.Connection, run: str | None) -> dict[str, Tally]:
             sa.func.count(table.c.score).label("completed"),
             sa.func.max(table.c.score).label("score"),
         )
-        .where(of_run)
         .group_by(table.c.run, table.c.fidelity)
         .subquery()
     )

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from nas.errors import UsageError
 from nas.store.base import Run
 
+MAX_NAMED = 5
+"""Largest number of sweeps, the latest ones, that a message names."""
+
 
 def sweep_of(run: Run) -> str | None:
     """Name of the sweep that a run belongs to; None for a run of its own."""
@@ -27,7 +30,3 @@ def runs_of_sweep(sweep: str, runs: Sequence[Run]) -> list[Run]:
         listed = earlier + ", ".join(map(repr, names[-MAX_NAMED:]))
         raise UsageError(f"there is no sweep {sweep!r} in the store; it has {listed or 'none'}")
     return found
-
-
-MAX_NAMED = 5
-"""Largest number of sweeps, the latest ones, that a message names."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,7 +21,8 @@ import sqlalchemy as sa
 from nas.errors import UsageError
 from nas.identity import differences
 from nas.store import schema
-from nas.store.base import Run, is_free
+from nas.store.backup import upgraded_copy
+from nas.store.base import Run, check_run_name, is_free
 from nas.store.rows import RUN_COLUMNS
 from nas.store.sql import SQLStore
 
@@ -36,7 +37,9 @@ MAX_NAMED = 3
 class Source(Protocol):
     """Where runs are taken from: a store, or a file of JSON lines."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What messages call it."""
 
     def runs(self) -> Sequence[tuple[Row, Row | None]]:
         """The rows of the runs, the oldest first, and of their last sessions."""
@@ -117,8 +120,6 @@ def source_of(store: SQLStore) -> Iterator[StoreSource]:
         if int(version) == schema.VERSION:
             yield StoreSource(store.shown, connection)
             return
-    from nas.store.backup import upgraded_copy
-
     with (
         tempfile.TemporaryDirectory() as folder,
         upgraded_copy(store, Path(folder) / "copy.db").reading() as connection,
@@ -177,6 +178,7 @@ def _targets(engine: sa.Engine, source: Source, rename: str | None) -> tuple[dic
             reason = _relation(connection, source, row, name)[1]
             if reason is not None and rename is not None:
                 targets[name] = f"{name}{rename}"
+                check_run_name(targets[name])
                 reason = _relation(connection, source, row, targets[name])[1]
             if reason is not None:
                 differing[targets[name]] = reason
@@ -192,10 +194,9 @@ def _relation(connection: sa.Connection, source: Source, row: Row, target: str) 
     if stored is None:
         return "new", None
     here, there = _identity(Run(*(stored._mapping[key] for key in RUN_COLUMNS))), _identity(_run(row))
-    changed = differences(here, there, is_free)
-    if changed:
-        return "other", "; ".join(changed[:MAX_NAMED])
-    digests = _digests(connection, target)
+    changed, digests = differences(here, there, is_free), _digests(connection, target)
+    if changed:  # a run without trials does not reserve its name
+        return ("other", "; ".join(changed[:MAX_NAMED])) if digests else ("new", None)
     further, common = False, 0
     for trial, _ in source.trials(row["name"]):
         digest = digests.get(trial["number"])
@@ -238,12 +239,13 @@ def _take_run(
         taken.same.append(target)
         return
     stored: set[int] = set()
+    connection.execute(schema.sessions.delete().where(schema.sessions.c.run == target))
     if relation == "new":
+        connection.execute(schema.runs.delete().where(schema.runs.c.name == target))
         connection.execute(schema.runs.insert(), row | {"name": target})
     else:
         numbers = connection.execute(sa.select(schema.trials.c.number).where(schema.trials.c.run == target))
         stored = set(numbers.scalars())
-        connection.execute(schema.sessions.delete().where(schema.sessions.c.run == target))
     if session is not None:
         connection.execute(schema.sessions.insert(), session | {"run": target})
     further = (item for item in source.trials(row["name"]) if item[0]["number"] not in stored)
@@ -276,10 +278,3 @@ def _take_retrainings(connection: sa.Connection, source: Source, targets: Mappin
 
 def _retraining_key(row: Mapping[str, Any]) -> str:
     return json.dumps({key: value for key, value in row.items() if key != "id"}, sort_keys=True)
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names for a message, at most a few of them."""
-    names = [*names]
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(map(repr, names[:MAX_NAMED])) + more

@@ -11,13 +11,11 @@ from nas.core import Trial
 from nas.errors import NOT_IN_TABLE
 from nas.evaluators.base import SupportsReporting
 from nas.identity import identifying
-from nas.store.base import Run, RunStatus, Store, is_free
+from nas.store.base import Run, is_free
 from nas.studies.comparison import incumbent_changes
 
 COMPARED_BESIDE = ("budget",)
 """Settings that may change when a run is resumed, and still make a difference between strategies."""
-LABELLED_BY = ("strategy", "choices.strategy")
-"""Settings that a label names first, without their group."""
 MAX_LABEL_LENGTH = 90
 
 
@@ -34,16 +32,6 @@ class SearchGroup:
     name: str
     runs: Sequence[Run]
     labels: Mapping[str, str]
-
-
-def sweeps(store: Store) -> list[str]:
-    """Names of the sweeps that runs of a store belong to, in the order of their first run."""
-    return list(dict.fromkeys(run.config["sweep"] for run in store.runs() if run.config.get("sweep")))
-
-
-def of_sweep(store: Store, sweep: str) -> list[RunStatus]:
-    """Where each search of a sweep stands."""
-    return [store.status(run.name) for run in store.runs() if run.config.get("sweep") == sweep]
 
 
 def grouped(runs: Sequence[Run]) -> list[SearchGroup]:

@@ -96,13 +96,14 @@ def _has_one_writer(make: Callable[[], Store]) -> None:
 
 def _tells_the_status(make: Callable[[], Store]) -> None:
     with make().open(Run("stands", 0), planned=5) as record:
-        for trial in (_trial(0, 0.2), _trial(1, 0.7), _trial(2, None), _trial(3, 0.7)):
+        short = replace(_trial(4, 0.6), proposal=Proposal((4,), 2))
+        for trial in (_trial(0, 0.2), _trial(1, 0.7), _trial(2, None), _trial(3, 0.7), short):
             record.add(trial, elapsed=4.0)
         assert make().status("stands").state == "running", "a run that is open must be running"
         record.end_session(6.0, "budget")
     status = make().status("stands")
     found = (status.state, status.trials, status.failed, status.planned, status.best, status.score, status.seconds)
-    expected = ("finished", 4, 1, 5, 1, 0.7, 6.0)
+    expected = ("finished", 5, 1, 5, 1, 0.7, 6.0)
     assert found == expected, f"the status is {found}, expected {expected}"
     assert status in make().statuses(), "statuses() must have the status of every run"
     with make().open(Run("stands", 0)):

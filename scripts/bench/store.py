@@ -1,14 +1,17 @@
 """The store: durable trials against Optuna's storages, and a run of 1,000,000 trials.
 
-    python scripts/bench/store.py [durable|resume]
+    python scripts/bench/store.py [durable|resume|leaderboard]
 
 `store/durable-*` are whole searches with an evaluator that does nothing, ours and Optuna's by turns on one disk; each
 side synchronises what it stores to the disk. `store/resume-1m` is the time from the command that continues a run of
-1,000,000 trials to its first new trial, on the disk. Needs PyPI for the first installation of Optuna (`.bench/`).
+1,000,000 trials to its first new trial, on the disk. `store/leaderboard-1m` is the first ten trials of that run as a
+command, `-memory` the most memory that it takes, and `-grouped` the first ten architectures. Needs PyPI for the first
+installation of Optuna (`.bench/`).
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import statistics
 import subprocess
@@ -21,12 +24,12 @@ from pathlib import Path
 
 from loop import rate
 from million import RUN, TRIALS, arguments, build
-from peers.environment import run_driver
+from peers.environment import CACHE, run_driver
 from rows import Row
 
 from nas.store.sqlite import SQLiteStore
 
-ROUNDS = 3
+ROUNDS, LEADERBOARD_ROUNDS = 3, 5
 PEERS = (("sqlite", 20.0, 30), ("journal", 3.0, 150))
 """Kind of Optuna's storage, smallest allowed ratio, and trials of a round."""
 STRATEGIES = ("random", "regularized_evolution")
@@ -83,11 +86,41 @@ def first_new_trial(path: Path, strategy: str) -> tuple[float, float]:
         process.wait()
 
 
-MEASUREMENTS: dict[str, Callable[[Path], None]] = {"durable": durable, "resume": resume}
+def leaderboard(folder: Path) -> None:
+    """Rows `store/leaderboard-1m*`."""
+    path = folder / "leaderboard.db"
+    build(path)
+    for name, goal, more in (("", 1.5, []), ("-grouped", 5.0, ["group=true"])):
+        command = [sys.executable, "-m", "nas", "leaderboard", f"run={RUN}", f"store.url=sqlite:///{path}", *more]
+        measured(command)  # the first reads the file from the disk
+        rounds = [measured(command) for _ in range(LEADERBOARD_ROUNDS)]
+        note = f"`nas leaderboard run=R {' '.join(more)}`".replace(" `", "`")
+        note += f" of 1,000,000 trials in SQLite, top 10; median of {LEADERBOARD_ROUNDS}"
+        seconds = statistics.median(seconds for seconds, _ in rounds)
+        Row(f"store/leaderboard-1m{name}", seconds, goal, "s", target=1.0, more_is_better=False, note=note).show()
+        if not more:
+            memory = max(memory for _, memory in rounds)
+            note = "peak resident memory of the same command"
+            Row("store/leaderboard-1m-memory", memory, 200.0, "MB", target=1.0, more_is_better=False, note=note).show()
+
+
+def measured(command: list[str]) -> tuple[float, float]:
+    """Seconds and peak memory in MB of a command."""
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    if status != 0:
+        raise RuntimeError(f"`{' '.join(command)}` failed")
+    return seconds, used.ru_maxrss * 1024 / 1e6  # Linux counts KiB
+
+
+MEASUREMENTS: dict[str, Callable[[Path], None]] = {"durable": durable, "resume": resume, "leaderboard": leaderboard}
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:  # the disk of the project, not a memory file system
+    CACHE.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:  # the disk of the project, not a memory file system
         for name in sys.argv[1:] or MEASUREMENTS:
             MEASUREMENTS[name](Path(folder))
 

@@ -137,6 +137,18 @@ def test_a_signal_ends_a_comparison(signalled, tmp_path):
     assert "every finished run is stored. Resume with:" in ended.stderr
 
 
+def test_a_signal_ends_a_sweep_and_its_jobs(signalled, tmp_path, nas):
+    arguments = [*SEARCH[:-1], "-m", "sweep=lab", "seed=0,1", "launcher.jobs=2"]
+    ended = signalled(arguments, lambda _: stored_trials(tmp_path / "nas.db") >= 4, signal.SIGTERM)
+    assert ended.returncode == 143
+    assert "finished jobs and trials are stored. Resume with:\n  nas search -m data=digits" in ended.stderr
+    for seed in (0, 1):
+        log = (tmp_path / "sweeps" / "lab" / f"seed={seed}" / "log.txt").read_text()
+        assert "interrupted; every finished trial is stored" in log
+    states = [run["state"] for run in json.loads(nas("runs", "format=json").stdout)]
+    assert states == ["interrupted", "interrupted"]
+
+
 def test_sigterm_that_is_switched_off_stays_so(tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n")
     arguments = ["-c", f"trap '' TERM; exec {sys.executable} -m nas --version"]

@@ -6,6 +6,9 @@ import shlex
 import pytest
 from conftest import ARCH, rows
 
+from nas.cli.sweep import without_secrets
+from nas.launchers.base import Job
+
 TABLE = ["evaluator=table", "table=cifar10_8x8", "budget.trials=5"]
 RECORDING = """
 import contextlib
@@ -175,6 +178,7 @@ def test_json_holds_what_each_job_found(folder):
         (["seed=1,x"], "seed must be a whole number, got 'x'"),
         (["seed=range(0,10000)"], "this sweep has 10,000 jobs (10,000 of seed), more than max_jobs=1000; set max_jobs"),
         (["seed=1,2", "run=one"], "run= names a single search; name the runs of a sweep by sweep=NAME"),
+        (["run=a,b", "seed=1,2"], "run=a would be the run of 2 jobs; leave run= out, or vary only run="),
         (["seed=1,2", "launcher=clusters"], "unknown launcher 'clusters'"),
         (["seed=1,2", "launcher.job=2"], "unknown key 'launcher.job' (did you mean 'launcher.jobs'?)"),
         (["seed=1,2", "launcher.jobs=0"], "launcher.jobs must be a whole number of at least 1 and at most 1024, got 0"),
@@ -231,6 +235,17 @@ def test_a_damaged_definition_is_named_and_left_as_it_is(folder, tmp_path):
     assert refused.returncode == 1
     assert "sweep.json is damaged; remove it if sweep 'lab' has not changed" in refused.stderr
     assert path.read_text() == "[]"
+
+
+def test_the_password_of_a_store_is_neither_printed_nor_written(folder, tmp_path):
+    url = "store.url=postgresql+psycopg://me:s3cret@127.0.0.1:1/none"
+    listed = folder(*SWEEP, "seed=0,1", url, "dry_run=true")
+    assert "store.url=postgresql+psycopg://me@127.0.0.1:1/none" in listed.stdout
+    arguments, environment = without_secrets(["seed=0", url])
+    assert arguments == ["seed=0", "store.url=postgresql+psycopg://me@127.0.0.1:1/none"]
+    assert environment == {"PGPASSWORD": "s3cret"}
+    assert "s3cret" not in repr(Job("one", arguments, tmp_path, tmp_path, environment))
+    assert "s3cret" not in listed.stdout + listed.stderr
 
 
 def test_long_and_odd_values_still_name_different_runs_and_folders(folder, tmp_path):

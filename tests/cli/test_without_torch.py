@@ -31,6 +31,13 @@ def test_commands_that_compute_nothing_import_no_torch(searched, tmp_path):
         ["search", "--help"],
         ["search", *QUICK_SETTINGS, "--cfg"],
         ["leaderboard"],
+        ["leaderboard", "where=params<=1e6", "columns=[run,trial,params]", "format=csv"],
+        ["runs"],
+        ["show", "run=one"],
+        ["show", "run=one", "trial=best"],
+        ["store", "check"],
+        ["store", "export", "out=all.jsonl"],
+        ["store", "import", "from=all.jsonl"],
         COMPARISON,
     ]
     done = subprocess.run(

@@ -141,7 +141,7 @@ class RemovingNode:
         if trial.number == 3:
             self.nodes.remove_node(self.nodes.worker_nodes.copy().pop(), allow_graceful=False)
 
-    def on_epoch(self, *_):
+    def on_epoch_end(self, *_):
         pass
 
     def close(self):

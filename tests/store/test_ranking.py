@@ -8,11 +8,11 @@ import pytest
 
 from nas import Proposal, Trial, UsageError
 from nas.store.base import Retraining, Run
+from nas.store.by_url import store_at
 from nas.store.conditions import parse_condition
 from nas.store.entries import Query
 from nas.store.leaderboard import find_trial, leaderboard, ranked_in_python
 from nas.store.sqlite import SQLiteStore
-from nas.store.urls import store_at
 
 SORTS = ("score", "score asc", "number", "number desc", "latency", "latency desc", "latency asc", "memory", "seconds",
          "valid_accuracy", "params")  # fmt: skip

@@ -151,7 +151,9 @@ def _report_failure(result: SearchResult, settings: Settings) -> int:
         if lines := last_frames(failed.traceback or ""):
             print(lines, file=sys.stderr)
         show = shlex.join(["nas", *config_dir_arguments(settings.config_dir), "show", f"run={result.run}"])
-        store = "".join(f" {shlex.quote(part)}" for part in settings.arguments if part.startswith("store"))
+        store = "".join(
+            f" {shlex.quote(part)}" for part in shown_arguments(settings.arguments) if part.startswith("store")
+        )
         print(f"The whole error: {show} trial={failed.number}{store}", file=sys.stderr)
     return 1
 
@@ -200,5 +202,5 @@ def stored_names(store: Store) -> set[str]:
 
 def resume_command(settings: Settings, run: str) -> str:
     """The command that resumes a run, ready to be pasted into a shell."""
-    arguments = [argument for argument in shown_arguments(settings) if not argument.startswith("run=")]
+    arguments = [argument for argument in shown_arguments(settings.arguments) if not argument.startswith("run=")]
     return shlex.join(["nas", *config_dir_arguments(settings.config_dir), "search", *arguments, f"run={run}"])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.cli.options import RESULT_FORMATS, CommandOptions
 from nas.cli.output import print_json, print_table
-from nas.cli.rerun import config_dir_arguments, search_command
+from nas.cli.rerun import config_dir_arguments, search_command, shown_arguments
 from nas.cli.run_status import progress, since, status_row
 from nas.core import Trial
 from nas.errors import UsageError
@@ -147,7 +147,7 @@ def _search_again(settings: Settings, run: Run, trial: int) -> str | None:
 
 
 def _store_arguments(settings: Settings) -> list[str]:
-    return [argument for argument in settings.arguments if argument.startswith(("store=", "store."))]
+    return [argument for argument in shown_arguments(settings.arguments) if argument.startswith(("store=", "store."))]
 
 
 def _own_command(settings: Settings, command: str, run: str, *more: str) -> str:

@@ -29,8 +29,12 @@ if TYPE_CHECKING:
     from nas.store.transfer import Taken
 
 ACTIONS: Mapping[str, tuple[str, ...]] = {
-    "check": ("out",), "backup": ("out",), "merge": ("from", "rename"), "export": ("out",), "import": ("from", "rename"),
-}  # fmt: skip
+    "check": ("out",),
+    "backup": ("out",),
+    "merge": ("from", "rename"),
+    "export": ("out",),
+    "import": ("from", "rename"),
+}
 """Words that may follow the command -> the settings that each uses."""
 NEEDED = {"backup": "out", "merge": "from", "export": "out", "import": "from"}
 """Action -> the setting that it needs."""
@@ -48,9 +52,9 @@ class StoreOptions(CommandOptions):
 
     def __post_init__(self) -> None:
         one_of("format", self.format, RESULT_FORMATS)
-        if self.action not in ACTIONS:
-            given = "" if self.action is None else f", got {self.action!r}"
-            raise UsageError(f"nas store needs an action, such as nas store check: one of {', '.join(ACTIONS)}{given}")
+        if self.action is None:
+            raise UsageError(f"nas store needs an action, such as nas store check: one of {', '.join(ACTIONS)}")
+        one_of("action", self.action, tuple(ACTIONS))
         values = {"out": self.out, "from": self.from_, "rename": self.rename}
         needed = NEEDED.get(self.action)
         if needed is not None and values[needed] is None:
@@ -124,13 +128,12 @@ def _back_up(store: SQLStore, options: StoreOptions) -> int:
 
 def _export(store: SQLStore, options: StoreOptions) -> int:
     from nas.store.backup import check_new, new_file
-    from nas.store.jsonl import export, opened_for_export
+    from nas.store.jsonl import export
     from nas.store.transfer import source_of
 
     path = check_new(str(options.out))
     with source_of(store) as source, new_file(path) as temporary:
-        with opened_for_export(temporary, compressed=path.suffix == ".gz") as file:
-            counts = export(source, file)
+        counts = export(source, temporary, compressed=path.suffix == ".gz")
     _report(options, {"out": options.out, **counts}, f"{_counted(counts)} were written to {options.out}")
     return 0
 
@@ -144,8 +147,8 @@ def _import(store: SQLStore, options: StoreOptions) -> int:
 
 
 def _merge(store: SQLStore, options: StoreOptions) -> int:
+    from nas.store.by_url import store_at
     from nas.store.transfer import source_of, take
-    from nas.store.urls import store_at
 
     name = str(options.from_)
     other = store_at(name if "://" in name else f"sqlite:///{name}")

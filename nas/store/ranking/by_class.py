@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from nas.store.base import Retraining
 from nas.store.entries import Entry, check_sort, deviation, sort_entries, training_kind
 from nas.store.facts import FACTS
 from nas.store.ranking.by_value import kept_entries
-from nas.store.ranking.reading import TRIALS, Position, Ranking
+from nas.store.ranking.reading import TRIALS, Position, Ranking, chunks
 
 
 @dataclass(slots=True)
@@ -54,6 +54,15 @@ class _Set:
     classes: dict[str, _Class] = field(default_factory=dict)
     size: int = 0
 
+    def add(self, at: Position, canonical: str, score: float | None, training: Hashable, *, reused: bool) -> None:
+        """Add a trial."""
+        self.size += 1
+        one = self.classes.get(canonical)
+        if one is None:
+            one = self.classes[canonical] = _Class(at, score)
+        if score is not None and not reused:
+            one.trainings[training] = score, at
+
 
 def ranked_classes(ranking: Ranking) -> list[list[Entry]]:
     """See `nas.store.ranking.ranked.ranked`."""
@@ -78,42 +87,57 @@ def _add_kept(ranking: Ranking, sets: dict[str, _Set]) -> None:
     names: set[str] = set()
     kinds = [training_kind(run) for run in ranking.runs]
     for key, index, entry in kept_entries(ranking, names):
-        trial, kind = entry.trial, kinds[index]
+        trial, kind, found = entry.trial, kinds[index], sets.setdefault(key, _Set())
         training = trial.text if kind == "architecture" else getattr(trial, kind)
-        found = sets.setdefault(key, _Set())
-        found.size += 1
         at = (index, trial.number)
-        one = found.classes.setdefault(trial.canonical, _Class(at, entry.score))
-        if entry.score is not None and trial.reused_from is None:
-            one.trainings[training] = entry.score, at
-        one.tested += [(at, test) for test in ranking.tested.get((entry.run.name, trial.number), ())]
+        found.add(at, trial.canonical, entry.score, training, reused=trial.reused_from is not None)
+        tests = ranking.tested.get((entry.run.name, trial.number), ())
+        found.classes[trial.canonical].tested += [(at, test) for test in tests]
     if ranking.query.where is not None:
         ranking.query.where.check_names({*FACTS, *names})
 
 
 def _add_run(ranking: Ranking, index: int, sets: dict[str, _Set]) -> None:
-    """Add all trials of a run: a short loop, since a million may pass it."""
+    """Add all trials of a run."""
     run = ranking.runs[index]
-    kind = training_kind(run)
-    training_column = {"seed": TRIALS.c.seed, "architecture": sa.cast(TRIALS.c.architecture, sa.Text)}.get(kind)
-    columns: list[sa.ColumnElement[Any]] = [TRIALS.c.number, TRIALS.c.fidelity, TRIALS.c.canonical]
-    columns += [TRIALS.c.score, TRIALS.c.reused_from, sa.null() if training_column is None else training_column]
-    not_numbers = ranking.not_numbers(index)
-    tested = {number for name, number in ranking.tested if name == run.name}
-    of_fidelity: dict[int | None, _Set] = {}
-    for number, fidelity, canonical, stored, reused, training in ranking.rows(index, columns):
-        found = of_fidelity.get(fidelity)
-        if found is None:
-            found = of_fidelity[fidelity] = sets.setdefault(ranking.key(index, fidelity), _Set())
-        found.size += 1
-        score = math.nan if stored is None and number in not_numbers else stored
-        one = found.classes.get(canonical)
-        if one is None:
-            one = found.classes[canonical] = _Class((index, number), score)
-        if reused is None and score is not None:
-            one.trainings[training] = score, (index, number)
-        if number in tested:
-            one.tested += [((index, number), test) for test in ranking.tested[run.name, number]]
+    columns = {"seed": TRIALS.c.seed, "architecture": sa.cast(TRIALS.c.architecture, sa.Text)}
+    training_column = columns.get(training_kind(run), sa.null())
+    wanted = [TRIALS.c.number, TRIALS.c.canonical, TRIALS.c.score, TRIALS.c.reused_from, training_column]
+    fidelities, not_numbers = ranking.fidelities(run.name), ranking.not_numbers(index)
+    if len(fidelities) == 1 and not not_numbers:
+        _add_many(ranking, index, wanted, sets.setdefault(ranking.key(index, fidelities[0]), _Set()))
+    else:
+        found: dict[int | None, _Set] = {}
+        for number, canonical, stored, reused, training, fidelity in ranking.rows(index, [*wanted, TRIALS.c.fidelity]):
+            if fidelity not in found:
+                found[fidelity] = sets.setdefault(ranking.key(index, fidelity), _Set())
+            score = math.nan if stored is None and number in not_numbers else stored
+            found[fidelity].add((index, number), canonical, score, training, reused=reused is not None)
+    _add_tests(ranking, index, sets)
+
+
+def _add_many(ranking: Ranking, index: int, columns: Sequence[sa.ColumnElement[Any]], found: _Set) -> None:
+    """Add the trials of a run that has one fidelity and no NaN, as `_Set.add` does: a million may pass this loop."""
+    classes = found.classes
+    for block in ranking.blocks(index, columns):
+        found.size += len(block)
+        for number, canonical, score, reused, training in block:
+            one = classes.get(canonical)
+            if one is None:
+                one = classes[canonical] = _Class((index, number), score)
+            if reused is None and score is not None:
+                one.trainings[training] = score, (index, number)
+
+
+def _add_tests(ranking: Ranking, index: int, sets: dict[str, _Set]) -> None:
+    """Add the retrainings of the trials of a run."""
+    run = ranking.runs[index].name
+    for numbers in chunks(sorted(number for name, number in ranking.tested if name == run and number is not None)):
+        query = sa.select(TRIALS.c.number, TRIALS.c.canonical, TRIALS.c.fidelity).order_by(TRIALS.c.number)
+        rows = ranking.connection.execute(query.where(TRIALS.c.run == run, TRIALS.c.number.in_(numbers)))
+        for number, canonical, fidelity in rows:
+            one = sets[ranking.key(index, fidelity)].classes[canonical]
+            one.tested += [((index, number), test) for test in ranking.tested[run, number]]
 
 
 def _sorted(ranking: Ranking, classes: list[_Class]) -> list[_Class]:

@@ -73,7 +73,7 @@ class Ranking:
     def parts(self) -> list[Part]:
         """The runs and fidelities with the numbers of their trials, in the order of their first trials."""
         if len(self.runs) == 1:
-            fidelities = self._fidelities(self.runs[0].name)
+            fidelities = self.fidelities(self.runs[0].name)
             if len({self.key(0, fidelity) for fidelity in fidelities}) <= 1:  # nothing depends on their numbers
                 return [Part(0, fidelity, 0, 0) for fidelity in fidelities]
         number = TRIALS.c.number
@@ -86,7 +86,7 @@ class Ranking:
         parts = [Part(indices[run], fidelity, size, first) for run, fidelity, size, first in rows if run in indices]
         return sorted(parts, key=lambda part: (part.index, part.first))
 
-    def _fidelities(self, run: str) -> list[int | None]:
+    def fidelities(self, run: str) -> list[int | None]:
         """The fidelities of a run, by one look-up in the index for each instead of counting all trials."""
         fidelity, found = TRIALS.c.fidelity, list[int | None]()
         query = sa.select(fidelity).where(TRIALS.c.run == run).limit(1)
@@ -124,7 +124,7 @@ class Ranking:
     def not_numbers(self, index: int) -> set[int]:
         """The trials of a run that completed with NaN as their objective, which is stored as null."""
         run, found = self.runs[index].name, set[int]()
-        for fidelity in self._fidelities(run):
+        for fidelity in self.fidelities(run):
             query = sa.select(TRIALS.c.number).where(TRIALS.c.run == run, same_fidelity(fidelity))
             query = query.where(TRIALS.c.score.is_(None), TRIALS.c.status == "completed")
             found.update(self.connection.execute(query).scalars())
@@ -171,9 +171,14 @@ class Ranking:
 
     def rows(self, index: int, columns: Sequence[sa.ColumnElement[Any]]) -> Iterator[Any]:
         """Some columns of all trials of a run, by number, without holding all of them."""
+        for block in self.blocks(index, columns):
+            yield from block
+
+    def blocks(self, index: int, columns: Sequence[sa.ColumnElement[Any]]) -> Iterator[Sequence[Any]]:
+        """The same rows, many at a time."""
         query = sa.select(*columns).where(TRIALS.c.run == self.runs[index].name).order_by(TRIALS.c.number)
         with self.connection.execution_options(yield_per=ROWS).execute(query) as rows:
-            yield from rows
+            yield from rows.partitions()
 
 
 def same_fidelity(fidelity: int | None) -> sa.ColumnElement[bool]:
