@@ -135,21 +135,31 @@ def test_a_sweep_whose_jobs_and_launcher_are_killed_ends_with_the_trials_of_an_u
         def disturbed(*command):
             """Whether the command could be done to a running job; one that is just ending cannot be altered."""
             running = squeue("--states=RUNNING", "--format=%A")
-            return (
-                bool(running)
-                and subprocess.run([*command, running[0]], env=environment, capture_output=True, check=False).returncode
-                == 0
-            )
+            if not running:
+                return False
+            done = subprocess.run([*command, running[0]], env=environment, capture_output=True, check=False)
+            say(f"$ {' '.join([*command, running[0]])}   # exit code {done.returncode}")
+            return done.returncode == 0
 
+        def say(text):
+            print(f"{time.monotonic() - started:6.1f} s, {stored():3} trials stored: {text}", flush=True)
+
+        started = time.monotonic()
+        say(f"$ nas {' '.join(SWEEP)}")
         launcher = start()
         wait_for(lambda: stored() >= 3)
+        say(f"queue: {', '.join(squeue('--array', '--format=%i=%T'))}")
         wait_for(lambda: disturbed("scancel", "--signal=TERM"))
         wait_for(lambda: stored() >= 60)
         wait_for(lambda: disturbed("scontrol", "requeue"))
         launcher.kill()  # its jobs stay in the queue, and the next start attaches to them
         launcher.communicate()
+        say("launcher killed by SIGKILL")
+        say(f"queue: {', '.join(squeue('--array', '--format=%i=%T'))}")
         launcher = start()
         out, err = launcher.communicate(timeout=900)
+        say("the same command again:")
+        print(out)
         assert "sweep lab: 6 of 6 jobs done" in out, err
         found = json.loads(nas("leaderboard", "top=0", "format=json").stdout)
         trials = {(row["run"], row["number"]): (row["arch"], row["metrics"]) for row in found}
