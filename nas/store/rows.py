@@ -70,7 +70,15 @@ def run_row(run: Run) -> dict[str, Any]:
 
 
 def run_of(row: sa.Row[Any]) -> Run:
-    return Run(*(getattr(row, key) for key in RUN_COLUMNS))
+    """The run of a row.
+
+    Raises:
+        ValueError: The row is damaged: SQLite returns null for a page that is missing.
+    """
+    run = Run(*(getattr(row, key) for key in RUN_COLUMNS))
+    if not all(isinstance(value, Mapping) for value in (run.config, run.protocol, run.environment)):
+        raise ValueError(f"the settings of run {run.name!r} are missing")
+    return run
 
 
 def read_run(connection: sa.Connection, name: str) -> Run | None:

@@ -32,7 +32,7 @@ class SQLStore(Database):
                 connection = self.connect(engine, run.name)
             record = None
             try:
-                with self.errors_in_one_sentence():
+                with self.errors_in_one_sentence(), self.damage_in_one_sentence():
                     self._take_unstored(connection, run)
                     run, elapsed = self._start(connection, run, planned)
                 with self.reading() as reader:

@@ -91,6 +91,20 @@ def test_a_damaged_value_is_one_sentence(store, trial, column, value):
         store.trials("first")
 
 
+def test_a_run_whose_settings_are_lost_is_one_sentence(store, trial):
+    filled(store, trial)
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("UPDATE runs SET config = 'null'")
+    connection.close()
+    message = (
+        r"holds a value that cannot be read \(ValueError: the settings of run 'first' are missing\); nas store check"
+    )
+    with pytest.raises(UserError, match=message):
+        store.runs()
+    with pytest.raises(UserError, match=message), store.open(Run("first", 0)):
+        pass
+
+
 def test_several_searches_in_threads_lose_nothing(store, toy_space):
     def work(name):
         search(toy_space, RandomSearch, steep, budget=Budget(trials=40), store=SQLiteStore(store.url), run=name)

@@ -135,6 +135,7 @@ def kill_searches(
     seed: int | None = None,
     seconds: float = 3600.0,
     left_workers: Callable[[], int] = lambda: 0,
+    new_url: Callable[[], str] | None = None,
     say: Callable[[str], None] = lambda _: None,
     **more: Any,
 ) -> Result:
@@ -149,6 +150,7 @@ def kill_searches(
         seed: Of the moments; None: another one each time.
         seconds: Time after which no further session starts.
         left_workers: Counts the workers of a running cluster that a killed search left behind.
+        new_url: Gives the URL of a new database for each search; None: SQLite files.
         say: Called with a line of progress after each search.
         more: Further entries of the job.
     """
@@ -157,7 +159,7 @@ def kill_searches(
     whole = uninterrupted(folder / "whole", "processes" if executor == "ray" else executor, trials)
     while killed < kills and time.monotonic() - started < seconds:
         searches += 1
-        search = Search(folder / f"search-{searches}", executor, trials, **more)
+        search = Search(folder / f"search-{searches}", executor, trials, new_url and new_url(), **more)
         for _ in range(min(MAX_KILLS, kills - killed)):
             session = search.start()
             if executor != "command" and not session.wait_for(READY):
@@ -179,4 +181,5 @@ def kill_searches(
     details = f"{amid} of them between the first and the last trial; {searches} searches of {trials} trials"
     names = {"inline": "executor=inline", "command": "nas search"}
     name = f"SIGKILL, {names.get(executor, f'executor={executor} workers=2')}"
-    return Result(name + (", a running cluster" if "address" in more else ""), killed, counts, details)
+    name += ", on a running cluster" if "address" in more else ", on PostgreSQL" if new_url else ""
+    return Result(name, killed, counts, details)

@@ -63,6 +63,7 @@ def scenarios(kills: int) -> list[Scenario]:
         *(Scenario(f"disk-{kind}", {"search": 40, "retrain": 20}.get(kind, 5), _filling(kind)) for kind in DISKS),
         Scenario("kill-inline", kills, _killing("inline")),
         Scenario("kill-processes", kills, _killing("processes")),
+        Scenario("kill-postgresql", kills, _on_server(_kill_on_server)),
         Scenario("kill-command", kills // 5, _killing("command")),
         Scenario("ray-node", 10, _on_ray(_lose_nodes)),
         Scenario("kill-ray", kills, _on_ray(_kill_on_ray)),
@@ -103,6 +104,12 @@ def _on_server(run: Callable[[Any, Path, int, float], Result]) -> Callable[[Path
 
 def _write_to_server(server: Any, folder: Path, times: int, seconds: float) -> Result:
     return write_at_once(folder, 8, 1000, server.url(server.database()), "PostgreSQL")
+
+
+def _kill_on_server(server: Any, folder: Path, times: int, seconds: float) -> Result:
+    return kill_searches(
+        folder, "inline", times, seconds=seconds, say=_say, new_url=lambda: server.url(server.database())
+    )
 
 
 def _disturbing(how: str) -> Callable[[Any, Path, int, float], Result]:

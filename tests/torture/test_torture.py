@@ -13,11 +13,11 @@ from servers import disturb
 from writers import write_at_once
 
 FOLDER = Path(__file__).parent
-EXAMPLES = {"overrides": 30, "yaml": 10, "genotypes": 25, "tables": 25, "stores": 30, "imports": 25, "checkpoints": 5}
+EXAMPLES = {"overrides": 20, "yaml": 5, "genotypes": 15, "tables": 20, "stores": 20, "imports": 20, "checkpoints": 4}
 """Kind of malformed input -> how many are tried."""
 
 
-@pytest.mark.parametrize(("executor", "kills"), [("inline", 4), ("processes", 2)])
+@pytest.mark.parametrize(("executor", "kills"), [("inline", 3), ("processes", 2)])
 def test_searches_that_are_killed_lose_nothing_and_end_as_uninterrupted_ones(tmp_path, executor, kills):
     result = kill_searches(tmp_path, executor, kills, trials=80)
     result.counts.check()
