@@ -59,7 +59,9 @@ def cluster_of(count: int) -> Iterator[Nodes]:
         cluster.shutdown()
 
 
-def lose_nodes(nodes: Nodes, folder: Path, times: int, *, seed: int | None = None, seconds: float = 3600.0) -> Result:
+def lose_nodes(
+    nodes: Nodes, folder: Path, times: int, *, seed: int | None = None, seconds: float = 3600.0, url: str | None = None
+) -> Result:
     """Kill a node during a search and start another one, several times; the search must end by itself.
 
     Args:
@@ -68,13 +70,14 @@ def lose_nodes(nodes: Nodes, folder: Path, times: int, *, seed: int | None = Non
         times: Number of nodes to lose.
         seed: Of the moments; None: others each time.
         seconds: Time after which no further search starts.
+        url: Store of the searches; None: an SQLite file.
     """
     moment, counts, started = random.Random(seed), Counts(), time.monotonic()
     whole = uninterrupted(folder / "whole", "processes", TRIALS)
     lost = searches = 0
     while lost < times and time.monotonic() - started < seconds:
         searches += 1
-        search = Search(folder / f"search-{searches}", "ray", TRIALS, address=nodes.address)
+        search = Search(folder / f"search-{searches}", "ray", TRIALS, url, address=nodes.address)
         session = search.start()
         session.wait_for(READY)
         while not acknowledged(search.file) and not session.ended_within(0.05):

@@ -38,6 +38,15 @@ def test_searches_on_ray_lose_nothing_by_a_kill_or_by_a_lost_node(tmp_path):
     assert (killed.times, lost.times) == (1, 1)
 
 
+@pytest.mark.slow
+def test_a_search_on_postgresql_survives_the_loss_of_one_of_two_ray_nodes(tmp_path, postgres):
+    pytest.importorskip("ray")
+    with cluster_of(2) as nodes:
+        result = lose_nodes(nodes, tmp_path / "lose", 1, url=postgres.url(postgres.database()))
+    result.counts.check()
+    assert result.times == 1
+
+
 def test_four_writers_of_one_sqlite_file_lose_and_double_nothing(tmp_path):
     result = write_at_once(tmp_path, writers=4, trials=50)
     result.counts.check()
