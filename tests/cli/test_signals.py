@@ -76,7 +76,7 @@ def signalled(tmp_path):
     ("signals", "code"),
     [
         ([signal.SIGTERM], 143),
-        ([signal.SIGINT, signal.SIGINT], 130),
+        pytest.param([signal.SIGINT, signal.SIGINT], 130, marks=pytest.mark.slow),
         ([signal.SIGUSR1, signal.SIGTERM], 138),
     ],
     ids=["sigterm", "sigint-twice", "sigusr1-then-sigterm"],
@@ -99,6 +99,7 @@ def test_workers_that_receive_the_signal_too_fail_no_trial(signalled, tmp_path, 
     assert {trial["status"] for trial in trials} == {"completed"}
 
 
+@pytest.mark.slow
 def test_workers_that_receive_the_signal_while_they_start_are_no_error(signalled):
     ended = signalled(
         [*SEARCH, "executor=processes", "workers=2"], lambda pid: len(children(pid)) >= 2, signal.SIGTERM, everyone=True

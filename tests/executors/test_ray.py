@@ -218,6 +218,7 @@ def test_an_address_where_no_ray_answers_is_one_sentence(tmp_path, address, mess
             program = (
                 f"import functools, ray._private.services as s\ns.find_gcs_addresses = functools.cache(set)\n{PROGRAM}"
             )
+        program = f"import nas.executors.ray_cluster as c\nc.PROBE_SECONDS = 0.5\n{program}"
         result = subprocess.run(
             [sys.executable, "-c", program, address.format(**ports)],
             capture_output=True, text=True, check=False, env=environment, timeout=60,
@@ -233,6 +234,7 @@ def short_folder():
         yield Path(folder)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_nothing_of_a_cluster_of_this_machine(tmp_path, short_folder):
     arguments = [
         "search", "strategy=random", "evaluator=table", "table=cifar10_8x8", "executor=ray", "workers=2",

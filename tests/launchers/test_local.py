@@ -136,7 +136,7 @@ def test_a_job_that_outlives_its_launcher_is_waited_for(job, monkeypatch):
 
 def test_a_command_ends_with_the_process_that_started_it(tmp_path):
     """The launcher is killed with SIGKILL; its job is a real command, which would run for a minute."""
-    arguments = ["search", "evaluator=table", "table=cifar10_8x8", "strategy=random", "budget.trials=10000000"]
+    arguments = ["compare", "seeds=10000", "strategies=[random]", "executor=inline", "out=c", "progress=false"]
     program = f"""
 import pathlib, time
 from nas.launchers.base import Job, RunningJob
@@ -147,12 +147,12 @@ time.sleep(60)
 """
     launcher = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     command = int(launcher.stdout.readline())
-    wait_for((tmp_path / "nas.db").exists, 60)
+    wait_for((tmp_path / "c" / "runs.journal").exists, 60)
     launcher.kill()
     launcher.wait()
     launcher.stdout.close()
     wait_for(lambda: not is_alive(command), 30)
-    assert "Resume with:" in (tmp_path / "job" / LOG).read_text()
+    assert "every finished run is stored. Resume with:" in (tmp_path / "job" / LOG).read_text()
 
 
 def test_how_a_job_ended_is_known_for_the_same_arguments_only(job, tmp_path):

@@ -33,11 +33,11 @@ def test_each_job_is_a_task_and_one_that_fails_ends_no_other(tmp_path):
 
 @pytest.mark.usefixtures("cluster")
 def test_a_launcher_that_is_closed_ends_its_jobs_cleanly(tmp_path):
-    words = ["search", "evaluator=table", "table=cifar10_8x8", "strategy=random", "budget.trials=10000000"]
+    words = ["compare", "seeds=10000", "strategies=[random]", "executor=inline", "out=c", "progress=false"]
     results = RayLauncher().run([job(tmp_path, "--version"), job(tmp_path, *words, name="two")])
     assert next(results).name == "one"
     deadline = time.monotonic() + 60
-    while not (tmp_path / "nas.db").exists():
+    while not (tmp_path / "c" / "runs.journal").exists():
         assert time.monotonic() < deadline
         time.sleep(0.1)
     results.close()

@@ -71,7 +71,7 @@ def test_two_writers_of_one_postgresql_database_lose_and_double_nothing(tmp_path
     write_at_once(tmp_path, 2, 50, postgres.url(postgres.database()), "PostgreSQL").counts.check()
 
 
-@pytest.mark.parametrize("how", ["cut", "crash"])
+@pytest.mark.parametrize("how", [pytest.param("cut", marks=pytest.mark.slow), "crash"])  # cut: store/test_postgres.py
 def test_a_search_survives_that_its_database_fails(tmp_path, postgres, how):
     result = disturb(postgres, tmp_path, how, 2)
     result.counts.check()
