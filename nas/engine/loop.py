@@ -78,9 +78,7 @@ class Loop:
     waiting: dict[int, list[PendingTrial]] = field(default_factory=dict)  # trial -> equal ones that wait for its result
     finished: dict[int, Trial] = field(default_factory=dict)  # with a result and not told yet
     stored: dict[int, Trial] = field(default_factory=dict)  # of earlier sessions and not told yet, as they finished
-    stored_order: deque[int] = field(
-        default_factory=deque
-    )  # their numbers; a dict finds its first key ever more slowly
+    stored_order: deque[int] = field(default_factory=deque)  # their numbers: a dict is slow to find its first key
     stored_numbers: frozenset[int] = frozenset()  # of all trials of earlier sessions
     last_stored: int = -1  # the highest of them; those in flight below it run again, even beyond the budget
     warned: bool = False

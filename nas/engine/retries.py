@@ -17,7 +17,10 @@ RETRIES = "retries"
 
 def retrying(jobs: Jobs, executor: Executor) -> Jobs:
     """The jobs of an executor, with retries of trials whose failure says nothing about their architecture."""
-    return Retrying(jobs, executor.workers, getattr(executor, "retries", 0), _kind, _counted)
+    retries = getattr(executor, "retries", 0)
+    if executor.workers == 1 and retries == 0:  # alone already, and without another worker
+        return jobs
+    return Retrying(jobs, executor.workers, retries, _kind, _counted)
 
 
 def _kind(outcome: Outcome | WorkerDied) -> str | None:

@@ -252,6 +252,8 @@ def now() -> str:
 
 def storable(trial: Trial) -> Trial:
     """The trial with messages that every database accepts: NUL and lone surrogates as in Python's source."""
+    if trial.error_kind is None and trial.error is None and trial.traceback is None:
+        return trial
     kind, error, traceback = map(_plain, (trial.error_kind, trial.error, trial.traceback))
     if (kind, error, traceback) == (trial.error_kind, trial.error, trial.traceback):
         return trial
