@@ -48,8 +48,11 @@ class SweepJob:
 
     @property
     def label(self) -> str:
-        """What differs from the other jobs: `strategy=random,seed=0`; `job` for the only job of a sweep."""
-        return ",".join(f"{key}={value}" for key, value in self.varied.items()) or "job"
+        """What differs from the other jobs: `strategy=random-seed=0`; `job` for the only job of a sweep.
+
+        It has no comma of its own: `nas retrain -m run=NAME` would read it as two values.
+        """
+        return "-".join(f"{key}={value}" for key, value in self.varied.items()) or "job"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ SETTINGS = [
     "trainer=tiny",
     "budget.trials=6",
 ]
-RUNS = {f"lab-strategy={strategy},seed={seed}" for strategy in ("random", "regularized_evolution") for seed in range(3)}
+RUNS = {f"lab-strategy={strategy}-seed={seed}" for strategy in ("random", "regularized_evolution") for seed in range(3)}
 SLOW = pytest.mark.slow
 
 

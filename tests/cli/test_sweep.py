@@ -75,13 +75,13 @@ def runs(nas):
 def test_each_combination_is_a_run_named_after_what_differs(folder, ran):
     done = folder(*SWEEP, "strategy=random,regularized_evolution", "seed=range(0,2)")
     assert done.returncode == 0, done.stderr
-    names = [f"strategy={strategy},seed={seed}" for strategy in ("random", "regularized_evolution") for seed in (0, 1)]
+    names = [f"strategy={strategy}-seed={seed}" for strategy in ("random", "regularized_evolution") for seed in (0, 1)]
     assert ran() == names
     assert set(runs(folder)) == {f"lab-{name}" for name in names}
     alone = folder("search", "strategy=random", "seed=1", *TABLE, "run=alone")
     assert alone.returncode == 0, alone.stderr
     found = runs(folder)
-    assert sorted(found["alone"]) == sorted(found["lab-strategy=random,seed=1"])
+    assert sorted(found["alone"]) == sorted(found["lab-strategy=random-seed=1"])
     assert "sweep lab: 4 of 4 jobs done" in done.stdout
     assert "nas leaderboard sweep=lab" in done.stdout
 

@@ -34,7 +34,16 @@ def test_these_are_several_values(argument, values):
 
 
 @pytest.mark.parametrize(
-    "argument", ["seed=3", f"arch={ARCH}", "strategies=[random,reinforce(lr=0.5)]", "run='a,b'", "arch=", "run=a b"]
+    "argument",
+    [
+        "seed=3",
+        f"arch={ARCH}",
+        "strategies=[random,reinforce(lr=0.5)]",
+        "run='a,b'",
+        "arch=",
+        "run=a b",
+        "run=lab-strategy=random-seed=0",
+    ],
 )
 def test_these_are_one_value_and_stay_as_they_are(argument):
     sweep = parse_sweep([argument], OPTIONS)
@@ -46,9 +55,9 @@ def test_the_jobs_are_the_product_and_the_last_key_changes_fastest():
     sweep = parse_sweep(["strategy=random,reinforce", "data=digits", "seed=range(0,2)", "+strategy.x=1,2"], OPTIONS)
     assert len(sweep) == 8
     assert [job.label for job in sweep.jobs()][:3] == [
-        "strategy=random,seed=0,strategy.x=1",
-        "strategy=random,seed=0,strategy.x=2",
-        "strategy=random,seed=1,strategy.x=1",
+        "strategy=random-seed=0-strategy.x=1",
+        "strategy=random-seed=0-strategy.x=2",
+        "strategy=random-seed=1-strategy.x=1",
     ]
     assert sweep.jobs()[0].arguments == ["strategy=random", "data=digits", "seed=0", "+strategy.x=1"]
     assert sweep.fixed == ["data=digits"]

@@ -179,5 +179,5 @@ def test_a_sweep_whose_jobs_and_launcher_are_killed_ends_with_the_trials_of_an_u
             )
             own = json.loads(nas("leaderboard", "top=0", "format=json", "store.url=sqlite:///alone.db").stdout)
             for row in own:
-                assert trials[f"lab-strategy={strategy},seed=1", row["number"]] == (row["arch"], row["metrics"])
+                assert trials[f"lab-strategy={strategy}-seed=1", row["number"]] == (row["arch"], row["metrics"])
             (tmp_path / "alone.db").unlink()
