@@ -55,12 +55,13 @@ class Server(http.server.ThreadingHTTPServer):
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.served += 1
+        seconds = self.server.seconds  # a test may change it once the first bytes have arrived
         self.send_response(200)
         self.send_header("Content-Length", str(len(self.server.content)))
         self.end_headers()
         self.wfile.write(self.server.content[:10])
         self.wfile.flush()
-        time.sleep(self.server.seconds)
+        time.sleep(seconds)
         self.wfile.write(self.server.content[10 : self.server.part])
 
     def do_HEAD(self):
