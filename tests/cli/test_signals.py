@@ -130,6 +130,7 @@ def test_a_signal_ends_a_tabulation(signalled, tmp_path):
     assert not (tmp_path / "table.csv.gz").exists()
 
 
+@pytest.mark.slow
 def test_a_signal_ends_a_comparison(signalled, tmp_path):
     arguments = ["compare", *TINY, "evaluator=training", "strategies=[random]", "seeds=2", "budget.trials=9999"]
     arguments += ["executor=inline", "out=c"]

@@ -17,7 +17,7 @@ EXAMPLES = {"overrides": 20, "yaml": 5, "genotypes": 15, "tables": 20, "stores":
 """Kind of malformed input -> how many are tried."""
 
 
-@pytest.mark.parametrize(("executor", "kills"), [("inline", 3), ("processes", 2)])
+@pytest.mark.parametrize(("executor", "kills"), [("inline", 3), pytest.param("processes", 2, marks=pytest.mark.slow)])
 def test_searches_that_are_killed_lose_nothing_and_end_as_uninterrupted_ones(tmp_path, executor, kills):
     result = kill_searches(tmp_path, executor, kills, trials=80)
     result.counts.check()
