@@ -33,7 +33,7 @@ from nas.errors import UsageError, UserError
 from nas.executors.base import Function, Jobs, WorkerDied
 from nas.executors.messages import ERROR_TYPES, NOT_STARTED, dumps, unsendable
 from nas.executors.processes import MAX_WORKERS, THREAD_VARIABLES, cores
-from nas.executors.ray_cluster import Cluster, connect
+from nas.executors.ray_cluster import PATIENCE_SECONDS, Cluster, connect
 from nas.executors.ray_worker import Setup, worker_class
 from nas.executors.retries import MAX_RETRIES
 from nas.validation import number_in, one_of, whole_number
@@ -42,8 +42,6 @@ WATCH_SECONDS = 1.0
 """Time between two checks of time limits and of the cluster's room."""
 NOTICE_SECONDS = 10.0
 """Time without a place for any worker, after which a message says so."""
-PATIENCE_SECONDS = 120.0
-"""Time in which a cluster without any node that could hold a worker may get one, before the search ends."""
 
 
 class RayWorkers:
@@ -148,6 +146,8 @@ class _Jobs:
         self._workers: list[_Worker] = []
         self._error: BaseException | None = None
         self._waiting_since: float | None = None  # without any placed worker
+        self._next_start = 0.0  # when the next worker may start, in seconds of the monotonic clock
+        self._failed_start = ""  # why the last worker did not start
         self._noticed = False
 
     def submit(self, key: int, task: Any) -> None:
@@ -164,11 +164,14 @@ class _Jobs:
         while not done:
             if self._error is not None:
                 raise self._error
+            self._cluster.check()
             self._dispatch()
             owed = {worker.reference: worker for worker in self._workers if worker.state != "idle"}
-            assert owed, "no task was submitted"
-            for reference in ray.wait(list(owed), timeout=self._seconds_to_next_check())[0]:  # at most one
-                self._receive(owed[reference], done)
+            assert owed or self._queue, "no task was submitted"
+            if not owed:  # no worker could start
+                time.sleep(max(0.0, self._next_start - time.monotonic()))
+            elif ready := ray.wait(list(owed), timeout=self._seconds_to_next_check())[0]:  # at most one
+                self._receive(owed[ready[0]], done)
             self._stop_late_tasks(done)
             self._check_places()
         return done  # finished tasks are returned before an error, which the next call raises
@@ -180,6 +183,8 @@ class _Jobs:
                 worker.key, task = self._queue.popleft()
                 worker.state, worker.since = "busy", time.monotonic()
                 worker.reference = worker.actor.run.remote(task)
+        if time.monotonic() < self._next_start:
+            return
         starting = sum(worker.state in ("placing", "preparing") for worker in self._workers)
         for _ in range(min(len(self._queue) - starting, self._executor.workers - len(self._workers))):
             actor = self._class.remote()
@@ -197,6 +202,7 @@ class _Jobs:
         else:
             if worker.state == "placing":
                 worker.node, worker.address = value
+                self._failed_start = ""
                 worker.state, worker.reference = "preparing", worker.actor.prepare.remote(self._make)
             else:
                 self._take(worker, value, done)
@@ -225,7 +231,9 @@ class _Jobs:
         spent = time.monotonic() - worker.since
         self._remove(worker)
         lost = self._is_lost(worker, error)
-        if worker.state == "busy":
+        if worker.state == "placing":  # a cluster that refuses workers does so at once
+            self._next_start, self._failed_start = time.monotonic() + WATCH_SECONDS, _last_line(error)
+        elif worker.state == "busy":
             done.append((worker.key, _death(worker, error, spent, lost=lost)))
         elif worker.state == "preparing" and not lost and self._queue:  # the task counts it, so that it ends some day
             done.append((self._queue.popleft()[0], _death(worker, error, 0.0, lost=False)))
@@ -259,7 +267,7 @@ class _Jobs:
 
     def _check_places(self) -> None:
         """Say that workers wait for a place on the cluster, and end if no node could give them one."""
-        if not self._workers or any(worker.state != "placing" for worker in self._workers):
+        if not (self._workers or self._queue) or any(worker.state != "placing" for worker in self._workers):
             self._waiting_since = None
             return
         now = time.monotonic()
@@ -267,13 +275,24 @@ class _Jobs:
         waited = now - self._waiting_since
         if waited >= NOTICE_SECONDS and not self._noticed:
             self._noticed = True
-            warnings.warn(f"{self._cluster.name} has no free place for a worker; waiting for one", stacklevel=2)
-        share = self._executor.cpus_per_worker, self._executor.gpus_per_worker
-        if waited >= PATIENCE_SECONDS and not self._cluster.room(*share):
-            self._error = UserError(
-                f"{self._cluster.name} has had no node for a worker for {PATIENCE_SECONDS:g} s; everything finished is "
-                "stored, so run the same command again when its nodes are back"
-            )
+            found = "has no free place for a worker; waiting for one"
+            if self._failed_start:
+                found = f"cannot start a worker ({self._failed_start}); trying again"
+            warnings.warn(f"{self._cluster.name} {found}", stacklevel=2)
+        if waited >= PATIENCE_SECONDS:
+            self._error = self._impatience()
+
+    def _impatience(self) -> UserError | None:
+        """Why waiting for a place makes no sense; None if the cluster is only full."""
+        room = self._cluster.room(self._executor.cpus_per_worker, self._executor.gpus_per_worker)
+        if room and not self._failed_start:
+            return None
+        found, back = f"has started no worker for {PATIENCE_SECONDS:g} s ({self._failed_start})", "it works again"
+        if not room:
+            found, back = f"has had no node for a worker for {PATIENCE_SECONDS:g} s", "its nodes are back"
+        return UserError(
+            f"{self._cluster.name} {found}; everything finished is stored, so run the same command again when {back}"
+        )
 
     def _remove(self, worker: _Worker) -> None:
         import ray
@@ -309,4 +328,4 @@ def _death(worker: _Worker, error: Exception, seconds: float, *, lost: bool) -> 
 
 
 def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip().rstrip(".")

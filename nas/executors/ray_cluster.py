@@ -10,29 +10,27 @@ import importlib.util
 import logging
 import os
 import signal
-import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from nas.errors import UsageError, UserError
+from nas.executors.ray_address import answers, head_of, mode_restored
 from nas.executors.ray_guard import guarded
 
 LOOPBACK = "127.0.0.1"
-PROBE_SECONDS = 5.0
-"""Longest wait for an answer of a cluster's head node; Ray's own retries take minutes."""
+CHECK_SECONDS = 5.0
+"""Time between two looks at the head node."""
+HEAD_SECONDS = 30.0
+"""Time without an answer of the head node, after which the cluster is lost; Ray itself ends the process after 60 s."""
+PATIENCE_SECONDS = 120.0
+"""Time without a node for a worker or a job, or without one that starts, before a search or a sweep ends."""
 VERSIONS_SECONDS = 60.0
 """Longest wait for the versions of a node, whose first process may have to read Python from a network file system."""
-HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-HTTP2_HEADER, HTTP2_SETTINGS = 9, 4
-"""Bytes of a frame's header, and the type of the first frame of a server (RFC 9113)."""
-TOKEN = Path("~/.ray/auth_token").expanduser()
-"""Where Ray keeps the token of the clusters of a user."""
 MAX_BASE = 24
 """Longest path of the folder for temporary files; Ray's sockets lie 81 characters deeper, and may have 107."""
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -42,22 +40,47 @@ COMPARED = ("cellnas", "torch")
 """Packages whose versions must be those of this process on every node, besides Python."""
 
 
-@dataclass(frozen=True)
 class Cluster:
     """A connected cluster.
 
     Args:
         name: How a message calls it.
-        is_own: Whether it was started for this process, and ends with it.
+        head: `host:port` of its head node.
     """
 
-    name: str
-    is_own: bool
+    def __init__(self, name: str, head: str) -> None:
+        self.name = name
+        self.head = head
+        self._next_check = 0.0  # in seconds of the monotonic clock
+
+    def check(self) -> None:
+        """Wait for a head node that does not answer; looks every `CHECK_SECONDS` at most.
+
+        Raises:
+            UserError: It has not answered for `HEAD_SECONDS`. Ray would end this process after a minute.
+        """
+        if time.monotonic() < self._next_check:
+            return
+        started = time.monotonic()
+        while not answers(self.head):
+            if time.monotonic() - started > HEAD_SECONDS:
+                raise UserError(
+                    f"the head node of {self.name} has not answered for {HEAD_SECONDS:g} s; everything finished is "
+                    "stored, so run the same command again when the cluster is back"
+                )
+            time.sleep(1)
+        self._next_check = time.monotonic() + CHECK_SECONDS
 
     def nodes(self) -> list[Mapping[str, Any]]:
-        """Nodes that are alive, as Ray describes them (`NodeID`, `NodeManagerAddress`, `Resources`)."""
+        """Nodes that are alive, as Ray describes them (`NodeID`, `NodeManagerAddress`, `Resources`).
+
+        Raises:
+            UserError: The head node does not answer.
+        """
         import ray
 
+        self._next_check = 0.0
+        self.check()
         every: Any = ray.nodes  # without annotations
         return [node for node in every() if node["Alive"]]
 
@@ -108,30 +131,29 @@ def connect(address: str | None, key: str = "executor.address", cpus: float | No
     check_installed(key.partition(".")[0])
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a worker without a GPU sees none, as always
-    if address is not None and "ray" not in sys.modules and TOKEN.is_file():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # ray start asks for it, and Ray's client does not bring it
     import ray
 
     if ray.is_initialized():
-        cluster = Cluster("the Ray cluster", is_own=False)
+        cluster = Cluster("the Ray cluster", _connected_head())
         with _silenced():
             check_versions(cluster)
             yield cluster
         return
     with ExitStack() as stack:
         stack.enter_context(_silenced())
+        stack.enter_context(mode_restored())
         if address is None:
             base = tempfile.gettempdir()
             folder = tempfile.mkdtemp(prefix="nas-ray-", dir=base if len(base) <= MAX_BASE else "/tmp")
             stack.enter_context(guarded(folder))
             stack.callback(ray.shutdown)  # before its folder is removed
             _start(folder, cpus)
-            cluster = Cluster("the Ray cluster of this machine", is_own=True)
+            cluster = Cluster("the Ray cluster of this machine", _connected_head())
         else:
-            head = _running(address, key)
+            head = head_of(address, key)
             stack.callback(ray.shutdown)
             _join(head, address, key)
-            cluster = Cluster(f"the Ray cluster at {head}", is_own=False)
+            cluster = Cluster(f"the Ray cluster at {head}", head)
         check_versions(cluster)
         yield cluster
 
@@ -156,7 +178,7 @@ def _start(folder: str, cpus: float | None) -> None:
             )
         except Exception as error:  # noqa: BLE001 (Ray raises what its processes left)
             raise UserError(f"Ray cannot start on this machine ({_first_sentence(error)})") from None
-    found = {node["NodeManagerAddress"] for node in Cluster("", is_own=True).nodes()}
+    found = {node["NodeManagerAddress"] for node in Cluster("", _connected_head()).nodes()}
     if found != {LOOPBACK}:
         raise UserError(
             f"Ray {ray.__version__} listens on {', '.join(sorted(found))} instead of {LOOPBACK} only; start a cluster "
@@ -164,44 +186,11 @@ def _start(folder: str, cpus: float | None) -> None:
         )
 
 
-def _running(address: str, key: str) -> str:
-    """The `host:port` of a cluster that answers."""
-    from ray._private import services
+def _connected_head() -> str:
+    """The `host:port` of the head node to which this process is connected."""
+    import ray
 
-    if address == "auto":
-        try:
-            head = services.canonicalize_bootstrap_address_or_die("auto")
-        except ConnectionError:
-            raise UserError(
-                f"{key}=auto found no Ray cluster of this machine; start one with ray start --head, set "
-                f"{key}=host:port, or set {key}=null to start one for this command only"
-            ) from None
-    else:
-        host, colon, port = address.rpartition(":")
-        if not (host and colon and port.isdigit() and 0 < int(port) < 65536) or "/" in host:
-            raise UsageError(f"{key} must be auto, null or host:port, got {address!r}")
-        head = address
-    port = head.rpartition(":")[2]
-    if not _answers(head):
-        raise UserError(
-            f"no Ray cluster answers at {head} ({key}={address}); start it with ray start --head --port={port}, or "
-            "correct the address"
-        )
-    return head
-
-
-def _answers(head: str) -> bool:
-    """Whether a server of gRPC, as a head node is one, greets on an address; Ray would try it for a minute or more."""
-    host, _, port = head.rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS) as connection:
-            if os.environ.get("RAY_USE_TLS", "0") == "1":
-                return True
-            connection.sendall(HTTP2_PREFACE)
-            frame = connection.recv(HTTP2_HEADER, socket.MSG_WAITALL)
-    except OSError:
-        return False
-    return len(frame) == HTTP2_HEADER and frame[3] == HTTP2_SETTINGS
+    return str(ray.get_runtime_context().gcs_address)
 
 
 def _join(head: str, address: str, key: str) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import UserError
-from nas.executors.ray_cluster import Cluster, check_installed, connect
+from nas.executors.ray_cluster import PATIENCE_SECONDS, Cluster, check_installed, connect
 from nas.launchers.base import Job, JobResult, RunningJob
 from nas.runtime import interrupt
 from nas.validation import number_in, whole_number
 
 POLL_SECONDS = 0.5
+ROOM_SECONDS = 10.0
+"""Time between two looks for a node that could run a job."""
 STOP_SECONDS = 70
 """Time that cancelled tasks have to end their jobs cleanly."""
 
@@ -39,6 +41,8 @@ class RayLauncher:
         self.cpus = cpus
         self.gpus = gpus
         self.retries = retries
+        self._next_look = 0.0  # for room, in seconds of the monotonic clock
+        self._had_room = 0.0
 
     def check(self) -> None:
         if self.address is None:  # started with the jobs
@@ -64,19 +68,38 @@ class RayLauncher:
 
         task: Any = ray.remote(run_on_node)
         task = task.options(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=self.retries)
+        self._had_room = time.monotonic()
         running: dict[Any, Job] = {task.remote(job): job for job in jobs}
         try:
             while running:
                 interrupt.check()
+                self._check_nodes(cluster)
                 ready, _ = ray.wait(list(running), num_returns=1, timeout=POLL_SECONDS)
                 for ref in ready:
                     job = running.pop(ref)
                     yield _result(ref, job, cluster)
+        except UserError:  # the cluster is lost, and with it the jobs
+            running.clear()
+            raise
         finally:
             for ref in running:
                 ray.cancel(ref)  # raises KeyboardInterrupt in the task, which ends its job
             if running:
                 ray.wait(list(running), num_returns=len(running), timeout=STOP_SECONDS)
+
+    def _check_nodes(self, cluster: Cluster) -> None:
+        cluster.check()
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + ROOM_SECONDS
+        if cluster.room(self.cpus, self.gpus):
+            self._had_room = now
+        elif now - self._had_room > PATIENCE_SECONDS:
+            raise UserError(
+                f"{cluster.name} has had no node for a job for {PATIENCE_SECONDS:g} s; everything finished is stored, "
+                "so run the same command again when its nodes are back"
+            )
 
 
 def run_on_node(job: Job) -> JobResult:

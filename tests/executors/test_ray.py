@@ -25,6 +25,8 @@ from nas.testing import check_executor
 
 pytest.importorskip("ray")
 
+from nas.executors import ray as ray_executor
+from nas.executors import ray_address, ray_cluster
 from nas.executors.ray import RayWorkers
 from nas.executors.ray_cluster import connect
 
@@ -120,6 +122,69 @@ def test_nodes_with_another_version_are_refused(nodes, monkeypatch):
         UserError, match=r"node .* has torch [\d.]+, but this machine has torch 1.2.3; install the same"
     ):
         done(workers(nodes, 1), [1])
+
+
+def starts_that_fail(log):
+    class Worker:
+        def __init__(self):
+            with log.open("a") as file:
+                file.write("start\n")
+            os._exit(1)
+
+        def place(self, _setup):
+            pass
+
+    return Worker
+
+
+def test_a_cluster_that_starts_no_worker_is_asked_once_a_second_and_given_up(nodes, monkeypatch, tmp_path):
+    monkeypatch.setattr(ray_executor, "worker_class", lambda: starts_that_fail(tmp_path / "log"))
+    monkeypatch.setattr(ray_executor, "NOTICE_SECONDS", 0.5)
+    monkeypatch.setattr(ray_executor, "PATIENCE_SECONDS", 3.0)
+    with (
+        pytest.warns(UserWarning, match=r"cannot start a worker \(.*\); trying again"),
+        pytest.raises(UserError, match=r"has started no worker for 3 s \(.*\); everything finished is stored, so run"),
+    ):
+        done(workers(nodes, 1), [1])
+    assert 1 <= len((tmp_path / "log").read_text().split()) <= 5
+
+
+def test_a_head_node_that_stops_answering_ends_the_search(nodes, monkeypatch):
+    with workers(nodes, 1).open(make) as jobs:
+        jobs.submit(1, 1)
+        monkeypatch.setattr(ray_cluster, "answers", lambda _head: False)
+        monkeypatch.setattr(ray_cluster, "HEAD_SECONDS", 0.1)
+        monkeypatch.setattr(ray_cluster, "CHECK_SECONDS", 0.0)
+        jobs._cluster._next_check = 0.0
+        expected = r"the head node of .* has not answered for 0.1 s; everything finished is stored, so run"
+        with pytest.raises(UserError, match=expected):
+            jobs.wait()
+
+
+def test_a_token_of_another_cluster_is_not_brought_to_one_without_tokens(nodes, tmp_path):
+    """Ray would cancel every worker, over and over: its processes refuse calls without the token."""
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("0" * 64)
+    program = (
+        "import sys\nfrom light import make\nfrom nas.executors.ray import RayWorkers\n"
+        "with RayWorkers(1, address=sys.argv[1]).open(make) as jobs:\n    jobs.submit(1, 3)\n    print(jobs.wait())\n"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment.pop("RAY_AUTH_MODE", None)
+    command = [sys.executable, "-c", program, nodes.address]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
+    assert result.stdout == "[(1, 9)]\n", result.stderr
+
+
+def test_a_cluster_with_tokens_is_joined_with_one_and_another_mode_is_refused(monkeypatch):
+    monkeypatch.setattr(ray_address, "_wants_token", lambda _head: True)
+    monkeypatch.setattr(ray_address, "_reread_mode", lambda: None)
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    assert ray_address.head_of("host:1", "executor.address") == "host:1"
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with pytest.raises(UserError, match="at host:1 wants a token, but RAY_AUTH_MODE=disabled; set RAY_AUTH_MODE=tok"):
+        ray_address.head_of("host:1", "executor.address")
 
 
 def slow(proposal, context):
@@ -218,7 +283,7 @@ def test_an_address_where_no_ray_answers_is_one_sentence(tmp_path, address, mess
             program = (
                 f"import functools, ray._private.services as s\ns.find_gcs_addresses = functools.cache(set)\n{PROGRAM}"
             )
-        program = f"import nas.executors.ray_cluster as c\nc.PROBE_SECONDS = 0.5\n{program}"
+        program = f"import nas.executors.ray_address as c\nc.PROBE_SECONDS = 0.5\n{program}"
         result = subprocess.run(
             [sys.executable, "-c", program, address.format(**ports)],
             capture_output=True, text=True, check=False, env=environment, timeout=60,

@@ -6,7 +6,8 @@ import time
 import pytest
 
 from nas import UsageError, UserError
-from nas.executors.ray_cluster import connect
+from nas.executors.ray_cluster import Cluster, connect
+from nas.launchers import ray as ray_launcher
 from nas.launchers.base import Job
 from nas.launchers.ray import RayLauncher, run_on_node
 
@@ -51,6 +52,13 @@ def test_a_launcher_that_is_closed_ends_its_jobs_cleanly(tmp_path):
 def test_a_job_that_no_node_has_room_for_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no node of the Ray cluster has 1 CPUs and 4 GPUs, as launcher\.cpus and"):
         next(RayLauncher(gpus=4).run([job(tmp_path, "--version")]))
+
+
+def test_a_sweep_on_a_cluster_that_has_lost_its_nodes_ends(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_launcher, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(Cluster, "room", lambda *_: 0)
+    with pytest.raises(UserError, match="has had no node for a job for 0 s; everything finished is stored, so run"):
+        list(RayLauncher()._run([job(tmp_path, "--version")], cluster))
 
 
 def test_a_node_without_the_folder_of_the_command_says_so(tmp_path):

@@ -1,0 +1,125 @@
+"""The address of a Ray cluster that runs: where its head node answers, and whether it asks for a token.
+
+Ray does not negotiate tokens. A process with one refuses the calls of a cluster without one, and the other way round;
+Ray then says nothing, or tries for minutes. So the cluster is asked first, with a call that Ray's own
+client makes.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from nas.errors import UsageError, UserError
+
+PROBE_SECONDS = 5.0
+"""Longest wait for an answer of a cluster's head node; Ray's own retries take minutes."""
+QUESTION = "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"
+"""A method of every head node, which changes nothing."""
+MODE = "RAY_AUTH_MODE"
+"""Environment variable that says whether a process sends a token and wants one: `token` or `disabled`."""
+
+
+def head_of(address: str, key: str) -> str:
+    """The `host:port` of a head node that answers; from then on this process sends a token if the cluster wants one.
+
+    Args:
+        address: `auto` (the cluster of this machine, or `RAY_ADDRESS`) or `host:port`.
+        key: Setting that holds the address, for messages.
+
+    Raises:
+        UserError: No Ray answers, or `RAY_AUTH_MODE` contradicts the cluster.
+        UsageError: The address is none.
+    """
+    head = _of_this_machine(key) if address == "auto" else _checked(address, key)
+    wants_token = _wants_token(head)
+    if wants_token is None:
+        raise UserError(
+            f"no Ray cluster answers at {head} ({key}={address}); start it with ray start --head "
+            f"--port={head.rpartition(':')[2]}, or correct the address"
+        )
+    mode = "token" if wants_token else "disabled"
+    chosen = os.environ.setdefault(MODE, mode)
+    if chosen.lower() != mode and os.environ.get("RAY_USE_TLS", "0") != "1":
+        raise UserError(
+            f"the Ray cluster at {head} {'wants a token' if wants_token else 'has no tokens'}, but {MODE}={chosen}; "
+            f"set {MODE}={mode}, or unset it"
+        )
+    _reread_mode()
+    return head
+
+
+def answers(head: str) -> bool:
+    """Whether a head node answers.
+
+    Args:
+        head: Its `host:port`.
+    """
+    return _wants_token(head) is not None
+
+
+@contextmanager
+def mode_restored() -> Iterator[None]:
+    """Give the variable for tokens its value from before the block: Ray sets it for its own cluster, and for good."""
+    before = os.environ.get(MODE)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(MODE, None)
+        else:
+            os.environ[MODE] = before
+        _reread_mode()
+
+
+def _of_this_machine(key: str) -> str:
+    from ray._private import services
+
+    try:
+        return str(services.canonicalize_bootstrap_address_or_die("auto"))
+    except ConnectionError:
+        raise UserError(
+            f"{key}=auto found no Ray cluster of this machine; start one with ray start --head, set "
+            f"{key}=host:port, or set {key}=null to start one for this command only"
+        ) from None
+
+
+def _checked(address: str, key: str) -> str:
+    host, colon, port = address.rpartition(":")
+    if not (host and colon and port.isdigit() and 0 < int(port) < 65536) or "/" in host:
+        raise UsageError(f"{key} must be auto, null or host:port, got {address!r}")
+    return address
+
+
+def _wants_token(head: str) -> bool | None:
+    """Whether a head node refuses a call without a token; None if no Ray answers there."""
+    import grpc
+
+    host, _, port = head.rpartition(":")
+    if os.environ.get("RAY_USE_TLS", "0") == "1":  # the call needs certificates, which Ray reads
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
+        except OSError:
+            return None
+        return os.environ.get(MODE, "").lower() == "token"
+    options = [("grpc.enable_http_proxy", 0)]
+    with grpc.insecure_channel(head, options=options) as channel:
+        call: Any = channel.unary_unary(QUESTION)
+        try:
+            call(b"", timeout=PROBE_SECONDS)
+        except grpc.RpcError as error:
+            code: Any = error
+            return True if code.code() == grpc.StatusCode.UNAUTHENTICATED else None
+    return False
+
+
+def _reread_mode() -> None:
+    """Let a Ray that is imported already see the variable, which it reads once."""
+    raylet: Any = sys.modules.get("ray._raylet")
+    if hasattr(raylet, "AuthenticationTokenLoader"):  # not in versions without tokens
+        raylet.Config.initialize("")
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
