@@ -26,6 +26,8 @@ from nas import Budget, search
 from nas.cli.main import main
 from nas.core import Objective, Proposal, Trial
 from nas.space.base import SearchSpace
+from nas.store.base import Run, Store
+from nas.store.sqlite import SQLiteStore
 from nas.strategies.random import RandomSearch
 
 # Before torch is loaded: forked processes cannot use more threads, and sums do not depend on the number of cores.
@@ -241,3 +243,17 @@ def margins(strategy: Callable[..., Any], seeds: int) -> list[float]:
         return result.best.metrics["valid_accuracy"]
 
     return [best(strategy, seed) - best(RandomSearch, seed) for seed in range(seeds)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SQLiteStore:
+    return SQLiteStore(f"sqlite:///{tmp_path}/nas.db")
+
+
+def filled(store: Store, trial: Callable[..., Trial], count: int = 3) -> list[Trial]:
+    """Store a run `first` of a few trials and a failed one; returns them as read."""
+    with store.open(Run("first", 0, {"strategy": {"sample_size": 3}})) as record:
+        for number in range(count):
+            record.add(trial(number, number / 10, curve=({"valid_accuracy": 0.1}, {"valid_accuracy": number / 10})))
+        record.add(trial(count, None))
+    return store.trials("first")

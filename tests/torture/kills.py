@@ -98,18 +98,22 @@ class Search:
 
     def finish(self, whole: list[Trial]) -> Counts:
         """Run the search to its end."""
+        return self.check_end(self.start(), whole)
+
+    def check_end(self, session: Started, whole: list[Trial]) -> Counts:
+        """Count what went wrong in a session that must end by itself with all trials."""
         counts = Counts()
-        session = self.start()
         if not session.ended_within(END_SECONDS):
             counts.hangs += 1
-            counts.notes.append("hang: a session that was not killed did not end")
+            counts.notes.append(f"hang: a search did not end within {END_SECONDS:g} s")
             session.kill()
         elif session.process.returncode:
             counts.unopened += 1
             counts.notes.append(f"exit code {session.process.returncode}: {session.errors.read_text()}")
         counts += self.check(session, whole)
-        if len(self.trials()) != len(whole):
-            counts.different += abs(len(whole) - len(self.trials()))
+        missing = len(whole) - len(self.trials())
+        if missing:
+            counts.different += abs(missing)
             counts.notes.append(f"{len(self.trials())} trials at the end instead of {len(whole)}")
         return counts
 

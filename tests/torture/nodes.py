@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from counts import Counts, Result
-from kills import END_SECONDS, Search, uninterrupted
+from kills import Search, uninterrupted
 from processes import ORPHAN_SECONDS
 from searching import READY
-from workload import acknowledged
 
 TRIALS = 300
 NODE = {"num_cpus": 2, "object_store_memory": 100 * 2**20}
@@ -80,25 +79,13 @@ def lose_nodes(
         search = Search(folder / f"search-{searches}", "ray", TRIALS, url, address=nodes.address)
         session = search.start()
         session.wait_for(READY)
-        while not acknowledged(search.file) and not session.ended_within(0.05):
-            pass
+        search.has_stored_another(session)
         while lost < times and not session.ended_within(moment.uniform(0.1, 1.5)):
             victim = moment.choice(list(nodes.cluster.worker_nodes))
             nodes.cluster.remove_node(victim, allow_graceful=False)
             lost += 1
             nodes.cluster.add_node(**NODE)
-        if not session.ended_within(END_SECONDS):
-            counts.hangs += 1
-            counts.notes.append(f"hang: a search did not end within {END_SECONDS:g} s")
-            session.kill()
-        elif session.process.returncode:
-            counts.unopened += 1
-            counts.notes.append(f"exit code {session.process.returncode}: {session.errors.read_text()}")
-        counts += search.check(session, whole)
+        counts += search.check_end(session, whole)
         counts.orphans += nodes.left_workers()
-        missing = len(whole) - len(search.trials())
-        if missing:
-            counts.different += abs(missing)
-            counts.notes.append(f"{missing} trials are missing at the end")
     details = f"during {searches} searches of {TRIALS} trials, compared with executor=processes"
     return Result("Ray, node lost", lost, counts, details)

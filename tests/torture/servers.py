@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from counts import Counts, Result
-from kills import END_SECONDS, Search, uninterrupted
+from kills import Search, uninterrupted
 from postgres import Server
 from processes import START_SECONDS
 from searching import READY
@@ -53,18 +53,7 @@ def disturb(
                 server.stop(signal.SIGQUIT if how == "crash" else signal.SIGINT)
                 server.start()
                 done += 1
-        if not session.ended_within(END_SECONDS):
-            counts.hangs += 1
-            counts.notes.append(f"hang: the search did not end within {END_SECONDS:g} s")
-            session.kill()
-        elif session.process.returncode:
-            counts.unopened += 1
-            counts.notes.append(f"exit code {session.process.returncode}: {session.errors.read_text()}")
-        counts += search.check(session, whole)
-        missing = len(whole) - len(search.trials())
-        if missing:
-            counts.different += abs(missing)
-            counts.notes.append(f"{missing} trials are missing at the end")
+        counts += search.check_end(session, whole)
     names = {"cut": "connections cut", "restart": "server restarted", "crash": "server crashed and started again"}
     details = f"during {searches} searches of {TRIALS} trials, none of which had to be started again"
     return Result(f"PostgreSQL, {names[how]}", done, counts, details)
