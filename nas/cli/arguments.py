@@ -64,37 +64,19 @@ class Arguments:
         command: Name of the command; empty if there is none.
         assignments: `key=value` each.
         config_dir: Folder with the user's own options, or None.
-        flags: Values of `FLAGS` whose flag is given.
+        help, cfg, info, resolve, multirun, run, version: Whether the flag is given, see `FLAGS`.
     """
 
     command: str
     assignments: Sequence[str]
-    config_dir: Path | None
-    flags: frozenset[str]
-
-    @property
-    def help(self) -> bool:
-        return "help" in self.flags
-
-    @property
-    def cfg(self) -> bool:
-        return "cfg" in self.flags
-
-    @property
-    def info(self) -> bool:
-        return "info" in self.flags
-
-    @property
-    def resolve(self) -> bool:
-        return "resolve" in self.flags
-
-    @property
-    def multirun(self) -> bool:
-        return "multirun" in self.flags
-
-    @property
-    def version(self) -> bool:
-        return "version" in self.flags
+    config_dir: Path | None = None
+    help: bool = False
+    cfg: bool = False
+    info: bool = False
+    resolve: bool = False
+    multirun: bool = False
+    run: bool = False
+    version: bool = False
 
 
 def parse(command_line: Sequence[str], commands: Mapping[str, str]) -> Arguments:
@@ -141,7 +123,7 @@ def parse(command_line: Sequence[str], commands: Mapping[str, str]) -> Arguments
         )
     if "resolve" in flags and "cfg" not in flags:
         raise UsageError("--resolve belongs to --cfg: nas COMMAND --cfg --resolve")
-    return Arguments(command, plain[1:], config_dir, frozenset(flags))
+    return Arguments(command, plain[1:], config_dir, **dict.fromkeys(flags, True))
 
 
 def refuse_sweep_settings(assignments: Sequence[str]) -> None:

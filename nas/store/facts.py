@@ -33,6 +33,7 @@ def _part(name: str) -> Callable[[Run], str | None]:
 RUN_FACTS: Mapping[str, Callable[[Run], Any]] = {
     "run": lambda run: run.name,
     "sweep": sweep_of,
+    "run_seed": lambda run: run.seed,
     **{name: _part(name) for name in PARTS},
 }
 TRIAL_FACTS: Mapping[str, Callable[[Run, Trial], Any]] = {

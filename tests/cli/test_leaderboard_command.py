@@ -15,9 +15,9 @@ from nas.store.sqlite import SQLiteStore
 def study(nas, tmp_path, trial):
     """Three runs, two of them of a sweep; the larger an architecture, the better."""
     store = SQLiteStore(f"sqlite:///{tmp_path / 'nas.db'}")
-    for name, sweep in (("one", "study"), ("two", "study"), ("three", None)):
+    for seed, (name, sweep) in enumerate([("one", "study"), ("two", "study"), ("three", None)]):
         config = {"choices": {"strategy": "random"}, **({} if sweep is None else {"sweep": sweep})}
-        with store.open(Run(name, 0, config, {"recipe": {"epochs": 3}})) as record:
+        with store.open(Run(name, seed, config, {"recipe": {"epochs": 3}})) as record:
             for number in range(4):
                 metrics = {"valid_accuracy": number / 10, "parameters": 500_000 * number}
                 record.add(replace(trial(number, 0.1), metrics=metrics, cost={"memory": 9.0}))
@@ -37,6 +37,13 @@ def test_only_trials_that_meet_a_condition_are_listed(study):
     ]  # fmt: skip
     assert (
         study("leaderboard", "run=one", "where=params>9M").stdout == "no trial of run 'one' meets where='params>9M'\n"
+    )
+
+
+def test_the_seed_of_a_run_is_not_that_of_a_training(study):
+    assert numbers(study("leaderboard", "where=run_seed=1 and number=3", "format=json")) == [("two", 3)]
+    assert study("leaderboard", "where=seed=99").stdout == (
+        "no trial meets where='seed=99'; seed is that of a trial's training, and run_seed is the seed= of its run\n"
     )
 
 

@@ -2,8 +2,8 @@
 
 where= lists only trials that meet a condition, such as where='params<=1e6 and epochs=3' or
 where='strategy in (random, local_search) and not status=failed'. It compares metrics, costs and facts: run, sweep,
-space, strategy, evaluator, data, table, trainer, number, arch, status, seed, fidelity, epochs, seconds, score,
-reused_from, error_kind.
+run_seed, space, strategy, evaluator, data, table, trainer, number, arch, status, seed (of the trial's training),
+fidelity, epochs, seconds, score, reused_from, error_kind.
 """
 
 from __future__ import annotations
@@ -98,7 +98,10 @@ def _nothing(options: LeaderboardOptions) -> str:
     """Why the leaderboard is empty."""
     of = f"run {options.run!r}" if options.run is not None else f"sweep {options.sweep!r}" if options.sweep else ""
     if options.where is not None:
-        return f"no trial{' of ' * bool(of)}{of} meets where={options.where!r}"
+        hint = ""
+        if "seed" in parse_condition(options.where).names:
+            hint = "; seed is that of a trial's training, and run_seed is the seed= of its run"
+        return f"no trial{' of ' * bool(of)}{of} meets where={options.where!r}{hint}"
     return f"{of} has no trials yet" if of else "no trials yet"
 
 
