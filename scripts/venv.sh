@@ -1,6 +1,9 @@
 # Sourced by the other scripts: creates .venv if it is missing and installs the project into it.
 # `install_project` or `install_project dev`; does nothing if pyproject.toml has not changed since.
 
+# pip compiles nothing: each module is compiled when it is first imported, which needs this to be unset.
+unset PYTHONDONTWRITEBYTECODE
+
 find_python() {
   local name
   for name in python3 python3.13 python3.12 python3.11 python; do
@@ -25,9 +28,9 @@ install_project() {
     "$python" -m venv .venv || return 1
   fi
   echo "Installing cellnas and PyTorch into .venv (once; PyTorch is a download of some GB) …" >&2
-  local loud="--quiet"
-  [ -t 2 ] && loud="--progress-bar=on"
-  .venv/bin/python -m pip install "$loud" --disable-pip-version-check torch torchvision || return 1
-  .venv/bin/python -m pip install "$loud" --disable-pip-version-check -e ".${extras:+[$extras]}" || return 1
+  local options=(--no-compile --disable-pip-version-check --quiet)
+  [ -t 2 ] && options[2]="--progress-bar=on"
+  .venv/bin/python -m pip install "${options[@]}" torch torchvision || return 1
+  .venv/bin/python -m pip install "${options[@]}" -e ".${extras:+[$extras]}" || return 1
   echo "$sum" >"$stamp"
 }
