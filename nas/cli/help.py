@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -43,11 +43,18 @@ def _purpose(module: str) -> str:
     return docstring.partition("\n")[0]
 
 
-def help_text(module: ModuleType, command: str, settings: Settings) -> str:
-    """The text of `nas COMMAND --help`."""
+def help_text(module: ModuleType, settings: Settings, sweep: Settings) -> str:
+    """The text of `nas COMMAND --help`.
+
+    Args:
+        module: The module of the command.
+        settings: Its settings.
+        sweep: Settings of a sweep of the command.
+    """
     import nas.configs
     from nas.config.composition import group_options
 
+    command = settings.command
     text = Path(nas.configs.__file__).with_name(f"{command}.yaml").read_text(encoding="utf-8")
     sweeps = "" if command in COMMANDS_THAT_READ else "[-m] "
     lines = [f"usage: nas {command} [key=value …] {sweeps}[--config-dir FOLDER] [--cfg] [--info] [--help]", ""]
@@ -57,20 +64,21 @@ def help_text(module: ModuleType, command: str, settings: Settings) -> str:
     if parts:
         lines += ["", "Parts, chosen by PART=OPTION:"]
         lines += [f"  {part}={chosen or 'null'}   one of {' | '.join(options[part])}" for part, chosen in parts.items()]
-    values = [
-        f"  {part}.{key}={json.dumps(value)}"
-        for part in parts
-        for key, value in settings.node(part).items()
-        if key not in options
-    ]
-    if values:
+    if values := [line for part in parts for line in _part_settings(settings, part, options)]:
         lines += ["", "Settings of the chosen parts, changed by PART.SETTING=VALUE:", *values]
     lines += ["", "Settings of the command:", *(f"  {line}" for line in own_settings(text))]
     if command not in COMMANDS_THAT_READ:
         text = Path(nas.configs.__file__).with_name("sweep.yaml").read_text(encoding="utf-8")
-        lines += ["", f"Settings of a sweep (-m), with launcher=local   one of {' | '.join(options['launcher'])}:"]
+        chosen = f"launcher={sweep.choices['launcher']}"
+        lines += ["", f"Settings of a sweep (-m), with {chosen}   one of {' | '.join(options['launcher'])}:"]
         lines += [f"  {line}" for line in own_settings(text)]
+        lines += _part_settings(sweep, "launcher", options)
     return "\n".join(lines)
+
+
+def _part_settings(settings: Settings, part: str, options: Collection[str]) -> list[str]:
+    """The lines of a part's settings, those that are parts themselves left out."""
+    return [f"  {part}.{key}={json.dumps(value)}" for key, value in settings.node(part).items() if key not in options]
 
 
 def own_settings(text: str) -> list[str]:

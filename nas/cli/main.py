@@ -18,7 +18,7 @@ from dataclasses import replace
 from types import ModuleType
 
 import nas.cli.commands
-from nas.cli.arguments import Arguments, parse, refuse_sweep_settings, with_action
+from nas.cli.arguments import COMMANDS_THAT_READ, Arguments, parse, refuse_sweep_settings, with_action
 from nas.cli.help import help_text, info_text, overview
 from nas.errors import UsageError, UserError, located
 from nas.runtime import import_path, interrupt, parent, slurm, streams
@@ -92,16 +92,12 @@ def _run(arguments: Arguments, module: ModuleType) -> int:
 
     refuse_foreign_keys(arguments.assignments)
     deferred = getattr(module, "INHERITED_GROUPS", ())
-    if arguments.multirun and not arguments.help:
-        from nas.cli.sweep import Request, run_sweep
-
-        if arguments.cfg or arguments.info:
-            raise UsageError("--cfg and --info show one job of a sweep; leave -m out, and give each key one value")
-        return run_sweep(Request(arguments.command, arguments.assignments, arguments.config_dir, deferred))
+    if arguments.multirun:
+        return _run_sweep(arguments, module, deferred)
     refuse_sweep_settings(arguments.assignments)
     settings = compose(arguments.command, arguments.assignments, arguments.config_dir, deferred=deferred)
     if arguments.help:
-        print(help_text(module, arguments.command, settings))
+        print(help_text(module, settings, compose("sweep", [], arguments.config_dir)))
         return DONE
     if arguments.cfg or arguments.info:
         settings = settings.inheriting({}) if deferred else settings
@@ -111,6 +107,25 @@ def _run(arguments: Arguments, module: ModuleType) -> int:
     with streams.only_results() if settings.get("format") in DOCUMENT_FORMATS else nullcontext():
         code: int = module.main(settings)
     return code
+
+
+def _run_sweep(arguments: Arguments, module: ModuleType, deferred: Sequence[str]) -> int:
+    """Run a command as a sweep, or print its help with the settings of the chosen launcher."""
+    from nas.cli.options import options_of
+    from nas.cli.sweep import Request, parsed, run_sweep
+
+    command = arguments.command
+    request = Request(command, arguments.assignments, options_of(module), arguments.config_dir, deferred)
+    if arguments.help and command not in COMMANDS_THAT_READ:
+        sweep_settings, sweep = parsed(request)
+        print(help_text(module, request.settings(sweep.example), sweep_settings))
+        return DONE
+    if arguments.cfg or arguments.info:
+        raise UsageError(
+            "--cfg and --info show one job of a sweep; leave out -m and the settings of the sweep, and give each key "
+            f"one value. nas {command} -m --help lists the settings of a sweep"
+        )
+    return run_sweep(request)
 
 
 def _print_error(error: Exception | str, code: int) -> int:

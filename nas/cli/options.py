@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
 from nas.validation import one_of, whole_number
@@ -35,6 +36,13 @@ class CommandOptions:
             UsageError: The command does not accept a value.
         """
         return cls(**{field.name: settings.get(field.name.removesuffix("_")) for field in fields(cls)})
+
+
+def options_of(module: ModuleType) -> type[CommandOptions]:
+    """The options of a command: the class that its module names after it, as `search` does `SearchOptions`."""
+    name = module.__name__.rpartition(".")[2]
+    options: type[CommandOptions] = getattr(module, f"{name.capitalize()}Options")
+    return options
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ class Bar:
         terminal = is_terminal(sys.stderr)
         if self._bar is None:
             if done:
-                self.say(f"{done:,} of {plural(total, self.unit)} are already done")
+                self.say(f"{done:,} of {plural(total, self.unit)} {'is' if done == 1 else 'are'} already done")
             self._bar = tqdm(total=total, initial=done, unit=self.unit, disable=not terminal)
         self._bar.update(done - self._bar.n)
         if not terminal and time.monotonic() - self._last >= LINE_SECONDS:

@@ -171,11 +171,11 @@ def _differing(values: Mapping[str, Any], defaults: Mapping[str, Any], prefix: s
         if isinstance(value, Mapping) and isinstance(default, Mapping) and value.keys() <= default.keys():
             yield from _differing(value, default, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}={_spelled(value)}"
+            yield f"{prefix}{key}={spelled(value)}"
 
 
-def _spelled(value: Any) -> str:
+def spelled(value: Any) -> str:
     """A value as it is written on the command line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_spelled(inner)}" for key, inner in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {spelled(inner)}" for key, inner in value.items()) + "}"
     return value if isinstance(value, str) else json.dumps(value)

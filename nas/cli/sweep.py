@@ -23,6 +23,7 @@ from nas.cli.arguments import COMMANDS_THAT_READ
 from nas.cli.options import CommandOptions
 from nas.cli.output import Bar, run_folder
 from nas.cli.rerun import config_dir_arguments
+from nas.cli.sweep_checks import changed, check_job, check_stores, values_of
 from nas.cli.sweep_report import Outcome, print_jobs, print_summary
 from nas.config.composition import group_options
 from nas.config.overrides import keys
@@ -30,8 +31,10 @@ from nas.config.settings import Settings, compose
 from nas.config.sweeps import Sweep, SweepJob, parse_sweep
 from nas.errors import UsageError, UserError
 from nas.files import atomic_write
+from nas.formatting import plural
 from nas.launchers.base import Job, JobResult, Launcher, save, saved
-from nas.store.base import NoStore, Store, check_run_name, is_free
+from nas.store.base import NoStore, Store, is_free
+from nas.store.sweeps import check_sweep_name
 from nas.store.urls import PASSWORD_VARIABLE, password_of, without_password
 from nas.validation import true_or_false, whole_number
 
@@ -53,7 +56,7 @@ class SweepOptions(CommandOptions):
 
     def __post_init__(self) -> None:
         if self.sweep is not None:
-            check_name(self.sweep)
+            check_sweep_name(self.sweep)
         true_or_false("dry_run", self.dry_run)
         whole_number("max_jobs", self.max_jobs)
 
@@ -65,12 +68,14 @@ class Request:
     Args:
         command: Name of the command.
         arguments: `key=value` of the command line.
+        options: Settings of the command that are not parts.
         config_dir: Folder with the user's own options.
         deferred: Groups that a job's command inherits from a run or a file.
     """
 
     command: str
     arguments: Sequence[str]
+    options: type[CommandOptions]
     config_dir: Path | None
     deferred: Sequence[str]
 
@@ -151,11 +156,14 @@ def run_sweep(request: Request) -> int:
     """
     if request.command in COMMANDS_THAT_READ:
         raise UsageError(f"-m has no use with nas {request.command}, which computes nothing; leave it out")
-    own, rest = split_arguments(request.arguments)
-    settings = compose("sweep", own, request.config_dir)
+    settings, sweep = parsed(request)
     options = SweepOptions.of(settings)
-    plan = planned(request, parse_sweep(rest, group_options(request.config_dir)), options)
     launcher: Launcher = settings.make("launcher")
+    plan = planned(request, sweep, options)
+    for one in plan.jobs:
+        check_job(one.settings, request.options)
+    if not plan.sweep.axes:
+        print("nas: warning: no key has several values, such as seed=0,1 or seed=range(0,5)", file=sys.stderr)
     if options.dry_run:
         print_jobs(plan.name, [one.job for one in plan.jobs], plan.format)
         return 0
@@ -166,17 +174,18 @@ def run_sweep(request: Request) -> int:
     return 0 if all(outcome.done for outcome in outcomes) else 1
 
 
-def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The settings of the sweep itself, and those of its jobs."""
+def parsed(request: Request) -> tuple[Settings, Sweep]:
+    """The settings of the sweep itself, and what its jobs vary."""
     own_keys = {key.partition(".")[0] for key in keys(compose("sweep", []).config)}
-    own = [argument for argument in arguments if argument.partition("=")[0].partition(".")[0] in own_keys]
-    return own, [argument for argument in arguments if argument not in own]
+    own = [one for one in request.arguments if one.partition("=")[0].lstrip("+").partition(".")[0] in own_keys]
+    rest = [argument for argument in request.arguments if argument not in own]
+    return compose("sweep", own, request.config_dir), parse_sweep(rest, group_options(request.config_dir))
 
 
 def planned(request: Request, sweep: Sweep, options: SweepOptions) -> SweepPlan:
     """Check a sweep and the settings of all its jobs; nothing is written."""
     # unknown keys are refused before the product is made, which may have thousands of jobs
-    request.settings([f"{key}={values[0]}" for key, values in sweep.axes.items()] + sweep.fixed)
+    request.settings(sweep.example)
     if len(sweep) > options.max_jobs:
         sizes = " x ".join(f"{len(values):,} of {key}" for key, values in sweep.axes.items())
         raise UsageError(
@@ -204,14 +213,6 @@ def automatic_name(command: str, sweep: Sweep) -> str:
     digest = hashlib.blake2b(json.dumps([command, varied, fixed]).encode(), digest_size=3).hexdigest()
     name = "-".join([command, *varied])
     return f"{name if len(name) <= 40 else command}-{digest}"
-
-
-def check_name(name: str) -> None:
-    """Raise `UsageError` unless this can be the name of a sweep."""
-    try:
-        check_run_name(name)
-    except UsageError as error:
-        raise UsageError(str(error).replace("run must be a name", "sweep must be a name")) from None
 
 
 def _planned_job(request: Request, name: str, folder: Path, one: SweepJob) -> PlannedJob:
@@ -286,29 +287,36 @@ def _check_definition(plan: SweepPlan) -> None:
     path = plan.folder / DEFINITION
     try:
         stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else present
-        differing = list(_differences(stored, present))
+        differing = _difference(plan, stored, present)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is damaged; remove it if sweep {plan.name!r} has not changed") from None
-    if differing:
+    if differing is not None:
         raise UsageError(
-            f"sweep {plan.name!r} was started with {'; with '.join(differing)}. Choose another sweep= or restore the "
-            "old settings; nothing was changed."
+            f"sweep {plan.name!r} {differing}. Choose another sweep= or restore the old settings; nothing was changed."
         )
+    # before anything is written: a mistyped store is no part of what the sweep is
+    check_stores((one.settings for one in plan.jobs), written=plan.request.command == TAGGED_COMMAND)
     if not path.exists():
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(present, indent=2), encoding="utf-8")
 
 
-def _differences(stored: Mapping[str, Any], present: Mapping[str, Any]) -> Iterator[str]:
+def _difference(plan: SweepPlan, stored: Mapping[str, Any], present: Mapping[str, Any]) -> str | None:
+    """How a sweep differs from what it was started with, as the end of a sentence; None if it does not."""
     if stored["command"] != present["command"]:
-        yield f"nas {stored['command']} (now nas {present['command']})"
+        return f"runs nas {stored['command']}, and this command runs nas {present['command']}"
     if stored["varied"] != present["varied"]:
         old, new = (", ".join(one["varied"]) or "no key" for one in (stored, present))
-        yield f"values of {old} (now of {new})"
+        return f"varies {old}, and this command varies {new}"
     old, new = stored["fixed"], present["fixed"]
-    for key in sorted({**old, **new}):
-        if old.get(key) != new.get(key) and key not in stored["varied"] and key not in present["varied"]:
-            yield f"{key}={old.get(key, 'unset')} (now {new.get(key, 'unset')})"
+    respelled = sorted(key for key in {**old, **new} if old.get(key) != new.get(key))
+    varied = {key: values[0] for key, values in plan.sweep.axes.items()}
+    request = plan.request
+    before, after = (
+        values_of(request.settings, {**fixed, **varied}, respelled, request.deferred) for fixed in (old, new)
+    )
+    differing = [changed(key, before[key], after[key]) for key in respelled if before[key] != after[key]]
+    return f"was started {'; '.join(differing)}" if differing else None
 
 
 def _run(plan: SweepPlan, launcher: Launcher) -> list[Outcome]:
@@ -320,7 +328,7 @@ def _run(plan: SweepPlan, launcher: Launcher) -> list[Outcome]:
             results[one.job.name] = result
     remaining = {one.job.name: one for one in plan.jobs if one.job.name not in earlier}
     bar = Bar(plan.shows_progress, "job")
-    bar.say(f"sweep {plan.name}: {len(plan.jobs)} jobs, {len(remaining)} of them to run; files in {plan.folder}")
+    bar.say(f"sweep {plan.name}: {plural(len(plan.jobs), 'job')}, {len(remaining)} to run; files in {plan.folder}")
     bar.report(len(earlier), len(plan.jobs))
     ended = launcher.run([one.job for one in remaining.values()])
     try:

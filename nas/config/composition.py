@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import NamedTuple
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 import nas.configs
-from nas.config.overrides import closest
+from nas.config.overrides import closest, keys
 from nas.errors import UsageError
 
 
@@ -33,6 +36,27 @@ def group_options(config_dir: Path | None = None) -> dict[str, list[str]]:
                 )
             options.add(path.stem)
     return {group: sorted(options) for group, options in groups.items()}
+
+
+def options_with(group: str, setting: str, options: Sequence[str], config_dir: Path | None) -> list[str]:
+    """The options of a group whose YAML has a setting.
+
+    Args:
+        group: Name of the group.
+        setting: Dotted key below the group.
+        options: Options of the group.
+        config_dir: Folder with the user's own options.
+    """
+    found = []
+    for option in options:
+        for root in (config_dir, Path(nas.configs.__file__).parent):
+            path = None if root is None else root / group / f"{option}.yaml"
+            if path is not None and path.is_file():
+                with suppress(OSError, ValueError, OmegaConfBaseException, YAMLError):  # reported if it is chosen
+                    tree = OmegaConf.load(path)
+                    if isinstance(tree, DictConfig) and setting in keys(tree):
+                        found.append(option)
+    return found
 
 
 class Composition(NamedTuple):

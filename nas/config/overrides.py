@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -42,7 +42,15 @@ LISTS_OF_TEXT = ("strategies",)
 """Keys whose value is a list of texts that may have brackets and commas of their own, `[random,reinforce(lr=0.5)]`."""
 
 
-def assign(config: DictConfig, base: DictConfig, key: str, value: str, groups: Mapping[str, str | None]) -> None:
+def assign(
+    config: DictConfig,
+    base: DictConfig,
+    key: str,
+    value: str,
+    groups: Mapping[str, str | None],
+    *,
+    owners: Callable[[str, str], Sequence[str]],
+) -> None:
     """Assign one value of the command line.
 
     Args:
@@ -51,6 +59,7 @@ def assign(config: DictConfig, base: DictConfig, key: str, value: str, groups: M
         key: Dotted; `+` before it adds a setting to a part.
         value: As typed.
         groups: Every group of the command, with its chosen option.
+        owners: (group, setting) -> the options of the group that have the setting.
 
     Raises:
         UsageError: The key does not exist, or the value is of the wrong kind.
@@ -64,6 +73,9 @@ def assign(config: DictConfig, base: DictConfig, key: str, value: str, groups: M
     part, _, setting = name.partition(".")
     addable = key.startswith("+") and setting and groups.get(part) and not setting.rpartition(".")[2].startswith("_")
     if name not in existing and not addable:
+        if setting and part in groups and (options := owners(part, setting)):
+            chosen = f"{part}={groups[part] or 'null'}"
+            raise UsageError(f"{name} belongs to {part}={_either(options)}, but {chosen} is chosen; change one of them")
         raise UsageError(f"unknown key {name!r}{closest(name, [*existing, *groups])}")
     default = OmegaConf.select(base, name) if name in existing else None
     if value == "???":
@@ -73,6 +85,12 @@ def assign(config: DictConfig, base: DictConfig, key: str, value: str, groups: M
         _assign_each(config, base, name, parsed)
         return
     OmegaConf.update(config, name, _of_kind(name, default, parsed), merge=False, force_add=True)
+
+
+def _either(options: Sequence[str]) -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    *others, last = options
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _assign_each(config: DictConfig, base: DictConfig, name: str, values: Mapping[str, Any]) -> None:
@@ -170,6 +188,10 @@ def _item_end(text: str, start: int) -> int:
     return len(text)
 
 
+SEVERAL = re.compile(r"\s*\w+\s*\(.*|.*[,;].*|\s*[\d.]+\s*[-:. ]\s*[\d.]+\s*", re.DOTALL)
+"""Text for a number that was probably meant as several: `range(0,3`, `0;1`, `0..3`, `0-3`."""
+
+
 def _of_kind(key: str, default: Any, value: Any) -> Any:
     """The value, if it is of the kind of the default; a null default accepts anything, and a number may become null."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -190,8 +212,13 @@ def _of_kind(key: str, default: Any, value: Any) -> Any:
     else:
         good, kind = isinstance(value, list), "a list"
     if not good:
-        inner = f"; it has {', '.join(f'{key}.{name}' for name in default)}" if OmegaConf.is_dict(default) else ""
-        raise UsageError(f"{key} must be {kind}, got {as_written(value)}{inner if default else ''}")
+        hint = ""
+        if OmegaConf.is_dict(default) and default:
+            hint = f"; it has {', '.join(f'{key}.{name}' for name in default)}"
+        elif isinstance(default, int | float) and isinstance(value, str) and SEVERAL.fullmatch(value):
+            several = f"{key}=true,false" if isinstance(default, bool) else f"{key}=0,1 or {key}=range(0,5)"
+            hint = f"; several values are written {several}, with -m"
+        raise UsageError(f"{key} must be {kind}, got {as_written(value)}{hint}")
     return value
 
 

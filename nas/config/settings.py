@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nas.config.checks import check_evaluated, refuse_nulls, refuse_overruled, refuse_unused_supernet, used_parts
-from nas.config.composition import composed, group_options, known_option
+from nas.config.composition import composed, group_options, known_option, options_with
 from nas.config.failures import construction_failure, underlying
 from nas.config.overrides import RAW_KEYS, assign, closest, keys, literal, unquoted
 from nas.errors import UsageError, UserError
@@ -204,12 +204,18 @@ def compose(
     base = config.copy()
     refuse_overruled(config, values)
     check_evaluated(config, [*chosen.items(), *values], final, options)
+
+    final_groups = {group: final.get(group) for group in groups}
+
+    def owners(group: str, setting: str) -> list[str]:
+        return [] if group == "experiment" else options_with(group, setting, options.get(group, ()), config_dir)
+
     for key, value in values:
         group = key.lstrip("+~").partition(".")[0]
         if group in deferred and group not in chosen:
             continue
-        assign(config, base, key, value, groups)
-    return Settings(command, list(arguments), config_dir, config, {g: final.get(g) for g in groups}, inherited)
+        assign(config, base, key, value, final_groups, owners=owners)
+    return Settings(command, list(arguments), config_dir, config, final_groups, inherited)
 
 
 def make_space(name: str, settings: Mapping[str, Any], config_dir: Path | None = None) -> Any:

@@ -6,16 +6,25 @@ keys that vary, in the order of the command line: the last one changes fastest, 
 
 from __future__ import annotations
 
+import difflib
 import itertools
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, ParsedElementType, QuotedString, Transformer
+from hydra.core.override_parser.types import Glob, Override, ParsedElementType, QuotedString, RangeSweep, Transformer
 from hydra.errors import HydraException
 
-from nas.config.overrides import closest
+from nas.config.overrides import LISTS_OF_TEXT, RAW_KEYS, closest
 from nas.errors import UsageError
+
+FUNCTIONS = ("range", "choice", "glob", "interval", "sort", "shuffle")
+"""What Hydra's grammar has for several values."""
+CALL = re.compile(r"\s*(\w+)\s*\(")
+MAX_VALUES = 100_000
+"""Largest number of values of a key; more are a typing error."""
 
 HYDRA_KEYS = {
     "hydra/launcher": "choose where the jobs of a sweep run by launcher=local, slurm or ray",
@@ -78,6 +87,11 @@ class Sweep:
         """The arguments that all jobs share."""
         return [argument for argument in self.arguments if _key(argument) not in self.axes]
 
+    @property
+    def example(self) -> list[str]:
+        """The arguments of one job."""
+        return [f"{key}={values[0]}" for key, values in self.axes.items()] + self.fixed
+
     def jobs(self) -> list[SweepJob]:
         """All jobs, the last key changing fastest."""
         jobs = []
@@ -112,9 +126,9 @@ def parse_sweep(arguments: Sequence[str], options: Mapping[str, Sequence[str]]) 
         values = _values(argument, options)
         if values is None:
             continue
-        for value in values:
-            if values.count(value) > 1:
-                raise UsageError(f"{argument} has the value {value} twice; expected each once")
+        value, times = Counter(values).most_common(1)[0]
+        if times > 1:
+            raise UsageError(f"{argument} has the value {value} twice; expected each once")
         axes[key] = values
     return Sweep(axes, list(arguments))
 
@@ -140,6 +154,8 @@ def _values(argument: str, options: Mapping[str, Sequence[str]]) -> list[str] | 
     try:
         override = OverridesParser.create().parse_override(argument)
     except HydraException:  # raw text, such as an architecture
+        if key not in (*RAW_KEYS, *LISTS_OF_TEXT) and _looks_like_several(argument.partition("=")[2]):
+            raise _no_list(argument) from None
         return None
     if not override.is_sweep_override():
         return None
@@ -150,19 +166,33 @@ def _values(argument: str, options: Mapping[str, Sequence[str]]) -> list[str] | 
             expected = f"one of {', '.join(options[key])}" if key in options else f"{key} to be a group of options"
             raise UsageError(f"{argument} matches nothing; expected {expected}")
         return matching
+    if isinstance(value, RangeSweep) and value.step == 0:
+        raise UsageError(f"{argument} has a step of 0; expected another step, or range(START,STOP)")
     values = [_written(element) for element in _elements(override, argument)]
     if not values:
         raise UsageError(f"{argument} has no values; expected at least one, such as seed=range(0,5)")
+    if len(values) > MAX_VALUES:
+        raise UsageError(f"{argument} has more than {MAX_VALUES:,} values; expected fewer")
     return values
 
 
 def _elements(override: Override, argument: str) -> list[ParsedElementType]:
+    """The values, at most one more than are allowed."""
     try:
-        return list(override.sweep_iterator(transformer=Transformer.identity))
+        return list(itertools.islice(override.sweep_iterator(transformer=Transformer.identity), MAX_VALUES + 1))
     except (HydraException, ValueError, TypeError):
-        raise UsageError(
-            f"{argument} is not a list of values; expected values such as seed=range(0,5) or trainer.lr=0.1,0.2"
-        ) from None
+        raise _no_list(argument) from None
+
+
+def _looks_like_several(text: str) -> bool:
+    """Whether a text that the grammar rejects was meant as several values: `range(0,3`, `rnage(0,3)`, `0,1,`."""
+    call = CALL.match(text)
+    named = call is not None and difflib.get_close_matches(call[1], FUNCTIONS, n=1, cutoff=0.75)
+    return bool(named) or text.rstrip().endswith(",")
+
+
+def _no_list(argument: str) -> UsageError:
+    return UsageError(f"{argument} is not a list of values; expected values such as seed=range(0,5) or seed=0,1,2")
 
 
 def _written(element: ParsedElementType) -> str:

@@ -33,6 +33,7 @@ from nas.errors import UsageError, UserError
 from nas.executors.base import Function, Jobs, WorkerDied
 from nas.executors.messages import ERROR_TYPES, NOT_STARTED, dumps, unsendable
 from nas.executors.processes import MAX_WORKERS, THREAD_VARIABLES, cores
+from nas.executors.ray_address import check_address
 from nas.executors.ray_cluster import PATIENCE_SECONDS, Cluster, connect
 from nas.executors.ray_worker import Setup, worker_class
 from nas.executors.retries import MAX_RETRIES
@@ -76,8 +77,7 @@ class RayWorkers:
                 "it cannot be that of the nodes that the cluster has now"
             )
         one_of("executor.order", order, ("ordered", "async"))
-        if address is not None and not (isinstance(address, str) and address):
-            raise UsageError(f"executor.address must be auto, null or host:port, got {address!r}")
+        check_address(address, "executor.address")
         number_in("executor.cpus_per_worker", cpus_per_worker, 0, 1024, above=True, null=True)
         number_in("executor.gpus_per_worker", gpus_per_worker, 0, 64)
         whole_number("executor.retries", retries, least=0, most=MAX_RETRIES)

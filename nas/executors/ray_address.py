@@ -35,7 +35,8 @@ def head_of(address: str, key: str) -> str:
         UserError: No Ray answers, or `RAY_AUTH_MODE` contradicts the cluster.
         UsageError: The address is none.
     """
-    head = _of_this_machine(key) if address == "auto" else _checked(address, key)
+    check_address(address, key)
+    head = _of_this_machine(key) if address == "auto" else address
     wants_token = _wants_token(head)
     if wants_token is None:
         raise UserError(
@@ -88,11 +89,13 @@ def _of_this_machine(key: str) -> str:
         ) from None
 
 
-def _checked(address: str, key: str) -> str:
-    host, colon, port = address.rpartition(":")
-    if not (host and colon and port.isdigit() and 0 < int(port) < 65536) or "/" in host:
+def check_address(address: object, key: str) -> None:
+    """Raise `UsageError` with the key unless `address` is `auto`, None or `host:port`."""
+    if address in (None, "auto"):
+        return
+    host, colon, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
+    if not (host and colon and port.isdecimal() and 0 < int(port) < 65536) or "/" in host:
         raise UsageError(f"{key} must be auto, null or host:port, got {address!r}")
-    return address
 
 
 def _wants_token(head: str) -> bool | None:

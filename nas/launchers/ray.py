@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.errors import UserError
+from nas.executors.ray_address import check_address
 from nas.executors.ray_cluster import PATIENCE_SECONDS, Cluster, check_installed, connect
 from nas.launchers.base import Job, JobResult, RunningJob
 from nas.runtime import interrupt
@@ -34,6 +35,7 @@ class RayLauncher:
     """
 
     def __init__(self, address: str | None = None, cpus: float = 1, gpus: float = 0, retries: int = 3) -> None:
+        check_address(address, "launcher.address")
         number_in("launcher.cpus", cpus, 0, 1e6, above=True)
         number_in("launcher.gpus", gpus, 0, 1e6)
         whole_number("launcher.retries", retries, least=0)

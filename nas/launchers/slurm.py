@@ -22,7 +22,7 @@ from nas.errors import UsageError, UserError, located
 from nas.files import atomic_write
 from nas.launchers.base import RESULT, Job, JobResult, RunningJob, save, saved
 from nas.runtime import interrupt
-from nas.validation import number_in, whole_number
+from nas.validation import as_written, number_in, whole_number
 
 PROGRAMS = ("sbatch", "squeue", "scancel", "srun")
 WARNING_SIGNAL = "USR1"
@@ -74,6 +74,12 @@ class SLURMLauncher:
         ):
             whole_number(f"launcher.{key}", value, least=least)
         number_in("launcher.memory_gb", memory_gb, 0, float("inf"), above=True, null=True)
+        _check_texts(partition, setup, more)
+        if warning_seconds >= 60 * minutes:
+            raise UsageError(
+                f"launcher.warning_seconds must be less than launcher.minutes, which is {60 * minutes} seconds, got "
+                f"{warning_seconds}"
+            )
         self.timeouts = timeouts
         self.parameters: dict[str, Any] = {
             "job_name": "nas",
@@ -180,6 +186,17 @@ class NodeJob:
         if self._running is not None:
             self._running.stop()
         return submitit.helpers.DelayedSubmission(NodeJob(self.job))
+
+
+def _check_texts(partition: object, setup: object, more: object) -> None:
+    """Raise `UsageError` unless sbatch could read these settings."""
+    if partition is not None and not (isinstance(partition, str) and partition.strip()):
+        raise UsageError(f"launcher.partition must be the name of a partition or null, got {as_written(partition)}")
+    if not isinstance(setup, list | tuple) or not all(isinstance(line, str) for line in setup):
+        raise UsageError(f"launcher.setup must be a list of shell lines, got {as_written(setup)}")
+    for key, value in more.items() if isinstance(more, Mapping) else [("", more)]:
+        if not isinstance(value, str | int | float) or not str(key):
+            raise UsageError(f"launcher.more must have a text or a number for each option, got {as_written(more)}")
 
 
 def _submitit() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from nas.errors import UsageError
@@ -9,6 +10,17 @@ from nas.store.base import Run
 
 MAX_NAMED = 5
 """Largest number of sweeps, the latest ones, that a message names."""
+NAME = re.compile(r"\w[\w .+=@~-]{0,99}")
+"""A sweep's name is that of its folder too, and begins the names of its runs, where `-m run=NAME` reads commas."""
+
+
+def check_sweep_name(name: object) -> None:
+    """Raise `UsageError` unless the name is a valid name of a sweep."""
+    if not isinstance(name, str) or NAME.fullmatch(name) is None:
+        raise UsageError(
+            "sweep must be a name of 1 to 100 letters, digits, spaces or ._-+=@~ that begins with a letter or a digit, "
+            f"got {name!r}"
+        )
 
 
 def sweep_of(run: Run) -> str | None:

@@ -27,8 +27,9 @@ from nas.evaluators.base import SupportsSharedWeights
 from nas.identity import identifying
 from nas.runtime import interrupt
 from nas.store.base import FREE_KEYS, NoStore, check_run_name
+from nas.store.sweeps import check_sweep_name
 from nas.store.urls import without_password
-from nas.validation import one_of
+from nas.validation import one_of, whole_number
 
 if TYPE_CHECKING:
     from nas.config.settings import Settings
@@ -59,6 +60,12 @@ class SearchOptions(CommandOptions):
 
     def __post_init__(self) -> None:
         one_of("format", self.format, RESULT_FORMATS)
+        one_of("duplicates", self.duplicates, ("reuse", "retrain"))
+        whole_number("seed", self.seed, least=0)
+        if self.sweep is not None:
+            check_sweep_name(self.sweep)
+        budget_of(self.budget, DEFAULT_TRIALS)
+        Objective(**self.objective)
 
 
 def main(settings: Settings) -> int:
