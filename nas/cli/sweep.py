@@ -23,7 +23,7 @@ from nas.cli.arguments import COMMANDS_THAT_READ
 from nas.cli.options import CommandOptions
 from nas.cli.output import Bar, run_folder
 from nas.cli.rerun import config_dir_arguments
-from nas.cli.sweep_checks import changed, check_job, check_stores, values_of
+from nas.cli.sweep_checks import changed, check_job, check_store, several, values_of
 from nas.cli.sweep_report import Outcome, print_jobs, print_summary
 from nas.config.composition import group_options
 from nas.config.overrides import keys
@@ -287,36 +287,36 @@ def _check_definition(plan: SweepPlan) -> None:
     path = plan.folder / DEFINITION
     try:
         stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else present
-        differing = _difference(plan, stored, present)
+        differing = list(_differences(plan, stored, present))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is damaged; remove it if sweep {plan.name!r} has not changed") from None
-    if differing is not None:
+    if differing:
         raise UsageError(
-            f"sweep {plan.name!r} {differing}. Choose another sweep= or restore the old settings; nothing was changed."
+            f"sweep {plan.name!r} was started with {'; with '.join(differing)}. Choose another sweep= or restore the "
+            "old settings; nothing was changed."
         )
-    # before anything is written: a mistyped store is no part of what the sweep is
-    check_stores((one.settings for one in plan.jobs), written=plan.request.command == TAGGED_COMMAND)
+    # before anything is written: a store that cannot be opened is no part of what the sweep is
+    check_store(plan.jobs[0].settings, written=plan.request.command == TAGGED_COMMAND)
     if not path.exists():
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(present, indent=2), encoding="utf-8")
 
 
-def _difference(plan: SweepPlan, stored: Mapping[str, Any], present: Mapping[str, Any]) -> str | None:
-    """How a sweep differs from what it was started with, as the end of a sentence; None if it does not."""
+def _differences(plan: SweepPlan, stored: Mapping[str, Any], present: Mapping[str, Any]) -> Iterator[str]:
+    """What a sweep was started with and no longer has; the settings of another command are of no interest."""
     if stored["command"] != present["command"]:
-        return f"runs nas {stored['command']}, and this command runs nas {present['command']}"
-    if stored["varied"] != present["varied"]:
-        old, new = (", ".join(one["varied"]) or "no key" for one in (stored, present))
-        return f"varies {old}, and this command varies {new}"
-    old, new = stored["fixed"], present["fixed"]
-    respelled = sorted(key for key in {**old, **new} if old.get(key) != new.get(key))
-    varied = {key: values[0] for key, values in plan.sweep.axes.items()}
-    request = plan.request
-    before, after = (
-        values_of(request.settings, {**fixed, **varied}, respelled, request.deferred) for fixed in (old, new)
-    )
-    differing = [changed(key, before[key], after[key]) for key in respelled if before[key] != after[key]]
-    return f"was started {'; '.join(differing)}" if differing else None
+        yield f"nas {stored['command']} (now nas {present['command']})"
+    elif stored["varied"] != present["varied"]:
+        old, new = (several(one["varied"]) for one in (stored, present))
+        yield f"{old} (now {new})"
+    else:
+        request, old, new = plan.request, stored["fixed"], present["fixed"]
+        respelled = sorted(key for key in {**old, **new} if old.get(key) != new.get(key))
+        varied = {key: values[0] for key, values in plan.sweep.axes.items()}
+        before, after = (
+            values_of(request.settings, {**fixed, **varied}, respelled, request.deferred) for fixed in (old, new)
+        )
+        yield from (changed(key, before[key], after[key]) for key in respelled if before[key] != after[key])
 
 
 def _run(plan: SweepPlan, launcher: Launcher) -> list[Outcome]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -34,28 +34,24 @@ def check_job(settings: Settings, options: type[CommandOptions]) -> None:
             settings.make(part)
 
 
-def check_stores(jobs: Iterable[Settings], *, written: bool) -> None:
-    """Open the stores of all jobs once.
+def check_store(settings: Settings, *, written: bool) -> None:
+    """Open the store of a sweep's jobs.
 
     Args:
-        jobs: Settings of the jobs' commands.
+        settings: Settings of a job's command.
         written: Whether the jobs make a store that does not exist.
 
     Raises:
-        UserError: A store cannot be opened.
+        UserError: It cannot be opened.
     """
-    checked = set[str]()
-    for settings in jobs:
-        store_settings = str(settings.get("store"))
-        if settings.choices.get("store") is None or store_settings in checked:
-            continue
-        checked.add(store_settings)
-        store: Store = settings.make("store")
-        if written:
-            store.prepare()
-        else:
-            with suppress(NoStore):
-                store.runs()
+    if settings.choices.get("store") is None:
+        return
+    store: Store = settings.make("store")
+    if written:
+        store.prepare()
+    else:
+        with suppress(NoStore):
+            store.runs()
 
 
 def values_of(
@@ -93,7 +89,12 @@ def _value(settings: Settings, key: str, given: str | None, deferred: Sequence[s
     return spelled(settings.choices[key] if key in settings.choices else settings.get(key))
 
 
+def several(varied: Sequence[str]) -> str:
+    """What varies, as the end of `was started with …`."""
+    return f"several values of {' and '.join(varied)}" if varied else "one value of each key"
+
+
 def changed(key: str, before: str | None, after: str | None) -> str:
-    """How a key has changed, as the end of `was started …`."""
-    start = f"without {key}" if before is None else f"with {key}={before}"
-    return f"{start} (now {'without it' if after is None else after})"
+    """How a key has changed, as the end of `was started with …`."""
+    start = f"no {key}" if before is None else f"{key}={before}"
+    return f"{start} (now {'none' if after is None else after})"

@@ -182,9 +182,12 @@ def test_json_holds_what_each_job_found(folder):
         (["seed=1,2", "launcher=clusters"], "unknown launcher 'clusters'"),
         (["seed=1,2", "launcher.job=2"], "unknown key 'launcher.job' (did you mean 'launcher.jobs'?)"),
         (["seed=1,2", "launcher.jobs=0"], "launcher.jobs must be a whole number of at least 1 and at most 1024, got 0"),
-        (["seed=1,2", "sweep="], "sweep must be a name of 1 to 100 printable characters, got ''"),
+        (
+            ["seed=1,2", "sweep="],
+            "sweep must be a name of 1 to 100 letters, digits, spaces or ._-+=@~ that begins with a",
+        ),
         (["seed=1,2", "dry_run=maybe"], "dry_run must be true or false, got 'maybe'"),
-        (["seed=1,2", "--cfg"], "--cfg and --info show one job of a sweep; leave -m out"),
+        (["seed=1,2", "--cfg"], "--cfg and --info show one job of a sweep; leave out -m and the settings of the sweep"),
     ],
 )
 def test_a_wrong_sweep_is_refused_before_anything_runs(nas, tmp_path, arguments, message):
@@ -200,19 +203,30 @@ def test_two_sweeps_of_one_name_that_differ_are_refused(folder, ran):
     ran()
     for arguments, difference in (
         ([*TABLE, "strategy=reinforce", "seed=0,1"], "strategy=random (now reinforce)"),
-        ([*TABLE, "seed=0,1"], "strategy=random (now unset)"),
-        ([*TABLE, "strategy=random,reinforce"], "values of seed (now of strategy)"),
-        ([*TABLE, "strategy=random", "seed=0,1", "+strategy.x=1,2"], "values of seed (now of +strategy.x, seed)"),
+        ([*TABLE, "seed=0,1"], "strategy=random (now regularized_evolution)"),
+        ([*TABLE, "strategy=random,reinforce"], "several values of seed (now several values of strategy)"),
+        ([*TABLE, "strategy=random"], "several values of seed (now one value of each key)"),
+        ([*TABLE, "strategy=random", "seed=0,1", "+strategy.x=1"], "no +strategy.x (now 1)"),
     ):
         refused = folder(*command, *arguments)
         assert refused.returncode == 2
-        assert refused.stderr.startswith(f"nas: sweep 'lab' was started with {difference}"), refused.stderr
+        assert f"nas: sweep 'lab' was started with {difference}" in refused.stderr
         assert "Choose another sweep= or restore the old settings; nothing was changed." in refused.stderr
     assert (
         folder(*command[:5], *TABLE, "sweep=lab", "seed=0,1", "strategy=random", "store.url=sqlite:///b.db").returncode
         == 0
     )
     assert ran() == ["seed=0", "seed=1"]
+
+
+def test_a_default_that_is_spelled_out_is_no_other_sweep(folder, ran):
+    assert folder(*SWEEP, "seed=0,1").returncode == 0
+    ran()
+    again = folder(*SWEEP, "seed=0,1", "strategy=regularized_evolution", "strategy.population_size=10")
+    assert again.returncode == 0, again.stderr
+    assert {len(texts) for texts in runs(folder).values()} == {5}
+    other = folder("--config-dir", "conf", "retrain", "-m", "launcher=recording", "sweep=lab", "run=lab-seed=0")
+    assert "nas: sweep 'lab' was started with nas search (now nas retrain). Choose another sweep=" in other.stderr
 
 
 def test_a_setting_of_a_sweep_and_several_values_need_the_flag(nas):

@@ -43,6 +43,10 @@ def test_these_are_several_values(argument, values):
         "arch=",
         "run=a b",
         "run=lab-strategy=random-seed=0",
+        "run=range(0,3",
+        "strategies=ranger(lr=0.5),",
+        "+strategy.schedule=cosine(0.1",
+        "seed='range(0,3'",
     ],
 )
 def test_these_are_one_value_and_stay_as_they_are(argument):
@@ -69,6 +73,14 @@ def test_the_jobs_are_the_product_and_the_last_key_changes_fastest():
         (["seed=1,1"], "seed=1,1 has the value 1 twice; expected each once"),
         (["seed=1", "seed=2"], "seed is given twice; expected it once, with all its values: seed=a,b"),
         (["seed=range(0,0)"], "seed=range(0,0) has no values; expected at least one, such as seed=range(0,5)"),
+        (["seed=range(0,3"], "seed=range(0,3 is not a list of values; expected values such as seed=range(0,5) or seed"),
+        (["seed=rnage(0,3)"], "seed=rnage(0,3) is not a list of values; expected values such as seed=range(0,5)"),
+        (["budget.trials=range(0..3)"], "budget.trials=range(0..3) is not a list of values"),
+        (["seed=choice()"], "seed=choice() is not a list of values"),
+        (["seed=0,1,"], "seed=0,1, is not a list of values"),
+        (["seed=range(0,3,0)"], "seed=range(0,3,0) has a step of 0; expected another step, or range(START,STOP)"),
+        (["seed=range(0,1,0.0)"], "seed=range(0,1,0.0) has a step of 0"),
+        (["seed=range(0,1000000000)"], "seed=range(0,1000000000) has more than 100,000 values; expected fewer"),
         (["seed=interval(0,1)"], "seed=interval(0,1) is not a list of values; expected values such as seed=range(0,5)"),
         (
             ["strategy=glob(x*)"],

@@ -75,6 +75,7 @@ def test_a_node_without_the_folder_of_the_command_says_so(tmp_path):
     [
         ({"cpus": 0}, "launcher.cpus must be a number above 0"),
         ({"gpus": -1}, "launcher.gpus must be a number at least 0"),
+        ({"address": 5}, "launcher.address must be auto, null or host:port, got 5"),
         ({"retries": -1}, "launcher.retries must be a whole number of at least 0, got -1"),
     ],
 )

@@ -56,6 +56,10 @@ def test_without_its_extra_the_launcher_names_it(monkeypatch):
     [
         ({"minutes": 0}, "launcher.minutes must be a whole number of at least 1, got 0"),
         ({"gpus": -1}, "launcher.gpus must be a whole number of at least 0, got -1"),
+        ({"partition": ["gpu"]}, "launcher.partition must be the name of a partition or null, got ['gpu']"),
+        ({"setup": "module load cuda"}, "launcher.setup must be a list of shell lines, got 'module load cuda'"),
+        ({"more": {"a": [1]}}, "launcher.more must have a text or a number for each option, got {'a': [1]}"),
+        ({"minutes": 2}, "launcher.warning_seconds must be less than launcher.minutes, which is 120 seconds, got 120"),
         ({"memory_gb": 0}, "launcher.memory_gb must be a number above 0 or null, got 0"),
     ],
 )
