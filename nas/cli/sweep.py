@@ -23,7 +23,7 @@ from nas.cli.arguments import COMMANDS_THAT_READ
 from nas.cli.options import CommandOptions
 from nas.cli.output import Bar, run_folder
 from nas.cli.rerun import config_dir_arguments
-from nas.cli.sweep_checks import changed, check_job, check_store, several, values_of
+from nas.cli.sweep_checks import changed, check_jobs, check_store, several, values_of
 from nas.cli.sweep_report import Outcome, print_jobs, print_summary
 from nas.config.composition import group_options
 from nas.config.overrides import keys
@@ -160,8 +160,7 @@ def run_sweep(request: Request) -> int:
     options = SweepOptions.of(settings)
     launcher: Launcher = settings.make("launcher")
     plan = planned(request, sweep, options)
-    for one in plan.jobs:
-        check_job(one.settings, request.options)
+    check_jobs((one.settings for one in plan.jobs), request.options)
     if not plan.sweep.axes:
         print("nas: warning: no key has several values, such as seed=0,1 or seed=range(0,5)", file=sys.stderr)
     if options.dry_run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -18,20 +18,24 @@ CHECKED_PARTS = {"executor": "nas.executors.", "trainer": "nas.training.recipe."
 """Parts that check their own settings at once -> where their class is; a user's own class may do anything."""
 
 
-def check_job(settings: Settings, options: type[CommandOptions]) -> None:
-    """Check the settings of a job's command as far as it takes neither data nor a device.
+def check_jobs(jobs: Iterable[Settings], options: type[CommandOptions]) -> None:
+    """Check the settings of all jobs as far as it takes neither data nor a device.
 
     Args:
-        settings: Settings of the command, composed.
-        options: Its settings that are not parts.
+        jobs: Settings of each job's command, composed.
+        options: The command's settings that are not parts.
 
     Raises:
-        UsageError: The command would refuse a value.
+        UsageError: A job's command would refuse a value.
     """
-    options.of(settings)
-    for part, package in CHECKED_PARTS.items():
-        if str(settings.get(f"{part}._target_")).startswith(package):
-            settings.make(part)
+    checked = set[str]()
+    for settings in jobs:
+        options.of(settings)
+        for part, package in CHECKED_PARTS.items():
+            values = settings.get(part) or {}
+            if str(values.get("_target_")).startswith(package) and str(values) not in checked:
+                checked.add(str(values))
+                settings.make(part)
 
 
 def check_store(settings: Settings, *, written: bool) -> None:
