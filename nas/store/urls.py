@@ -18,8 +18,8 @@ def unknown_url(url: object) -> UsageError:
     """The error about a URL of another kind."""
     given = repr(without_password(url)) if isinstance(url, str) else repr(url)
     return UsageError(
-        f"store.url must be {SQLITE}FILE (four slashes for an absolute path) or {POSTGRESQL}USER@HOST/DATABASE, got "
-        f"{given}"
+        f"store.url must be {SQLITE}FILE (four slashes for an absolute path) or {POSTGRESQL}USER@HOST:PORT/DATABASE, "
+        f"got {given}"
     )
 
 
