@@ -224,7 +224,7 @@ def test_a_damaged_line_is_named_and_nothing_is_imported(store, nas, refused, tm
         (["merge", "from=nas.db"], "from=nas.db is the store itself"),
         (
             ["merge", "from=none.db"],
-            "from=none.db: there is no store none.db; run nas search first, or set from= to an",
+            "from=none.db: there is no store none.db; run nas search first, or set from",
         ),
         (["import", "from=none"], r"from=none cannot be read \(No such file or directory\)"),
         (["import", "from=nas.db"], "from=nas.db is not a file of nas store export"),

@@ -11,6 +11,7 @@ store.url= names the store itself, an SQLite file or a PostgreSQL database.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -171,7 +172,7 @@ def _naming_from(name: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise type(error)(f"from={without_password(name)}: {str(error).replace('store.url', 'from=')}") from None
+        raise type(error)(f"from={without_password(name)}: {re.sub('store.url=?', 'from=', str(error))}") from None
 
 
 def _same(store: SQLStore, other: SQLStore) -> bool:
