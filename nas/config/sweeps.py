@@ -7,6 +7,7 @@ keys that vary, in the order of the command line: the last one changes fastest, 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from hydra.errors import HydraException
 from nas.config.overrides import closest
 from nas.errors import UsageError
 
+NAMES = r"[^\s'\"()\[\]{}\\,]+(,[^\s'\"()\[\]{}\\,]+)+"
+"""Several names of runs, which may have a `=` as those of a sweep do; Hydra's grammar would want them in quotes."""
 HYDRA_KEYS = {
     "hydra/launcher": "choose where the jobs of a sweep run by launcher=local, slurm or ray",
     "hydra.launcher": "the settings of a launcher are launcher.SETTING=value",
@@ -136,7 +139,9 @@ def _key(argument: str) -> str:
 
 def _values(argument: str, options: Mapping[str, Sequence[str]]) -> list[str] | None:
     """The values of a sweep as they are written on a command line; None if the argument has a single value."""
-    key = _key(argument)
+    key, _, text = argument.partition("=")
+    if key == "run" and re.fullmatch(NAMES, text):
+        return text.split(",")
     try:
         override = OverridesParser.create().parse_override(argument)
     except HydraException:  # raw text, such as an architecture

@@ -14,6 +14,7 @@ OPTIONS = {"strategy": ["random", "regularized_evolution", "reinforce"]}
     [
         ("strategy=random,reinforce", ["random", "reinforce"]),
         ("seed=range(0,3)", ["0", "1", "2"]),
+        ("run=lab-seed=0,lab-seed=1", ["lab-seed=0", "lab-seed=1"]),
         ("seed=range(0, 6, 2)", ["0", "2", "4"]),
         ("trainer.lr=choice(0.1,1e-3)", ["0.1", "0.001"]),
         ("seed=sort(3,1,2)", ["1", "2", "3"]),
