@@ -84,7 +84,7 @@ def test_each_combination_is_a_run_named_after_what_differs(folder, ran):
     found = runs(folder)
     assert sorted(found["alone"]) == sorted(found["lab-strategy=random-seed=1"])
     assert "sweep lab: 4 of 4 jobs done" in done.stdout
-    assert "nas leaderboard sweep=lab" in done.stdout
+    assert "nas --config-dir conf leaderboard sweep=lab" in done.stdout
 
 
 def test_the_same_command_skips_what_is_done_and_more_values_extend_it(folder, ran):
