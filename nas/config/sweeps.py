@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, ParsedElementType, QuotedString, Transformer
+from hydra.core.override_parser.types import Sweep as Several
 from hydra.errors import HydraException
 
 from nas.config.overrides import closest
@@ -172,6 +173,10 @@ def _elements(override: Override, argument: str) -> list[ParsedElementType]:
 
 def _written(element: ParsedElementType) -> str:
     """A value as it is written on the command line of a job."""
+    for inner in element if isinstance(element, list) else [element]:
+        if isinstance(inner, Several | Glob):
+            name = "glob" if isinstance(inner, Glob) else type(inner).__name__.removesuffix("Sweep").lower()
+            raise UsageError(f"{name}(…) stands among other values; expected it alone, or all values as a,b,c")
     if isinstance(element, QuotedString):
         return element.with_quotes() if "," in element.text else element.text
     return element if isinstance(element, str) else str(Transformer.encode(element))
