@@ -7,16 +7,20 @@ keys that vary, in the order of the command line: the last one changes fastest, 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, ParsedElementType, QuotedString, Transformer
+from hydra.core.override_parser.types import Sweep as Several
 from hydra.errors import HydraException
 
 from nas.config.overrides import closest
 from nas.errors import UsageError
 
+NAMES = r"[^\s'\"()\[\]{}\\,]+(,[^\s'\"()\[\]{}\\,]+)+"
+"""Several names of runs, which may have a `=` as those of a sweep do; Hydra's grammar would want them in quotes."""
 HYDRA_KEYS = {
     "hydra/launcher": "choose where the jobs of a sweep run by launcher=local, slurm or ray",
     "hydra.launcher": "the settings of a launcher are launcher.SETTING=value",
@@ -136,7 +140,9 @@ def _key(argument: str) -> str:
 
 def _values(argument: str, options: Mapping[str, Sequence[str]]) -> list[str] | None:
     """The values of a sweep as they are written on a command line; None if the argument has a single value."""
-    key = _key(argument)
+    key, _, text = argument.partition("=")
+    if key == "run" and re.fullmatch(NAMES, text):
+        return text.split(",")
     try:
         override = OverridesParser.create().parse_override(argument)
     except HydraException:  # raw text, such as an architecture
@@ -167,6 +173,10 @@ def _elements(override: Override, argument: str) -> list[ParsedElementType]:
 
 def _written(element: ParsedElementType) -> str:
     """A value as it is written on the command line of a job."""
+    for inner in element if isinstance(element, list) else [element]:
+        if isinstance(inner, Several | Glob):
+            name = "glob" if isinstance(inner, Glob) else type(inner).__name__.removesuffix("Sweep").lower()
+            raise UsageError(f"{name}(…) stands among other values; expected it alone, or all values as a,b,c")
     if isinstance(element, QuotedString):
         return element.with_quotes() if "," in element.text else element.text
     return element if isinstance(element, str) else str(Transformer.encode(element))
