@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
 
 def plural(number: int, noun: str) -> str:
     """`1 epoch`, `2 epochs`."""
@@ -36,3 +39,17 @@ def ago(seconds: float) -> str:
             number = int(seconds // size)
             return f"{plural(number, unit) if unit == 'day' else f'{number} {unit}'} ago"
     return "just now" if seconds < 10 else f"{int(seconds)} s ago"
+
+
+def some_of(names: Sequence[str], wanted: str, most: int = 5) -> str:
+    """Names for a message about one that does not exist: all if they are few, else the closest or the last ones.
+
+    Args:
+        names: Names that exist.
+        wanted: The one that does not.
+        most: Largest number of names.
+    """
+    close = difflib.get_close_matches(wanted, names, most) if len(names) > most else []
+    shown = close or names[-most:]
+    more = len(names) - len(shown)
+    return ", ".join(map(repr, shown)) + (f" and {more:,} more" if more else "") if names else "none"

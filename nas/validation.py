@@ -31,7 +31,7 @@ def number_in(key: str, value: object, low: float, high: float, *, above: bool =
         return
     good = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
     if not good or not low <= value <= high or (above and value == low):  # type: ignore[operator]
-        span = f"above {low:g}" if above else f"at least {low:g}"
+        span = f"above {low:g}" if above else f"of at least {low:g}"
         span += f" and at most {high:g}" if isfinite(high) else ""
         raise UsageError(f"{key} must be a number {span}{' or null' if null else ''}, got {as_written(value)}")
 

@@ -113,6 +113,14 @@ def test_the_files_that_a_page_names_exist():
         assert os.access(ROOT / script, os.X_OK)
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_no_two_sweeps_of_a_page_have_one_name(page):
+    """A reader who follows the page would be refused: a sweep keeps its settings."""
+    text = "\n".join(blocks(page, "(?:ba)?sh")).replace("\\\n", " ")
+    names = [name for line in text.splitlines() if " -m " in line for name in re.findall(r"\bsweep=(\S+)", line)]
+    assert len(names) == len(set(names))
+
+
 def test_the_documents_are_short():
     lines = {
         name: (ROOT / name).read_text().splitlines() for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")

@@ -38,9 +38,10 @@ def check_columns(columns: Sequence[str], entries: Sequence[Entry]) -> None:
     known = {*FACTS, "rank", *ENTRY_COLUMNS, *measured(entries)}
     for column in columns:
         if entries and ALIASES.get(column, column) not in known:
-            close = difflib.get_close_matches(column, [*known, *ALIASES], 1)
+            names = sorted({*known, *ALIASES})
+            close = difflib.get_close_matches(column.lower(), names, 1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise UsageError(f"columns: unknown name {column!r}{hint}; expected some of {', '.join(sorted(known))}")
+            raise UsageError(f"columns: unknown name {column!r}{hint}; expected some of {', '.join(names)}")
 
 
 def measured(entries: Iterable[Entry]) -> list[str]:

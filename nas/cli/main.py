@@ -89,6 +89,7 @@ def _run(arguments: Arguments, module: ModuleType) -> int:
     """Run a command, print its help or its settings, or run it as a sweep."""
     from nas.config.settings import compose
     from nas.config.sweeps import refuse_foreign_keys
+    from nas.store.urls import without_password
 
     refuse_foreign_keys(arguments.assignments)
     deferred = getattr(module, "INHERITED_GROUPS", ())
@@ -101,7 +102,8 @@ def _run(arguments: Arguments, module: ModuleType) -> int:
         return DONE
     if arguments.cfg or arguments.info:
         settings = settings.inheriting({}) if deferred else settings
-        print(info_text(settings) if arguments.info else settings.yaml(resolve=arguments.resolve).rstrip())
+        text = info_text(settings) if arguments.info else settings.yaml(resolve=arguments.resolve).rstrip()
+        print("\n".join(map(without_password, text.splitlines())))
         return DONE
     interrupt.check()
     with streams.only_results() if settings.get("format") in DOCUMENT_FORMATS else nullcontext():

@@ -23,6 +23,10 @@ LINE_SECONDS = 60
 """Time between lines of progress if no terminal shows a bar."""
 PIPE_WIDTH = 400
 """Widest table in characters if no terminal shows it."""
+LONG_COMMAND = 80
+"""Longest command in characters whose note is aligned with those of others."""
+MAX_REASONS, MAX_NAMED = 5, 5
+"""Largest number of reasons, and of the cases of each, that a list of failures names."""
 PLAIN = "±…×·äöüßéèµ→"
 """Characters besides ASCII that are as wide as a letter in every terminal."""
 MAX_NAME_LENGTH = 200
@@ -93,6 +97,32 @@ def print_table(
         with console.capture() as capture:
             console.print(part)
         print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def print_next(commands: Sequence[tuple[str, str]]) -> None:
+    """Print the commands that follow, each with a note."""
+    width = max((len(command) for command, _ in commands if len(command) <= LONG_COMMAND), default=0)
+    print("Next:")
+    for command, note in commands:
+        print(f"  {command:{width}}   # {note}")
+
+
+def print_reasons(noun: str, cases: Iterable[tuple[str, str]], rest: str) -> None:
+    """Print why cases failed, one line per reason.
+
+    Args:
+        noun: Noun of a case, such as `trial`.
+        cases: Name of each case, and what happened to it.
+        rest: Where the reasons are that are not printed.
+    """
+    reasons: dict[str, list[str]] = {}
+    for name, reason in cases:
+        reasons.setdefault(reason, []).append(name)
+    for reason, names in list(reasons.items())[:MAX_REASONS]:
+        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+        print(f"{noun}{'s' if len(names) > 1 else ''} {', '.join(names[:MAX_NAMED])}{more} {reason}")
+    if len(reasons) > MAX_REASONS:
+        print(f"{plural(len(reasons) - MAX_REASONS, 'more reason')}; {rest}.")
 
 
 def _lines(columns: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[str]) -> list[str] | None:

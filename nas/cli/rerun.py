@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.config.settings import Settings, compose
 from nas.store.base import Retraining, Run
-from nas.store.urls import without_password
+from nas.store.urls import DEFAULT_URL, PASSWORD_VARIABLE, password_of, without_password
 
 if TYPE_CHECKING:
     from nas.cli.selection import Selection
@@ -128,7 +128,7 @@ def card_commands(
     """
     settings = selection.settings
     commands: dict[str, str | None] = {}
-    store = [argument for argument in shown_arguments(settings.arguments) if argument.startswith(("store=", "store."))]
+    store = store_arguments(settings)
     if selection.winner is not None:
         commands["compare"] = selection.winner.head.get("command")
     elif selection.run is not None and selection.trial is not None:
@@ -155,6 +155,28 @@ def _export_command(settings: Settings, compare: str | None) -> str:
 def shown_arguments(arguments: Sequence[str]) -> list[str]:
     """The arguments of a command as they may be printed and stored: without the password of a store."""
     return [without_password(word) if word.startswith("store.") else word for word in arguments]
+
+
+def without_secrets(arguments: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+    """Arguments without the password of a store's URL, and the environment variables that give it to a command."""
+    shown, environment = list[str](), dict[str, str]()
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key == "store.url" and (password := password_of(value)) is not None:
+            environment[PASSWORD_VARIABLE] = password
+            shown.append(f"{key}={without_password(value)}")
+        else:
+            shown.append(argument)
+    return shown, environment
+
+
+def store_arguments(settings: Settings) -> list[str]:
+    """The arguments that name the store of a command to another one; none for the default store."""
+    given = [argument for argument in settings.arguments if argument.startswith(("store=", "store."))]
+    url = settings.node("store").get("url")
+    if isinstance(url, str) and url != DEFAULT_URL:  # an experiment may name it too
+        given = [*(argument for argument in given if not argument.startswith("store.url=")), f"store.url={url}"]
+    return shown_arguments(given)
 
 
 def config_dir_arguments(config_dir: Path | None) -> list[str]:

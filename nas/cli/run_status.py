@@ -35,8 +35,9 @@ def status_row(status: RunStatus) -> dict[str, Any]:
 
 
 def progress(status: RunStatus) -> str:
-    """Stored trials, of those that are planned if that is known: `12/30`."""
-    return f"{status.trials:,}" if status.planned is None else f"{status.trials:,}/{status.planned:,}"
+    """Stored trials, of those that are planned if that is known: `12/30`; a smaller budget than before plans none."""
+    more = status.planned is not None and status.planned >= status.trials
+    return f"{status.trials:,}/{status.planned:,}" if more else f"{status.trials:,}"
 
 
 def since(moment: str | None) -> str:

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.cli.rerun import config_dir_arguments
+from nas.cli.output import print_next
+from nas.cli.rerun import config_dir_arguments, store_arguments
 from nas.cli.trial_table import print_trials
 from nas.core import Objective, Trial
 from nas.engine.search import SearchResult
@@ -17,7 +18,6 @@ from nas.errors import NOT_IN_TABLE, UserError
 from nas.evaluators.base import SupportsReporting, SupportsSharedWeights, reporter_of
 from nas.formatting import plural
 from nas.store.leaderboard import leaderboard
-from nas.store.urls import without_password
 
 if TYPE_CHECKING:
     import torch
@@ -118,9 +118,8 @@ def print_report(finished: FinishedSearch, settings: Settings, folder: Path) -> 
         print_trials(entries, several=False)
     if result.best is not None:
         _print_best(finished, result.best)
-    print("\nNext:")
-    for arguments, note in _next_commands(finished, settings, folder):
-        print(f"  {shlex.join(arguments)}   # {note}")
+    print()
+    print_next([(shlex.join(words), note) for words, note in _next_commands(finished, settings, folder)])
 
 
 def _failed(result: SearchResult) -> int:
@@ -148,8 +147,7 @@ def _print_best(finished: FinishedSearch, best: Trial) -> None:
 
 def _next_commands(finished: FinishedSearch, settings: Settings, folder: Path) -> list[tuple[list[str], str]]:
     """Commands that follow a search, each with a note."""
-    url = settings.node("store").get("url")
-    store = [] if url in (None, "sqlite:///nas.db") else [f"store.url={without_password(url)}"]
+    store = store_arguments(settings)
     nas = ["nas", *config_dir_arguments(settings.config_dir)]
     run = f"run={finished.result.run}"
     commands = [

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from nas.cli.arguments import COMMANDS_THAT_READ
 from nas.cli.options import CommandOptions
 from nas.cli.output import Bar, run_folder
-from nas.cli.rerun import config_dir_arguments
+from nas.cli.rerun import config_dir_arguments, without_secrets
 from nas.cli.sweep_checks import changed, check_jobs, check_store, several, values_of
 from nas.cli.sweep_report import Outcome, print_jobs, print_summary
 from nas.config.composition import group_options
@@ -33,14 +33,17 @@ from nas.errors import UsageError, UserError
 from nas.files import atomic_write
 from nas.formatting import plural
 from nas.launchers.base import Job, JobResult, Launcher, save, saved
+from nas.runtime import interrupt
 from nas.store.base import NoStore, Store, is_free
 from nas.store.sweeps import check_sweep_name
-from nas.store.urls import PASSWORD_VARIABLE, password_of, without_password
+from nas.store.urls import DEFAULT_URL, is_same_store, without_password
 from nas.validation import true_or_false, whole_number
 
 DEFINITION = "sweep.json"
 MAX_RUN_NAME = 100
 """Longest name of a run in characters; a longer one gets a digest instead of what differs."""
+STORE_KEYS = ("store", "store.url")
+"""Settings that say where the results are."""
 TAGGED_COMMAND = "search"
 """The command whose jobs are runs of the store, named after the sweep."""
 
@@ -133,6 +136,16 @@ class SweepPlan:
     jobs: Sequence[PlannedJob]
 
     @property
+    def store(self) -> dict[str, str]:
+        """Key -> value of the settings that say which store the jobs share; empty if the command has none."""
+        settings = self.jobs[0].settings
+        choice = settings.choices.get("store")
+        if choice is None:
+            return {}
+        url = settings.node("store").get("url")
+        return {"store": choice} | ({"store.url": without_password(url)} if isinstance(url, str) else {})
+
+    @property
     def shows_progress(self) -> bool:
         return self.jobs[0].settings.get("progress") is not False
 
@@ -167,9 +180,20 @@ def run_sweep(request: Request) -> int:
         print_jobs(plan.name, [one.job for one in plan.jobs], plan.format)
         return 0
     launcher.check()
-    with _opened(plan):
-        outcomes = _run(plan, launcher)
-    print_summary(plan.name, plan.folder, outcomes, plan.request.rerun, plan.format)
+    try:
+        with _opened(plan):
+            outcomes = _run(plan, launcher)
+    except KeyboardInterrupt as error:
+        print(f"\ninterrupted; finished jobs and trials are stored. Resume with:\n  {request.rerun}", file=sys.stderr)
+        return interrupt.exit_code(error)
+    print_summary(
+        plan.name,
+        plan.folder,
+        outcomes,
+        rerun=request.rerun,
+        settings=plan.jobs[0].settings,
+        output=plan.format,
+    )
     return 0 if all(outcome.done for outcome in outcomes) else 1
 
 
@@ -196,6 +220,8 @@ def planned(request: Request, sweep: Sweep, options: SweepOptions) -> SweepPlan:
         raise UsageError("run= names a single search; name the runs of a sweep by sweep=NAME")
     if "out" in fixed and len(sweep) > 1:
         raise UsageError("out= is the output of a single job; leave it out, or name the folder of all by sweep_dir=")
+    if stores := [key for key in sweep.axes if key in STORE_KEYS]:
+        raise UsageError(f"{stores[0]} has several values; expected one, since the jobs of a sweep share a store")
     name = options.sweep or automatic_name(request.command, sweep)
     folder = run_folder(options.sweep_dir, name).absolute()
     jobs = [_planned_job(request, name, folder, one) for one in sweep.jobs()]
@@ -208,7 +234,10 @@ def planned(request: Request, sweep: Sweep, options: SweepOptions) -> SweepPlan:
 def automatic_name(command: str, sweep: Sweep) -> str:
     """A name from the command, the keys that vary and the fixed settings: further values extend the sweep."""
     varied = sorted(key.lstrip("+") for key in sweep.axes)
-    fixed = sorted(argument for argument in sweep.fixed if not is_free(argument.partition("=")[0]))
+    shown, _ = without_secrets(argument for argument in sweep.fixed if argument != f"store.url={DEFAULT_URL}")
+    fixed = sorted(
+        argument for argument in shown if (key := argument.partition("=")[0]) in STORE_KEYS or not is_free(key)
+    )
     digest = hashlib.blake2b(json.dumps([command, varied, fixed]).encode(), digest_size=3).hexdigest()
     name = "-".join([command, *varied])
     return f"{name if len(name) <= 40 else command}-{digest}"
@@ -231,19 +260,6 @@ def _planned_job(request: Request, name: str, folder: Path, one: SweepJob) -> Pl
     arguments, environment = without_secrets([*one.arguments, *own])
     job = Job(one.label, request.words(arguments), job_folder, Path.cwd(), environment)
     return PlannedJob(job, settings, run)
-
-
-def without_secrets(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Arguments without the password of a store's URL, and the environment variables that give it to a command."""
-    shown, environment = list[str](), dict[str, str]()
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key == "store.url" and (password := password_of(value)) is not None:
-            environment[PASSWORD_VARIABLE] = password
-            shown.append(f"{key}={without_password(value)}")
-        else:
-            shown.append(argument)
-    return shown, environment
 
 
 def run_name(sweep: str, label: str) -> str:
@@ -282,11 +298,12 @@ def _check_definition(plan: SweepPlan) -> None:
         "command": plan.request.command,
         "varied": sorted(plan.sweep.axes),
         "fixed": {key: value for key, value in sorted(fixed.items()) if not is_free(key)},
+        "store": plan.store,
     }
     path = plan.folder / DEFINITION
     try:
         stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else present
-        differing = list(_differences(plan, stored, present))
+        differing = [*_differences(plan, stored, present), *_other_store(stored, plan.store)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is damaged; remove it if sweep {plan.name!r} has not changed") from None
     if differing:
@@ -318,6 +335,14 @@ def _differences(plan: SweepPlan, stored: Mapping[str, Any], present: Mapping[st
         yield from (changed(key, before[key], after[key]) for key in respelled if before[key] != after[key])
 
 
+def _other_store(stored: Mapping[str, Any], present: Mapping[str, str]) -> Iterator[str]:
+    """The settings of a sweep that name another store than it was started with."""
+    for key, value in present.items():
+        earlier = stored.get("store", present).get(key, value)
+        if not is_same_store(earlier, value):
+            yield f"{key}={earlier} (now {value})"
+
+
 def _run(plan: SweepPlan, launcher: Launcher) -> list[Outcome]:
     """Run the jobs that are not done yet."""
     results: dict[str, JobResult] = {}
@@ -337,11 +362,6 @@ def _run(plan: SweepPlan, launcher: Launcher) -> list[Outcome]:
             if not result.done:
                 bar.say(f"{result.name}: {result.reason or f'exit code {result.code}'}")
             bar.report(len(results), len(plan.jobs))
-    except KeyboardInterrupt:
-        print(
-            f"\ninterrupted; finished jobs and trials are stored. Resume with:\n  {plan.request.rerun}", file=sys.stderr
-        )
-        raise
     finally:
         if isinstance(ended, Generator):
             ended.close()  # ends the jobs that run

@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.cli.output import print_json, print_table
+from nas.cli.output import print_json, print_next, print_reasons, print_table, run_folder
+from nas.cli.rerun import config_dir_arguments, store_arguments
+from nas.config.settings import Settings
 from nas.formatting import plural
 from nas.launchers.base import LOG, Job, JobResult
 from nas.store.base import RunStatus
-
-MAX_REASON = 100
-"""Longest reason of a failure in the table, in characters; the log has the whole of it."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,9 @@ def print_jobs(name: str, jobs: Sequence[Job], output: str) -> None:
         print(f"  {command}")
 
 
-def print_summary(name: str, folder: Path, outcomes: Sequence[Outcome], rerun: str, output: str) -> None:
+def print_summary(
+    name: str, folder: Path, outcomes: Sequence[Outcome], *, rerun: str, settings: Settings, output: str
+) -> None:
     """Print how the jobs of a sweep ended, and the commands that follow.
 
     Args:
@@ -75,17 +76,17 @@ def print_summary(name: str, folder: Path, outcomes: Sequence[Outcome], rerun: s
         folder: Folder of its files.
         outcomes: One for each job.
         rerun: The command that resumes it.
+        settings: Settings of a job, which name the store.
         output: `table` or `json`.
     """
     if output == "json":
         print_json({"sweep": name, "jobs": [_row(outcome) for outcome in outcomes]})
         return
     unfinished = [outcome for outcome in outcomes if not outcome.done]
-    columns = ["job", "state", "trials", "failed", "best", "seconds", "message"]
+    columns = ["job", "state", "trials", "failed", "best", "seconds"]
     rows = []
     for outcome in outcomes:
         status, result = outcome.status, outcome.result
-        reason = "" if result is None or result.reason is None else result.reason
         rows.append(
             [
                 outcome.job.name,
@@ -94,7 +95,6 @@ def print_summary(name: str, folder: Path, outcomes: Sequence[Outcome], rerun: s
                 "" if status is None else str(status.failed),
                 "" if status is None or status.score is None else f"{_value(status):.4f}",
                 "" if result is None else f"{result.seconds:.1f}",
-                reason if len(reason) <= MAX_REASON else f"{reason[:MAX_REASON]}…",
             ]
         )
     filled = [index for index in range(len(columns)) if any(row[index] for row in rows)]
@@ -102,17 +102,30 @@ def print_summary(name: str, folder: Path, outcomes: Sequence[Outcome], rerun: s
         f"sweep {name}: {len(outcomes) - len(unfinished)} of {plural(len(outcomes), 'job')} done",
         [columns[index] for index in filled],
         [[row[index] for index in filled] for row in rows],
-        text=("job", "state", "message"),
+        text=("job", "state"),
         keys=("job",),
     )
-    print("Next:")
-    if unfinished:
-        print(f"  {rerun}   # run the unfinished jobs again; messages are in {unfinished[0].job.folder / LOG}")
-    if outcomes[0].run is not None:
-        print(f"  {shlex.join(['nas', 'leaderboard', f'sweep={name}'])}   # all trials, comparable ones together")
-        print(f"  {shlex.join(['nas', 'compare', f'sweep={name}'])}   # statistics and curves of the finished searches")
-    else:
-        print(f"  the results are in {folder}")
+    reasons = [(one.job.name, f"{one.state}: {one.result.reason}") for one in unfinished if one.result is not None]
+    print_reasons("job", reasons, "the logs have them all")
+    if reasons:
+        print(f"log of job {reasons[0][0]}: {run_folder(str(folder), reasons[0][0]) / LOG}\n")
+    if outcomes[0].run is None and len(unfinished) < len(outcomes):
+        print(f"The results are in {folder}")
+    commands = [(rerun, "run the unfinished jobs again")] if unfinished else []
+    if commands := [*commands, *_reading_commands(name, outcomes, settings)]:
+        print_next(commands)
+
+
+def _reading_commands(name: str, outcomes: Sequence[Outcome], settings: Settings) -> list[tuple[str, str]]:
+    """Commands that read the runs of a sweep, each with a note; only those that find something."""
+    statuses = [outcome.status for outcome in outcomes if outcome.status is not None]
+    nas, rest = ["nas", *config_dir_arguments(settings.config_dir)], [f"sweep={name}", *store_arguments(settings)]
+    commands = []
+    if any(status.trials for status in statuses):
+        commands.append((shlex.join([*nas, "leaderboard", *rest]), "all trials, comparable ones together"))
+    if any(status.state == "finished" for status in statuses):
+        commands.append((shlex.join([*nas, "compare", *rest]), "statistics and curves of the finished searches"))
+    return commands
 
 
 def _value(status: RunStatus) -> float:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from nas.cli.output import print_table
+from nas.cli.output import print_reasons, print_table
 from nas.core import uncounted
 from nas.errors import NOT_IN_TABLE
 from nas.formatting import plural, short_number
 from nas.store.entries import Entry, epochs, protocol_description, recipe_key
-
-MAX_REASONS, MAX_NAMED_TRIALS = 5, 5
-"""Reasons of failures printed below a table, and trials named for each."""
 
 
 def print_trials(entries: Sequence[Entry], *, several: bool) -> None:
@@ -77,19 +74,18 @@ def _print_footnotes(entries: Sequence[Entry]) -> None:
 
 def _print_failures(entries: Sequence[Entry], *, several: bool) -> None:
     """Print why trials failed, one line per reason."""
-    reasons: dict[str, list[str]] = {}
     missing = sum(entry.trial.error_kind == NOT_IN_TABLE for entry in entries)
     if missing:
         print(f"{NOT_IN_TABLE}: the table has no row for {plural(missing, 'trial')} here; they cost nothing.")
-    for entry in entries:
-        if entry.trial.error is not None and entry.trial.error_kind != NOT_IN_TABLE:
-            run = f"{entry.run.name} " if several else ""
-            reasons.setdefault(entry.trial.error, []).append(f"{run}{entry.trial.number}")
-    for reason, trials in list(reasons.items())[:MAX_REASONS]:
-        more = f" and {len(trials) - MAX_NAMED_TRIALS} more" if len(trials) > MAX_NAMED_TRIALS else ""
-        print(f"trial{'s' if len(trials) > 1 else ''} {', '.join(trials[:MAX_NAMED_TRIALS])}{more} failed: {reason}")
-    if len(reasons) > MAX_REASONS:
-        print(f"{len(reasons) - MAX_REASONS} more reasons; format=json lists them all.")
+    failed = [
+        (
+            f"{entry.run.name} {entry.trial.number}" if several else str(entry.trial.number),
+            f"failed: {entry.trial.error}",
+        )
+        for entry in entries
+        if entry.trial.error is not None and entry.trial.error_kind != NOT_IN_TABLE
+    ]
+    print_reasons("trial", failed, "format=json lists them all")
 
 
 def _score(entry: Entry) -> str:

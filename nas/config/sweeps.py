@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, ParsedElementType, QuotedString, RangeSweep, Transformer
+from hydra.core.override_parser.types import Sweep as Several
 from hydra.errors import HydraException
 
 from nas.config.overrides import LISTS_OF_TEXT, RAW_KEYS, closest
@@ -26,6 +27,8 @@ CALL = re.compile(r"\s*(\w+)\s*\(")
 MAX_VALUES = 100_000
 """Largest number of values of a key; more are a typing error."""
 
+NAMES = r"[^\s'\"()\[\]{}\\,]+(,[^\s'\"()\[\]{}\\,]+)+"
+"""Several names of runs, which may have a `=` as those of a sweep do; Hydra's grammar would want them in quotes."""
 HYDRA_KEYS = {
     "hydra/launcher": "choose where the jobs of a sweep run by launcher=local, slurm or ray",
     "hydra.launcher": "the settings of a launcher are launcher.SETTING=value",
@@ -150,7 +153,9 @@ def _key(argument: str) -> str:
 
 def _values(argument: str, options: Mapping[str, Sequence[str]]) -> list[str] | None:
     """The values of a sweep as they are written on a command line; None if the argument has a single value."""
-    key = _key(argument)
+    key, _, text = argument.partition("=")
+    if key == "run" and re.fullmatch(NAMES, text):
+        return text.split(",")
     try:
         override = OverridesParser.create().parse_override(argument)
     except HydraException:  # raw text, such as an architecture
@@ -197,6 +202,10 @@ def _no_list(argument: str) -> UsageError:
 
 def _written(element: ParsedElementType) -> str:
     """A value as it is written on the command line of a job."""
+    for inner in element if isinstance(element, list) else [element]:
+        if isinstance(inner, Several | Glob):
+            name = "glob" if isinstance(inner, Glob) else type(inner).__name__.removesuffix("Sweep").lower()
+            raise UsageError(f"{name}(…) stands among other values; expected it alone, or all values as a,b,c")
     if isinstance(element, QuotedString):
         return element.with_quotes() if "," in element.text else element.text
     return element if isinstance(element, str) else str(Transformer.encode(element))

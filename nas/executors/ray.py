@@ -106,12 +106,13 @@ class RayWorkers:
                 jobs.close()
 
     def _check_room(self, cluster: Cluster) -> None:
+        cluster.check_gpus("executor.gpus_per_worker", self.gpus_per_worker)
         room = cluster.room(self.cpus_per_worker, self.gpus_per_worker)
         if room < self.workers:
-            share = f"{self.cpus_per_worker:g} CPUs and {self.gpus_per_worker:g} GPUs"
             raise UserError(
-                f"workers={self.workers} with {share} each do not fit: {cluster.name} has room for {room}; add nodes, "
-                "or set smaller executor.cpus_per_worker and gpus_per_worker, such as 0.5, or another number of workers"
+                f"workers={self.workers} do not fit: with executor.cpus_per_worker={self.cpus_per_worker:g} and "
+                f"executor.gpus_per_worker={self.gpus_per_worker:g}, {cluster.name} has room for {room}; add nodes, or "
+                "set fewer workers or smaller shares of one"
             )
 
 
@@ -148,7 +149,7 @@ class _Jobs:
         self._waiting_since: float | None = None  # without any placed worker
         self._next_start = 0.0  # when the next worker may start, in seconds of the monotonic clock
         self._failed_start = ""  # why the last worker did not start
-        self._noticed = False
+        self._noticed: set[bool] = set()  # whether a start had failed when a message said so
 
     def submit(self, key: int, task: Any) -> None:
         try:
@@ -273,8 +274,8 @@ class _Jobs:
         now = time.monotonic()
         self._waiting_since = self._waiting_since or now
         waited = now - self._waiting_since
-        if waited >= NOTICE_SECONDS and not self._noticed:
-            self._noticed = True
+        if waited >= NOTICE_SECONDS and bool(self._failed_start) not in self._noticed:
+            self._noticed.add(bool(self._failed_start))
             found = "has no free place for a worker; waiting for one"
             if self._failed_start:
                 found = f"cannot start a worker ({self._failed_start}); trying again"

@@ -7,10 +7,11 @@ client makes.
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,13 +44,8 @@ def head_of(address: str, key: str) -> str:
             f"no Ray cluster answers at {head} ({key}={address}); start it with ray start --head "
             f"--port={head.rpartition(':')[2]}, or correct the address"
         )
-    mode = "token" if wants_token else "disabled"
-    chosen = os.environ.setdefault(MODE, mode)
-    if chosen.lower() != mode and os.environ.get("RAY_USE_TLS", "0") != "1":
-        raise UserError(
-            f"the Ray cluster at {head} {'wants a token' if wants_token else 'has no tokens'}, but {MODE}={chosen}; "
-            f"set {MODE}={mode}, or unset it"
-        )
+    if not _uses_tls():
+        _set_mode(head, wants_token=wants_token)
     _reread_mode()
     return head
 
@@ -77,6 +73,27 @@ def mode_restored() -> Iterator[None]:
         _reread_mode()
 
 
+def _uses_tls() -> bool:
+    return os.environ.get("RAY_USE_TLS", "0") == "1"  # only Ray itself can then call the head node
+
+
+def _set_mode(head: str, *, wants_token: bool) -> None:
+    """Let this process send a token if the cluster wants one, and none otherwise.
+
+    Raises:
+        UserError: The user has chosen the other mode, or has no token, or another one.
+    """
+    mode = "token" if wants_token else "disabled"
+    chosen = os.environ.setdefault(MODE, mode)
+    if chosen.lower() != mode:
+        raise UserError(
+            f"the Ray cluster at {head} {'wants a token' if wants_token else 'has no tokens'}, but {MODE}={chosen}; "
+            f"set {MODE}={mode}, or unset it"
+        )
+    if wants_token:
+        _check_token(head)
+
+
 def _of_this_machine(key: str) -> str:
     from ray._private import services
 
@@ -100,24 +117,47 @@ def check_address(address: object, key: str) -> None:
 
 def _wants_token(head: str) -> bool | None:
     """Whether a head node refuses a call without a token; None if no Ray answers there."""
-    import grpc
-
     host, _, port = head.rpartition(":")
-    if os.environ.get("RAY_USE_TLS", "0") == "1":  # the call needs certificates, which Ray reads
+    if _uses_tls():
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
         except OSError:
             return None
         return os.environ.get(MODE, "").lower() == "token"
-    options = [("grpc.enable_http_proxy", 0)]
-    with grpc.insecure_channel(head, options=options) as channel:
+    answer = _answer(head)
+    return None if answer is None else not answer
+
+
+def _answer(head: str, metadata: Sequence[tuple[str, str]] = ()) -> bool | None:
+    """Whether a head node accepts a call; False if it wants another token than the metadata have, None without one."""
+    import grpc
+
+    with grpc.insecure_channel(head, options=[("grpc.enable_http_proxy", 0)]) as channel:
         call: Any = channel.unary_unary(QUESTION)
         try:
-            call(b"", timeout=PROBE_SECONDS)
+            call(b"", timeout=PROBE_SECONDS, metadata=metadata)
         except grpc.RpcError as error:
             code: Any = error
-            return True if code.code() == grpc.StatusCode.UNAUTHENTICATED else None
-    return False
+            return False if code.code() == grpc.StatusCode.UNAUTHENTICATED else None
+    return True
+
+
+def _check_token(head: str) -> None:
+    """Raise `UserError` if this machine has no token, or not that of the cluster; Ray would try for 20 seconds."""
+    token = _token()
+    if token is None or not _answer(head, [("authorization", f"Bearer {token}")]):
+        found = "this machine has none" if token is None else "that of this machine is another one"
+        raise UserError(
+            f"the Ray cluster at {head} wants a token, and {found}; copy ~/.ray/auth_token from its head node, or set "
+            "RAY_AUTH_TOKEN"
+        )
+
+
+def _token() -> str | None:
+    """The token that Ray would send: of `RAY_AUTH_TOKEN`, of `RAY_AUTH_TOKEN_PATH`, or of the home directory."""
+    raylet: Any = importlib.import_module("ray._raylet")
+    loader = raylet.AuthenticationTokenLoader.instance()
+    return str(loader.get_raw_token(ignore_auth_mode=True)) if loader.has_token(ignore_auth_mode=True) else None
 
 
 def _reread_mode() -> None:

@@ -84,6 +84,16 @@ class Cluster:
         every: Any = ray.nodes  # without annotations
         return [node for node in every() if node["Alive"]]
 
+    def check_gpus(self, key: str, gpus: float) -> None:
+        """Raise `UserError` if GPUs are wanted and no node has one.
+
+        Args:
+            key: Setting that asks for them.
+            gpus: Its value.
+        """
+        if gpus and not any(node["Resources"].get("GPU") for node in self.nodes()):
+            raise UserError(f"{key}={gpus:g}, but {self.name} has no GPU; set {key}=0, or add nodes that have one")
+
     def room(self, cpus: float, gpus: float) -> int:
         """Number of workers that fit on the nodes when nothing else runs there.
 

@@ -59,10 +59,11 @@ class RayLauncher:
             yield from self._run(jobs, cluster)
 
     def _check_room(self, cluster: Cluster) -> None:
+        cluster.check_gpus("launcher.gpus", self.gpus)
         if cluster.room(self.cpus, self.gpus) == 0:
             raise UserError(
-                f"no node of {cluster.name} has {self.cpus:g} CPUs and {self.gpus:g} GPUs, as launcher.cpus and "
-                "launcher.gpus ask for; lower them"
+                f"no node of {cluster.name} has room for a job with launcher.cpus={self.cpus:g} and "
+                f"launcher.gpus={self.gpus:g}; lower them"
             )
 
     def _run(self, jobs: Sequence[Job], cluster: Cluster) -> Iterator[JobResult]:

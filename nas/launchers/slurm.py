@@ -6,14 +6,17 @@ The launcher itself may be killed: the same command attaches to the jobs that st
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -30,6 +33,7 @@ WARNING_SIGNAL = "USR1"
 SIGNAL_VARIABLE = "SUBMITIT_PREEMPT_SIGNAL"
 RECORD = "slurm.json"
 """File of a job with its number in SLURM."""
+REFUSED_KEYS = "change the setting that this is about (launcher.partition, minutes, memory_gb, cpus, gpus or more)"
 POLL_SECONDS = 2.0
 MISSING_POLLS = 15
 """How often in a row a job may be missing from the queue without a result before it counts as lost."""
@@ -141,12 +145,13 @@ class SLURMLauncher:
             (job.folder / RESULT).unlink(missing_ok=True)
         executor = submitit.SlurmExecutor(jobs[0].folder.parent / "slurm", max_num_timeout=self.timeouts)
         executor.update_parameters(**{key: value for key, value in self.parameters.items() if value is not None})
+        for job in jobs:  # sbatch hands its environment on; submitit would write a password into a file
+            os.environ.update(job.environment)
         try:
-            with executor.batch():
-                submitted = [executor.submit(NodeJob(job)) for job in jobs]
+            with redirect_stderr(io.StringIO()), executor.batch():  # submitit prints what sbatch says, and raises it
+                submitted = [executor.submit(NodeJob(replace(job, environment={}))) for job in jobs]
         except Exception as error:  # noqa: BLE001 (submitit and sbatch fail in many ways)
-            reason = " ".join(str(error).split())
-            raise UserError(f"SLURM refused the jobs ({reason}); change launcher.partition and the like") from None
+            raise UserError(f"SLURM refused the jobs: {_reason(error)}; {REFUSED_KEYS}") from None
         numbers = {job.name: str(one.job_id) for job, one in zip(jobs, submitted, strict=True)}
         for job in jobs:
             job.folder.mkdir(parents=True, exist_ok=True)
@@ -207,6 +212,12 @@ def _submitit() -> Any:
     except ImportError:
         raise UsageError("launcher=slurm needs the extra slurm: pip install 'cellnas[slurm]'") from None
     return submitit
+
+
+def _reason(error: Exception) -> str:
+    """What sbatch or submitit says, as one line."""
+    lines = [re.sub(r"^sbatch: (error|fatal): ", "", line.strip()).rstrip(".") for line in str(error).splitlines()]
+    return "; ".join(filter(None, lines)) or "sbatch failed without a message"
 
 
 def _requeue() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from nas.store.sql import SQLStore
-from nas.store.urls import PATIENCE, POSTGRESQL
+from nas.store.urls import DEFAULT_URL, PATIENCE, POSTGRESQL
 
 
-def store_at(url: str = "sqlite:///nas.db", patience: float = PATIENCE, unstored: str = "runs") -> SQLStore:
+def store_at(url: str = DEFAULT_URL, patience: float = PATIENCE, unstored: str = "runs") -> SQLStore:
     """The store of a URL.
 
     Args:

@@ -81,7 +81,7 @@ def _check_contents(store: SQLStore, connection: sa.Connection, report: Report) 
         log = "with a write-ahead log" if mode == "wal" else f"without a write-ahead log (journal_mode={mode})"
         report.notes.append(f"SQLite file {log}, schema {version}")
     else:
-        report.notes.append(f"{connection.dialect.name} database, schema {version}")
+        report.notes.append(f"PostgreSQL database, schema {version}")
     if version < schema.VERSION:
         report.notes.append(
             f"schema {version} is an earlier one; the next search in it upgrades it to {schema.VERSION} after a backup"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import math
@@ -227,8 +228,11 @@ def unknown_sort(query: Query, names: Iterable[str]) -> UsageError:
         query: What was wanted.
         names: Metrics and costs of the trials.
     """
+    known = sorted(names)
+    close = difflib.get_close_matches(query.name, ["score", "number", *known], 1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
     return UsageError(
-        f"sort must be score, number or one of {', '.join(sorted(names))}, got {query.name!r}; asc or desc may follow "
+        f"sort must be score, number or one of {', '.join(known)}, got {query.name!r}{hint}; asc or desc may follow "
         "the name"
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from nas.core import Trial
 from nas.errors import UsageError
+from nas.formatting import some_of
 from nas.store.base import Retraining, Run, Store, SupportsReading
 from nas.store.conditions import Condition
 from nas.store.entries import (
@@ -22,10 +23,7 @@ from nas.store.entries import (
     sort_entries,
 )  # fmt: skip
 from nas.store.faults import fault
-from nas.store.sweeps import runs_of_sweep
-
-MAX_NAMED_RUNS = 5
-"""Largest number of runs, the latest ones, that a message names."""
+from nas.store.sweeps import runs_of_sweep, sweep_of
 
 
 def leaderboard(
@@ -108,9 +106,10 @@ def named_run(store: Store, run: str | None) -> Run:
     for known in runs:
         if known.name == run:
             return known
-    earlier = "…, " if len(runs) > MAX_NAMED_RUNS else ""
-    listed = earlier + ", ".join(repr(known.name) for known in runs[-MAX_NAMED_RUNS:])
-    raise UsageError(f"there is no run {run!r} in the store; it has {listed or 'none'}")
+    instead = f"it has {some_of([known.name for known in runs], run)}"
+    if any(sweep_of(known) == run for known in runs):
+        instead = f"{run!r} is a sweep, and nas runs sweep={run} lists its runs"
+    raise UsageError(f"there is no run {run!r} in the store; {instead}")
 
 
 def without_trial(store: Store) -> list[list[Retraining]]:

@@ -7,6 +7,7 @@ process can write the run as long as it has them.
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -42,7 +43,8 @@ class PostgresStore(SQLStore):
     """A store in a database of a server.
 
     Args:
-        url: `postgresql+psycopg://USER@HOST/DATABASE`; libpq reads a password from `PGPASSWORD` or `~/.pgpass` too.
+        url: `postgresql+psycopg://USER@HOST:PORT/DATABASE`; libpq also reads a password from `PGPASSWORD` or
+            `~/.pgpass`.
         patience: Seconds for which a result that could not be stored is tried again.
         unstored: Folder of the results that could not be stored in that time, in that of their run.
 
@@ -178,7 +180,9 @@ class PostgresStore(SQLStore):
 
     def reason(self, error: sa.exc.StatementError) -> str:
         diagnosis = getattr(error.orig, "diag", None)  # the other lines show the statement
-        reason = getattr(diagnosis, "message_primary", None) or super().reason(error)
+        said = getattr(diagnosis, "message_primary", None) or str(error.orig)
+        said = re.sub(r"\n\t.*", "", said)  # libpq explains its errors in lines of their own
+        reason = " ".join(said.removeprefix("connection failed: ").split())
         return reason.replace(password, "***") if (password := self._parsed.password) else reason
 
 

@@ -116,7 +116,7 @@ class SQLRecord:
         if self._patience:
             warnings.warn(
                 f"trial {number} could not be stored, trying again for {self._patience:g} s: "
-                f"{self._store.sentence(error)}",
+                f"store {self._store.shown}: {self._store.reason(error)}",
                 stacklevel=4,
             )
         deadline, wait = time.monotonic() + self._patience, FIRST_WAIT

@@ -22,7 +22,7 @@ from nas.store.base import NoStore
 from nas.store.mounts import network_file_system
 from nas.store.rows import from_json, to_json
 from nas.store.sql import SQLStore
-from nas.store.urls import PATIENCE, SQLITE, unknown_url
+from nas.store.urls import DEFAULT_URL, PATIENCE, SQLITE, unknown_url
 
 BUSY_SECONDS = 60
 """Longest time that a write waits for the transaction of another process."""
@@ -53,7 +53,7 @@ class SQLiteStore(SQLStore):
         "unable to open": "make its folder writable, or set store.url to another file",
     }
 
-    def __init__(self, url: str = "sqlite:///nas.db", patience: float = PATIENCE) -> None:
+    def __init__(self, url: str = DEFAULT_URL, patience: float = PATIENCE) -> None:
         if not isinstance(url, str) or not url.startswith(SQLITE) or url[len(SQLITE) :] in ("", ":memory:"):
             raise unknown_url(url)
         given = Path(url[len(SQLITE) :]).expanduser()

@@ -6,10 +6,9 @@ import re
 from collections.abc import Sequence
 
 from nas.errors import UsageError
+from nas.formatting import some_of
 from nas.store.base import Run
 
-MAX_NAMED = 5
-"""Largest number of sweeps, the latest ones, that a message names."""
 NAME = re.compile(r"\w[\w .+=@~-]{0,99}")
 """A sweep's name is that of its folder too, and begins the names of its runs, where `-m run=NAME` reads commas."""
 
@@ -38,7 +37,5 @@ def runs_of_sweep(sweep: str, runs: Sequence[Run]) -> list[Run]:
     found = [run for run in runs if sweep_of(run) == sweep]
     if not found:
         names = list(dict.fromkeys(name for run in runs if (name := sweep_of(run)) is not None))
-        earlier = "…, " if len(names) > MAX_NAMED else ""
-        listed = earlier + ", ".join(map(repr, names[-MAX_NAMED:]))
-        raise UsageError(f"there is no sweep {sweep!r} in the store; it has {listed or 'none'}")
+        raise UsageError(f"there is no sweep {sweep!r} in the store; it has {some_of(names, sweep)}")
     return found

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from nas.errors import UsageError
 
 SQLITE = "sqlite:///"
+DEFAULT_URL = "sqlite:///nas.db"
 POSTGRESQL = "postgresql+psycopg://"
 PASSWORD_VARIABLE = "PGPASSWORD"
 """Environment variable that gives the password to PostgreSQL's client."""
@@ -18,8 +20,8 @@ def unknown_url(url: object) -> UsageError:
     """The error about a URL of another kind."""
     given = repr(without_password(url)) if isinstance(url, str) else repr(url)
     return UsageError(
-        f"store.url must be {SQLITE}FILE (four slashes for an absolute path) or {POSTGRESQL}USER@HOST/DATABASE, got "
-        f"{given}"
+        f"store.url must be {SQLITE}FILE (four slashes for an absolute path) or {POSTGRESQL}USER@HOST:PORT/DATABASE, "
+        f"got {given}"
     )
 
 
@@ -42,3 +44,11 @@ def password_of(url: str) -> str | None:
         return None
     password = parsed.password or parsed.query.get("password")
     return password if isinstance(password, str) else None
+
+
+def is_same_store(one: str, other: str) -> bool:
+    """Whether two URLs name the same store, as far as they say: a file may be written as two paths."""
+    if one.startswith(SQLITE) and other.startswith(SQLITE):
+        first, second = (Path(url.removeprefix(SQLITE)).expanduser().resolve() for url in (one, other))
+        return first == second
+    return one == other

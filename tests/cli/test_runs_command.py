@@ -38,6 +38,13 @@ def test_every_run_is_listed_with_its_state_and_the_newest_is_last(study):
     assert "just now" in lines[4]
 
 
+def test_a_smaller_budget_than_before_plans_nothing(study, tmp_path):
+    with SQLiteStore(f"sqlite:///{tmp_path / 'nas.db'}").open(Run("first", 0), 2) as record:
+        record.end_session(3.0, "budget")
+    row = next(line.split() for line in study("runs").stdout.splitlines() if " first " in line)
+    assert row[:4] == ["first", "finished", "3", "0.7500"]
+
+
 def test_other_programs_get_every_fact(study):
     rows = json.loads(study("runs", "format=json").stdout)
     assert [row["run"] for row in rows] == ["first", "second", "third"]

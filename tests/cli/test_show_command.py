@@ -15,7 +15,8 @@ DECISIONS = [["op", ["conv", "pool"]], ["width", ["16", "32"]]]
 def made(nas, tmp_path):
     """A run from Python with a long curve, a retraining, and a failed trial with its traceback."""
     store = SQLiteStore(f"sqlite:///{tmp_path / 'nas.db'}")
-    with store.open(Run("mine", 7, {"decisions": DECISIONS}, {"split": "ab"}, {"python": "3.12"}), 2) as record:
+    config = {"decisions": DECISIONS, "sweep": "study"}
+    with store.open(Run("mine", 7, config, {"split": "ab"}, {"python": "3.12"}), 2) as record:
         curve = [{"loss": 1 / epoch} for epoch in range(1, 101)]
         metrics = {"valid_accuracy": 0.5}
         record.add(Trial(0, Proposal((1, 0)), "pool-16", "c", 3, "completed", metrics, 1.5, curve=curve))
@@ -70,6 +71,7 @@ def test_other_programs_get_every_fact(made):
     [
         ([], r"run=null; expected the name of a run of the store \(nas runs lists them\)"),
         (["run=his"], "there is no run 'his' in the store; it has 'mine'"),
+        (["run=study"], "there is no run 'study' in the store; 'study' is a sweep, and nas runs sweep=study lists its"),
         (["run=mine", "trial=2"], "trial=2 is not a trial of run 'mine'; expected best or 0 to 1"),
         (["run=mine", "trial=-1"], "trial=-1 is not a trial of run 'mine'; expected best or 0 to 1"),
         (["run=mine", "trial=99999999999999999999"], "trial=99999999999999999999 is not a trial of run 'mine'"),

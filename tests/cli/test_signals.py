@@ -143,7 +143,10 @@ def test_a_signal_ends_a_sweep_and_its_jobs(signalled, tmp_path, nas):
     arguments = [*SEARCH[:-1], "-m", "sweep=lab", "seed=0,1", "launcher.jobs=2"]
     ended = signalled(arguments, lambda _: stored_trials(tmp_path / "nas.db") >= 4, signal.SIGTERM)
     assert ended.returncode == 143
-    assert "finished jobs and trials are stored. Resume with:\n  nas search -m data=digits" in ended.stderr
+    assert (
+        "\ninterrupted; finished jobs and trials are stored. Resume with:\n  nas search -m data=digits" in ended.stderr
+    )
+    assert ended.stderr.count("interrupted") == 1
     for seed in (0, 1):
         log = (tmp_path / "sweeps" / "lab" / f"seed={seed}" / "log.txt").read_text()
         assert "interrupted; every finished trial is stored" in log

@@ -129,12 +129,12 @@ def test_a_store_in_use_is_copied_as_it_is_at_one_moment(store, nas, trial):
 
 @pytest.mark.parametrize("name", ["all.jsonl", "all.jsonl.gz"])
 def test_a_file_of_lines_brings_everything_to_another_store_and_back(store, nas, other_url, tmp_path, name):
-    assert nas("store", "export", f"out={name}").stdout == f"1 run, 6 trials, 1 retraining were written to {name}\n"
+    assert nas("store", "export", f"out={name}").stdout == f"1 run, 6 trials and 1 retraining were written to {name}\n"
     assert nas("store", "import", f"from={name}", f"store.url={other_url}").returncode == 0
     other = store_at(other_url)
     assert contents(other) == contents(store)
     again = nas("store", "import", f"from={name}", f"store.url={other_url}").stdout
-    assert "0 runs, 0 trials, 0 retrainings were added" in again
+    assert "0 runs, 0 trials and 0 retrainings were added" in again
     assert contents(other) == contents(store)
     nas("store", "export", "out=back.jsonl", f"store.url={other_url}")
     text = gzip.decompress((tmp_path / name).read_bytes()) if name.endswith("gz") else (tmp_path / name).read_bytes()
@@ -144,7 +144,7 @@ def test_a_file_of_lines_brings_everything_to_another_store_and_back(store, nas,
 def test_a_store_is_merged_without_duplicates(store, nas, other_url, trial):
     other = fill(fill(store_at(other_url), trial, 3, "two"), trial, 4, "three")
     merged = nas("store", "merge", f"from={other_url}")
-    assert merged.stdout.startswith("2 runs, 9 trials, 0 retrainings were added to nas.db")
+    assert merged.stdout.startswith("2 runs, 9 trials and 0 retrainings were added to nas.db")
     before = contents(store)
     assert nas("store", "merge", f"from={other_url}").stdout.endswith("2 runs had nothing new\n")
     assert contents(store) == before
@@ -222,7 +222,10 @@ def test_a_damaged_line_is_named_and_nothing_is_imported(store, nas, refused, tm
         (["export", "out=no/all.jsonl"], "out=no/all.jsonl: there is no folder"),
         (["check", "from=a"], "from=a has no effect on nas store check; leave it out"),
         (["merge", "from=nas.db"], "from=nas.db is the store itself"),
-        (["merge", "from=none.db"], "there is no store none.db"),
+        (
+            ["merge", "from=none.db"],
+            "from=none.db: there is no store none.db; run nas search first, or set from",
+        ),
         (["import", "from=none"], r"from=none cannot be read \(No such file or directory\)"),
         (["import", "from=nas.db"], "from=nas.db is not a file of nas store export"),
         (["merge", "from=foreign.db"], "foreign.db is a database of another program"),

@@ -6,7 +6,7 @@ import shlex
 import pytest
 from conftest import ARCH, rows
 
-from nas.cli.sweep import without_secrets
+from nas.cli.rerun import without_secrets
 from nas.launchers.base import Job
 
 TABLE = ["evaluator=table", "table=cifar10_8x8", "budget.trials=5"]
@@ -22,8 +22,9 @@ from nas.launchers.base import JobResult
 class Recording:
     '''Runs jobs in this process, and records their names; those in `failing` fail instead.'''
 
-    def __init__(self, failing=()):
+    def __init__(self, failing=(), reason="made to fail"):
         self.failing = list(failing)
+        self.reason = reason
 
     def check(self):
         pass
@@ -35,7 +36,7 @@ class Recording:
         for job in jobs:
             with contextlib.redirect_stdout(sys.stderr):
                 code = 1 if job.name in self.failing else main(list(job.words))
-            yield JobResult(job.name, tuple(job.words), code, 1.0, "made to fail" if code else None)
+            yield JobResult(job.name, tuple(job.words), code, 1.0, self.reason if code else None)
 """
 SWEEP = ["--config-dir", "conf", "search", "-m", "launcher=recording", "sweep=lab", *TABLE]
 
@@ -45,7 +46,7 @@ def folder(nas, tmp_path):
     """`nas` in a folder with a launcher of the user's own."""
     (tmp_path / "conf" / "launcher").mkdir(parents=True)
     (tmp_path / "conf" / "launcher" / "recording.yaml").write_text(
-        "# In this process.\n_target_: recording.Recording\nfailing: []\n"
+        "# In this process.\n_target_: recording.Recording\nfailing: []\nreason: made to fail\n"
     )
     (tmp_path / "recording.py").write_text(RECORDING)
     return nas
@@ -83,7 +84,7 @@ def test_each_combination_is_a_run_named_after_what_differs(folder, ran):
     found = runs(folder)
     assert sorted(found["alone"]) == sorted(found["lab-strategy=random-seed=1"])
     assert "sweep lab: 4 of 4 jobs done" in done.stdout
-    assert "nas leaderboard sweep=lab" in done.stdout
+    assert "nas --config-dir conf leaderboard sweep=lab" in done.stdout
 
 
 def test_the_same_command_skips_what_is_done_and_more_values_extend_it(folder, ran):
@@ -148,7 +149,8 @@ def test_a_sweep_without_a_name_gets_one_from_its_settings(folder):
 
     first = name("seed=0,1", "data=digits")
     assert first.startswith("sweep search-seed-")
-    assert name("seed=0,1,2", "data=digits", "store.url=sqlite:///other.db") == first  # further values extend it
+    assert name("seed=0,1,2", "data=digits", "store.url=sqlite:///nas.db") == first  # further values extend it
+    assert name("seed=0,1", "data=digits", "store.url=sqlite:///other.db") != first
     assert name("seed=0,1", "data=cifar10") != first
 
 
@@ -179,6 +181,7 @@ def test_json_holds_what_each_job_found(folder):
         (["seed=range(0,10000)"], "this sweep has 10,000 jobs (10,000 of seed), more than max_jobs=1000; set max_jobs"),
         (["seed=1,2", "run=one"], "run= names a single search; name the runs of a sweep by sweep=NAME"),
         (["run=a,b", "seed=1,2"], "run=a would be the run of 2 jobs; leave run= out, or vary only run="),
+        (["seed=1,2", "store.url=sqlite:///a.db,sqlite:///b.db"], "store.url has several values; expected one, since"),
         (["seed=1,2", "launcher=clusters"], "unknown launcher 'clusters'"),
         (["seed=1,2", "launcher.job=2"], "unknown key 'launcher.job' (did you mean 'launcher.jobs'?)"),
         (["seed=1,2", "launcher.jobs=0"], "launcher.jobs must be a whole number of at least 1 and at most 1024, got 0"),
@@ -212,11 +215,42 @@ def test_two_sweeps_of_one_name_that_differ_are_refused(folder, ran):
         assert refused.returncode == 2
         assert f"nas: sweep 'lab' was started with {difference}" in refused.stderr
         assert "Choose another sweep= or restore the old settings; nothing was changed." in refused.stderr
-    assert (
-        folder(*command[:5], *TABLE, "sweep=lab", "seed=0,1", "strategy=random", "store.url=sqlite:///b.db").returncode
-        == 0
+    assert ran() == []
+
+
+def test_a_sweep_stays_in_its_store_however_its_path_is_written(folder, ran, tmp_path):
+    command = [*SWEEP, "seed=0,1"]
+    assert folder(*command, "store.url=sqlite:///lab.db").returncode == 0
+    ran()
+    refused = folder(*command)
+    assert (refused.returncode, ran()) == (2, [])
+    assert refused.stderr.startswith(
+        "nas: sweep 'lab' was started with store.url=sqlite:///lab.db (now sqlite:///nas.db). Choose another sweep= or"
     )
-    assert ran() == ["seed=0", "seed=1"]
+    assert folder(*command, f"store.url=sqlite:///{tmp_path}/lab.db").returncode == 0
+
+
+def test_what_follows_names_the_store_and_the_users_options_and_its_notes_are_aligned(folder):
+    done = folder(*SWEEP, "seed=0,1", "store.url=sqlite:///lab.db")
+    following = done.stdout.split("Next:\n")[1].splitlines()
+    store = "sweep=lab store.url=sqlite:///lab.db"
+    assert following == [
+        f"  nas --config-dir conf leaderboard {store}   # all trials, comparable ones together",
+        f"  nas --config-dir conf compare {store}       # statistics and curves of the finished searches",
+    ]
+    assert len(rows(folder, *shlex.split(following[0], comments=True)[4:])) == 10
+
+
+def test_a_reason_is_printed_once_for_all_its_jobs_and_nothing_that_would_find_nothing_follows(folder):
+    reason = "x" * 300
+    arguments = [*SWEEP, "seed=0,1", "launcher.failing=[seed=0,seed=1]", f"launcher.reason={reason}"]
+    failed = folder(*arguments)
+    assert failed.returncode == 1
+    lines = failed.stdout.splitlines()
+    assert lines.count(f"jobs seed=0, seed=1 failed: {reason}") == 1
+    assert any(line.startswith("log of job seed=0: ") and line.endswith("/seed=0/log.txt") for line in lines)
+    following = failed.stdout.split("Next:\n")[1].splitlines()
+    assert [shlex.split(line, comments=True) for line in following] == [["nas", *arguments]]
 
 
 def test_a_default_that_is_spelled_out_is_no_other_sweep(folder, ran):

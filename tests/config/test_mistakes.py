@@ -82,7 +82,7 @@ def test_a_store_names_its_last_runs_where_one_is_missing(refused, tmp_path):
     for number in range(6):
         with store.open(Run(f"r{number}", 0, {}, {})):
             pass
-    refused("leaderboard", "run=two", match="in the store; it has …, 'r1', 'r2', 'r3', 'r4', 'r5'$")
+    refused("leaderboard", "run=two", match="in the store; it has 'r1', 'r2', 'r3', 'r4', 'r5' and 1 more$")
 
 
 @pytest.mark.parametrize(

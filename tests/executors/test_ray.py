@@ -109,9 +109,11 @@ def test_a_space_that_nodes_cannot_import_is_reported(nodes, tmp_path, monkeypat
 
 
 def test_a_cluster_that_is_too_small_is_refused(nodes):
-    with pytest.raises(UserError, match=r"workers=3 with 1 CPUs and 0 GPUs each do not fit: .* has room for 2; add"):
+    with pytest.raises(
+        UserError, match=r"workers=3 do not fit: with executor.cpus_per_worker=1 .* has room for 2; add"
+    ):
         done(workers(nodes, 3), [1])
-    with pytest.raises(UserError, match=r"workers=1 with 1 CPUs and 0.25 GPUs each do not fit: .* has room for 0"):
+    with pytest.raises(UserError, match=r"executor.gpus_per_worker=0.25, but the Ray cluster has no GPU; set"):
         done(workers(nodes, 1, gpus_per_worker=0.25), [1])
 
 
@@ -178,6 +180,8 @@ def test_a_token_of_another_cluster_is_not_brought_to_one_without_tokens(nodes, 
 
 def test_a_cluster_with_tokens_is_joined_with_one_and_another_mode_is_refused(monkeypatch):
     monkeypatch.setattr(ray_address, "_wants_token", lambda _head: True)
+    monkeypatch.setattr(ray_address, "_token", lambda: "our token")
+    monkeypatch.setattr(ray_address, "_answer", lambda _head, metadata: metadata[0][1] == "Bearer our token")
     monkeypatch.setattr(ray_address, "_reread_mode", lambda: None)
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     assert ray_address.head_of("host:1", "executor.address") == "host:1"
@@ -185,6 +189,11 @@ def test_a_cluster_with_tokens_is_joined_with_one_and_another_mode_is_refused(mo
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with pytest.raises(UserError, match="at host:1 wants a token, but RAY_AUTH_MODE=disabled; set RAY_AUTH_MODE=tok"):
         ray_address.head_of("host:1", "executor.address")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    for token, found in ((None, "this machine has none"), ("x", "that of this machine is another one")):
+        monkeypatch.setattr(ray_address, "_token", lambda token=token: token)
+        with pytest.raises(UserError, match=f"at host:1 wants a token, and {found}; copy ~/.ray/auth_token from its"):
+            ray_address.head_of("host:1", "executor.address")
 
 
 def slow(proposal, context):
@@ -238,7 +247,7 @@ def test_a_lost_node_costs_no_trial(nodes, capfd):
         ({"workers": 0}, "workers must be a whole number of at least 1"),
         ({"order": "fast"}, "executor.order must be one of ordered, async, got 'fast'"),
         ({"cpus_per_worker": 0}, "executor.cpus_per_worker must be a number above 0"),
-        ({"gpus_per_worker": -1}, "executor.gpus_per_worker must be a number at least 0"),
+        ({"gpus_per_worker": -1}, "executor.gpus_per_worker must be a number of at least 0"),
         ({"retries": -1}, "executor.retries must be a whole number of at least 0"),
     ],
 )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from conftest import stored_trials
@@ -98,12 +99,33 @@ def test_the_jobs_are_one_array_with_the_settings_of_the_launcher(tmp_path, prog
         assert line in script
 
 
-def test_what_sbatch_refuses_is_one_sentence(tmp_path, programs, monkeypatch):
-    programs(sbatch="echo sbatch: error: invalid partition specified: nowhere >&2; exit 1")
+def test_what_sbatch_refuses_is_one_sentence_and_said_once(tmp_path, programs, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"SLURM refused the jobs \(.*invalid partition specified: nowhere") as raised:
-        next(SLURMLauncher(partition="nowhere").run([job(tmp_path, "one")]))
-    assert "\n" not in str(raised.value)
+    keys = "launcher.partition, minutes, memory_gb, cpus, gpus or more"
+    for script, reason in (
+        (
+            "echo sbatch: error: invalid partition specified: nowhere >&2; echo sbatch: error: Submission failed. >&2",
+            "invalid partition specified: nowhere; Submission failed",
+        ),
+        ("true", "sbatch failed without a message"),
+    ):
+        programs(sbatch=f"{script}; exit 1")
+        with pytest.raises(UserError) as raised:
+            next(SLURMLauncher(partition="nowhere").run([job(tmp_path, "one")]))
+        assert str(raised.value) == f"SLURM refused the jobs: {reason}; change the setting that this is about ({keys})"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_password_goes_to_the_jobs_but_into_no_file(tmp_path, programs, monkeypatch):
+    programs(sbatch='test "$PGPASSWORD" = s3cret && echo it has the password >&2; exit 1')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PGPASSWORD", "")
+    one = replace(job(tmp_path, "one"), environment={"PGPASSWORD": "s3cret"})
+    with pytest.raises(UserError, match="it has the password"):
+        next(SLURMLauncher().run([one]))
+    written = [path for path in (tmp_path / "jobs").rglob("*") if path.is_file()]
+    assert any(path.suffix == ".pkl" for path in written)
+    assert not [path for path in written if b"s3cret" in path.read_bytes()]
 
 
 @pytest.mark.slurm

@@ -289,7 +289,10 @@ def test_a_password_is_neither_stored_nor_printed(nas, postgres, database, tmp_p
     assert again.returncode == 0, again.stderr
     (config,) = postgres.execute("SELECT config FROM runs", database)[0]
     assert config["store"]["url"] == shown
-    said = result.stdout + result.stderr + exported.stdout + exported.stderr + json.dumps(config)
+    printed = nas(*TABLE_SEARCH, "--cfg", f"store.url={url}")
+    assert f"url: {shown}" in printed.stdout
+    said = "".join(part for one in (result, exported, again, printed) for part in (one.stdout, one.stderr))
+    said += json.dumps(config)
     files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     for secret in ("s3cret", PASSWORD):
         assert secret not in said

@@ -75,7 +75,7 @@ def test_it_beats_random_search_over_paired_seeds():
     [
         ({"population_size": 3, "sample_size": 4}, r"strategy.sample_size must be 1 to population_size \(3\), got 4"),
         ({"population_size": 0}, "strategy.population_size must be a whole number of at least 1, got 0"),
-        ({"crossover": 1.5}, "strategy.crossover must be a number at least 0 and at most 1, got 1.5"),
+        ({"crossover": 1.5}, "strategy.crossover must be a number of at least 0 and at most 1, got 1.5"),
         ({"sample_size": 2.5}, "strategy.sample_size must be a whole number of at least 1, got 2.5"),
     ],
 )

@@ -204,8 +204,8 @@ def test_it_beats_random_search_over_paired_seeds():
     [
         ({"hidden": 0}, "strategy.hidden must be a whole number of at least 1, got 0"),
         ({"lr": 0.0}, "strategy.lr must be a number above 0 and at most 1, got 0.0"),
-        ({"baseline_momentum": 1.0}, "strategy.baseline_momentum must be a number at least 0 and at most 0.999"),
-        ({"entropy_weight": None}, "strategy.entropy_weight must be a number at least 0, got null"),
+        ({"baseline_momentum": 1.0}, "strategy.baseline_momentum must be a number of at least 0 and at most 0.999"),
+        ({"entropy_weight": None}, "strategy.entropy_weight must be a number of at least 0, got null"),
     ],
 )
 def test_impossible_settings_are_refused(toy_space, settings, message):

@@ -212,7 +212,7 @@ def test_it_beats_random_search_over_paired_seeds():
         ({"lr": "fast"}, "strategy.lr must be a number above 0 and at most 1e\\+06, got 'fast'"),
         ({"optimizer": "rmsprop"}, "strategy.optimizer must be one of adam, sgd, got 'rmsprop'"),
         ({"baseline_momentum": 1}, "strategy.baseline_momentum must be a number above 0 and at most 0.999, got 1"),
-        ({"entropy_weight": -0.1}, "strategy.entropy_weight must be a number at least 0, got -0.1"),
+        ({"entropy_weight": -0.1}, "strategy.entropy_weight must be a number of at least 0, got -0.1"),
     ],
 )
 def test_impossible_settings_are_refused(toy_space, settings, message):

@@ -177,7 +177,7 @@ def test_flops_are_multiply_accumulates():
         ({"epochs": 0}, "trainer.epochs must be a whole number of at least 1, got 0"),
         ({"epochs": 1, "lr": -1}, "trainer.lr must be a number above 0, got -1"),
         ({"epochs": 1, "lr": math.nan}, "trainer.lr must be a number above 0, got nan"),
-        ({"epochs": 1, "lr_min": 0.5}, "trainer.lr_min must be a number at least 0 and at most 0.1, got 0.5"),
+        ({"epochs": 1, "lr_min": 0.5}, "trainer.lr_min must be a number of at least 0 and at most 0.1, got 0.5"),
         ({"epochs": 1, "precision": "fp8"}, "trainer.precision must be one of fp32, tf32, bf16, got 'fp8'"),
         ({"epochs": 1, "flip": "yes"}, "trainer.flip must be true or false, got 'yes'"),
         ({"epochs": 1, "momentum": 0}, "trainer.nesterov=true needs trainer.momentum above 0"),

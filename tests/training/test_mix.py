@@ -203,11 +203,11 @@ def test_a_killed_retraining_of_all_new_settings_ends_as_an_uninterrupted_one(to
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"mixup": -0.1}, r"mixup must be a number at least 0 and at most 1000, got -0\.1"),
-        ({"mixup": float("nan")}, r"mixup must be a number at least 0 and at most 1000, got nan"),
-        ({"cutmix": "yes"}, r"cutmix must be a number at least 0 and at most 1000, got 'yes'"),
-        ({"cutmix": True}, r"cutmix must be a number at least 0 and at most 1000, got True"),
-        ({"cutmix": 1e9}, r"cutmix must be a number at least 0 and at most 1000, got 1000000000\.0"),
+        ({"mixup": -0.1}, r"mixup must be a number of at least 0 and at most 1000, got -0\.1"),
+        ({"mixup": float("nan")}, r"mixup must be a number of at least 0 and at most 1000, got nan"),
+        ({"cutmix": "yes"}, r"cutmix must be a number of at least 0 and at most 1000, got 'yes'"),
+        ({"cutmix": True}, r"cutmix must be a number of at least 0 and at most 1000, got True"),
+        ({"cutmix": 1e9}, r"cutmix must be a number of at least 0 and at most 1000, got 1000000000\.0"),
     ],
 )
 def test_senseless_values_are_refused(settings, message):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from nas.cli.execution import budget_of
 from nas.cli.options import RESULT_FORMATS, CommandOptions
 from nas.cli.output import print_json, run_folder
-from nas.cli.rerun import config_dir_arguments, shown_arguments
+from nas.cli.rerun import config_dir_arguments, shown_arguments, store_arguments
 from nas.cli.search_report import FinishedSearch, print_report, summary
 from nas.core import Objective
 from nas.engine.search import search
@@ -157,11 +157,9 @@ def _report_failure(result: SearchResult, settings: Settings) -> int:
     if failed is not None:
         if lines := last_frames(failed.traceback or ""):
             print(lines, file=sys.stderr)
-        show = shlex.join(["nas", *config_dir_arguments(settings.config_dir), "show", f"run={result.run}"])
-        store = "".join(
-            f" {shlex.quote(part)}" for part in shown_arguments(settings.arguments) if part.startswith("store")
-        )
-        print(f"The whole error: {show} trial={failed.number}{store}", file=sys.stderr)
+        words = [f"run={result.run}", f"trial={failed.number}", *store_arguments(settings)]
+        show = shlex.join(["nas", *config_dir_arguments(settings.config_dir), "show", *words])
+        print(f"The whole error: {show}", file=sys.stderr)
     return 1
 
 

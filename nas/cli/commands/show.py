@@ -123,7 +123,11 @@ def _show_trial(settings: Settings, options: ShowOptions, store: Store, run: Run
     commands = [search] if search else []
     if trial.completed:
         number = f"trial={trial.number}"
-        commands += [_own_command(settings, command, run.name, number) for command in ("describe", "retrain", "export")]
+        commands += [
+            _own_command(settings, "describe", run.name, number),
+            _own_command(settings, "retrain", run.name, number, *_trainer(run)),
+            _own_command(settings, "export", run.name, number),
+        ]
     _print_commands(commands)
 
 
@@ -148,6 +152,12 @@ def _search_again(settings: Settings, run: Run, trial: int) -> str | None:
 
 def _store_arguments(settings: Settings) -> list[str]:
     return [argument for argument in shown_arguments(settings.arguments) if argument.startswith(("store=", "store."))]
+
+
+def _trainer(run: Run) -> list[str]:
+    """The recipe for a retraining where that of the paper would take days; otherwise the default."""
+    trainer = (run.config.get("choices") or {}).get("trainer")
+    return [f"trainer={trainer}"] if trainer and run.config.get("device") == "cpu" else []
 
 
 def _own_command(settings: Settings, command: str, run: str, *more: str) -> str:

@@ -11,15 +11,16 @@ store.url= names the store itself, an SQLite file or a PostgreSQL database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import closing
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.cli.options import RESULT_FORMATS, CommandOptions
 from nas.cli.output import print_json
-from nas.errors import UsageError
+from nas.errors import UsageError, UserError
 from nas.formatting import plural
 from nas.validation import one_of
 
@@ -151,13 +152,27 @@ def _merge(store: SQLStore, options: StoreOptions) -> int:
     from nas.store.transfer import source_of, take
 
     name = str(options.from_)
-    other = store_at(name if "://" in name else f"sqlite:///{name}")
+    with _naming_from(name):
+        other = store_at(name if "://" in name else f"sqlite:///{name}")
     if _same(store, other):
         raise UsageError(
             f"from={name} is the store itself; set from= to another one, or store.url= to the one to change"
         )
-    with source_of(other) as source:
+    with ExitStack() as stack:
+        with _naming_from(name):
+            source = stack.enter_context(source_of(other))
         return _report_taken(store, options, take(store, source, options.rename))
+
+
+@contextmanager
+def _naming_from(name: str) -> Iterator[None]:
+    """Let errors of the other store name the setting that holds it."""
+    from nas.store.urls import without_password
+
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f"from={without_password(name)}: {re.sub('store.url=?', 'from=', str(error))}") from None
 
 
 def _same(store: SQLStore, other: SQLStore) -> bool:
@@ -178,7 +193,8 @@ def _report_taken(store: SQLStore, options: StoreOptions, taken: Taken) -> int:
 
 
 def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(plural(number, name.removesuffix("s")) for name, number in counts.items())
+    *first, last = (plural(number, name.removesuffix("s")) for name, number in counts.items())
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _report(options: StoreOptions, facts: Mapping[str, Any], text: str) -> None:
