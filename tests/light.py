@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from nas.errors import UserError
 from nas.space.base import SearchSpace
 
 
@@ -96,6 +97,30 @@ def square(task):
 
 def make():
     return square
+
+
+def refusing():
+    raise UserError("no images")
+
+
+def odd(task):
+    """A task whose result or error no process can send."""
+    if task == "unpicklable":
+        return lambda: None
+    if task == "signal":
+        os.kill(os.getpid(), 40)
+    raise TwoArguments("one", "two")
+
+
+class TwoArguments(UserError):
+    """An error that pickle cannot make again."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+
+
+def make_odd():
+    return odd
 
 
 class FrozenSpace(LightSpace):

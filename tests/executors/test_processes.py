@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from light import make, make_parental, square
+from light import make, make_odd, make_parental, refusing, square
 
 from nas import UsageError, UserError
 from nas.executors.base import WorkerDied
@@ -20,10 +20,6 @@ from nas.executors.inline import Inline
 from nas.executors.processes import Processes, cores
 from nas.runtime import streams
 from nas.testing import check_executor
-
-
-def refusing():
-    raise UserError("no images")
 
 
 def done(executor, tasks, make=make):
@@ -112,23 +108,6 @@ def test_results_of_other_workers_are_returned_before_an_error():
         assert jobs.wait() == [(3, 25)]
         with pytest.raises(RuntimeError, match="ZeroDivisionError"):
             jobs.wait()
-
-
-def odd(task):
-    if task == "unpicklable":
-        return lambda: None
-    if task == "signal":
-        os.kill(os.getpid(), 40)
-    raise TwoArguments("one", "two")
-
-
-class TwoArguments(UserError):
-    def __init__(self, first, second):
-        super().__init__(f"{first} and {second}")
-
-
-def make_odd():
-    return odd
 
 
 def test_a_result_that_cannot_be_sent_back_is_reported(capfd):

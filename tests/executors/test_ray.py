@@ -30,7 +30,6 @@ from nas.executors import ray_address, ray_cluster
 from nas.executors.ray import RayWorkers
 from nas.executors.ray_cluster import connect
 
-pytestmark = pytest.mark.xdist_group("ray")  # a cluster takes seconds to start
 NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 
 

@@ -25,7 +25,6 @@ def test_searches_that_are_killed_lose_nothing_and_end_as_uninterrupted_ones(tmp
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
 def test_searches_on_ray_lose_nothing_by_a_kill_or_by_a_lost_node(tmp_path):
     pytest.importorskip("ray")
     with cluster_of(2) as nodes:
