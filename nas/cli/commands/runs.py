@@ -54,7 +54,7 @@ def main(settings: Settings) -> int:
         _print(shown)
         counts = Counter[str](status.state for status in shown)
         print(
-            f"{plural(len(shown), 'run')}: {', '.join(f'{counts[state]} {state}' for state in STATES if counts[state])}"
+            f"{plural(len(shown), 'run')}: {', '.join(f'{counts[state]:,} {state}' for state in STATES if counts[state])}"
         )
     else:
         print(
