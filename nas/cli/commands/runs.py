@@ -53,9 +53,8 @@ def main(settings: Settings) -> int:
     elif shown:
         _print(shown)
         counts = Counter[str](status.state for status in shown)
-        print(
-            f"{plural(len(shown), 'run')}: {', '.join(f'{counts[state]:,} {state}' for state in STATES if counts[state])}"
-        )
+        by_state = ", ".join(f"{counts[state]:,} {state}" for state in STATES if counts[state])
+        print(f"{plural(len(shown), 'run')}: {by_state}")
     else:
         print(
             "no runs yet"
