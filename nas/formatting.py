@@ -53,3 +53,9 @@ def some_of(names: Sequence[str], wanted: str, most: int = 5) -> str:
     shown = close or names[-most:]
     more = len(names) - len(shown)
     return ", ".join(map(repr, shown)) + (f" and {more:,} more" if more else "") if names else "none"
+
+
+def did_you_mean(name: str, names: Sequence[str]) -> str:
+    """Text to append to an error about a name that does not exist; empty if none is close."""
+    close = difflib.get_close_matches(name, names, 1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

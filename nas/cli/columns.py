@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from nas.cli.output import print_table
 from nas.errors import UsageError
-from nas.formatting import short_number
+from nas.formatting import did_you_mean, short_number
 from nas.store.conditions import ALIASES
 from nas.store.entries import Entry, protocol_description, protocol_key
 from nas.store.facts import FACTS
@@ -39,8 +38,7 @@ def check_columns(columns: Sequence[str], entries: Sequence[Entry]) -> None:
     for column in columns:
         if entries and ALIASES.get(column, column) not in known:
             names = sorted({*known, *ALIASES})
-            close = difflib.get_close_matches(column.lower(), names, 1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            hint = did_you_mean(column.lower(), names)
             raise UsageError(f"columns: unknown name {column!r}{hint}; expected some of {', '.join(names)}")
 
 

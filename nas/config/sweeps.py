@@ -205,7 +205,7 @@ def _written(element: ParsedElementType) -> str:
     for inner in element if isinstance(element, list) else [element]:
         if isinstance(inner, Several | Glob):
             name = "glob" if isinstance(inner, Glob) else type(inner).__name__.removesuffix("Sweep").lower()
-            raise UsageError(f"{name}(…) stands among other values; expected it alone, or all values as a,b,c")
+            raise UsageError(f"{name}(…) stands among other values; expected it on its own, or all values as a,b,c")
     if isinstance(element, QuotedString):
         return element.with_quotes() if "," in element.text else element.text
     return element if isinstance(element, str) else str(Transformer.encode(element))

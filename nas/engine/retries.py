@@ -18,7 +18,7 @@ RETRIES = "retries"
 def retrying(jobs: Jobs, executor: Executor) -> Jobs:
     """The jobs of an executor, with retries of trials whose failure says nothing about their architecture."""
     retries = getattr(executor, "retries", 0)
-    if executor.workers == 1 and retries == 0:  # alone already, and without another worker
+    if executor.workers == 1 and retries == 0:  # no other trial ran beside it, and no other worker is there
         return jobs
     return Retrying(jobs, executor.workers, retries, _kind, _counted)
 

@@ -12,7 +12,6 @@ only `= null` and `!= null` ask for its absence. NaN compares as absent.
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 import re
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from nas.errors import UsageError
+from nas.formatting import did_you_mean
 
 Lookup: TypeAlias = Callable[[str], Any]
 """Name -> its value for a trial: a number, a text, or None."""
@@ -72,8 +72,7 @@ class Condition:
         known = [*known]
         for name in self.names:
             if name not in known:
-                close = difflib.get_close_matches(name, [*known, *ALIASES], 1)
-                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                hint = did_you_mean(name, [*known, *ALIASES])
                 raise UsageError(
                     f"where={self.text!r}: unknown name {name!r}{hint}; expected one of {', '.join(sorted(set(known)))}"
                 )

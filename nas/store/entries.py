@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
@@ -13,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from nas.core import Objective, Trial
 from nas.errors import UsageError
+from nas.formatting import did_you_mean
 from nas.store.base import Retraining, Run
 from nas.store.conditions import ALIASES, Condition
 from nas.store.facts import FACTS, value_of
@@ -229,8 +229,7 @@ def unknown_sort(query: Query, names: Iterable[str]) -> UsageError:
         names: Metrics and costs of the trials.
     """
     known = sorted(names)
-    close = difflib.get_close_matches(query.name, ["score", "number", *known], 1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    hint = did_you_mean(query.name, ["score", "number", *known])
     return UsageError(
         f"sort must be score, number or one of {', '.join(known)}, got {query.name!r}{hint}; asc or desc may follow "
         "the name"

@@ -73,9 +73,12 @@ def test_the_jobs_are_the_product_and_the_last_key_changes_fastest():
     [
         (["seed=1,1"], "seed=1,1 has the value 1 twice; expected each once"),
         (["seed=1", "seed=2"], "seed is given twice; expected it once, with all its values: seed=a,b"),
-        (["seed=range(0,2),5"], "range(…) stands among other values; expected it alone, or all values as a,b,c"),
-        (["strategy=random,glob(*)"], "glob(…) stands among other values; expected it alone, or all values as a,b,c"),
-        (["data.x=[choice(1,2)],[3]"], "choice(…) stands among other values; expected it alone, or all values as"),
+        (["seed=range(0,2),5"], "range(…) stands among other values; expected it on its own, or all values as a,b,c"),
+        (
+            ["strategy=random,glob(*)"],
+            "glob(…) stands among other values; expected it on its own, or all",
+        ),
+        (["data.x=[choice(1,2)],[3]"], "choice(…) stands among other values; expected it on its own, or all values as"),
         (["seed=range(0,0)"], "seed=range(0,0) has no values; expected at least one, such as seed=range(0,5)"),
         (["seed=range(0,3"], "seed=range(0,3 is not a list of values; expected values such as seed=range(0,5) or seed"),
         (["seed=rnage(0,3)"], "seed=rnage(0,3) is not a list of values; expected values such as seed=range(0,5)"),

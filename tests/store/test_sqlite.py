@@ -118,22 +118,23 @@ def test_a_file_that_stays_locked_costs_no_result(tmp_path, trial, monkeypatch):
 
 
 def test_a_search_is_not_refused_because_another_process_looks_at_it(store, trial):
-    filled(store, trial)
-    stop = threading.Event()
+    stored = filled(store, trial)
+    stop, seen = threading.Event(), []
 
     def look():
         while not stop.is_set():
-            store.status("first")
+            seen.append(store.status("first").trials)
 
     looking = threading.Thread(target=look)
     looking.start()
     try:
         for _ in range(20):
-            with store.open(Run("first", 0, {"strategy": {"sample_size": 3}})):
-                pass
+            with store.open(Run("first", 0, {"strategy": {"sample_size": 3}})) as record:
+                assert len(record.trials) == len(stored)
     finally:
         stop.set()
         looking.join()
+    assert set(seen) == {len(stored)}
 
 
 def test_other_files_are_refused_and_unchanged(tmp_path):
