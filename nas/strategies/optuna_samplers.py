@@ -51,7 +51,7 @@ def new_sampler(name: str, options: Mapping[str, Any], seed: int) -> BaseSampler
     try:
         sampler: BaseSampler = _samplers()[name](**options, seed=seed)
         return sampler
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (a sampler may raise anything)
         raise UsageError(f"strategy.options={dict(options)} does not suit strategy.sampler={name}: {error}") from None
 
 
