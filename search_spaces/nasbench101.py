@@ -133,6 +133,17 @@ class NASBench101(SearchSpace):
                 for operations in product(range(len(OPERATIONS)), repeat=vertices - 2):
                     yield architecture_of(Cell(operations, inputs))
 
+    def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
+        """All valid architectures that differ in one decision, in a fixed order.
+
+        With one vertex more, the new one takes the place of the last before the output. Any one vertex feeds it; if
+        that is the one before it, it may feed the output as before or no longer.
+        """
+        cell = cell_of(architecture)
+        for near in (*_relabelled(cell), *_rewired(cell), *_shrunk(cell), *_grown(cell)):
+            if is_cell(near.inputs):
+                yield architecture_of(near)
+
     def canonical(self, architecture: Architecture) -> str:
         """The hash by which the benchmark's table knows a cell; 423,624 over all. See `graph_hash`.
 
@@ -279,6 +290,44 @@ def pruned(operations: Sequence[int], inputs: Sequence[Sequence[int]]) -> Cell |
         tuple(operations[vertex - 1] for vertex in live[1:-1]),
         tuple(tuple(numbers[s] for s in sorted(inputs[vertex - 1]) if s in numbers) for vertex in live[1:]),
     )
+
+
+def _relabelled(cell: Cell) -> Iterator[Cell]:
+    """Cells with another operation of one vertex."""
+    for position, own in enumerate(cell.operations):
+        for other in range(len(OPERATIONS)):
+            if other != own:
+                operations = (*cell.operations[:position], other, *cell.operations[position + 1 :])
+                yield cell._replace(operations=operations)
+
+
+def _rewired(cell: Cell) -> Iterator[Cell]:
+    """Cells with an edge more or less, apart from those that all cells have."""
+    for position in range(1, len(cell.inputs)):
+        output = position == len(cell.inputs) - 1
+        for source in range(position if output else position + 1):
+            sources = tuple(sorted({source}.symmetric_difference(cell.inputs[position])))
+            yield cell._replace(inputs=(*cell.inputs[:position], sources, *cell.inputs[position + 1 :]))
+
+
+def _shrunk(cell: Cell) -> Iterator[Cell]:
+    """The cell without the last vertex before the output; the one before that then feeds the output."""
+    last = len(cell.operations)
+    if last:
+        sources = (*(source for source in cell.inputs[-1] if source < last - 1), last - 1)
+        yield Cell(cell.operations[:-1], (*cell.inputs[:-2], sources))
+
+
+def _grown(cell: Cell) -> Iterator[Cell]:
+    """Cells with another vertex before the output."""
+    last = len(cell.operations)
+    if last == INTERIOR:
+        return
+    for source in range(last + 1):
+        for fed in (cell.inputs[-1], cell.inputs[-1][:-1]) if source == last else (cell.inputs[-1],):
+            for operation in range(len(OPERATIONS)):
+                inputs = (*cell.inputs[:-1], (source,), (*fed, last + 1))
+                yield Cell((*cell.operations, operation), inputs)
 
 
 @cache

@@ -41,19 +41,25 @@ class Width:
         channels: The number that is computed.
         options: Indices of the possible numbers.
         probs: Probability (8,) of each number; None: there is only one.
+        mask: Probability (channels,) that the layer has a channel; None: it has all.
     """
 
     channels: int
     options: frozenset[int]
     probs: Tensor | None = None
+    mask: Tensor | None = None
 
     def masked(self, x: Tensor) -> Tensor:
         """Each channel of x (B, channels, H, W) times the probability that the layer has it."""
-        if self.probs is None:
-            return x
-        ends = STEP * torch.arange(1, len(CHANNELS) + 1, device=x.device)
-        reached = torch.arange(self.channels, device=x.device) < ends[:, None]
-        return x * (self.probs @ reached.to(self.probs.dtype))[:, None, None].to(x.dtype)
+        return x if self.mask is None else x * self.mask[:, None, None].to(x.dtype)
+
+
+def width_of(options: frozenset[int], probs: Tensor) -> Width:
+    """The width of a layer that may have as many channels as any of these options, by their probabilities (8,)."""
+    channels = CHANNELS[max(options)]
+    ends = STEP * torch.arange(1, len(CHANNELS) + 1, device=probs.device)
+    reached = torch.arange(channels, device=probs.device) < ends[:, None]
+    return Width(channels, options, probs, probs @ reached.to(probs.dtype))
 
 
 class SlicedSkeleton(Skeleton):
@@ -97,10 +103,7 @@ class Supernet(SlicedSkeleton):
     def forward(self, images: Tensor, probs: Mapping[str, Tensor], run_all_operations: bool = False) -> Tensor:
         flags = runs(probs, run_all_operations=run_all_operations)[SIZES]
         possible = [frozenset(option for option, run in enumerate(row) if run) or frozenset((0,)) for row in flags]
-        widths = [
-            Width(CHANNELS[max(options)], options, row) for options, row in zip(possible, probs[SIZES], strict=True)
-        ]
-        return self.logits(images, widths)
+        return self.logits(images, list(map(width_of, possible, probs[SIZES])))
 
 
 def _convolved(convolution: nn.Module, x: Tensor, channels: int) -> Tensor:
