@@ -229,9 +229,7 @@ class NASBench101(SearchSpace):
         operations, inputs = cell_of(architecture)
         nodes = ["input", *(f"{v} {OPERATIONS[o].partition('-')[0]}" for v, o in enumerate(operations, 1)), OUTPUT]
         edges = [
-            Edge(nodes[source], nodes[target], "projection" if source == 0 else "")
-            for target, sources in enumerate(inputs, start=1)
-            for source in sources
+            Edge(nodes[source], nodes[target]) for target, sources in enumerate(inputs, start=1) for source in sources
         ]
         return {"cell": Graph(nodes, edges, inputs=nodes[:1], outputs=nodes[-1:])}
 

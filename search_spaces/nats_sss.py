@@ -17,17 +17,12 @@ from nas.core import Architecture, Task
 from nas.errors import UsageError
 from nas.space.graph import Edge, Graph
 from nas.supernets.base import SupernetSpace
+from search_spaces.nats_sss_topology import CHANNELS, CONVOLUTIONS, LAYERS, SIZES
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from search_spaces.cells import Operations
-
-LAYERS = ("stem", "block_1", "cell_2", "block_2", "cell_3")
-"""The first cell has the channels of the stem; the blocks are the residual ones between the stages."""
-CHANNELS = tuple(range(8, 65, 8))
-SIZES = "channels"
-"""Name of the one set of probabilities."""
 
 
 class NATSSize(SupernetSpace):
@@ -74,8 +69,6 @@ class NATSSize(SupernetSpace):
 
     def graphs(self, architecture: Architecture) -> dict[str, Graph]:
         """The cell, which is the same in all networks."""
-        from search_spaces.nats_sss_network import CONVOLUTIONS
-
         nodes = ["0", "1", "2", "3"]
         edges = [Edge(nodes[source], nodes[target], "nor_conv_3x3") for source, target in CONVOLUTIONS]
         return {"cell": Graph(nodes, [*edges, Edge("0", "3", "skip_connect")], inputs=nodes[:1], outputs=nodes[-1:])}

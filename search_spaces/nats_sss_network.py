@@ -11,10 +11,8 @@ from nas.core import Task
 from nas.space.naming import named
 from search_spaces.cells import Operations, edge_name
 from search_spaces.nasbench201_network import ResidualReduction
+from search_spaces.nats_sss_topology import CONVOLUTIONS
 from search_spaces.operations import Norm, ReLUConvBN, batch_statistics
-
-CONVOLUTIONS = ((0, 1), (0, 2), (1, 2), (1, 3), (2, 3))
-"""The edges of the cell that are 3x3 convolutions; that from 0 to 3 is the skip connection."""
 
 
 class Cell(nn.Module):

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from nas.core import Task
 from search_spaces.mixed import runs
 from search_spaces.nasbench201_network import ResidualReduction
-from search_spaces.nats_sss import CHANNELS, LAYERS, SIZES
 from search_spaces.nats_sss_network import Cell, Skeleton
+from search_spaces.nats_sss_topology import CHANNELS, LAYERS, SIZES
 from search_spaces.operations import ReLUConvBN
 
 STEP = CHANNELS[0]

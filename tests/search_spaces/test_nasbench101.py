@@ -147,19 +147,20 @@ def test_neighbours_add_and_remove_vertices(space):
     assert sizes[5] == 3 * 4
 
 
-def test_every_cell_can_be_reached_by_single_changes(space):
-    """From the smallest, through cells of up to 5 vertices."""
+@pytest.mark.parametrize(("vertices", "cells"), [(4, 97), pytest.param(5, 3_364, marks=pytest.mark.slow)])
+def test_every_cell_can_be_reached_by_single_changes(space, vertices, cells):
+    """From the smallest, through cells of up to so many vertices."""
     start = space.from_text("output:0")
     reached, new = {start}, [start]
     while new:
-        found = {n for a in new for n in space.neighbours(a) if len(cell_of(n).operations) <= 3} - reached
+        found = {near for a in new for near in space.neighbours(a) if len(cell_of(near).inputs) < vertices} - reached
         reached |= found
         new = sorted(found)
-    assert len(reached) == 3_364
+    assert len(reached) == cells
 
 
 def test_vertices_on_no_path_are_left_out(space):
-    """The Inception-like cell with a vertex that nothing feeds and one that feeds nothing in place of no vertex."""
+    """One that nothing feeds, and one that feeds nothing."""
     chain = space.from_text("conv3x3:0+output:1")
     assert space.from_text("conv3x3:0+conv1x1:0+output:1") == chain
     matrix = [[0, 1, 0, 0, 0], [0, 0, 0, 1, 1], [0, 0, 0, 0, 1], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]]
@@ -217,11 +218,11 @@ def test_a_matrix_of_no_cell_is_refused(space, matrix, operations, message):
 def test_its_graph_has_the_operations_on_the_vertices(space):
     (graph,) = space.graphs(space.from_text("conv3x3:0+maxpool3x3:1+output:02")).values()
     assert list(graph.nodes) == ["input", "1 conv3x3", "2 maxpool3x3", "output"]
-    assert [(e.source, e.target, e.operation) for e in graph.edges] == [
-        ("input", "1 conv3x3", "projection"),
-        ("1 conv3x3", "2 maxpool3x3", ""),
-        ("input", "output", "projection"),
-        ("2 maxpool3x3", "output", ""),
+    assert [(edge.source, edge.target) for edge in graph.edges] == [
+        ("input", "1 conv3x3"),
+        ("1 conv3x3", "2 maxpool3x3"),
+        ("input", "output"),
+        ("2 maxpool3x3", "output"),
     ]
     assert all(graph.live())
 
