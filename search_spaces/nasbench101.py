@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from itertools import combinations, product
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nas.core import Architecture, Task
 from nas.errors import UsageError
 from nas.space.base import SearchSpace
+from nas.space.decisions import Integer
 from nas.space.graph import Edge, Graph
 from nas.validation import whole_number
 
@@ -54,11 +55,23 @@ class Cell(NamedTuple):
 
 
 def _choices() -> dict[str, Sequence[Any]]:
-    choices: dict[str, Sequence[Any]] = {"vertices": tuple(range(2, MAX_VERTICES + 1))}
+    choices: dict[str, Sequence[Any]] = {"vertices": Integer(2, MAX_VERTICES)}
     for vertex in range(1, INTERIOR + 1):
         choices[f"operation_{vertex}"] = OPERATIONS
         choices |= {f"{source}->{vertex}": ("0", "1") for source in range(vertex) if vertex > 1}
     return choices | {f"{source}->{OUTPUT}": ("0", "1") for source in range(INTERIOR)}
+
+
+def _conditions() -> dict[str, dict[str, Sequence[int]]]:
+    conditions: dict[str, dict[str, Sequence[int]]] = {}
+    for vertex in range(1, INTERIOR + 1):
+        there: dict[str, Sequence[int]] = {"vertices": range(vertex + 2, MAX_VERTICES + 1)}
+        conditions[f"operation_{vertex}"] = there
+        conditions |= {f"{source}->{vertex}": there for source in range(vertex) if vertex > 1}
+    # the last vertex before the output always feeds it
+    return conditions | {
+        f"{source}->{OUTPUT}": {"vertices": range(source + 3, MAX_VERTICES + 1)} for source in range(INTERIOR)
+    }
 
 
 CHOICES = MappingProxyType(_choices())
@@ -74,6 +87,8 @@ class NASBench101(SearchSpace):
     """
 
     choices = CHOICES
+    conditions = MappingProxyType(_conditions())
+    size_is_exact = True
     network_sizes = ("channels", "cells")
     small_network = MappingProxyType({"channels": 8, "cells": 1})
     published = MappingProxyType(
@@ -107,7 +122,7 @@ class NASBench101(SearchSpace):
         """Whether each vertex lies on a path from input to output, and the edges are at most 9."""
         return is_cell(cell_of(architecture).inputs)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of architectures; the cells are fewer."""
         return sum(_counts())
