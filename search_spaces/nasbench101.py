@@ -17,9 +17,10 @@ such cell has (into its first vertex, and out of its last) are not decisions.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property, lru_cache
-from itertools import combinations, product
+from itertools import accumulate, combinations, product
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -93,8 +94,8 @@ class NASBench101(SearchSpace):
     small_network = MappingProxyType({"channels": 8, "cells": 1})
     published = MappingProxyType(
         {
-            "best": "conv3x3:0+maxpool3x3:1+conv3x3:2+conv1x1:0+conv3x3:034+output:05",
-            "inception-like": "conv1x1:0+conv3x3:0+conv3x3:0+conv3x3:3+maxpool3x3:0+output:1245",
+            "NB101-best": "conv3x3:0+maxpool3x3:1+conv3x3:2+conv1x1:0+conv3x3:034+output:05",
+            "NB101-Inception": "conv1x1:0+conv3x3:0+conv3x3:0+conv3x3:3+maxpool3x3:0+output:1245",
         }
     )
 
@@ -116,8 +117,6 @@ class NASBench101(SearchSpace):
         whole_number(f"{key}.channels", sizes["channels"], least=INTERIOR)
         whole_number(f"{key}.cells", sizes["cells"])
 
-    # --- architectures -------------------------------------------------------------------------------------------
-
     def is_valid(self, architecture: Architecture) -> bool:
         """Whether each vertex lies on a path from input to output, and the edges are at most 9."""
         return is_cell(cell_of(architecture).inputs)
@@ -125,21 +124,16 @@ class NASBench101(SearchSpace):
     @cached_property
     def size(self) -> int:
         """Number of architectures; the cells are fewer."""
-        return sum(_counts())
+        return _starts()[-1]
 
     def sample(self, rng: Generator) -> Architecture:
         """An architecture drawn uniformly from the valid ones."""
-        counts = _counts()
-        number = int(rng.integers(sum(counts)))
-        for vertices, count in enumerate(counts, start=2):
-            if number < count:
-                graph, labelling = divmod(number, len(OPERATIONS) ** (vertices - 2))
-                operations = tuple(
-                    labelling // len(OPERATIONS) ** place % len(OPERATIONS) for place in range(vertices - 2)
-                )
-                return architecture_of(Cell(operations, graphs(vertices)[graph]))
-            number -= count
-        raise AssertionError("unreachable")
+        starts = _starts()
+        number = int(rng.integers(starts[-1]))
+        interior = bisect_right(starts, number) - 1
+        graph, labelling = divmod(number - starts[interior], len(OPERATIONS) ** interior)
+        operations = tuple(labelling // len(OPERATIONS) ** place % len(OPERATIONS) for place in range(interior))
+        return architecture_of(Cell(operations, graphs(interior + 2)[graph]))
 
     def architectures(self) -> Iterator[Architecture]:
         """Every valid architecture, those of fewer vertices first."""
@@ -167,8 +161,6 @@ class NASBench101(SearchSpace):
         """
         return graph_hash(cell_of(architecture))
 
-    # --- notation ------------------------------------------------------------------------------------------------
-
     def to_text(self, architecture: Architecture) -> str:
         """Each vertex with those that feed it, such as `conv3x3:0+maxpool3x3:01+output:02`; 0 is the input."""
         operations, inputs = cell_of(architecture)
@@ -176,7 +168,7 @@ class NASBench101(SearchSpace):
         return "+".join(f"{name}:{''.join(map(str, sources))}" for name, sources in zip(names, inputs, strict=True))
 
     def from_text(self, text: str) -> Architecture:
-        """Read a cell, or the name of a published one: `best`, `inception-like`.
+        """Read a cell, or the name of a published one: `NB101-best` (by mean test accuracy), `NB101-Inception`.
 
         Vertices on no path from input to output are left out, as the benchmark does.
 
@@ -247,9 +239,6 @@ class NASBench101(SearchSpace):
             Edge(nodes[source], nodes[target]) for target, sources in enumerate(inputs, start=1) for source in sources
         ]
         return {"cell": Graph(nodes, edges, inputs=nodes[:1], outputs=nodes[-1:])}
-
-
-# --- cells -----------------------------------------------------------------------------------------------------------
 
 
 def cell_of(architecture: Architecture) -> Cell:
@@ -362,10 +351,11 @@ def graphs(vertices: int) -> tuple[tuple[tuple[int, ...], ...], ...]:
     return tuple(found)
 
 
-@lru_cache(maxsize=1)
-def _counts() -> tuple[int, ...]:
-    """Architectures of 2, 3 … vertices."""
-    return tuple(len(graphs(vertices)) * len(OPERATIONS) ** (vertices - 2) for vertices in range(2, MAX_VERTICES + 1))
+@cache
+def _starts() -> tuple[int, ...]:
+    """Number of architectures that have fewer than 2, 3 … vertices, and of all."""
+    counts = (len(graphs(interior + 2)) * len(OPERATIONS) ** interior for interior in range(INTERIOR + 1))
+    return tuple(accumulate(counts, initial=0))
 
 
 @lru_cache(maxsize=100_000)

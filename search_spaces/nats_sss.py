@@ -3,8 +3,8 @@
 Dong, Liu, Musial & Gabrys, "NATS-Bench: Benchmarking NAS Algorithms for Architecture Topology and Size", TPAMI 2021,
 https://arxiv.org/abs/2009.00437, section 3.2.
 
-A network of the NAS-Bench-201 skeleton, with one cell in each of its three stages and the best cell of that space on
-CIFAR-100 in all of them; searched are the channels of its 5 layers, 8 to 64 in steps of 8: 32,768 networks.
+A network of the NAS-Bench-201 skeleton, with one cell in each of its three stages, the best of that space on the
+validation images of CIFAR-100. Searched are the channels of its 5 layers, 8 to 64 in steps of 8: 32,768 networks.
 """
 
 from __future__ import annotations
@@ -72,8 +72,6 @@ class NATSSize(SupernetSpace):
         nodes = ["0", "1", "2", "3"]
         edges = [Edge(nodes[source], nodes[target], "nor_conv_3x3") for source, target in CONVOLUTIONS]
         return {"cell": Graph(nodes, [*edges, Edge("0", "3", "skip_connect")], inputs=nodes[:1], outputs=nodes[-1:])}
-
-    # --- supernet ------------------------------------------------------------------------------------------------
 
     def supernet(self, task: Task, network: Mapping[str, Any] | None = None, partial_channels: int = 1) -> nn.Module:
         """See `SupernetSpace.supernet`; its layers have 64 channels, of which a network takes the first."""

@@ -28,7 +28,7 @@ CELLS = [
     (DARTS(4, 3), "DARTS_V2"),
     (NASNet(4, 3), "NASNet-A"),
     (NASNet(4, 3), "AmoebaNet-A"),
-    (NASBench101(5, 1), "best"),
+    (NASBench101(5, 1), "NB101-best"),
     (NASBench101(7, 1), "conv3x3:0+conv1x1:01+output:012"),
     (NATSSize(), "8:16:8:8:24"),
 ]

@@ -51,9 +51,6 @@ def read(space, entry):
     return space.from_matrix([[int(sign) for sign in row] for row in rows], ("input", *operations, "output"))
 
 
-# --- the graph hash --------------------------------------------------------------------------------------------------
-
-
 def test_the_hash_is_the_one_in_the_benchmarks_table(space):
     assert space.canonical(read(space, FIRST)) == "00005c142e6f48ac74fdcf73e3439874"
 
@@ -106,9 +103,6 @@ def test_the_isomorphism_classes_are_as_many_as_published(vertices, expected):
         for operations in product(range(3), repeat=len(inputs) - 1)
     }
     assert len(classes) == expected
-
-
-# --- architectures ---------------------------------------------------------------------------------------------------
 
 
 def test_the_architectures_are_the_labelled_graphs(space):
@@ -168,8 +162,8 @@ def test_vertices_on_no_path_are_left_out(space):
 
 
 def test_published_cells_are_those_of_the_table(space):
-    assert space.from_text("best") == read(space, BEST)
-    assert space.from_text("inception-like") == read(space, INCEPTION)
+    assert space.from_text("NB101-best") == read(space, BEST)
+    assert space.from_text("NB101-Inception") == read(space, INCEPTION)
 
 
 def test_text_is_short_and_accepts_the_names_of_the_benchmark(space):
@@ -227,9 +221,6 @@ def test_its_graph_has_the_operations_on_the_vertices(space):
     assert all(graph.live())
 
 
-# --- the network -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("entry", "parameters"),
     [(FIRST, 8_555_530), (INCEPTION, 2_694_282), (BEST, 32_426_634)],
@@ -270,7 +261,7 @@ def test_a_cell_adds_concatenates_and_truncates():
 
 @pytest.mark.parametrize("side", [1, 7, 8, 28])
 def test_images_of_other_sizes_pass(space, side):
-    network = space.build(space.from_text("best"), Task(1, side, side, 3), {"channels": 5, "cells": 1})
+    network = space.build(space.from_text("NB101-best"), Task(1, side, side, 3), {"channels": 5, "cells": 1})
     assert network.eval()(torch.zeros(2, 1, side, side)).shape == (2, 3)
 
 
@@ -278,7 +269,7 @@ def test_sizes_that_cannot_be_built_are_refused_by_their_key(space):
     with pytest.raises(UsageError, match=r"space\.channels must be a whole number of at least 5, got 4"):
         NASBench101(channels=4)
     with pytest.raises(UsageError, match=r"trainer\.network\.cells must be a whole number of at least 1, got 0"):
-        space.build(space.from_text("best"), CIFAR, {"cells": 0})
+        space.build(space.from_text("NB101-best"), CIFAR, {"cells": 0})
 
 
 def test_a_search_trains_it_on_digits(space):

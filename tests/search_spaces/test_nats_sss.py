@@ -80,9 +80,6 @@ def test_a_search_trains_it_on_digits(space):
     assert [trial.status for trial in result.trials] == ["completed"] * 2
 
 
-# --- supernet --------------------------------------------------------------------------------------------------------
-
-
 def test_a_channel_counts_as_much_as_its_layer_is_likely_to_have_it():
     probs = torch.tensor([0.5, 0.0, 0.25, 0.0, 0.0, 0.0, 0.0, 0.25])
     masked = width_of(frozenset((0, 2, 7)), probs).masked(torch.ones(1, 64, 1, 1)).flatten()

@@ -19,7 +19,7 @@ CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|avg_pool
         (NASBench201(channels=4, cells=1), CELL),
         (DARTS(channels=4, cells=3), "DARTS_V2"),
         (NASNet(channels=4, cells=3), "NASNet-A"),
-        (NASBench101(channels=5, cells=1), "best"),
+        (NASBench101(channels=5, cells=1), "NB101-best"),
         (NATSSize(), "8:16:8:8:24"),
     ],
     ids=["nasbench201", "darts", "nasnet", "nasbench101", "nats_sss"],
