@@ -37,6 +37,10 @@ DECISIONS = "decisions"
 or a checkpoint. Version 0.1.0 did not record them; if one side lacks them, they are not compared."""
 
 
+CONDITIONS = "conditions"
+"""Key of the conditions of a space (`nas.space.notation.recorded_conditions`), beside its decisions."""
+
+
 def identifying(settings: Mapping[str, Any], path: str = "", *, class_paths: bool = False) -> dict[str, Any]:
     """A copy of nested settings without class paths, and without added settings that have their neutral value.
 
@@ -102,7 +106,12 @@ def differences(
     texts = {key: f"{_name(key)}={_shown(old, key)} (now {_shown(new, key)})" for key in keys}
     same_space = all(_name(key).partition(".")[0] != "space" for key in keys)
     if same_space:  # another one has other decisions all through
-        texts |= {f"{DECISIONS}.{text}": text for text in _changed_decisions(stored, present)}
+        # the options of a tuned setting follow from its text, which is listed already
+        texts |= {
+            f"{DECISIONS}.{text}": text
+            for text in _changed_decisions(stored, present)
+            if not any(text.startswith(f"choices[{key!r}]") for key in keys)
+        }
     settings = [text for key, text in texts.items() if not key.startswith("protocol.")]
     if list(texts) == ["protocol.split"]:
         return [f"{texts['protocol.split']}: the images have changed, or read_train does not always return the same"]

@@ -47,6 +47,7 @@ WITH_SUPERNET = [
 GRADIENT = [option for option in OPTIONS["strategy"] if "override /supernet@" in text("strategy", option)]
 TINY = {
     "darts": {"channels": 4, "cells": 3},
+    "nasbench101": {"channels": 5, "cells": 1},
     "nasbench201": {"channels": 4, "cells": 1},
     "nasnet": {"channels": 4, "cells": 3},
 }
