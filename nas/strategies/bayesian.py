@@ -60,8 +60,8 @@ class BayesianOptimization:
 
     def __post_init__(self) -> None:
         if self.initial is not None:
-            whole_number("strategy.initial", self.initial, least=2, most=1000)
-        whole_number("strategy.candidates", self.candidates, most=100_000)
+            whole_number("strategy.initial", self.initial, least=2)
+        whole_number("strategy.candidates", self.candidates)
         free = sum(size > 1 for size in self.space.sizes)
         self.first = min(2 * free + 2, 20) if self.initial is None else self.initial
         self._features = Features(self.space)

@@ -36,15 +36,18 @@ def log_expected_improvement(mean: Array, deviation: Array, best: float) -> Arra
 def standardised(scores: Array) -> Array:
     """Scores with mean 0 and variance 1, higher is better, those of failed trials (NaN) as the worst of the others.
 
-    A power transform (Yeo & Johnson 2000) makes their distribution as normal as it can: a few terrible scores would
-    otherwise hide the differences of the good ones. It keeps the order. Equal scores are all 0.
+    A few terrible scores would hide the differences of the good ones: those more than three interquartile ranges below
+    the lower quartile count as if they were that far below, and a power transform (Yeo & Johnson 2000) makes what is
+    left as normal as it can. Equal scores are all 0.
     """
     filled = np.where(np.isnan(scores), np.nanmin(scores), scores)
-    middle, spread = np.median(filled), np.std(filled)
-    if spread <= 1e-12 * max(1.0, abs(middle)):
+    lower, middle, upper = np.percentile(filled, [25, 50, 75])
+    if upper > lower:
+        filled = np.maximum(filled, lower - 3 * (upper - lower))
+    spread = float(np.std(filled))
+    if spread <= 1e-12 * abs(middle) or spread == 0:
         return np.zeros_like(filled)
     scaled = (filled - middle) / spread
     powered = np.asarray(yeojohnson(scaled)[0]) if len(scaled) >= 3 else scaled
-    usable = np.isfinite(powered).all() and np.std(powered) > 1e-6
-    chosen = powered if usable else scaled
+    chosen = powered if np.isfinite(powered).all() and np.std(powered) > 1e-6 else scaled
     return np.asarray((chosen - chosen.mean()) / chosen.std())

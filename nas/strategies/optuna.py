@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.random import Generator
 
 from nas.core import Architecture, Objective, Proposal, Trial
-from nas.errors import UsageError
+from nas.errors import UsageError, located
 from nas.space.base import SearchSpace
 from nas.space.conditions import RESTING
 from nas.strategies.optuna_samplers import check_sampler, new_sampler, quiet
@@ -124,7 +124,11 @@ class OptunaSearch:
                 f"strategy.sampler={self.sampler} needs {error.name}, which is not installed: "
                 "pip install 'cellnas[optuna]'"
             ) from None
-        return chosen
+        except Exception as error:
+            raise UsageError(
+                f"strategy.sampler={self.sampler} failed with strategy.options={dict(self.options)}: {located(error)}"
+            ) from error
+        return self.space.reduced(chosen)
 
 
 def _of_study(proposal: Proposal) -> Mapping[str, Any]:
