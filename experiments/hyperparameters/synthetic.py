@@ -3,9 +3,9 @@
     python experiments/hyperparameters/synthetic.py
     python experiments/hyperparameters/synthetic.py --table FILE.csv.gz space=fixed space.arch=… tune.lr=…
 
-Every strategy searches with every seed. Writes, beside this file, NAME.csv (the lowest regret of each run after each
-trial) and NAME.json (medians, their 95 % bootstrap intervals, and tests of pairs), and regret.png from every NAME.csv
-that is there. NAME is that of the function or of the table.
+Every strategy searches with every seed. Writes, beside this file or to --out, NAME.csv (the lowest regret of each run
+after each trial) and NAME.json (medians, their 95 % bootstrap intervals, and tests of pairs), and regret.png from every
+NAME.csv that is there. NAME is that of the function or of the table.
 """
 
 from __future__ import annotations
@@ -147,10 +147,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of the results")
     options = parser.parse_args()
     problems: list[Callable[[], Problem]] = [branin, hartmann6]
     if options.table is not None:
         problems = [partial(tabulated, options.table, options.space, options.column)]
+    options.out.mkdir(parents=True, exist_ok=True)
     for make in problems:
         curves = {}
         with ProcessPoolExecutor(options.processes) as pool:
@@ -158,17 +160,16 @@ def main() -> None:
                 job = partial(lowest, make, strategy, options.trials)
                 curves[strategy] = np.asarray(list(pool.map(job, range(options.seeds))))
         name = make().name
-        with (HERE / f"{name}.csv").open("w", newline="") as file:
+        with (options.out / f"{name}.csv").open("w", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(["strategy", "seed", *range(1, options.trials + 1)])
             for strategy, runs in curves.items():
                 rows.writerows([strategy, seed, *(f"{v:.6g}" for v in run)] for seed, run in enumerate(runs))
         found = summary(curves)
-        (HERE / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+        (options.out / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
         print(name, json.dumps(found, indent=1), flush=True)
-    draw([file for file in sorted(HERE.glob("*.csv")) if file.with_suffix(".json").is_file()]).savefig(
-        HERE / "regret.png", dpi=150
-    )
+    files = [file for file in sorted(options.out.glob("*.csv")) if file.with_suffix(".json").is_file()]
+    draw(files).savefig(options.out / "regret.png", dpi=150)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from nas.runtime.lazy import lazy_attributes
 if TYPE_CHECKING:
     from nas.strategies.base import Strategy as Strategy
     from nas.strategies.base import StrategyFactory as StrategyFactory
+    from nas.strategies.base import SupportsPlan as SupportsPlan
     from nas.strategies.bayesian import BayesianOptimization as BayesianOptimization
     from nas.strategies.darts import DARTS as DARTS
     from nas.strategies.drnas import DrNAS as DrNAS
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy_attributes(
     __name__,
     {
-        "base": ("Strategy", "StrategyFactory"),
+        "base": ("Strategy", "StrategyFactory", "SupportsPlan"),
         "bayesian": ("BayesianOptimization",),
         "darts": ("DARTS",),
         "drnas": ("DrNAS",),

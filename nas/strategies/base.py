@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from nas.core import Objective, Proposal, Trial
 
@@ -33,6 +33,15 @@ class Strategy(Protocol):
 
         Failed trials are passed too: `objective.score(trial)` needs `trial.completed`.
         """
+
+
+@runtime_checkable
+class SupportsPlan(Protocol):
+    """A strategy that knows before the first trial how many it proposes in all."""
+
+    @property
+    def planned(self) -> int:
+        """Number of trials after which the search is finished."""
 
 
 class StrategyFactory(Protocol):

@@ -8,6 +8,7 @@ is still a slope.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr
@@ -33,21 +34,51 @@ def log_expected_improvement(mean: Array, deviation: Array, best: float) -> Arra
     return np.asarray(np.log(deviation) + np.where(above > FAR, np.log(density + near * ndtr(near)), tail))
 
 
-def standardised(scores: Array) -> Array:
-    """Scores with mean 0 and variance 1, higher is better, those of failed trials (NaN) as the worst of the others.
+@dataclass(frozen=True)
+class Scale:
+    """Turns scores into numbers with mean 0 and variance 1, higher is better.
 
     A few terrible scores would hide the differences of the good ones: those more than three interquartile ranges below
     the lower quartile count as if they were that far below, and a power transform (Yeo & Johnson 2000) makes what is
-    left as normal as it can. Equal scores are all 0.
+    left as normal as it can. Failed trials (NaN) count as the worst. Equal scores are all 0.
+
+    Args:
+        lowest: Score that lower ones and failed trials count as.
+        middle, spread: Median and standard deviation of the scores; 0 for the latter if all are equal.
+        power: Power of the transform; None: the scores stay as they are.
+        mean, deviation: Those of the transformed scores.
     """
-    filled = np.where(np.isnan(scores), np.nanmin(scores), scores)
-    lower, middle, upper = np.percentile(filled, [25, 50, 75])
-    if upper > lower:
-        filled = np.maximum(filled, lower - 3 * (upper - lower))
-    spread = float(np.std(filled))
-    if spread <= 1e-12 * abs(middle) or spread == 0:
-        return np.zeros_like(filled)
-    scaled = (filled - middle) / spread
-    powered = np.asarray(yeojohnson(scaled)[0]) if len(scaled) >= 3 else scaled
-    chosen = powered if np.isfinite(powered).all() and np.std(powered) > 1e-6 else scaled
-    return np.asarray((chosen - chosen.mean()) / chosen.std())
+
+    lowest: float
+    middle: float
+    spread: float
+    power: float | None = None
+    mean: float = 0.0
+    deviation: float = 1.0
+
+    @classmethod
+    def of(cls, scores: Array) -> Scale:
+        """The scale of scores; of nothing but failed trials (NaN) that of equal ones."""
+        if np.isnan(scores).all():
+            return cls(0.0, 0.0, 0.0)
+        filled = np.where(np.isnan(scores), np.nanmin(scores), scores)
+        lower, middle, upper = (float(value) for value in np.percentile(filled, [25, 50, 75]))
+        lowest = lower - 3 * (upper - lower) if upper > lower else -math.inf
+        lowest = max(lowest, float(filled.min()))
+        filled = np.maximum(filled, lowest)
+        spread = float(np.std(filled))
+        if spread <= 1e-12 * abs(middle):
+            return cls(lowest, middle, 0.0)
+        scaled = (filled - middle) / spread
+        if len(scaled) >= 3:
+            powered, power = yeojohnson(scaled)
+            if np.isfinite(powered).all() and np.std(powered) > 1e-6:
+                return cls(lowest, middle, spread, float(power), float(powered.mean()), float(powered.std()))
+        return cls(lowest, middle, spread, None, float(scaled.mean()), float(scaled.std()))
+
+    def __call__(self, scores: Array) -> Array:
+        if not self.spread:
+            return np.zeros_like(scores)
+        scaled = (np.fmax(scores, self.lowest) - self.middle) / self.spread
+        powered = scaled if self.power is None else yeojohnson(scaled, lmbda=self.power)
+        return np.asarray((powered - self.mean) / self.deviation)

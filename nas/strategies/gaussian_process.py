@@ -44,7 +44,11 @@ class Kernel:
     def between(self, one: Array, other: Array) -> Array:
         """Covariances of points, relative to the variance of the function."""
         root = ROOT5 * np.sqrt(_squares(one * self.scales, other * self.scales))
-        return np.asarray((1 + root + root * root / 3) * np.exp(-root))
+        polynomial = root * root
+        polynomial /= 3
+        polynomial += root
+        polynomial += 1
+        return np.asarray(np.multiply(polynomial, np.exp(np.negative(root, out=root), out=root), out=polynomial))
 
 
 def fitted(points: Array, scores: Array, groups: NDArray[np.int64]) -> Kernel:
@@ -115,6 +119,7 @@ class Posterior:
 
 def _squares(one: Array, other: Array) -> Array:
     """Squared distances of scaled points."""
-    products = one @ other.T
-    squares = (one * one).sum(axis=1)[:, None] + (other * other).sum(axis=1) - 2 * products
-    return np.asarray(np.maximum(squares, 0.0))
+    squares = (-2 * one) @ other.T
+    squares += (one * one).sum(axis=1)[:, None]
+    squares += (other * other).sum(axis=1)
+    return np.asarray(np.maximum(squares, 0.0, out=squares))

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg import cho_solve, solve_triangular
 
 from nas.core import Architecture
-from nas.strategies.expected_improvement import log_expected_improvement, standardised
+from nas.strategies.expected_improvement import Scale, log_expected_improvement
 from nas.strategies.features import Array, Features
 from nas.strategies.gaussian_process import Posterior, fitted
 
@@ -56,25 +56,23 @@ class Surrogate:
             requested: Architectures in flight.
         """
         posterior = self._observed(told, scores)
-        values = standardised(np.asarray(scores))[self._rows]
-        weights = cho_solve((posterior.lower, True), values)
+        values = self._scale(np.asarray(scores))[self._rows]
+        weights = cho_solve((posterior.lower, True), values, check_finite=False)
         variance = (1 + values @ weights) / (1 + len(values))
-
-        def mean(points: Array) -> Array:
-            return np.asarray(posterior.kernel.between(points, posterior.points) @ weights)
-
+        best = float((values - posterior.kernel.noise * weights).max())  # the expectation at what was observed
         believed = posterior
         if requested:
             in_flight = self._features(list(requested))
+            best = max(best, float((posterior.kernel.between(in_flight, posterior.points) @ weights).max()))
             for row in range(len(in_flight)):  # believed to score their expectation, which then stays everywhere
                 believed = believed.with_point(in_flight[row : row + 1])
-        best = float(mean(believed.points).max())
 
         def promise(architectures: Sequence[Architecture]) -> Array:
-            points = self._features(architectures)
-            known = solve_triangular(believed.lower, believed.kernel.between(believed.points, points), lower=True)
-            left = np.maximum(1 - (known * known).sum(axis=0), MIN_VARIANCE)
-            return log_expected_improvement(mean(points), np.sqrt(variance * left), best)
+            covariances = believed.kernel.between(believed.points, self._features(architectures))
+            mean = weights @ covariances[: len(weights)]
+            known = solve_triangular(believed.lower, covariances, lower=True, check_finite=False)
+            left = np.maximum(1 - np.einsum("pa,pa->a", known, known), MIN_VARIANCE)
+            return log_expected_improvement(mean, np.sqrt(variance * left), best)
 
         return promise
 
@@ -83,7 +81,9 @@ class Surrogate:
         estimated = estimated_at(len(told))
         if self._posterior is None or estimated != self._estimated or len(told) < self._told:
             rows = _chosen(np.asarray(scores[:estimated]))
-            points, values = self._features([told[row] for row in rows]), standardised(np.asarray(scores[:estimated]))
+            points = self._features([told[row] for row in rows])
+            self._scale = Scale.of(np.asarray(scores[:estimated]))
+            values = self._scale(np.asarray(scores[:estimated]))
             spread = np.unique(np.linspace(0, len(rows) - 1, MAX_FITTED).round().astype(int))
             kernel = fitted(points[spread], values[rows][spread], self._features.groups)
             self._rows, self._posterior = rows, Posterior.of(kernel, points)

@@ -12,7 +12,7 @@ from nas.core import Proposal, Trial
 from nas.engine.randomness import TrialRandom
 from nas.space import Float, Integer
 from nas.strategies.bayesian import BayesianOptimization
-from nas.strategies.expected_improvement import log_expected_improvement, standardised
+from nas.strategies.expected_improvement import Scale, log_expected_improvement
 from nas.strategies.features import Features
 from nas.strategies.gaussian_process import Kernel, Posterior, fitted
 from nas.strategies.surrogate import estimated_at
@@ -22,6 +22,10 @@ class Line(ToySpace):
     """One number at a hundred steps, and one that the score does not depend on."""
 
     choices = MappingProxyType({"x": Float(0, 1, steps=101), "idle": Integer(0, 20)})
+
+
+def standardised(scores):
+    return Scale.of(scores)(scores)
 
 
 def told(strategy, scores):
@@ -93,6 +97,15 @@ def test_failed_trials_count_as_the_worst_and_equal_scores_as_equal():
     assert found[1] == found[3] == found.min()
     assert [found.mean(), found.std()] == pytest.approx([0, 1])
     assert standardised(np.array([0.3, 0.3, math.nan])).tolist() == [0, 0, 0]
+
+
+def test_failures_before_the_first_estimate_are_equal_scores():
+    def late(architecture):
+        return next(scores)
+
+    scores = iter([None] * 24 + [0.5, None, 0.7, 0.6, 0.8])
+    strategy, _ = told(BayesianOptimization(LightSpace(), MAXIMIZE), [late] * 29)
+    assert len(set(strategy.told)) == 29
 
 
 def test_terrible_scores_do_not_hide_the_differences_of_good_ones():

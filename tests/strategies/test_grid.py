@@ -1,7 +1,7 @@
 from types import MappingProxyType
 
 import pytest
-from conftest import MAXIMIZE, ToySpace
+from conftest import ARCH, MAXIMIZE, QUICK_SETTINGS, ToySpace
 from light import LightSpace, MixedSpace, SmallSpace, steep
 
 from nas import Budget, UsageError, search
@@ -116,3 +116,23 @@ def test_a_grid_that_is_too_large_is_refused_with_its_size(space, settings, mess
 def test_settings_that_make_no_grid_are_refused(settings, message):
     with pytest.raises(UsageError, match=message):
         GridSearch(LightSpace(), MAXIMIZE, **settings)
+
+
+TABLE = ("search", "evaluator=table", "table=cifar10_8x8", "strategy=grid", "run=one")
+
+
+def test_the_command_says_how_many_combinations_there_are_before_it_tries_them(nas):
+    result = nas(*TABLE, "strategy.max_combinations=20000", "budget.trials=5")
+    assert result.returncode == 0
+    assert result.stderr.startswith("strategy=grid: 15,625 combinations in all; budget.trials=5 of them\n")
+
+
+def test_without_a_budget_the_command_tries_all_of_them(nas):
+    fixed = ("space=fixed", f"space.arch={ARCH}", "tune.lr=float(0.1, 0.2, steps=3)")
+    result = nas("search", "strategy=grid", *fixed, *QUICK_SETTINGS)
+    assert result.stderr.startswith("strategy=grid: 3 combinations in all\n")
+    assert "3/3 trials" in result.stderr
+
+
+def test_the_command_refuses_a_large_grid_in_one_sentence(refused):
+    refused(*TABLE, match="a grid of NASBench201 has 15,625 combinations, more than strategy.max_combinations=10,000")

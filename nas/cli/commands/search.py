@@ -24,11 +24,14 @@ from nas.engine.search import search
 from nas.engine.trial import last_error
 from nas.errors import UsageError, last_frames
 from nas.evaluators.base import SupportsSharedWeights
+from nas.formatting import plural
 from nas.identity import identifying
 from nas.runtime import interrupt
+from nas.runtime.streams import say
 from nas.store.base import FREE_KEYS, NoStore, check_run_name
 from nas.store.sweeps import check_sweep_name
 from nas.store.urls import without_password
+from nas.strategies.base import SupportsPlan
 from nas.validation import one_of, whole_number
 
 if TYPE_CHECKING:
@@ -73,11 +76,15 @@ def main(settings: Settings) -> int:
 
     options = SearchOptions.of(settings)
     gradient = learns_on_supernet(settings)
-    budget = budget_of(options.budget, GRADIENT_TRIALS if gradient else DEFAULT_TRIALS)
     objective = Objective(**options.objective)
     device = resolve_device(options.device)
     config = run_config(settings, device.type)
     space, store = settings.make("space"), settings.make("store")
+    planned = None if gradient else _planned(settings, space, objective)
+    budget = budget_of(options.budget, GRADIENT_TRIALS if gradient else planned or DEFAULT_TRIALS)
+    if planned and options.progress:
+        most = f"; budget.trials={budget.trials:,} of them" if budget.trials and budget.trials < planned else ""
+        say(f"strategy={settings.choices['strategy']}: {plural(planned, 'combination')} in all{most}")
     run = automatic_name(config, stored_names(store)) if options.run is None else options.run
     check_run_name(run)
     evaluator = settings.make("evaluator", space=space)
@@ -132,6 +139,12 @@ def run_config(settings: Settings, device_type: str) -> dict[str, Any]:
         config.pop("table", None)
         del config["choices"]["table"]
     return config
+
+
+def _planned(settings: Settings, space: SearchSpace, objective: Objective) -> int | None:
+    """How many trials the strategy proposes in all, if it knows."""
+    strategy = settings.factory("strategy")(space=space, objective=objective)
+    return strategy.planned if isinstance(strategy, SupportsPlan) else None
 
 
 def _listeners(options: SearchOptions, folder: Path) -> list[Any]:
