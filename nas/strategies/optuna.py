@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-ONE_SEED = ("QMCSampler",)
-"""Samplers that go through one sequence, which the seed determines, by their own count of the trials."""
 MAX_SUGGESTIONS = 20
 """Suggestions in a row that break a constraint, after which a random architecture is proposed."""
 
@@ -79,7 +77,7 @@ class OptunaSearch:
             storage = SearchStorage([asked[number][0] for number in sorted(asked)], attributes)
             seed = int(rng.integers(2**32))
             with quiet():
-                sampler = new_sampler(self.sampler, self.options, self._seed if self.sampler in ONE_SEED else seed)
+                sampler = new_sampler(self.sampler, self.options, seed, self._seed)
                 architecture = self._suggested(optuna.Study(NAME, storage, sampler))
             if self.space.is_valid(architecture):
                 break

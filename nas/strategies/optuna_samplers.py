@@ -39,17 +39,26 @@ def check_sampler(name: object, options: object) -> None:
                 f"strategy.options.{option} is not an argument of {name}{hint}; it has {', '.join(known) or 'none'}"
             )
     with quiet():
-        new_sampler(name, options, 0)
+        new_sampler(name, options, 0, 0)
 
 
-def new_sampler(name: str, options: Mapping[str, Any], seed: int) -> BaseSampler:
+def new_sampler(name: str, options: Mapping[str, Any], seed: int, run_seed: int) -> BaseSampler:
     """A sampler that has seen nothing.
+
+    Args:
+        seed: Seed of the trial.
+        run_seed: Seed of all trials, for a sampler that goes through one sequence, which it counts by the trials.
 
     Raises:
         UsageError: It refuses the value of an option.
     """
+    from optuna.samplers import RandomSampler
+
+    given: dict[str, Any] = {**options, "seed": seed}
+    if name == "QMCSampler":  # what is not of the sequence is random in each trial
+        given = {"independent_sampler": RandomSampler(seed), **options, "seed": run_seed}
     try:
-        sampler: BaseSampler = _samplers()[name](**options, seed=seed)
+        sampler: BaseSampler = _samplers()[name](**given)
         return sampler
     except Exception as error:  # noqa: BLE001 (a sampler may raise anything)
         raise UsageError(f"strategy.options={dict(options)} does not suit strategy.sampler={name}: {error}") from None

@@ -5,6 +5,7 @@ import json
 import logging
 import warnings
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from light import LightSpace, MixedSpace, mixed, steep
 from nas import Budget, UsageError, search
 from nas.core import Proposal, Trial
 from nas.engine.randomness import TrialRandom
+from nas.space import Integer
 from nas.store.memory import MemoryStore
 from nas.strategies.optuna import OptunaSearch
 
@@ -22,6 +24,14 @@ from optuna.distributions import CategoricalDistribution, IntDistribution  # noq
 from optuna.trial import TrialState  # noqa: E402
 
 SAMPLERS = ["BruteForceSampler", "CmaEsSampler", "NSGAIISampler", "QMCSampler", "RandomSampler", "TPESampler"]
+
+
+class Numbers(LightSpace):
+    choices = MappingProxyType({f"x{i}": Integer(0, 31) for i in range(3)})
+
+
+def bowl(proposal, context):
+    return {"valid_accuracy": -sum((x - 20) ** 2 for x in proposal.architecture)}
 
 
 def finished(number, architecture, score):
@@ -38,7 +48,7 @@ def shown(monkeypatch, strategy, pending=()):
             seen.extend(study.get_trials(deepcopy=False))
             return {}
 
-    monkeypatch.setattr("nas.strategies.optuna.new_sampler", lambda name, options, seed: Looking(seed))
+    monkeypatch.setattr("nas.strategies.optuna.new_sampler", lambda name, options, seed, run_seed: Looking(seed))
     strategy.ask(TrialRandom(0).trial(7), pending)
     return seen
 
@@ -83,18 +93,7 @@ def test_every_sampler_resumes_to_the_trials_of_an_uninterrupted_search(sampler)
 
 def test_cma_es_keeps_its_state_with_the_trials():
     """Ordered decisions only; the state is a pickle that one trial of each generation carries."""
-    from conftest import ToySpace
-
-    from nas.space import Integer
-
-    class Numbers(ToySpace):
-        choices = {f"x{i}": Integer(0, 30) for i in range(3)}
-
     make = partial(OptunaSearch, sampler="CmaEsSampler")
-
-    def bowl(proposal, context):
-        return {"valid_accuracy": -sum((x - 20) ** 2 for x in proposal.architecture)}
-
     found = search(Numbers(), make, bowl, budget=Budget(trials=80))
     assert any("optuna" in trial.proposal.info for trial in found.trials)
     late = np.mean([trial.metrics["valid_accuracy"] for trial in found.trials[60:]])
@@ -102,7 +101,15 @@ def test_cma_es_keeps_its_state_with_the_trials():
 
 
 def test_a_sequence_of_quasi_random_points_goes_on_from_trial_to_trial():
-    """Sobol's first 16 points of four options in two columns of 4 are one in each of the 16 pairs."""
+    """After the first trial, which is random: 32 points of Sobol have two in each sixteenth of a number."""
+    make = partial(OptunaSearch, sampler="QMCSampler", options={"scramble": True})
+    trials = search(Numbers(), make, bowl, budget=Budget(trials=33)).trials[1:]
+    counts = [np.bincount([trial.proposal.architecture[i] for trial in trials], minlength=32) for i in range(3)]
+    assert np.reshape(counts, (3, 16, 2)).sum(axis=2).tolist() == [[2] * 16] * 3
+
+
+def test_what_a_sequence_leaves_to_chance_differs_from_trial_to_trial():
+    """Sobol's points have no categories in Optuna 4."""
     found = search(LightSpace(), partial(OptunaSearch, sampler="QMCSampler"), steep, budget=Budget(trials=33))
     assert len({trial.text for trial in found.trials}) > 30
 
