@@ -67,7 +67,7 @@ class Fixed(SearchSpace):
             return
         self._space, self._architecture = _found(name, of)
         self.network_sizes = self._space.network_sizes
-        self.small_network = self._space.small_network
+        self.small_network = dict(self._space.small_network)
 
     def build(self, architecture: Architecture, task: Task, network: Mapping[str, Any] | None = None) -> nn.Module:
         if self.network is None:
