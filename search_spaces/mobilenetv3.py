@@ -8,7 +8,7 @@ Five stages of 2 to 4 inverted residual layers; each layer has a kernel of 3, 5 
 factor of 3, 4 or 6: (9^2 + 9^3 + 9^4)^5 = 2.18e19 networks. The stem, the first layer, the channels and strides of the
 stages, the final expand layer and the feature mix layer are those of MobileNetV3-Large.
 
-MobileNetV3-Large itself has three layers of factors that Once-for-All does not offer, 200 / 80 and 184 / 80 channels. It
+MobileNetV3-Large itself has three layers of factors that Once-for-All does not offer: 200 / 80 and twice 184 / 80. It
 is among the networks of `expansions=[2.3, 2.5, 3, 4, 6]`.
 
 Differs from Once-for-All: the feature mix layer has a bias, as in MobileNetV3 (1,280 parameters), and the size of the
@@ -157,21 +157,24 @@ class MobileNetV3(SupernetSpace):
             )
         values: list[int] = []
         for number, stage in enumerate(found, start=1):
-            values.append(self._position(text, f"stage{number}", "layers", str(len(stage)), DEPTHS))
-            for layer in stage:
-                assert layer is not None  # checked above
-                values.append(self._position(text, f"stage{number}", "a kernel of", layer[1], KERNELS))
-                values.append(self._position(text, f"stage{number}", "an expansion of", layer[2], self.expansions))
+            options = [(layer[1], layer[2]) for layer in stage if layer is not None]
+            values.append(_position(text, f"the number of layers of stage {number}", str(len(stage)), DEPTHS))
+            for kernel, expansion in options:
+                values.append(_position(text, f"a kernel of stage {number}", kernel, KERNELS))
+                values.append(self._expansion(text, number, expansion))
             values += [0, 0] * (len(LAYERS) - len(stage))
         return tuple(values)
 
-    def _position(self, text: str, stage: str, what: str, option: str, options: Sequence[float]) -> int:
-        texts = [_number(known) for known in options]
-        if option not in texts:
-            number = f"{option} layers" if what == "layers" else f"{what} {option}"
-            hint = "; set space.expansions=[…] to offer others" if what == "an expansion of" else ""
-            raise UsageError(f"arch={text!r}: {stage} has {number}; expected one of {', '.join(texts)}{hint}")
-        return texts.index(option)
+    def _expansion(self, text: str, stage: int, expansion: str) -> int:
+        offered = [_number(known) for known in self.expansions]
+        if expansion not in offered:
+            used = re.findall(r"e([\d.]+)", PUBLISHED.get(text.strip(), text))
+            wanted = ",".join(sorted({*offered, *used}, key=float))
+            raise UsageError(
+                f"arch={text!r}: an expansion of stage {stage} is {expansion}, which is not among "
+                f"{', '.join(offered)}; set space.expansions=[{wanted}]"
+            )
+        return offered.index(expansion)
 
     # --- supernet ------------------------------------------------------------------------------------------------
 
@@ -198,6 +201,13 @@ class MobileNetV3(SupernetSpace):
         """The likeliest option of each decision, the first among equals."""
         likeliest = {name: iter(probs[name].argmax(1).tolist()) for name in self.alpha_shapes}
         return self.reduced(tuple(next(likeliest[decision.rpartition(".")[2]]) for decision in self.choices))
+
+
+def _position(text: str, what: str, option: str, options: Sequence[int]) -> int:
+    texts = [str(known) for known in options]
+    if option not in texts:
+        raise UsageError(f"arch={text!r}: {what} is {option}; expected one of {', '.join(texts)}")
+    return texts.index(option)
 
 
 def _checked(expansions: Sequence[float]) -> tuple[float, ...]:

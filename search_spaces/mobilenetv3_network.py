@@ -153,6 +153,7 @@ class Skeleton(nn.Module):
         width: float,
         depths: Sequence[int],
         layer: Callable[[int, int, LayerShape], nn.Module],
+        *,
         norm: Norm = nn.BatchNorm2d,
         dropout: float = DROPOUT,
     ) -> None:

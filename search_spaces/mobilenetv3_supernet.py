@@ -157,7 +157,7 @@ class Supernet(Skeleton):
         def layer(_stage: int, _position: int, shape: LayerShape) -> ElasticLayer:
             return ElasticLayer(shape, kernels, expansions)
 
-        super().__init__(task, width, [max(depths)] * 5, layer, batch_statistics, dropout=0.0)
+        super().__init__(task, width, [max(depths)] * 5, layer, norm=batch_statistics, dropout=0.0)
         self.depths = tuple(depths)
 
     def forward(self, images: Tensor, probs: Mapping[str, Tensor], run_all_operations: bool = False) -> Tensor:
@@ -207,7 +207,7 @@ class Subnetwork(Skeleton):
         def layer(_stage: int, _position: int, shape: LayerShape) -> ElasticLayer:
             return ElasticLayer(shape, kernels, expansions)
 
-        super().__init__(task, width, [len(stage) for stage in layers], layer, batch_statistics, dropout=0.0)
+        super().__init__(task, width, [len(stage) for stage in layers], layer, norm=batch_statistics, dropout=0.0)
         self.layers = layers
 
     def forward(self, images: Tensor) -> Tensor:
