@@ -126,7 +126,7 @@ class AutoFormer(SearchSpace):
         self.published = {
             name: text
             for name, text in self.ranges.published.items()
-            if offered.issuperset(re.findall(r"r([\d.]+)", text))
+            if offered.issuperset(re.findall(r"r(\d+(?:\.\d+)?)", text))
         }
 
     def build(self, architecture: Architecture, task: Task, network: Mapping[str, Any] | None = None) -> nn.Module:
@@ -164,7 +164,7 @@ class AutoFormer(SearchSpace):
         """
         name = text.strip()
         embedding, _, rest = NETWORKS.get(name, name).partition("/")
-        found = [re.fullmatch(r"h(\d+)r([\d.]+)", layer.strip()) for layer in rest.split("-")]
+        found = [re.fullmatch(r"h(\d+)r(\d+(?:\.\d+)?)", layer.strip()) for layer in rest.split("-")]
         if not all(found):
             raise UsageError(
                 f"arch={text!r} is not a network of AutoFormer; expected text like '192/h3r3.5-h3r4-…' with "

@@ -30,12 +30,13 @@ class RelativePositions(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.vertical = nn.Parameter(_normal(2 * REACH + 2, channels))
-        self.horizontal = nn.Parameter(_normal(2 * REACH + 2, channels))
+        # embeddings: the gradient of indexing a parameter takes many times as long on a CPU
+        self.vertical = nn.Embedding(2 * REACH + 2, channels)
+        self.horizontal = nn.Embedding(2 * REACH + 2, channels)
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
-        # the gradient of indexing a parameter takes many times as long on a CPU
-        return F.embedding(rows, self.vertical) + F.embedding(columns, self.horizontal)
+        vectors: Tensor = self.vertical(rows) + self.horizontal(columns)
+        return vectors
 
 
 class Attention(nn.Module):
@@ -128,8 +129,9 @@ class Network(nn.Module, SupportsDropPath):
         self.norm = nn.LayerNorm(width)
         self.classifier = nn.Linear(width, task.classes)
         for module in self.modules():
-            if isinstance(module, nn.Linear):
+            if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.trunc_normal_(module.weight, std=STD)
+            if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ class MobileNetV3(SupernetSpace):
         }
         offered = set(map(_number, self.expansions))
         self.published = {
-            name: text for name, text in PUBLISHED.items() if offered.issuperset(re.findall(r"e([\d.]+)", text))
+            name: text for name, text in PUBLISHED.items() if offered.issuperset(re.findall(r"e(\d+(?:\.\d+)?)", text))
         }
         layers = len(STAGES) * len(LAYERS)
         self.alpha_shapes = {
@@ -149,7 +149,7 @@ class MobileNetV3(SupernetSpace):
         """
         name = text.strip()
         stages = [stage.split("-") for stage in PUBLISHED.get(name, name).split("/")]
-        found = [[re.fullmatch(r"k(\d+)e([\d.]+)", layer.strip()) for layer in stage] for stage in stages]
+        found = [[re.fullmatch(r"k(\d+)e(\d+(?:\.\d+)?)", layer.strip()) for layer in stage] for stage in stages]
         if len(stages) != len(STAGES) or not all(all(stage) for stage in found):
             raise UsageError(
                 f"arch={text!r} is not a network of MobileNetV3; expected 5 stages like "
@@ -168,7 +168,7 @@ class MobileNetV3(SupernetSpace):
     def _expansion(self, text: str, stage: int, expansion: str) -> int:
         offered = [_number(known) for known in self.expansions]
         if expansion not in offered:
-            used = re.findall(r"e([\d.]+)", PUBLISHED.get(text.strip(), text))
+            used = re.findall(r"e(\d+(?:\.\d+)?)", PUBLISHED.get(text.strip(), text))
             wanted = ",".join(sorted({*offered, *used}, key=float))
             raise UsageError(
                 f"arch={text!r}: an expansion of stage {stage} is {expansion}, which is not among "
