@@ -176,8 +176,6 @@ class MobileNetV3(SupernetSpace):
             )
         return offered.index(expansion)
 
-    # --- supernet ------------------------------------------------------------------------------------------------
-
     def supernet(self, task: Task, network: Mapping[str, Any] | None = None, partial_channels: int = 1) -> nn.Module:
         """See `SupernetSpace.supernet`; it takes no partial channels."""
         from search_spaces.mobilenetv3_supernet import Supernet

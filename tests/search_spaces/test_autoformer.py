@@ -52,7 +52,7 @@ def test_the_size_is_the_published_one():
     ],
 )
 def test_released_networks_have_the_parameters_that_the_released_code_counts(name, parameters, multiply_adds):
-    """By `get_sampled_params_numel` of the released code. Published: 5.7 (paper) or 5.8 (README), 22.9, 53.7 million."""
+    """Its `get_sampled_params_numel`. Published: 5.7 (paper) or 5.8 (README), 22.9 and 53.7 million."""
     space = RELEASED[name]
     with torch.device("meta"):
         network = space.build(space.from_text(name), IMAGENET)

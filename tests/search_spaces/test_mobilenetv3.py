@@ -186,9 +186,6 @@ def test_every_proposal_changes_the_network(space):
         assert len(keys) == len(set(keys))
 
 
-# --- the supernet ----------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def supernet(space):
     """A supernet whose weights, matrices and normalisations are all unlike their first values."""
@@ -282,9 +279,6 @@ def test_a_layer_without_options_is_skipped_and_a_stage_without_depths_is_zero(s
     logits = supernet(torch.randn(5, 1, 8, 8, dtype=torch.float64), probs)
     assert logits.isfinite().all()
     torch.testing.assert_close(logits, logits[:1].expand_as(logits))
-
-
-# --- searches and exports ----------------------------------------------------------------------------------------------
 
 
 def test_digits_are_learnt(space):
