@@ -19,7 +19,7 @@ ALLOWED = {
     "nas.validation": {"nas.errors"},
     "nas.core": {"nas.errors", "nas.validation"},
     "nas.files": {*NOUNS},
-    "nas.space": {*NOUNS, "nas.runtime"},
+    "nas.space": {*NOUNS, "nas.formatting", "nas.runtime"},
     "search_spaces": {*NOUNS, "nas.space", "nas.supernets"},
     "nas.data": {*NOUNS, "nas.runtime"},
     "nas.drawing": {*NOUNS, "nas.files", "nas.space"},

@@ -174,8 +174,7 @@ def notes(trial: Trial) -> list[str]:
 
 
 def decisions(space: SearchSpace, trial: Trial) -> str:
-    """An architecture as a list of its decisions, one per line."""
-    names = list(space.choices)
-    width = max(map(len, names), default=0)
-    options = space.options(trial.proposal.architecture)
-    return "\n".join(f"  {name:{width}}  {option}" for name, option in zip(names, options, strict=True))
+    """An architecture as a list of the decisions that matter, one per line."""
+    chosen = space.settings(trial.proposal.architecture)
+    width = max(map(len, chosen), default=0)
+    return "\n".join(f"  {name:{width}}  {option}" for name, option in chosen.items())

@@ -19,7 +19,8 @@ from nas.core import Architecture, Trial
 from nas.errors import UsageError
 from nas.export.genotype import read_genotype
 from nas.identity import DECISIONS
-from nas.space.base import SearchSpace, parse
+from nas.space.base import SearchSpace
+from nas.space.notation import parse
 from nas.store.base import Run
 from nas.store.leaderboard import find_trial
 from nas.store.protocol import EvaluationProtocol

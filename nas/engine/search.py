@@ -29,7 +29,8 @@ from nas.executors.inline import Inline, check_time_limit
 from nas.identity import DECISIONS
 from nas.listeners.base import Listener
 from nas.provenance import config_snapshot, environment, indistinguishable_parts, jsonable
-from nas.space.base import SearchSpace, recorded_choices
+from nas.space.base import SearchSpace
+from nas.space.notation import recorded_choices
 from nas.store.base import Run, RunRecord, Store, check_run_name
 from nas.store.faults import check_sound
 from nas.store.memory import MemoryStore

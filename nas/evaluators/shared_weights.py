@@ -30,7 +30,8 @@ from nas.errors import UsageError, UserError, located
 from nas.evaluators.table import TableEvaluator
 from nas.identity import DECISIONS
 from nas.provenance import config_snapshot
-from nas.space.base import SearchSpace, recorded_choices
+from nas.space.base import SearchSpace
+from nas.space.notation import recorded_choices
 from nas.supernets.base import SupernetSpace
 from nas.supernets.paths import SAMPLERS
 from nas.supernets.recipe import check_recipe

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from nas.core import Task
 from nas.data.check import is_class_name
 from nas.errors import UsageError
-from nas.space.base import SearchSpace, parse
+from nas.space.base import SearchSpace
+from nas.space.notation import parse
 
 if TYPE_CHECKING:
     from torch import nn

@@ -1,18 +1,16 @@
 """Search spaces: declare `choices`, write `build`, and everything else is derived.
 
 A space is a list of decisions, each with its options in order. An architecture is one option index per decision.
-Sampling, mutation, crossover, neighbours and encoding follow from that. Override `to_text` and `from_text` if the field
-has a notation for the architectures, `canonical` if some of them are provably equal, and `is_valid` if some of them are
-not allowed.
+Sampling, mutation, crossover, neighbours and encoding follow from that. State `conditions` if some decisions matter
+only under options of earlier ones. Override `to_text` and `from_text` if the field has a notation for the
+architectures, `canonical` if some of them are provably equal, and `is_valid` if some of them are not allowed.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import product
 from operator import lt, mul
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -20,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.core import Architecture, Task
-from nas.errors import UsageError, UserError, located
+from nas.errors import UsageError, UserError
+from nas.space.choices import check_choices
+from nas.space.conditions import RESTING, Conditions, compiled
+from nas.space.decisions import Decision, decision
 from nas.space.graph import Graph
-from nas.validation import as_written
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -31,14 +31,23 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS = 10_000
 """Number of draws after which a constrained space counts as one without valid architectures."""
+MAX_LISTED = 100_000
+"""Most architectures of a constrained space whose valid ones are listed, to count them or to draw from few."""
+PROBES = 300
+"""Draws by which it is found out once whether valid architectures are rare: fewer than 1 %."""
 
 
 class SearchSpace(ABC):
     """A finite product of decisions, optionally constrained."""
 
-    choices: Mapping[str, Sequence[str]]
-    """Name of each decision -> its options, in order. They must not change after the space is created, nor while it
-    has stored runs, since an architecture holds the positions of options. `check_choices` states what is allowed."""
+    choices: Mapping[str, Sequence[Any]]
+    """Name of each decision -> its options, in order: a tuple of texts or numbers, or one of the kinds of
+    `nas.space.decisions`. They must not change after the space is created, nor while it has stored runs, since an
+    architecture holds the positions of options. `check_choices` states what is allowed."""
+
+    conditions: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    """Name of a decision -> earlier decisions -> the option, or options, of each under which the decision matters. All
+    of them must hold, and a decision that does not matter itself holds for none. Others always matter."""
 
     network_sizes: Sequence[str] = ()
     """Names of the sizes that a trainer may set, such as `channels` and `cells`; the others are the space's own."""
@@ -63,9 +72,8 @@ class SearchSpace(ABC):
         """
 
     def to_text(self, architecture: Architecture) -> str:
-        """The architecture as one line of text; by default `decision=option;decision=option`."""
-        options = self.options(architecture)
-        return ";".join(f"{name}={option}" for name, option in zip(self.choices, options, strict=True))
+        """The architecture as one line of text; by default `decision=option;decision=option` of what matters."""
+        return ";".join(f"{name}={option}" for name, option in self.settings(architecture).items())
 
     def from_text(self, text: str) -> Architecture:
         """The inverse of `to_text`.
@@ -73,14 +81,22 @@ class SearchSpace(ABC):
         Raises:
             UsageError: The text is not an architecture of this space.
         """
-        parts = [part.partition("=") for part in text.strip().split(";")]
-        names = [name.strip() for name, _, _ in parts]
-        if names != list(self.choices):
+        pairs = [one.partition("=") for one in text.split(";")]
+        parts = {name.strip(): option.strip() for name, _, option in pairs}
+        known = [name for name in self.choices if name in parts]
+        whole = self._conditional or len(known) == len(self.choices)
+        if len(parts) < len(pairs) or list(parts) != known or not known or not whole:
             example = self.to_text((0,) * len(self.choices))
             raise UsageError(
                 f"arch={text!r} is not an architecture of {type(self).__name__}; expected text like {example!r}"
             )
-        return tuple(self.index(name, option.strip()) for name, (_, _, option) in zip(names, parts, strict=True))
+        architecture = tuple(self.index(name, parts[name]) if name in parts else RESTING for name in self.choices)
+        active = self.active(architecture)
+        for name in self.choices:
+            if (name in active) != (name in parts):
+                fault = f"lacks {name}, which matters here" if name in active else f"has {name}, which is off here"
+                raise UsageError(f"arch={text!r} is not an architecture of {type(self).__name__}: it {fault}")
+        return architecture
 
     def canonical(self, architecture: Architecture) -> str:
         """A key that is equal only for architectures that compute the same function."""
@@ -93,6 +109,16 @@ class SearchSpace(ABC):
     def is_valid(self, architecture: Architecture) -> bool:
         """Whether an architecture meets the constraints of the space; by default there are none."""
         return True
+
+    def active(self, architecture: Architecture) -> frozenset[str]:
+        """Names of the decisions that matter in an architecture, by default as `conditions` say.
+
+        An override must let a decision depend only on decisions that matter, and on those before it in `choices`.
+        """
+        if not self.conditions:
+            return frozenset(self.choices)
+        active = self.__compiled.active(architecture)
+        return frozenset(name for name, matters in zip(self.choices, active, strict=True) if matters)
 
     def known_sizes(
         self, network: Mapping[str, Any], nulls: Mapping[str, Any] | None = None, key: str = "trainer.network"
@@ -120,14 +146,28 @@ class SearchSpace(ABC):
     # --- derived -------------------------------------------------------------------------------------------------
 
     @cached_property
-    def sizes(self) -> tuple[int, ...]:
-        """Number of options per decision.
+    def decisions(self) -> Mapping[str, Decision]:
+        """Name -> kind and options of each decision.
 
         Raises:
             UsageError: As `check_choices`.
         """
-        check_choices(self)
-        return tuple(len(options) for options in self.choices.values())
+        # another notation may not need the characters that the default one does
+        check_choices(
+            type(self).__name__,
+            getattr(self, "choices", None),
+            default_text=type(self).to_text is SearchSpace.to_text,
+        )
+        return {name: decision(options) for name, options in self.choices.items()}
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of options per decision.
+
+        Raises:
+            UsageError: As `check_choices`, or a condition is wrong.
+        """
+        return self.__compiled.sizes
 
     @cached_property
     def __free(self) -> tuple[int, ...]:
@@ -138,10 +178,64 @@ class SearchSpace(ABC):
     def __constrained(self) -> bool:
         return type(self).is_valid is not SearchSpace.is_valid
 
-    @property
+    @cached_property
+    def _conditional(self) -> bool:
+        return bool(self.conditions) or type(self).active is not SearchSpace.active
+
+    @cached_property
+    def __compiled(self) -> Conditions:
+        return compiled(type(self).__name__, self.decisions, self.conditions)
+
+    @cached_property
+    def __kinds(self) -> tuple[Decision, ...]:
+        return tuple(self.decisions.values())
+
+    @cached_property
+    def __may_rest(self) -> tuple[bool, ...]:
+        """For each decision, whether it may be inactive."""
+        overridden = type(self).active is not SearchSpace.active
+        return tuple(overridden or bool(self.conditions.get(name)) for name in self.choices)
+
+    @cached_property
     def size(self) -> int:
-        """Number of architectures, including those that a constraint excludes."""
-        return math.prod(self.sizes)
+        """Number of architectures that are valid and differ in a decision that matters; see `size_is_exact`."""
+        if self.__rare_or_few is not None:
+            return len(self.__rare_or_few)
+        return self.__compiled.count()
+
+    @cached_property
+    def size_is_exact(self) -> bool:
+        """Whether `size` was counted; otherwise it is an upper bound, which ignores constraints."""
+        return self.__rare_or_few is not None or not (self.__constrained or type(self).active is not SearchSpace.active)
+
+    @cached_property
+    def __rare_or_few(self) -> tuple[Architecture, ...] | None:
+        """The architectures of a small space whose number is known only by listing them."""
+        derived = self.__constrained or type(self).active is not SearchSpace.active
+        return tuple(self.architectures()) if derived and self.__compiled.count() <= MAX_LISTED else None
+
+    @cached_property
+    def __rare(self) -> bool:
+        """Whether few architectures are valid, so that they are drawn from a list. It depends on nothing drawn."""
+        if not self.__constrained:
+            return False
+        rng = np.random.default_rng(0)
+        return sum(self.is_valid(self.__drawn(rng)) for _ in range(PROBES)) < PROBES / 100
+
+    def reduced(self, architecture: Architecture) -> Architecture:
+        """The architecture with the first option for every decision that does not matter."""
+        if not self._conditional:
+            return architecture
+        active = self.active(architecture)
+        return tuple(
+            value if name in active else RESTING for name, value in zip(self.choices, architecture, strict=True)
+        )
+
+    def settings(self, architecture: Architecture) -> dict[str, Any]:
+        """Decision -> chosen option, for the decisions that matter, in order."""
+        active = self.active(architecture)
+        pairs = zip(self.choices.items(), architecture, strict=True)
+        return {name: options[position] for (name, options), position in pairs if name in active}
 
     def index(self, decision: str, option: str) -> int:
         """Position of an option within its decision.
@@ -154,8 +248,8 @@ class SearchSpace(ABC):
             raise UsageError(f"{decision}={option!r} is not an option; expected one of {', '.join(options)}")
         return options.index(option)
 
-    def options(self, architecture: Architecture) -> tuple[str, ...]:
-        """The names of the chosen options, one per decision."""
+    def options(self, architecture: Architecture) -> tuple[Any, ...]:
+        """The chosen options, one per decision, whether it matters or not."""
         return tuple(options[i] for options, i in zip(self.choices.values(), architecture, strict=True))
 
     def validate(self, architecture: Architecture) -> None:
@@ -175,27 +269,56 @@ class SearchSpace(ABC):
             raise UsageError(f"architecture {self.to_text(architecture)} breaks a constraint of {type(self).__name__}")
 
     def sample(self, rng: Generator) -> Architecture:
-        """An architecture drawn uniformly from the valid ones."""
+        """A valid architecture. Each decision that matters is drawn uniformly; invalid draws are rejected.
+
+        Raises:
+            UserError: The space has no valid architecture, or so few that none was found.
+        """
+        if not self.__constrained:
+            return self.reduced(self.__drawn(rng))
+        if self.__rare and (listed := self.__rare_or_few) is not None:
+            if not listed:
+                raise UserError(
+                    f"{type(self).__name__}: none of its architectures meets its constraints; loosen is_valid"
+                )
+            return listed[int(rng.random() * len(listed))]
         for _ in range(MAX_ATTEMPTS):
-            # floor(u * size) of a 53-bit u: ten times as fast as integers() with an array of bounds
-            architecture = tuple(map(int, map(mul, rng.random(len(self.sizes)).tolist(), self.sizes)))
-            if not self.__constrained or self.is_valid(architecture):
+            architecture = self.reduced(self.__drawn(rng))
+            if self.is_valid(architecture):
                 return architecture
-        raise UserError(f"{type(self).__name__}: none of {MAX_ATTEMPTS} random architectures meets its constraints")
+        raise UserError(
+            f"{type(self).__name__}: none of {MAX_ATTEMPTS:,} random architectures meets its constraints, so the space "
+            "is empty or nearly so; loosen is_valid, or state constraints as conditions"
+        )
+
+    def __drawn(self, rng: Generator) -> Architecture:
+        # floor(u * size) of a 53-bit u: ten times as fast as integers() with an array of bounds
+        return tuple(map(int, map(mul, rng.random(len(self.sizes)).tolist(), self.sizes)))
 
     def mutate(self, architecture: Architecture, rng: Generator) -> Architecture:
-        """A valid architecture that differs in exactly one decision.
+        """A valid architecture that differs in exactly one of the decisions that matter in both.
 
-        Draws the decision first, then its new option. Returns the architecture itself if it has no valid neighbour.
+        Draws one of the decisions that matter, then its new option: any other, or one near the present if the options
+        are ordered (`Decision.moved`). Decisions that matter only now are drawn uniformly. Returns the architecture
+        itself if it has no valid neighbour.
         """
-        if not self.__free:
+        free = self.__free
+        if self._conditional:
+            active = self.active(architecture)
+            matters = [name in active for name in self.choices]
+            free = tuple(position for position in free if matters[position])
+        if not free:
             return architecture
         for _ in range(MAX_ATTEMPTS if self.__constrained else 1):
-            decision, option = rng.random(2).tolist()
-            position = self.__free[int(decision * len(self.__free))]
-            value = int(option * (self.sizes[position] - 1))
-            value += value >= architecture[position]
-            child = (*architecture[:position], value, *architecture[position + 1 :])
+            drawn, option = rng.random(2).tolist()
+            position = free[int(drawn * len(free))]
+            value = self.__kinds[position].moved(architecture[position], option)
+            if self._conditional:
+                fresh = self.__drawn(rng)
+                start = tuple(a if on else b for a, b, on in zip(architecture, fresh, matters, strict=True))
+                child = self.reduced((*start[:position], value, *start[position + 1 :]))
+            else:
+                child = (*architecture[:position], value, *architecture[position + 1 :])
             if not self.__constrained or self.is_valid(child):
                 return child
         return next(self.neighbours(architecture), architecture)
@@ -203,103 +326,60 @@ class SearchSpace(ABC):
     def crossover(self, first: Architecture, second: Architecture, rng: Generator) -> Architecture:
         """A valid architecture that takes each decision from either parent with equal probability.
 
-        Returns one of the parents if no valid mixture is found.
+        A decision that matters in one parent is taken from that one. Returns one of the parents if no valid mixture is
+        found.
         """
         parents = np.asarray((first, second))
         columns = np.arange(len(first))
+        matters = [self.active(parent) if self._conditional else self.choices for parent in (first, second)]
+        one, other = (np.asarray([name in names for name in self.choices]) for names in matters)
         for _ in range(MAX_ATTEMPTS if self.__constrained else 1):
-            child = tuple(parents[rng.integers(2, size=len(first)), columns].tolist())
+            chosen = np.where(one == other, rng.integers(2, size=len(first)), other)
+            child = self.reduced(tuple(parents[chosen, columns].tolist()))
             if not self.__constrained or self.is_valid(child):
                 return child
         return (first, second)[rng.integers(2)]
 
     def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
-        """All valid architectures that differ in exactly one decision, in a fixed order."""
-        for position, size in enumerate(self.sizes):
-            for value in range(size):
-                other = (*architecture[:position], value, *architecture[position + 1 :])
-                if value != architecture[position] and (not self.__constrained or self.is_valid(other)):
+        """All valid architectures that differ in one decision that matters, in a fixed order.
+
+        An ordered decision moves to the options beside the present one, others to every other option. Decisions that
+        matter only then have their first option.
+        """
+        active = self.active(architecture) if self._conditional else self.choices
+        architecture = self.reduced(architecture)
+        for position, (name, kind) in enumerate(self.decisions.items()):
+            if name not in active:
+                continue
+            for value in kind.adjacent(architecture[position]):
+                other = self.reduced((*architecture[:position], value, *architecture[position + 1 :]))
+                if not self.__constrained or self.is_valid(other):
                     yield other
 
     def architectures(self) -> Iterator[Architecture]:
-        """Every valid architecture; the last decision changes fastest."""
-        for architecture in product(*(range(size) for size in self.sizes)):
+        """Every valid architecture that differs in a decision that matters; the last decision changes fastest."""
+        overridden = type(self).active is not SearchSpace.active
+        for architecture in self.__compiled.architectures():
+            if overridden and architecture != self.reduced(architecture):
+                continue
             if not self.__constrained or self.is_valid(architecture):
                 yield architecture
 
     def encode(self, architecture: Architecture) -> NDArray[np.float32]:
-        """One-hot encoding of all decisions, shape (sum of `sizes`,)."""
-        code = np.zeros(sum(self.sizes), dtype=np.float32)
-        starts = np.cumsum((0, *self.sizes[:-1]))
-        code[starts + np.asarray(architecture)] = 1.0
-        return code
+        """The decisions as numbers from 0 to 1, the same length for every architecture.
 
-
-def check_choices(space: SearchSpace) -> None:
-    """Raise `UsageError`, naming the decision, unless the `choices` of a space can be searched and written as text.
-
-    A decision has a name and a list or tuple of at least one option. Options are text or numbers, each different as
-    text. Unless the space overrides `to_text`, names and options are printable and contain no `;`, and names no `=`.
-    """
-    name, choices = type(space).__name__, getattr(space, "choices", None)
-    if not isinstance(choices, Mapping) or not choices:
-        raise UsageError(
-            f"{name}.choices must be a mapping from each decision to its options, such as "
-            f"{{'activation': ('relu', 'gelu')}}, got {as_written(choices)}"
-        )
-    default_text = type(space).to_text is SearchSpace.to_text  # another notation may not need these characters
-    for decision, options in choices.items():
-        where = f"{name}.choices[{decision!r}]"
-        if not isinstance(decision, str) or (default_text and not _fits_text(decision, ";=")):
-            raise UsageError(
-                f"{where}: a decision must be named by printable text without ';', '=' or surrounding spaces, "
-                f"got {decision!r}"
-            )
-        if isinstance(options, str | bytes | Set | Mapping) or not isinstance(options, Sequence | np.ndarray):
-            hint = f"; write ({options!r},) for a single option" if isinstance(options, str) else ""
-            raise UsageError(f"{where} must be a list or tuple of options, in order, got {as_written(options)}{hint}")
-        if len(options) == 0:
-            raise UsageError(f"{where} has no options; expected at least one")
-        for option in options:
-            if not isinstance(option, str | int | float | np.number):  # numbers are written as text
-                raise UsageError(f"{where} has the option {as_written(option)}; expected text")
-            if default_text and not _fits_text(str(option), ";"):
-                raise UsageError(
-                    f"{where} has the option {option!r}; expected printable text without ';' or surrounding spaces"
-                )
-        texts = [str(option) for option in options]
-        repeated = [text for text in texts if texts.count(text) > 1]
-        if repeated:
-            raise UsageError(f"{where} has the option {repeated[0]!r} twice; expected each once")
-
-
-def _fits_text(name: str, separators: str) -> bool:
-    """Whether `from_text` can read back a name that `to_text` wrote."""
-    return bool(name) and name.isprintable() and name == name.strip() and not any(sign in name for sign in separators)
-
-
-def recorded_choices(space: SearchSpace) -> list[list[Any]]:
-    """`choices` in the form that is stored with a run: `[decision, [option, …]]`, in order and JSON-safe.
-
-    Raises:
-        UsageError: As `check_choices`.
-    """
-    check_choices(space)
-    return [[decision, [str(option) for option in options]] for decision, options in space.choices.items()]
-
-
-def parse(space: SearchSpace, text: str) -> Architecture:
-    """The architecture that `space.from_text` reads from a text, validated.
-
-    Raises:
-        UsageError: The text is not an architecture of this space; also if `from_text` raises another exception.
-    """
-    _ = space.sizes  # checks the choices, once
-    try:
-        architecture = space.from_text(text)
-        space.validate(architecture)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UsageError(f"{text!r} is not an architecture of {type(space).__name__}: {located(error)}") from error
-    return architecture
+        An unordered decision is one-hot, all 0 if it does not matter. An ordered one is its place in the range (on
+        a logarithmic scale if it has one), 0 if it does not matter, followed by 1 or 0 for whether it does if it may
+        not.
+        """
+        active = self.active(architecture) if self._conditional else self.choices
+        code: list[float] = []
+        for kind, (name, position), may_rest in zip(
+            self.__kinds, zip(self.choices, architecture, strict=True), self.__may_rest, strict=True
+        ):
+            matters = name in active
+            if kind.ordered:
+                code += [kind.scaled(position) if matters else 0.0] + [float(matters)] * may_rest
+            else:
+                code += [float(matters and position == other) for other in range(len(kind))]
+        return np.asarray(code, dtype=np.float32)

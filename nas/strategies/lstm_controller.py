@@ -7,7 +7,8 @@ Differs from the paper: one controller that learns from one architecture at a ti
 100 replicas and batches of 8; one layer of 100 units instead of two of 35; the decisions of the space instead of a
 growing number of layers, so neither skip-connection attention nor a stop; the reward is the objective instead of the
 cubed accuracy; an entropy bonus may be set. A failed trial counts as the worst reward seen so far. In a constrained
-space invalid draws are rejected, and the gradient is that of the distribution before rejection.
+space invalid draws are rejected, and the gradient is that of the distribution before rejection. Decisions that do not
+matter are read as their first option, and are no part of the probability.
 """
 
 from __future__ import annotations
@@ -105,8 +106,11 @@ class LSTMController:
 
     def evaluate(self, architecture: Architecture) -> tuple[Tensor, Tensor]:
         """Log-probability of an architecture, and the summed entropies of the softmaxes on its way (nats; scalars)."""
+        architecture = self.space.reduced(architecture)
         logs = torch.cat(self.walk(lambda position, _: architecture[position])[1])
-        chosen = logs[[start + choice for start, choice in zip(self._starts, architecture, strict=False)]]
+        active = [name in self.space.active(architecture) for name in self.space.choices]
+        places = np.add(self._starts[:-1], architecture)[active]
+        logs, chosen = logs[np.repeat(active, self.space.sizes)], logs[places.tolist()]
         return chosen.sum(), -(logs.exp() * logs).sum()
 
     def walk(self, pick: Callable[[int, Tensor], int]) -> tuple[Architecture, list[Tensor]]:
@@ -124,6 +128,7 @@ class LSTMController:
             state = leave * cell.tanh()
             logs.append(torch.addmv(bias, head, state).log_softmax(0))
             chosen.append(pick(position, logs[-1]))
+            chosen = list(self.space.reduced((*chosen, *(0,) * (len(heads) - len(chosen)))))[: position + 1]
             token = 1 + self._starts[position] + chosen[-1]
         return tuple(chosen), logs
 

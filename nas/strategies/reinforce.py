@@ -6,7 +6,7 @@ https://arxiv.org/abs/2001.00326): one softmax a decision, Adam, an exponential 
 
 Differs from the published baseline: an entropy bonus and plain gradient ascent may be set; a failed trial counts as the
 worst reward seen so far. In a constrained space invalid draws are rejected, and the gradient is that of the
-distribution before rejection.
+distribution before rejection. A decision that does not matter in an architecture has no part in its probability.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ class Reinforce:
             # inverse of each decision's distribution function at a uniform number
             uniform = rng.random(len(self._rows)) * self._cumulative[:, -1]
             architecture = tuple((self._cumulative > uniform[:, None]).argmax(axis=1).tolist())
+            architecture = self.space.reduced(architecture)
             if self.space.is_valid(architecture):
                 return Proposal(architecture)
         return Proposal(self.space.sample(rng))
@@ -109,6 +110,9 @@ class Reinforce:
             logs = np.log(np.maximum(self.probabilities, 1e-300))  # 0 · log 0 = 0
             entropy = -(self.probabilities * logs).sum(axis=1, keepdims=True)
             gradient -= self.entropy_weight * self.probabilities * (logs + entropy)
+        active = self.space.active(architecture)
+        if len(active) < len(self.space.choices):
+            gradient[[name not in active for name in self.space.choices]] = 0.0
         return gradient
 
     def normalise(self) -> None:

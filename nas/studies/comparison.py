@@ -27,7 +27,8 @@ from nas.executors.each import each
 from nas.executors.inline import Inline
 from nas.identity import DECISIONS, identifying
 from nas.provenance import environment
-from nas.space.base import SearchSpace, parse, recorded_choices
+from nas.space.base import SearchSpace
+from nas.space.notation import parse, recorded_choices
 from nas.store.base import Store
 from nas.store.protocol import EvaluationProtocol
 from nas.strategies.base import StrategyFactory

@@ -27,7 +27,8 @@ from nas.executors.base import Executor, WorkerDied
 from nas.executors.each import each
 from nas.identity import DECISIONS
 from nas.provenance import environment
-from nas.space.base import SearchSpace, parse, recorded_choices
+from nas.space.base import SearchSpace
+from nas.space.notation import parse, recorded_choices
 from nas.studies.journal import Journal, journal
 from nas.training.architecture import TrainingImages, count_architecture, train_architecture
 from nas.training.check import BadNetwork

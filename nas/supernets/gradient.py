@@ -26,7 +26,8 @@ from nas.data import generators
 from nas.data.base import DataSet
 from nas.errors import UsageError, UserError
 from nas.identity import DECISIONS
-from nas.space.base import SearchSpace, recorded_choices
+from nas.space.base import SearchSpace
+from nas.space.notation import recorded_choices
 from nas.supernets.base import GradientStrategy, SupernetSearch, SupernetSpace
 from nas.supernets.compatibility import check_compatible, warmup
 from nas.supernets.graphs import GraphStep, Step

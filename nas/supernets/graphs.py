@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -35,14 +36,34 @@ def cuda_graph(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
     """
     graph = torch.cuda.CUDAGraph()
     torch.cuda.synchronize()
-    with torch.cuda.graph(graph):
-        result = step()
+    try:
+        with torch.cuda.graph(graph, stream=_side_stream(torch.cuda.current_device())):
+            result = step()
+    except RuntimeError:
+        _end_recording()
+        raise
 
     def run() -> Tensor:
         graph.replay()
         return result
 
     return run
+
+
+@lru_cache
+def _side_stream(index: int) -> torch.cuda.Stream:
+    """The stream of a device on which steps are recorded: cuBLAS keeps a workspace of 65 MiB for each stream."""
+    return torch.cuda.Stream(index)  # type: ignore[no-untyped-call]
+
+
+def _end_recording() -> None:
+    """Make random numbers on the device possible again after a recording that failed.
+
+    torch leaves its generator in the state of a recording ("Offset increment outside graph capture encountered
+    unexpectedly"), which only a recording that succeeds ends.
+    """
+    with torch.cuda.graph(torch.cuda.CUDAGraph()):
+        torch.zeros(1, device="cuda")
 
 
 class GraphStep:
@@ -75,7 +96,7 @@ class GraphStep:
             return self.step(train, valid)
         if self._ordinary < STEPS_BEFORE_RECORDING:
             self._ordinary += 1
-            return self._on_own_stream(train, valid)
+            return self._on_side_stream(train, valid)
         if self._recorded is None:
             self._inputs = tuple(tensor.clone() for tensor in (*train, *valid))
             images, labels, valid_images, valid_labels = self._inputs
@@ -91,11 +112,11 @@ class GraphStep:
             recorded.copy_(new)
         return self._recorded()
 
-    def _on_own_stream(self, train: Batch, valid: Batch) -> Tensor:
-        """The step on a stream of its own, to which the buffers that it leaves for the recorded step then belong."""
+    def _on_side_stream(self, train: Batch, valid: Batch) -> Tensor:
+        """The step on the stream of recordings, to which its buffers then belong."""
         if train[0].device.type != "cuda":
             return self.step(train, valid)
-        stream = torch.cuda.Stream(train[0].device)  # type: ignore[no-untyped-call]
+        stream = _side_stream(train[0].device.index)
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             loss = self.step(train, valid)

@@ -42,9 +42,8 @@ STOPPING_RULE = 2
 
 def skip_share(space: SearchSpace, architecture: Architecture) -> float:
     """Share of skip connections among the operations of an architecture, 0 to 1; 0 if the space has none."""
-    pairs = zip(space.choices.values(), space.options(architecture), strict=True)
-    chosen = [option for options, option in pairs if SKIP in options]
-    return sum(option == SKIP for option in chosen) / max(1, len(chosen))
+    chosen = [option for name, option in space.settings(architecture).items() if SKIP in space.choices[name]]
+    return sum(map(SKIP.__eq__, chosen)) / max(1, len(chosen))
 
 
 def entropy(probs: Mapping[str, Tensor]) -> float:

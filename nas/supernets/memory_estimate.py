@@ -54,11 +54,13 @@ def _saved_bytes(
 ) -> int:
     device = next(supernet.parameters()).device
     saved: dict[int, int] = {}
+    kept: list[Tensor] = []  # a graph that held its own results would be a cycle, and outlive this function
 
-    def pack(tensor: Tensor) -> Tensor:
+    def pack(tensor: Tensor) -> int:
         storage = tensor.untyped_storage()
         saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        kept.append(tensor)
+        return len(kept) - 1
 
     images = torch.zeros(batch, task.channels, task.height, task.width, device=device)
     if channels_last:
@@ -66,13 +68,14 @@ def _saved_bytes(
     labels = torch.zeros(batch, dtype=torch.int64, device=device)
     if curvature:
         probs = {name: rows.detach().requires_grad_() for name, rows in probs.items()}
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(pack, kept.__getitem__):
         loss = F.cross_entropy(supernet(images, probs), labels)
         # not freed before it is counted, since freed memory is used again
         held = (
             torch.autograd.grad(loss, list(probs.values()), create_graph=True, allow_unused=True) if curvature else ()
         )
     total = sum(saved.values())
+    kept.clear()
     del loss, held
     return total
 

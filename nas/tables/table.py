@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from nas.core import Architecture
 from nas.errors import NOT_IN_TABLE, TrialFailed, UsageError, UserError
-from nas.space.base import SearchSpace, parse
+from nas.space.base import SearchSpace
+from nas.space.notation import parse
 from nas.validation import number_in, one_of, true_or_false
 
 MAX_CHECKED_SIZE = 1_000_000

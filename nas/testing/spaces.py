@@ -60,14 +60,15 @@ def _drawing_promises(space: SearchSpace, samples: int) -> list[Promise]:
             for other in list(space.neighbours(architecture))[:5]:
                 _check_plain(other, "neighbours")
                 space.validate(other)
-                assert _distance(architecture, other) == 1, f"neighbours gave {other} for {architecture}"
+                assert _distance(space, architecture, other) == 1, f"neighbours gave {other} for {architecture}"
+                _check_adjacent(space, architecture, other)
 
     def mutations_are_near() -> None:
         for architecture, rng in _drawn(space, samples):
             child = space.mutate(architecture, rng)
             _check_plain(child, "mutate")
             space.validate(child)
-            changed = _distance(architecture, child)
+            changed = _distance(space, architecture, child)
             assert changed <= 1, f"mutate changed {changed} decisions of {architecture}, expected one"
             assert changed == 1 or not any(space.neighbours(architecture)), f"mutate left {architecture} unchanged"
 
@@ -77,14 +78,21 @@ def _drawing_promises(space: SearchSpace, samples: int) -> list[Promise]:
             child = space.crossover(first, second, rng)
             _check_plain(child, "crossover")
             space.validate(child)
-            for value, one, other in zip(child, first, second, strict=True):
-                assert value in (one, other), (
+            active = space.active(child)
+            for name, value, one, other in zip(space.choices, child, first, second, strict=True):
+                assert name not in active or value in (one, other), (
                     f"crossover invented option {value}; the parents {first} and {second} have {one} and {other} there"
                 )
+
+    def what_is_off_changes_nothing() -> None:
+        for architecture, rng in _drawn(space, samples):
+            for position, name in enumerate(space.choices):
+                _check_decision(space, architecture, position, name, rng)
 
     own = type(space)
     return [
         Promise("sample draws valid architectures", samples_are_valid, own.sample, needed=True),
+        Promise("a decision that does not matter changes nothing", what_is_off_changes_nothing, own.active),
         Promise("neighbours differ in exactly one decision", neighbours_are_near, own.neighbours),
         Promise("mutate changes exactly one decision", mutations_are_near, own.mutate),
         Promise("crossover takes each decision from a parent", children_resemble_parents, own.crossover),
@@ -118,11 +126,12 @@ def _notation_promises(space: SearchSpace, samples: int) -> list[Promise]:
             assert isinstance(key, str), f"canonical must give a str, got {type(key).__name__}"
             assert key == space.canonical(tuple(architecture)), f"canonical gave two keys for {architecture}"
 
-    def code_is_one_hot() -> None:
+    def codes_are_alike() -> None:
+        shape = space.encode(space.sample(np.random.default_rng(0))).shape
         for architecture, _ in _drawn(space, samples):
             code = space.encode(architecture)
-            assert code.shape == (sum(space.sizes),), f"encode gave shape {code.shape}, expected ({sum(space.sizes)},)"
-            assert code.sum() == len(space.sizes), "encode must set one position per decision"
+            assert code.shape == shape, f"encode gave shapes {code.shape} and {shape}; expected one for all"
+            assert ((code >= 0) & (code <= 1)).all(), f"encode gave {code.min():g} to {code.max():g}; expected 0 to 1"
 
     def published_are_known() -> None:
         for name, text in space.published.items():
@@ -134,7 +143,7 @@ def _notation_promises(space: SearchSpace, samples: int) -> list[Promise]:
         Promise("from_text reads what to_text writes", text_is_read_as_written, own.from_text),
         Promise("from_text refuses what is not of the space", nonsense_is_refused, own.from_text),
         Promise("canonical is a function of the architecture", canonical_is_a_function, own.canonical),
-        Promise("encode is one-hot", code_is_one_hot, own.encode),
+        Promise("encode gives numbers from 0 to 1, equally many for all", codes_are_alike, own.encode),
         Promise("published architectures can be read", published_are_known, own),
     ]
 
@@ -190,8 +199,38 @@ def _few(space: SearchSpace, samples: int) -> list[Architecture]:
     return [space.sample(rng) for _ in range(min(samples, NETWORKS))]
 
 
-def _distance(first: Architecture, second: Architecture) -> int:
-    return sum(a != b for a, b in zip(first, second, strict=True))
+def _distance(space: SearchSpace, first: Architecture, second: Architecture) -> int:
+    """Number of decisions that matter in both architectures and differ."""
+    both = space.active(first) & space.active(second)
+    triples = zip(space.choices, first, second, strict=True)
+    return sum(name in both and a != b for name, a, b in triples)
+
+
+def _check_adjacent(space: SearchSpace, architecture: Architecture, other: Architecture) -> None:
+    both = space.active(architecture) & space.active(other)
+    for (name, kind), a, b in zip(space.decisions.items(), architecture, other, strict=True):
+        assert not kind.ordered or name not in both or abs(a - b) <= 1, (
+            f"neighbours moved {name} from {kind[a]} to {kind[b]}; expected an adjacent option"
+        )
+
+
+def _check_decision(
+    space: SearchSpace, architecture: Architecture, position: int, name: str, rng: np.random.Generator
+) -> None:
+    """A decision changes only whether later ones matter; if it does not matter, nothing."""
+    active = space.active(architecture)
+    other = (*architecture[:position], int(rng.integers(space.sizes[position])), *architecture[position + 1 :])
+    if name in active:
+        before = set(list(space.choices)[: position + 1])
+        assert space.active(other) & before == active & before, (
+            f"whether an earlier decision matters depends on {name}; list {name} before what depends on it"
+        )
+        return
+    assert architecture[position] == 0, f"sample gave {name}, which does not matter, another option than the first"
+    assert space.active(other) == active, f"{name} does not matter, but decides what else does"
+    assert space.canonical(other) == space.canonical(architecture), (
+        f"{name} does not matter, but canonical depends on it"
+    )
 
 
 def _check_plain(architecture: Architecture, made_by: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.core import UNCOUNTED_PREFIX, Architecture, Task, uncounted
 from nas.errors import UserError, located
-from nas.space.base import parse
+from nas.space.notation import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,7 +63,7 @@ def describe(
     missing = {name: counts[f"{UNCOUNTED_PREFIX}{name}"] for name in uncounted(counts)}
     return {
         "text": text,
-        "decisions": dict(zip(space.choices, space.options(indices), strict=True)),
+        "decisions": {name: str(option) for name, option in space.settings(indices).items()},
         "indices": list(indices),
         "canonical": space.canonical(indices),
         "params": counts["parameters"],

@@ -359,3 +359,23 @@ def test_running_out_of_memory_in_the_eigenvalue_loses_no_epoch(monkeypatch):
 def gradient_need(run, probs, curvature):
     fixed, each = need(run.weights.supernet, probs, run.task, curvature=curvature)
     return fixed + each * run.recipe.batch_size
+
+
+@pytest.mark.parametrize("curvature", [False, True])
+def test_the_estimate_of_memory_leaves_no_graph_behind(curvature):
+    """A graph that lives on ties the weights to its stream, and a CUDA graph of a later step cannot be recorded."""
+    space = NASBench201()
+    supernet = space.supernet(Task(1, 8, 8, 10), {"channels": 4, "cells": 1})
+    probs = {name: torch.full(shape, 0.2) for name, shape in space.alpha_shapes.items()}
+    need(supernet, probs, Task(1, 8, 8, 10), curvature=curvature)
+    assert not any(is_in_a_graph(weight) for weight in supernet.parameters())
+
+
+def is_in_a_graph(weight):
+    """Whether a graph is alive that accumulates the gradient of a weight: its node is then the same each time."""
+
+    def node():
+        return weight.view_as(weight).grad_fn.next_functions[0][0]
+
+    node().metadata["seen"] = True
+    return "seen" in node().metadata

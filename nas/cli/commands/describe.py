@@ -15,7 +15,7 @@ from nas.cli.options import RESULT_FORMATS
 from nas.cli.output import print_json, print_table
 from nas.cli.selection import ArchitectureOptions, named_architecture, selected
 from nas.errors import UsageError
-from nas.space.base import recorded_choices
+from nas.space.notation import recorded_choices
 from nas.validation import one_of
 
 if TYPE_CHECKING:
