@@ -108,7 +108,7 @@ def _stop_bypass(probs: Mapping[str, Tensor], name: str, row: int) -> None:
 
 def derivable_columns(space: SupernetSpace, name: str) -> list[int]:
     """Columns of the operations that an architecture can have; `none` only if a decision offers it."""
-    offered = {option for options in space.choices.values() for option in options}
+    offered = {str(option) for options in space.choices.values() for option in options}
     return [column for column, operation in enumerate(space.operations[name]) if operation in offered]
 
 

@@ -40,7 +40,7 @@ def fair(space: SearchSpace, rng: Generator) -> list[Architecture]:
     for size in space.sizes:
         rounds = [rng.permutation(size) for _ in range(-(-paths // size))]
         columns.append(np.concatenate(rounds)[:paths].tolist())
-    drawn = [tuple(path) for path in zip(*columns, strict=True)]
+    drawn = [space.reduced(path) for path in zip(*columns, strict=True)]
     if not all(space.is_valid(path) for path in drawn):
         raise UsageError(
             f"evaluator.sampling=fair: space {type(space).__name__} has constraints, which fair samples break; set "
