@@ -50,17 +50,17 @@ class MobileNetV3(SupernetSpace):
 
     Args:
         width: Multiplier of all channels, which are rounded to multiples of 8 (Once-for-All: 1.0 and 1.2).
-        expansions: Factors by which a layer may expand its channels, rising; at least 1 and at most 12.
+        expansions: Factors by which a layer may expand its channels, rising, 1 to 12; None: 3, 4 and 6.
     """
 
     network_sizes = ("width",)
     small_network = MappingProxyType({"width": 0.25})
     search_network = MappingProxyType({"width": 1.0})
 
-    def __init__(self, width: float = 1.0, expansions: Sequence[float] = EXPANSIONS) -> None:
+    def __init__(self, width: float = 1.0, expansions: Sequence[float] | None = None) -> None:
         _check_width("space.width", width)
         self.width = width
-        self.expansions = _checked(expansions)
+        self.expansions = EXPANSIONS if expansions is None else _checked(expansions)
         self.choices = self._choices()
         self.conditions = {
             f"stage{stage}.layer{layer}.{part}": {f"stage{stage}.depth": [depth for depth in DEPTHS if depth >= layer]}
@@ -211,7 +211,9 @@ def _position(text: str, what: str, option: str, options: Sequence[int]) -> int:
 def _checked(expansions: Sequence[float]) -> tuple[float, ...]:
     """The expansions; raises `UsageError` unless they can be the options of a decision."""
     if isinstance(expansions, str) or not isinstance(expansions, Sequence) or not expansions:
-        raise UsageError(f"space.expansions must be a list of numbers such as [3, 4, 6], got {as_written(expansions)}")
+        raise UsageError(
+            f"space.expansions must be null or a list of numbers such as [3, 4, 6], got {as_written(expansions)}"
+        )
     for value in expansions:
         number_in("each of space.expansions", value, 1, 12)
     if list(expansions) != sorted(set(expansions)):

@@ -153,8 +153,8 @@ def test_text_of_no_network_is_refused_with_what_to_write(space, text, message):
     [
         ({"width": 0}, "space.width must be a number above 0 and at most 16, got 0"),
         ({"width": True}, "space.width must be a number above 0"),
-        ({"expansions": []}, r"space.expansions must be a list of numbers such as \[3, 4, 6\], got \[\]"),
-        ({"expansions": 6}, "space.expansions must be a list of numbers"),
+        ({"expansions": []}, r"space.expansions must be null or a list of numbers such as \[3, 4, 6\], got \[\]"),
+        ({"expansions": 6}, "space.expansions must be null or a list of numbers"),
         ({"expansions": [4, 3]}, r"space.expansions must rise, got \[4, 3\]; write \[3, 4\]"),
         ({"expansions": [3, 3]}, r"space.expansions must rise, got \[3, 3\]; write \[3\]"),
         ({"expansions": ["3"]}, "each of space.expansions must be a number of at least 1 and at most 12, got '3'"),
