@@ -136,11 +136,16 @@ class AutoFormer(SearchSpace):
         sizes = {"width": self.width, "patch": self.patch} | self.known_sizes(network or {})
         width, patch = sizes["width"], sizes["patch"]
         _check_sizes("trainer.network", width, patch)
+        if patch is not None and patch > max(task.height, task.width):
+            raise UsageError(
+                f"patches of {patch}x{patch} pixels are larger than the images, {task.height}x{task.width}; set a "
+                "smaller space.patch or trainer.network={patch: …}, or null"
+            )
         embedding, layers = self._chosen(architecture)
         return Network(
             layers,
             task,
-            width=max(1, round(embedding * width)),
+            embedding=max(1, round(embedding * width)),
             channels=max(1, round(HEAD * width)),
             patch=_patch(task) if patch is None else patch,
         )
@@ -172,7 +177,7 @@ class AutoFormer(SearchSpace):
             )
         options = [(layer[1], layer[2]) for layer in found if layer is not None]
         values = [
-            self._position(text, "the width", embedding, self.ranges.embeddings),
+            self._position(text, "the embedding", embedding, self.ranges.embeddings),
             self._position(text, "the number of layers", str(len(options)), self.ranges.depths),
         ]
         for number, (heads, ratio) in enumerate(options, start=1):

@@ -40,22 +40,22 @@ class RelativePositions(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention with relative positions of keys and of values; forward(x: (B, N, width)) -> the same shape.
+    """Self-attention with relative positions of keys and of values; forward(x: (B, N, embedding)) -> the same shape.
 
     Args:
-        width: Channels of a token.
+        embedding: Channels of a token.
         heads: Number of heads.
         channels: Channels of a head.
     """
 
-    def __init__(self, width: int, heads: int, channels: int) -> None:
+    def __init__(self, embedding: int, heads: int, channels: int) -> None:
         super().__init__()
         self.heads = heads
         self.channels = channels
-        self.inward = nn.Linear(width, 3 * heads * channels)
+        self.inward = nn.Linear(embedding, 3 * heads * channels)
         self.keys = RelativePositions(channels)
         self.values = RelativePositions(channels)
-        self.outward = nn.Linear(heads * channels, width)
+        self.outward = nn.Linear(heads * channels, embedding)
 
     def forward(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         shaped = self.inward(x).unflatten(2, (3, self.heads, self.channels)).permute(2, 0, 3, 1, 4)
@@ -71,19 +71,19 @@ class Layer(nn.Module):
     """Attention and an MLP, each after a normalisation and beside the identity.
 
     Args:
-        width: Channels of a token.
+        embedding: Channels of a token.
         heads: Number of heads.
         channels: Channels of a head.
-        ratio: Hidden channels of the MLP, as a multiple of `width`.
+        ratio: Hidden channels of the MLP, as a multiple of `embedding`.
     """
 
-    def __init__(self, width: int, heads: int, channels: int, ratio: float) -> None:
+    def __init__(self, embedding: int, heads: int, channels: int, ratio: float) -> None:
         super().__init__()
-        hidden = int(width * ratio)
-        self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads, channels)
-        self.mlp_norm = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        hidden = int(embedding * ratio)
+        self.attention_norm = nn.LayerNorm(embedding)
+        self.attention = Attention(embedding, heads, channels)
+        self.mlp_norm = nn.LayerNorm(embedding)
+        self.mlp = nn.Sequential(nn.Linear(embedding, hidden), nn.GELU(), nn.Linear(hidden, embedding))
 
     def forward(self, x: Tensor, rows: Tensor, columns: Tensor, drop_path: float = 0.0) -> Tensor:
         x = x + self._kept(self.attention(self.attention_norm(x), rows, columns), drop_path)
@@ -103,7 +103,7 @@ class Network(nn.Module, SupportsDropPath):
 
     Args:
         layers: (heads, MLP ratio) of each layer.
-        width: Channels of a token.
+        embedding: Channels of a token.
         channels: Channels of a head.
         patch: Side of a patch (pixels).
     """
@@ -112,22 +112,22 @@ class Network(nn.Module, SupportsDropPath):
     columns: Tensor
 
     def __init__(
-        self, layers: Sequence[tuple[int, float]], task: Task, *, width: int, channels: int, patch: int
+        self, layers: Sequence[tuple[int, float]], task: Task, *, embedding: int, channels: int, patch: int
     ) -> None:
         super().__init__()
         self.drop_path = 0.0
         """Probability that the last layer is dropped for an image; it rises from 0 at the first layer."""
-        height, breadth = -(-task.height // patch), -(-task.width // patch)
-        self.pad = nn.ZeroPad2d((0, breadth * patch - task.width, 0, height * patch - task.height))
-        self.patches = nn.Conv2d(task.channels, width, patch, patch)
-        self.token = nn.Parameter(_normal(1, 1, width))
-        self.positions = nn.Parameter(_normal(1, 1 + height * breadth, width))
-        rows, columns = _distances(height, breadth)
+        height, width = -(-task.height // patch), -(-task.width // patch)
+        self.pad = nn.ZeroPad2d((0, width * patch - task.width, 0, height * patch - task.height))
+        self.patches = nn.Conv2d(task.channels, embedding, patch, patch)
+        self.token = nn.Parameter(_normal(1, 1, embedding))
+        self.positions = nn.Parameter(_normal(1, 1 + height * width, embedding))
+        rows, columns = _distances(height, width)
         self.register_buffer("rows", rows)
         self.register_buffer("columns", columns)
-        self.layers = nn.ModuleList(Layer(width, heads, channels, ratio) for heads, ratio in layers)
-        self.norm = nn.LayerNorm(width)
-        self.classifier = nn.Linear(width, task.classes)
+        self.layers = nn.ModuleList(Layer(embedding, heads, channels, ratio) for heads, ratio in layers)
+        self.norm = nn.LayerNorm(embedding)
+        self.classifier = nn.Linear(embedding, task.classes)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.trunc_normal_(module.weight, std=STD)

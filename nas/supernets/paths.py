@@ -7,7 +7,7 @@ Architecture Search with Uniform Sampling", ECCV 2020, https://arxiv.org/abs/190
 Fair: each step trains as many architectures as a decision has options, so that each decision takes each of its options
 once, and adds up their gradients (Chu, Zhang & Xu, "FairNAS", ICCV 2021, https://arxiv.org/abs/1907.01845, algorithm
 1). Differs from the paper if decisions differ in their number of options: a decision with fewer starts another
-permutation.
+permutation. An option counts as taken in a path in which its decision does not matter.
 """
 
 from __future__ import annotations

@@ -141,14 +141,17 @@ def test_text_is_short_and_has_only_the_layers_that_are_there():
     [
         ("", "is not a network of AutoFormer; expected text like '192/h3r3.5-h3r4-…' with 12 to 14 layers, or one of"),
         ("192/h3", "is not a network of AutoFormer"),
-        ("200/" + "-".join(["h3r4"] * 12), "the width is 200, but space.family=tiny has 192, 216, 240; the families"),
+        (
+            "200/" + "-".join(["h3r4"] * 12),
+            "the embedding is 200, but space.family=tiny has 192, 216, 240; the families",
+        ),
         ("192/" + "-".join(["h3r4"] * 11), "the number of layers is 11, but space.family=tiny has 12, 13, 14"),
         ("192/" + "-".join(["h5r4"] * 12), "the number of heads of layer 1 is 5, but space.family=tiny has 3, 4"),
         (
             "AutoFormer-T",
             r"the MLP ratio of layer 3 is 3, which is not among 3.5, 4; set space.mlp_ratios=\[3,3.5,4\]",
         ),
-        ("AutoFormer-B", "the width is 576, but space.family=tiny has"),
+        ("AutoFormer-B", "the embedding is 576, but space.family=tiny has"),
     ],
 )
 def test_text_of_no_network_is_refused_with_what_to_write(space, text, message):
@@ -179,6 +182,8 @@ def test_sizes_of_the_trainer_replace_those_of_the_space(space):
     assert (network.token.shape[2], network.layers[0].attention.channels, network.positions.shape[1]) == (24, 8, 5)
     with pytest.raises(UsageError, match=r"trainer.network.patch must be a whole number of at least 1, got -1"):
         space.build(architecture, DIGITS, {"patch": -1})
+    with pytest.raises(UsageError, match="patches of 16x16 pixels are larger than the images, 8x8; set a"):
+        space.build(architecture, DIGITS, {"patch": 16})
     with pytest.raises(UsageError, match=r"trainer.network.depth is not a size of AutoFormer; it has width, patch"):
         space.build(architecture, DIGITS, {"depth": 1})
 
