@@ -102,7 +102,12 @@ def differences(
     texts = {key: f"{_name(key)}={_shown(old, key)} (now {_shown(new, key)})" for key in keys}
     same_space = all(_name(key).partition(".")[0] != "space" for key in keys)
     if same_space:  # another one has other decisions all through
-        texts |= {f"{DECISIONS}.{text}": text for text in _changed_decisions(stored, present)}
+        # the options of a tuned setting follow from its text, which is listed already
+        texts |= {
+            f"{DECISIONS}.{text}": text
+            for text in _changed_decisions(stored, present)
+            if not any(text.startswith(f"choices[{key!r}]") for key in keys)
+        }
     settings = [text for key, text in texts.items() if not key.startswith("protocol.")]
     if list(texts) == ["protocol.split"]:
         return [f"{texts['protocol.split']}: the images have changed, or read_train does not always return the same"]

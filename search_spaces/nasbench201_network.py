@@ -54,16 +54,16 @@ class Cell(nn.Module):
 
 
 class ResidualReduction(nn.Module):
-    """Basic residual block of stride 2: (B, C, H, W) to (B, 2 C, H / 2, W / 2)."""
+    """Basic residual block of stride 2: (B, channels, H, W) to (B, out_channels, H / 2, W / 2)."""
 
-    def __init__(self, channels: int, norm: Norm) -> None:
+    def __init__(self, channels: int, out_channels: int, norm: Norm) -> None:
         super().__init__()
-        self.first = ReLUConvBN(channels, 2 * channels, 3, stride=2, norm=norm)
-        self.second = ReLUConvBN(2 * channels, 2 * channels, 3, norm=norm)
+        self.first = ReLUConvBN(channels, out_channels, 3, stride=2, norm=norm)
+        self.second = ReLUConvBN(out_channels, out_channels, 3, norm=norm)
         self.shortcut = nn.Sequential(
             # ceil_mode gives odd sizes the shape that the strided convolution gives them; even sizes are not affected
             nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False),
-            nn.Conv2d(channels, 2 * channels, 1, bias=False),
+            nn.Conv2d(channels, out_channels, 1, bias=False),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class Skeleton(nn.Module):
             width = channels * 2**stage
             self.body.extend(cell(width, norm) for _ in range(cells))
             if stage < 2:
-                self.body.append(ResidualReduction(width, norm))
+                self.body.append(ResidualReduction(width, 2 * width, norm))
         self.norm = nn.BatchNorm2d(4 * channels, track_running_stats=final)
         self.classifier = nn.Linear(4 * channels, task.classes)
 

@@ -54,7 +54,7 @@ ALLOWED = {
         *NOUNS, "nas.data", "nas.drawing", "nas.engine", "nas.evaluators", "nas.executors", "nas.export", "nas.runtime",
         "nas.space", "nas.store", "nas.strategies", "nas.supernets", "nas.training",
     },
-    "nas.config": {*NOUNS, "nas.configs"},
+    "nas.config": {*NOUNS, "nas.configs", "nas.space"},
 }  # fmt: skip
 OUTERMOST = {"nas", "nas.cli", "nas.__main__"}
 

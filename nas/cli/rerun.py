@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.config.settings import Settings, compose
+from nas.config.overrides import TUNE
+from nas.config.settings import Settings, compose, make_space
 from nas.store.base import Retraining, Run
 from nas.store.urls import DEFAULT_URL, PASSWORD_VARIABLE, password_of, without_password
 
@@ -100,13 +101,15 @@ def retrain_command(
     trainer = {key: recipe[key] for key in recipe if key in base.node("trainer")}
     if training.tested == "best":
         trainer["validate_every"] = training.validate_every
-    recorded: dict[str, Any] = {"space": training.space_settings, "data": data[1], "trainer": trainer}
+    space_settings = {key: value for key, value in training.space_settings.items() if key != TUNE}
+    recorded: dict[str, Any] = {"space": space_settings, "data": data[1], "trainer": trainer}
+    recorded[TUNE] = training.space_settings.get(TUNE)
     recorded |= {"validate": training.validated, "tested": training.tested}
     first = min(seeds)
     # its own seed is then the last, whose weights are exported
     one_command = sorted(seeds) == list(range(first, retraining.seed + 1))
     recorded |= {"seed": first, "seeds": len(seeds)} if one_command else {"seed": retraining.seed}
-    space = base.make("space")
+    space = make_space(training.space, training.space_settings, config_dir)
     published = {space.to_text(space.from_text(name)): name for name in space.published}
     name = published.get(retraining.text, retraining.text)
     arguments = [f"arch={name}", *parts, *_differing(recorded, base.tree())]
@@ -188,6 +191,9 @@ def _differing(values: Mapping[str, Any], defaults: Mapping[str, Any], prefix: s
     """`key=value` for each value that is not the default."""
     for key, value in values.items():
         default = defaults.get(key)
+        if not prefix and key == TUNE:
+            yield from (f"{TUNE}.{name}={text}" for name, text in (value or {}).items())
+            continue
         if key.startswith("_") or value == default:
             continue
         if isinstance(value, Mapping) and isinstance(default, Mapping) and value.keys() <= default.keys():

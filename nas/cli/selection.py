@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -209,8 +210,9 @@ def _of_published_name(settings: Settings, arch: str) -> Settings:
         return settings.inheriting({})
     names: dict[str, str] = {}
     for option in group_options(settings.config_dir)["space"]:
-        space = compose(settings.command, [f"space={option}"], settings.config_dir).make("space")
-        names |= dict.fromkeys(space.published, option)
+        with suppress(UsageError):  # one that needs settings, or a broken one of the user's
+            space = compose(settings.command, [f"space={option}"], settings.config_dir).make("space")
+            names |= dict.fromkeys(space.published, option)
     if name in names:
         inherited = settings.inheriting({"space": (names[name], {})})
         if inherited.choices["space"] == names[name]:

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from nas.config.composition import composed
+from nas.config.overrides import TUNE, closest_name, keys
 from nas.errors import UsageError
 from nas.validation import as_written
 
@@ -114,6 +115,42 @@ def check_evaluated(
                 f"{key}={value} has no effect, since evaluator={evaluator} does not use it; leave it out, or choose "
                 "another evaluator="
             )
+
+
+def check_tuned(config: DictConfig, values: Sequence[tuple[str, str]], choices: Mapping[str, str | None]) -> None:
+    """Check that every tuned setting is one of the trainer's and has an effect.
+
+    Args:
+        config: Composed, with the values of the command line.
+        values: (key, value) of the command line.
+        choices: Group -> chosen option.
+
+    Raises:
+        UsageError: One is no setting, is also given a value, or does not reach the evaluator.
+    """
+    tune, trainer = config.get(TUNE) or {}, config.get("trainer")
+    for name in tune if trainer is not None else ():
+        known = [key for key in keys(trainer) if key != "network"]
+        if name not in known and not name.startswith("network."):
+            meant = closest_name(name, known)
+            hint = f" (did you mean {f'{TUNE}.{meant}'!r}?)" if meant else ""
+            raise UsageError(f"{TUNE}.{name}: trainer={choices.get('trainer')} has no setting {name!r}{hint}")
+        for key, value in values:
+            if key.lstrip("+") == f"trainer.{name}" and "evaluator" in config:
+                raise UsageError(f"{key}={value} and {TUNE}.{name} exclude each other; leave one of them out")
+    if not tune or "evaluator" not in config:
+        return
+    keys_text = ", ".join(f"{TUNE}.{name}" for name in tune)
+    if choices.get("supernet") is not None:
+        raise UsageError(
+            f"{keys_text} has no effect on a supernet, whose weights are trained with one recipe; leave it out, or "
+            "choose another strategy= or evaluator="
+        )
+    if "trainer" not in used_parts(config) and choices.get("evaluator") != "table":
+        raise UsageError(
+            f"{keys_text} has no effect, since evaluator={choices.get('evaluator')} trains nothing with trainer=; "
+            "leave it out, or choose evaluator=training"
+        )
 
 
 def used_parts(config: DictConfig) -> set[str]:

@@ -36,6 +36,8 @@ RAW_KEYS = (
     "table.root",
 )
 """Keys whose value is used verbatim: names, paths and architectures may look like numbers, lists or mappings."""
+TUNE = "tune"
+"""Key of the settings that a search decides; the value of each is a decision as text, such as `float(0.1, 1)`."""
 NULLABLE_KEYS = ("table.cost",)
 """Keys of text that may be null though their default is not."""
 LISTS_OF_TEXT = ("strategies",)
@@ -68,6 +70,9 @@ def assign(
     if name.startswith("~"):
         raise UsageError(f"{name}={value}: settings cannot be removed; expected key=value")
     existing = keys(base)
+    if name.startswith(f"{TUNE}.") and TUNE in base:
+        config[TUNE] = {**config[TUNE], name.removeprefix(f"{TUNE}."): _text(value)}  # its setting may have dots
+        return
     if name in groups:
         raise UsageError(f"{name} is a group; expected one of its options or {name}.SETTING=value")
     part, _, setting = name.partition(".")

@@ -15,11 +15,21 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nas.config.checks import check_evaluated, refuse_nulls, refuse_overruled, refuse_unused_supernet, used_parts
+from nas.config.checks import (
+    check_evaluated,
+    check_tuned,
+    refuse_nulls,
+    refuse_overruled,
+    refuse_unused_supernet,
+    used_parts,
+)
 from nas.config.composition import composed, group_options, known_option, options_with
 from nas.config.failures import construction_failure, underlying
-from nas.config.overrides import RAW_KEYS, assign, closest, keys, literal, unquoted
+from nas.config.overrides import RAW_KEYS, TUNE, assign, closest, keys, literal, unquoted
 from nas.errors import UsageError, UserError
+from nas.space.base import SearchSpace
+from nas.space.specification import parse_decision
+from nas.space.tuned import TunedSpace
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,8 @@ class Settings:
         """All settings as nested plain data; a group that another one refers to appears only under its own key."""
         tree = OmegaConf.to_container(self.config, resolve=False)
         assert isinstance(tree, dict)
+        if not tree.get(TUNE):
+            tree.pop(TUNE, None)  # versions before 0.3.0 did not have it
         try:
             return {str(key): _resolved(value, self.config, str(key)) for key, value in tree.items()}
         except OmegaConfBaseException as error:
@@ -88,9 +100,15 @@ class Settings:
             raise UsageError(f"the settings cannot be read: {str(error).splitlines()[0]}") from error
 
     def node(self, group: str) -> dict[str, Any]:
-        """The settings of a part without its target."""
+        """The settings of a part without its target; those of the space include what is tuned with it, if anything."""
         tree = self.get(group)
-        return {key: value for key, value in (tree or {}).items() if not key.startswith("_")}
+        settings = {key: value for key, value in (tree or {}).items() if not key.startswith("_")}
+        return settings | ({TUNE: self.tuned()} if group == "space" and self.tuned() else {})
+
+    def tuned(self) -> dict[str, str]:
+        """Setting of the trainer -> its decision, as text, for the settings that are searched with the space."""
+        tune: dict[str, str] = self.get(TUNE) or {}
+        return tune
 
     def inheriting(
         self, inherited: Mapping[str, tuple[str, Mapping[str, Any]]], made_with: str | None = None
@@ -117,7 +135,8 @@ class Settings:
                         f"{key}={self.choices.get(key)} has no class; its YAML needs _target_: module.Class"
                     )
                 partial = instantiate(self.config[key], _partial_=True, _convert_="all")
-                return partial(**more)
+                part = partial(**more)
+                return part if key != "space" or not self.tuned() else tuned_space(part, self.tuned())
             except Exception as error:
                 cause = underlying(error)
                 if isinstance(cause, UserError):
@@ -137,6 +156,15 @@ class Settings:
         return self.factory(key)(**more)
 
 
+def tuned_space(space: SearchSpace, tune: Mapping[str, str]) -> TunedSpace:
+    """A space with the settings that are searched with it.
+
+    Raises:
+        UsageError: A decision is not written as one.
+    """
+    return TunedSpace(space, {name: parse_decision(f"{TUNE}.{name}", text) for name, text in tune.items()})
+
+
 def recorded_parts(config: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
     """Group -> (option, settings) of the space and the data set of a stored run, for `Settings.inheriting`.
 
@@ -151,7 +179,8 @@ def recorded_parts(config: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, 
                 for key, value in (config.get(group) or {}).items()
                 if not key.startswith("_") and f"{group}.{key}" not in RAW_KEYS
             }
-            parts[group] = (choices[group], settings)
+            tuned = {TUNE: config[TUNE]} if group == "space" and config.get(TUNE) else {}
+            parts[group] = (choices[group], settings | tuned)
     return parts
 
 
@@ -201,6 +230,8 @@ def compose(
         for key, value in literal(earlier, f"the {group} of the run or the genotype file").items():
             if key in config[group]:
                 OmegaConf.update(config, f"{group}.{key}", value, merge=False)
+        if group == "space" and earlier.get(TUNE) and TUNE in config:
+            config[TUNE] = literal(earlier[TUNE], "the tuned settings of the run or the genotype file")
     base = config.copy()
     refuse_overruled(config, values)
     check_evaluated(config, [*chosen.items(), *values], final, options)
@@ -215,6 +246,7 @@ def compose(
         if group in deferred and group not in chosen:
             continue
         assign(config, base, key, value, final_groups, owners=owners)
+    check_tuned(config, values, final_groups)
     return Settings(command, list(arguments), config_dir, config, final_groups, inherited)
 
 

@@ -18,7 +18,7 @@ from hydra.core.override_parser.types import Glob, Override, ParsedElementType, 
 from hydra.core.override_parser.types import Sweep as Several
 from hydra.errors import HydraException
 
-from nas.config.overrides import LISTS_OF_TEXT, RAW_KEYS, closest
+from nas.config.overrides import LISTS_OF_TEXT, RAW_KEYS, TUNE, closest
 from nas.errors import UsageError
 
 FUNCTIONS = ("range", "choice", "glob", "interval", "sort", "shuffle")
@@ -154,6 +154,8 @@ def _key(argument: str) -> str:
 def _values(argument: str, options: Mapping[str, Sequence[str]]) -> list[str] | None:
     """The values of a sweep as they are written on a command line; None if the argument has a single value."""
     key, _, text = argument.partition("=")
+    if key.lstrip("+").startswith(f"{TUNE}."):
+        return None  # a decision: its options are searched, not swept
     if key == "run" and re.fullmatch(NAMES, text):
         return text.split(",")
     try:

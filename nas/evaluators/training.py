@@ -9,13 +9,15 @@ from typing import Any
 from nas.core import Architecture, Context, Metrics, Proposal
 from nas.data.base import DataSet
 from nas.data.images import Split
-from nas.errors import TrialFailed, UserError
+from nas.errors import TrialFailed, UsageError, UserError
 from nas.space.base import SearchSpace
+from nas.space.tuned import TunedSpace
 from nas.training.architecture import TrainingImages, count_architecture, train_architecture
 from nas.training.device import PeakMemory, resolve_device
 from nas.training.findings import FindingsReporter
 from nas.training.fit import TrainingFailed, memory_guard
 from nas.training.recipe import Recipe
+from nas.training.tuning import check_tuned, tuned_protocol, tuned_recipe
 
 
 class TrainingEvaluator:
@@ -28,10 +30,15 @@ class TrainingEvaluator:
     Args:
         space: Space that builds the networks.
         data: Training images; the test images stay locked.
-        trainer: Recipe. A proposal's fidelity replaces its number of epochs.
+        trainer: Recipe. A proposal's fidelity replaces its number of epochs, and an architecture of a space with
+            tuned settings replaces those.
+
+    Raises:
+        UsageError: A tuned setting does not fit the recipe.
     """
 
     def __init__(self, space: SearchSpace, data: DataSet, trainer: Recipe) -> None:
+        check_tuned(space, trainer)
         self.space = space
         self.data = data
         self.trainer = trainer
@@ -42,7 +49,7 @@ class TrainingEvaluator:
 
     def protocol(self) -> Mapping[str, Any]:
         """Data split, recipe and size of the network."""
-        recipe = self.trainer.protocol() | {"network": self.network}
+        recipe = tuned_protocol(self.space, self.trainer.protocol() | {"network": self.network})
         return {"data": self.data.name, "split": self._the_split().hash, "recipe": recipe}
 
     def prepare(self, device: str) -> None:
@@ -55,14 +62,17 @@ class TrainingEvaluator:
 
     def architecture_metrics(self, architecture: Architecture) -> Metrics:
         """`parameters` and `flops` of the network that would be trained."""
-        return count_architecture(self.space, architecture, self.data.task, self.trainer)
+        recipe = tuned_recipe(self.space, architecture, self.trainer)
+        return count_architecture(self.space, architecture, self.data.task, recipe)
 
     def __call__(self, proposal: Proposal, context: Context) -> Metrics:
         images = self._images or self._load(context.device)
-        recipe = self.trainer if proposal.fidelity is None else replace(self.trainer, epochs=proposal.fidelity)
         device = images.train.pixels.device
         memory = PeakMemory(device)
         try:
+            recipe = self._recipe(proposal)
+            if recipe.train_images != self.trainer.train_images:
+                images = replace(images, train=images.train.first(recipe.train_images))
             trained = train_architecture(
                 self.space,
                 proposal.architecture,
@@ -79,6 +89,13 @@ class TrainingEvaluator:
             context.measured("peak_memory_mb", round(memory.mebibytes(), 1))
         return {**trained.counts, **trained.metrics}
 
+    def _recipe(self, proposal: Proposal) -> Recipe:
+        try:
+            recipe = tuned_recipe(self.space, proposal.architecture, self.trainer)
+            return recipe if proposal.fidelity is None else replace(recipe, epochs=proposal.fidelity)
+        except UsageError as error:
+            raise TrialFailed("unfit_settings", str(error)) from None
+
     def __getstate__(self) -> dict[str, Any]:
         """Without the images: each process loads its own."""
         return self.__dict__ | {"_split": None, "_images": None}
@@ -87,11 +104,19 @@ class TrainingEvaluator:
         target = resolve_device(device)
         try:
             with memory_guard():
-                images = TrainingImages.of_split(self.data.task, self._the_split(), self.trainer).to(target)
+                images = TrainingImages.of_split(self.data.task, self._the_split(), self._loaded()).to(target)
         except TrainingFailed as failure:
             raise UserError(f"the images do not fit onto {target}: {failure.message}") from None
         self._images = images
         return images
+
+    def _loaded(self) -> Recipe:
+        """The recipe that says which images are loaded: all that a trial may train on."""
+        tuned = self.space.tune.choices if isinstance(self.space, TunedSpace) else {}
+        if "train_images" not in tuned:
+            return self.trainer
+        numbers = tuned["train_images"]
+        return replace(self.trainer, train_images=None if None in numbers else max(numbers))
 
     def _the_split(self) -> Split:
         if self._split is None:

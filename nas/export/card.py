@@ -110,13 +110,16 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
     """
     task, preprocessing, data = facts["task"], facts["preprocessing"], facts["data"]
     size = f"{task['channels']}×{task['height']}×{task['width']}"
-    sizes = {**facts["space"]["settings"], **facts["network"]}
+    settings = {**facts["space"]["settings"], **facts["network"]}
+    tuned = "; ".join(f"{name} {text}" for name, text in settings.pop("tune", {}).items())
+    sizes = {name: value for name, value in settings.items() if value is not None}
     lines = [f"# {_headline(facts)}", "", f"`{facts['arch']}`", ""]
     lines += [f"![{name.removesuffix('.png')}]({name})\n" for name in pictures]
     lines += [
         "| | |",
         "|---|---|",
         f"| search space | {': '.join(filter(None, (facts['space']['name'], _listed(sizes))))} |",
+        *([f"| tuned in the search | {tuned} |"] if tuned else []),
         f"| parameters | {short_number(facts['parameters'])} ({facts['parameters']:,}) |",
         f"| FLOPs (multiply-accumulates) | {short_number(facts['flops'])}{_missing(facts)} |",
         f"| input | {size}; pixel values 0-255 are divided by 255, then normalised with mean "

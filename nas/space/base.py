@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+NETWORK = "network."
+"""Start of the settings of the trainer that are sizes of the network."""
 MAX_ATTEMPTS = 10_000
 """Number of draws after which a constrained space counts as one without valid architectures."""
 MAX_LISTED = 100_000
@@ -119,6 +121,15 @@ class SearchSpace(ABC):
             return frozenset(self.choices)
         active = self.__compiled.active(architecture)
         return frozenset(name for name, matters in zip(self.choices, active, strict=True) if matters)
+
+    def trainer_settings(self, architecture: Architecture) -> dict[str, Any]:
+        """Settings of the trainer that an architecture decides itself, such as `{"lr": 0.05}`; by default none."""
+        return {}
+
+    def decided_sizes(self, architecture: Architecture) -> dict[str, Any]:
+        """Sizes of the network among `trainer_settings`, such as `channels` for the setting `network.channels`."""
+        settings = self.trainer_settings(architecture).items()
+        return {name.removeprefix(NETWORK): size for name, size in settings if name.startswith(NETWORK)}
 
     def known_sizes(
         self, network: Mapping[str, Any], nulls: Mapping[str, Any] | None = None, key: str = "trainer.network"

@@ -14,7 +14,7 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from nas.training.device import resolve_device
 from nas.training.findings import FindingsReporter
 from nas.training.fit import TrainingFailed
 from nas.training.recipe import Recipe
+from nas.training.tuning import check_tuned, tuned_protocol, tuned_recipe
 
 MAX_ARCHITECTURES = 1_000_000
 """Largest space that could ever be tabulated."""
@@ -89,12 +90,15 @@ class Trainer:
         if self._images is None:
             split, test = self.data.split(), self.data.read_test()
             self._images = TrainingImages.of_split(self.data.task, split, self.recipe, test).to(device)
+        recipe, images = tuned_recipe(self.space, training.architecture, self.recipe), self._images
+        if recipe.train_images != self.recipe.train_images:
+            images = replace(images, train=self.data.split().train.first(recipe.train_images).to(device))
         try:
             trained = train_architecture(
                 self.space,
                 training.architecture,
-                self._images,
-                self.recipe,
+                images,
+                recipe,
                 seed=training.seed,
                 device=device,
                 findings=self._findings,
@@ -139,6 +143,7 @@ def tabulate(
     Raises:
         UserError: The journal is of another tabulation, or a training failed; finished trainings stay in it.
     """
+    check_tuned(space, recipe)
     plan = _plan(space, seeds, repeated)
     data.read_test()  # missing or unfit files are reported before hours of training
     identity = _identity(space, about_space, data, recipe, device)
@@ -150,7 +155,9 @@ def tabulate(
         check_flops(
             f"the journal {path}",
             [(line["arch"], space.from_text(line["arch"]), line) for line in done.values()],
-            lambda architecture: count_architecture(space, architecture, data.task, recipe),
+            lambda architecture: count_architecture(
+                space, architecture, data.task, tuned_recipe(space, architecture, recipe)
+            ),
             "choose another out=",
         )
         trainer = Trainer(space, data, recipe, device)
@@ -213,7 +220,7 @@ def _identity(
         DECISIONS: recorded_choices(space),
         "data": data.name,
         "split": data.split().hash,
-        "recipe": recipe.protocol() | {"network": space.known_sizes(recipe.network)},
+        "recipe": tuned_protocol(space, recipe.protocol() | {"network": space.known_sizes(recipe.network)}),
         "device": resolve_device(device).type,
         # version 0.1.0 has other results on such data
         **({"test_normalisation": "training"} if data.restated else {}),

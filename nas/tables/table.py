@@ -27,6 +27,7 @@ from nas.core import Architecture
 from nas.errors import NOT_IN_TABLE, TrialFailed, UsageError, UserError
 from nas.space.base import SearchSpace
 from nas.space.notation import parse
+from nas.space.tuned import PREFIX, SEPARATOR, TunedSpace
 from nas.validation import number_in, one_of, true_or_false
 
 MAX_CHECKED_SIZE = 1_000_000
@@ -163,6 +164,12 @@ class Table:
             try:
                 architecture = parse(space, text)
             except UsageError as error:
+                if isinstance(space, TunedSpace) and SEPARATOR not in text:
+                    names = ", ".join(f"{PREFIX}{name}" for name in space.tune.choices)
+                    raise UsageError(
+                        f"{names} has no effect on table {path}, whose rows are of one recipe; leave it out, or set "
+                        "evaluator=training"
+                    ) from None
                 raise UsageError(
                     f"table {path}, row {row + 1}, is not of space {type(space).__name__} ({error}); "
                     f"the table is of space={self.space}"

@@ -49,7 +49,7 @@ def describe(
 
     indices = parse(space, architecture) if isinstance(architecture, str) else tuple(architecture)
     space.validate(indices)
-    sizes = space.known_sizes(network or {})
+    sizes = space.known_sizes({**(network or {}), **space.decided_sizes(indices)})
     text = space.to_text(indices)
     try:
         with memory_guard():

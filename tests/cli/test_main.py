@@ -279,7 +279,12 @@ def test_events_of_another_stores_run_are_left_alone(searched, tmp_path, refused
 
 @pytest.mark.parametrize(
     ("name", "space", "parameters"),
-    [("DARTS_V2", "darts", 3_349_342), ("NASNet-A", "nasnet", 3_830_950), ("AmoebaNet-A", "nasnet", 3_145_078)],
+    [
+        ("DARTS_V2", "darts", 3_349_342),
+        ("NASNet-A", "nasnet", 3_830_950),
+        ("AmoebaNet-A", "nasnet", 3_145_078),
+        ("NB101-best", "nasbench101", 32_426_634),
+    ],
 )
 def test_a_published_name_finds_its_space(name, space, parameters):
     settings = compose("describe", [f"arch={name}"], deferred=("space",))

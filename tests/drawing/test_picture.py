@@ -17,11 +17,13 @@ from nas.drawing.stages import Stage, stages
 from nas.errors import UserError
 from nas.space.graph import Edge, Graph
 from search_spaces.darts import DARTS
+from search_spaces.nasbench101 import NASBench101
 from search_spaces.nasbench201 import NASBench201
 from search_spaces.nasnet import NASNet
+from search_spaces.nats_sss import NATSSize
 
 TASK = Task(3, 32, 32, 10)
-SPACES = [NASBench201(), DARTS(), NASNet()]
+SPACES = [NASBench201(), DARTS(), NASNet(), NASBench101(), NATSSize()]
 SIZES = {"node": 20.0, "label": 30.0, "pass": 10.0}
 
 

@@ -16,8 +16,10 @@ from nas import UserError
 from nas.core import Task
 from nas.export.source import source
 from search_spaces.darts import DARTS
+from search_spaces.nasbench101 import NASBench101
 from search_spaces.nasbench201 import NASBench201
 from search_spaces.nasnet import NASNet
+from search_spaces.nats_sss import NATSSize
 
 TASK = Task(3, 16, 16, 10)
 CELLS = [
@@ -26,6 +28,9 @@ CELLS = [
     (DARTS(4, 3), "DARTS_V2"),
     (NASNet(4, 3), "NASNet-A"),
     (NASNet(4, 3), "AmoebaNet-A"),
+    (NASBench101(5, 1), "NB101-best"),
+    (NASBench101(7, 1), "conv3x3:0+conv1x1:01+output:012"),
+    (NATSSize(), "8:16:8:8:24"),
 ]
 
 

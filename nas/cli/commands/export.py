@@ -125,7 +125,10 @@ def export_job(selection: Selection) -> ExportJob:
         data=data,
         data_option=option,
         data_settings=_data_settings(settings),
-        sizes=EvaluationProtocol(selection.protocol).network,
+        sizes={
+            **EvaluationProtocol(selection.protocol).network,
+            **selection.space.decided_sizes(selection.architecture),
+        },
         make_space=partial(make_space, config_dir=settings.config_dir and settings.config_dir.absolute()),
         run=selection.run.name if selection.run else None,
         trial=selection.trial.number if selection.trial else None,

@@ -24,6 +24,7 @@ from nas.formatting import plural, short_number
 from nas.listeners.tensorboard import draw_curve
 from nas.runtime import interrupt
 from nas.runtime.streams import is_terminal
+from nas.store.protocol import EvaluationProtocol
 from nas.validation import one_of, whole_number
 
 if TYPE_CHECKING:
@@ -61,11 +62,20 @@ class RetrainOptions(ArchitectureOptions):
 
 def main(settings: Settings) -> int:
     from nas.studies.retraining import TrainingJob, retrain
+    from nas.training.tuning import retraining_recipe
 
     options = RetrainOptions.of(settings)
     selection = selected(settings, options, INHERITED_GROUPS)
     settings = selection.settings
-    store, data, recipe = settings.make("store"), settings.make("data"), settings.make("trainer")
+    store, data = settings.make("store"), settings.make("data")
+    fidelity = None if selection.trial is None else selection.trial.proposal.fidelity
+    recipe = retraining_recipe(
+        selection.space,
+        selection.architecture,
+        settings.make("trainer"),
+        EvaluationProtocol(selection.protocol).epochs(fidelity),
+        given=[word.partition("=")[0].removeprefix("trainer.") for word in settings.arguments],
+    )
     job = TrainingJob(
         selection.space,
         selection.space_name,
