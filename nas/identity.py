@@ -37,6 +37,10 @@ DECISIONS = "decisions"
 or a checkpoint. Version 0.1.0 did not record them; if one side lacks them, they are not compared."""
 
 
+CONDITIONS = "conditions"
+"""Key of the conditions of a space (`nas.space.notation.recorded_conditions`), beside its decisions."""
+
+
 def identifying(settings: Mapping[str, Any], path: str = "", *, class_paths: bool = False) -> dict[str, Any]:
     """A copy of nested settings without class paths, and without added settings that have their neutral value.
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 BASE_TRAINER = "nasbench201"
 """The trainer option whose settings a printed retraining starts from."""
-OMITTED_KEYS = ("store", "dir", "progress", "format", "choices", "config_dir", "decisions", "minimized", "scheduling",
-                "sweep")  # fmt: skip
+OMITTED_KEYS = ("store", "dir", "progress", "format", "choices", "config_dir", "decisions", "conditions", "minimized",
+                "scheduling", "sweep")  # fmt: skip
 """Stored keys of a run that do not change its results."""
 BROUGHT_GROUPS = ("supernet", "discretization", "data", "trainer")
 """Parts that a strategy, an evaluator, a table or an experiment may bring along."""

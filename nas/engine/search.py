@@ -26,11 +26,11 @@ from nas.engine.trial import by_number, minimized_metrics
 from nas.evaluators.base import Evaluator, SupportsProtocol, SupportsRepeatedQueries, SupportsSharedWeights
 from nas.executors.base import Executor
 from nas.executors.inline import Inline, check_time_limit
-from nas.identity import DECISIONS
+from nas.identity import CONDITIONS, DECISIONS
 from nas.listeners.base import Listener
 from nas.provenance import config_snapshot, environment, indistinguishable_parts, jsonable
 from nas.space.base import SearchSpace
-from nas.space.notation import recorded_choices
+from nas.space.notation import recorded_choices, recorded_conditions
 from nas.store.base import Run, RunRecord, Store, check_run_name
 from nas.store.faults import check_sound
 from nas.store.memory import MemoryStore
@@ -110,7 +110,9 @@ def search(
     seed = plain_number(seed)
     random = TrialRandom(seed)
     objective = objective or Objective()
-    choices = recorded_choices(space)
+    decisions: dict[str, Any] = {DECISIONS: recorded_choices(space)}
+    if conditions := recorded_conditions(space):
+        decisions[CONDITIONS] = conditions
     new_strategy = strategy(space=space, objective=objective)
     new_strategy.reset(random.start())
     executor = executor or Inline()
@@ -121,7 +123,7 @@ def search(
     search_supernet = trial_search(new_strategy, supernets, executor)
     with locked_test_set(), ExitStack() as stack:
         parts = {"space": space, "strategy": strategy, "evaluator": evaluator, "objective": objective}
-        opened = _opened_run(run, seed, parts, choices, duplicates, executor, config)
+        opened = _opened_run(run, seed, parts, decisions, duplicates, executor, config)
         record = stack.enter_context((store or MemoryStore()).open(opened, budget.trials))
         snapshot_taken = config is None and store is not None
         _check_record(record, opened, list(parts.values()) if snapshot_taken else [], space, unnamed=unnamed)
@@ -159,7 +161,7 @@ def _opened_run(  # noqa: PLR0917 (in the order of the run's fields)
     name: str,
     seed: int,
     parts: Mapping[str, Any],
-    choices: list[list[Any]],
+    decisions: Mapping[str, Any],
     duplicates: str,
     executor: Executor,
     config: Mapping[str, Any] | None,
@@ -168,7 +170,7 @@ def _opened_run(  # noqa: PLR0917 (in the order of the run's fields)
 
     Args:
         parts: `space`, `strategy`, `evaluator` and `objective` of the search.
-        choices: Decisions of the space with their options.
+        decisions: Decisions of the space with their options, and their conditions if there are any.
         config: Settings to store; None: a snapshot of the parts.
     """
     evaluator = parts["evaluator"]
@@ -177,7 +179,7 @@ def _opened_run(  # noqa: PLR0917 (in the order of the run's fields)
         protocol = {**protocol, "learnt_in": name}  # the weights learn from the proposals of this run only
     if config is None:
         config = {part: config_snapshot(parts[part]) for part in ("space", "strategy", "evaluator")}
-    own = {"objective": config_snapshot(parts["objective"]), "duplicates": duplicates, DECISIONS: choices}
+    own = {"objective": config_snapshot(parts["objective"]), "duplicates": duplicates, **decisions}
     config = own | minimized_metrics(evaluator, parts["objective"]) | dict(config)
     if executor.workers > 1:
         config |= {"scheduling": {"workers": executor.workers, "order": executor.order, "in_flight": "wait"}}

@@ -177,6 +177,12 @@ class Integer(_Range):
         _counted(what, (high - low) // step + 1, "step")
         self.options = tuple(range(low, high + 1, step))
 
+    def describe(self) -> str:
+        if self.log:
+            return super().describe()
+        low, step = self.options[0], self.options[1] - self.options[0]
+        return f"{low} to {self.options[-1]}" + (f", step {step}" if step > 1 else "")
+
 
 class Float(_Range):
     """Real numbers from `low` to `high`, both included, at `steps` even steps.

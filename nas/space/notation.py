@@ -18,6 +18,19 @@ def recorded_choices(space: SearchSpace) -> list[list[Any]]:
     return [[name, [str(option) for option in options]] for name, options in space.decisions.items()]
 
 
+def recorded_conditions(space: SearchSpace) -> list[list[Any]]:
+    """`conditions` in the form that is stored with a run: `[decision, [[earlier decision, [option, …]], …]]`."""
+
+    def listed(options: Any) -> list[str]:
+        return [str(option) for option in ([options] if isinstance(options, str | int | float) else options)]
+
+    return [
+        [name, [[parent, listed(options)] for parent, options in space.conditions[name].items()]]
+        for name in space.choices
+        if space.conditions.get(name)
+    ]
+
+
 def parse(space: SearchSpace, text: str) -> Architecture:
     """The architecture that `space.from_text` reads from a text, validated.
 

@@ -55,8 +55,8 @@ def parse_decision(key: str, text: Any) -> Decision:
             raise UsageError(f"a range has a low and a high number, got {len(values)}")
         return kind(*values, **named)
     except UsageError as error:
-        fault = re.sub(r"^\w+\([^)]*\):? ", "", str(error))  # the range stands before it, as it was written
-        raise UsageError(f"{key}={text}: {fault}") from None
+        fault = re.sub(r"^\w+\([^)]*\)(: )?", "", str(error))  # the range stands before it, as it was written
+        raise UsageError(f"{key}={text}: {'it' * fault.startswith(' ')}{fault}") from None
     except TypeError:
         allowed = "log, steps" if kind is Float else "log, step, steps"
         raise UsageError(f"{key}={text}: {', '.join(named)} is unknown; a range takes {allowed}") from None

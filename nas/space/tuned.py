@@ -61,6 +61,7 @@ class TunedSpace(SearchSpace):
         self.inner = inner
         self.tune = _Settings(tune)
         self.choices = {**inner.choices, **{f"{PREFIX}{name}": kind for name, kind in self.tune.decisions.items()}}
+        self.conditions = {**inner.conditions, **_prefixed(self.tune.conditions)}
         self.network_sizes = inner.network_sizes
         self.small_network = inner.small_network
         for name in inner.network_sizes:  # of its own, for those who describe a network
@@ -163,6 +164,13 @@ class TunedSpace(SearchSpace):
     def encode(self, architecture: Architecture) -> NDArray[np.float32]:
         network, settings = self.parts(architecture)
         return np.concatenate([self.inner.encode(network), self.tune.encode(settings)])
+
+
+def _prefixed(conditions: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {
+        f"{PREFIX}{name}": {f"{PREFIX}{parent}": options for parent, options in parents.items()}
+        for name, parents in conditions.items()
+    }
 
 
 def _free(space: SearchSpace, architecture: Architecture) -> int:

@@ -15,7 +15,7 @@ from nas.errors import UsageError
 from nas.formatting import did_you_mean
 from nas.store.base import Retraining, Run
 from nas.store.conditions import ALIASES, Condition
-from nas.store.facts import FACTS, value_of
+from nas.store.facts import FACTS, decision_names, value_of
 from nas.store.faults import fault, has_early_count
 
 ACCURACIES = ("valid_accuracy", "train_accuracy", "test_accuracy")
@@ -212,7 +212,8 @@ def training_key(run: Run, trial: Trial) -> Hashable:
 
 def check_condition(where: Condition, entries: Iterable[Entry]) -> None:
     """Raise `UsageError` if a condition names something that none of these entries has."""
-    where.check_names({*FACTS, *(name for e in entries for name in (*e.trial.metrics, *e.trial.cost))})
+    known = {name for e in entries for name in (*e.trial.metrics, *e.trial.cost, *decision_names(e.run))}
+    where.check_names({*FACTS, *known})
 
 
 def check_sort(query: Query, entries: Sequence[Entry]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nas.core import Trial
+from nas.identity import CONDITIONS, DECISIONS
 from nas.store.base import Run
 from nas.store.sweeps import sweep_of
 
@@ -67,4 +68,32 @@ def value_of(run: Run, trial: Trial, score: float | None, name: str) -> Any:
         return TRIAL_FACTS[name](run, trial)
     if name in RUN_FACTS:
         return RUN_FACTS[name](run)
-    return trial.metrics.get(name, trial.cost.get(name))
+    if name in trial.metrics or name in trial.cost:
+        return trial.metrics.get(name, trial.cost.get(name))
+    return _number(decisions_of(run, trial).get(name))
+
+
+def decision_names(run: Run) -> set[str]:
+    """Names of the decisions of a run's space; empty if it does not record them."""
+    return {name for name, _ in run.config.get(DECISIONS) or ()}
+
+
+def decisions_of(run: Run, trial: Trial) -> dict[str, Any]:
+    """Decision -> option of an architecture, as text, for those that matter; positions if a run does not record its
+    decisions."""
+    positions = trial.proposal.architecture
+    recorded = run.config.get(DECISIONS) or [[str(index), None] for index in range(len(positions))]
+    conditions = dict(run.config.get(CONDITIONS, ()))
+    chosen: dict[str, Any] = {}
+    for (name, options), position in zip(recorded, positions, strict=False):
+        if all(chosen.get(parent) in allowed for parent, allowed in conditions.get(name, ())):
+            chosen[name] = position if options is None else options[position]
+    return chosen
+
+
+def _number(option: Any) -> Any:
+    """An option as a number, if it is one."""
+    try:
+        return float(option) if "." in option or "e" in option else int(option)
+    except (TypeError, ValueError):
+        return option

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from nas.cli.options import RESULT_FORMATS
 from nas.cli.output import print_json, print_table
 from nas.cli.selection import ArchitectureOptions, named_architecture, selected
+from nas.cli.space_tree import sampling_milliseconds, size_text, tree
+from nas.config.overrides import TUNE
 from nas.errors import UsageError
-from nas.space.notation import recorded_choices
+from nas.space.notation import recorded_choices, recorded_conditions
 from nas.validation import one_of
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def main(settings: Settings) -> int:
         _print(facts, selection.settings, options)
     elif options.arch is None:
         settings = settings.inheriting({})
-        _print(_space_facts(settings, settings.make("space")), settings, options)
+        _print(_space_facts(settings, settings.make("space"), options), settings, options)
     elif (lines := _lines(options.arch)) is not None:
         _describe_many(settings.inheriting({}), options, lines)
     else:
@@ -62,6 +64,8 @@ def _print(facts: Mapping[str, Any], settings: Settings, options: DescribeOption
     for name, value in facts.items():
         if isinstance(value, dict):
             _print_mapping(name, value)
+        elif isinstance(value, list) and name == "decisions":
+            print("\n".join([f"{name}:", *(f"  {line}" for line in value)]))
         else:
             assumed = ASSUMED_NOTE if name == "task" and not settings.choices.get("data") else ""
             print(f"{name + ':':12} {f'{value:,}' if isinstance(value, int) else value}{assumed}")
@@ -122,10 +126,23 @@ def _described(settings: Settings, space: SearchSpace, text: str, device: str) -
     return describe(space, text, task, device=device)
 
 
-def _space_facts(settings: Settings, space: SearchSpace) -> dict[str, Any]:
+def _space_facts(settings: Settings, space: SearchSpace, options: DescribeOptions) -> dict[str, Any]:
+    milliseconds = sampling_milliseconds(space)
+    if options.format == "json":
+        return {
+            "space": settings.choices["space"],
+            "size": space.size,
+            "size_is_exact": space.size_is_exact,
+            "sample_ms": milliseconds,
+            "settings": settings.node("space"),
+            "decisions": dict(recorded_choices(space)),
+            "kinds": {name: type(kind).__name__.lower() for name, kind in space.decisions.items()},
+            "conditions": {name: dict(parents) for name, parents in recorded_conditions(space)},
+        }
     return {
         "space": settings.choices["space"],
-        "size": space.size,
-        "settings": settings.node("space"),
-        "decisions": dict(recorded_choices(space)),
+        "size": size_text(space),
+        "sample": f"{milliseconds:.2g} ms",
+        "settings": {key: value for key, value in settings.node("space").items() if key != TUNE},
+        "decisions": tree(space),
     }

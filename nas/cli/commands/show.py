@@ -19,9 +19,10 @@ from nas.cli.run_status import progress, since, status_row
 from nas.core import Trial
 from nas.errors import UsageError
 from nas.formatting import plural
-from nas.identity import DECISIONS
+from nas.identity import CONDITIONS, DECISIONS
 from nas.store.base import Retraining, Run, RunStatus, Store
 from nas.store.entries import protocol_key, retrained_row
+from nas.store.facts import decisions_of
 from nas.store.faults import fault
 from nas.store.leaderboard import find_trial, named_run
 from nas.validation import one_of
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 MAX_EPOCHS = 12
 """Epochs of a curve that are printed; the first and the last are always among them."""
-HIDDEN_SETTINGS = (DECISIONS, "choices")
+HIDDEN_SETTINGS = (DECISIONS, CONDITIONS, "choices")
 """Settings of a run that are shown in another form."""
 
 
@@ -93,7 +94,7 @@ def _print_status(status: RunStatus) -> None:
 
 def _show_trial(settings: Settings, options: ShowOptions, store: Store, run: Run, trial: Trial) -> None:
     tested = [test for test in store.retrainings() if (test.run, test.trial) == (run.name, trial.number)]
-    decisions = _decisions(run, trial)
+    decisions = decisions_of(run, trial)
     search = _search_again(settings, run, trial.number)
     if options.format == "json":
         facts = {name: getattr(trial, name) for name in Trial.__dataclass_fields__ if name not in ("proposal", "text")}
@@ -129,13 +130,6 @@ def _show_trial(settings: Settings, options: ShowOptions, store: Store, run: Run
             _own_command(settings, "export", run.name, number),
         ]
     _print_commands(commands)
-
-
-def _decisions(run: Run, trial: Trial) -> dict[str, Any]:
-    """Decision -> chosen option; positions in a run whose decisions are not recorded."""
-    recorded = run.config.get(DECISIONS) or [[str(index), None] for index in range(len(trial.proposal.architecture))]
-    chosen = zip(dict(recorded).items(), trial.proposal.architecture, strict=False)
-    return {name: option if options is None else options[option] for (name, options), option in chosen}
 
 
 def _search_again(settings: Settings, run: Run, trial: int) -> str | None:

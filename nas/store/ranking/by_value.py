@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nas.store.entries import Entry, Query, direction, unknown_sort
-from nas.store.facts import FACTS
+from nas.store.facts import FACTS, decision_names
 from nas.store.ranking.reading import Ranking
 
 SLACK = 1_000
@@ -44,8 +44,10 @@ def kept_entries(ranking: Ranking, names: set[str]) -> Iterator[tuple[str, int, 
         names: Receives the metrics and costs of all trials.
     """
     where = ranking.query.where
-    for index in range(len(ranking.runs)):
-        for trial in ranking.light_trials(index):
+    for index, run in enumerate(ranking.runs):
+        decided = decision_names(run)
+        names.update(decided)
+        for trial in ranking.light_trials(index, decisions=where is not None and not decided.isdisjoint(where.names)):
             names.update(trial.metrics, trial.cost)
             entry = Entry.of(ranking.runs[index], trial, {})
             if where is None or where.holds(entry.value):

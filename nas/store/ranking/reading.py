@@ -154,8 +154,12 @@ class Ranking:
         trials = self.read(positions)
         return [Entry.of(self.runs[at[0]], trials[at], self.tested) for at in positions]
 
-    def light_trials(self, index: int) -> Iterator[Trial]:
-        """All trials of a run by number, without decisions, notes, error text and curve: a fraction of a whole one."""
+    def light_trials(self, index: int, *, decisions: bool = False) -> Iterator[Trial]:
+        """All trials of a run by number, without notes, error text and curve: a fraction of a whole one.
+
+        Args:
+            decisions: Read the decisions too.
+        """
         columns = [
             TRIALS.c[name]
             for name in (
@@ -163,10 +167,20 @@ class Ranking:
                 "reused_from", "error_kind",
             )
         ]  # fmt: skip
-        for row in self.rows(index, columns):
-            number, fidelity, text, canonical, seed, status, metrics, seconds, cost, reused, kind = row
+        for row in self.rows(index, [*columns, TRIALS.c.architecture if decisions else sa.null()]):
+            number, fidelity, text, canonical, seed, status, metrics, seconds, cost, reused, kind, positions = row
             yield Trial(
-                number, Proposal((), fidelity), text, canonical, seed, status, metrics, seconds, cost, reused, kind
+                number,
+                Proposal(tuple(positions or ()), fidelity),
+                text,
+                canonical,
+                seed,
+                status,
+                metrics,
+                seconds,
+                cost,
+                reused,
+                kind,
             )
 
     def rows(self, index: int, columns: Sequence[sa.ColumnElement[Any]]) -> Iterator[Any]:
