@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from nas.errors import UserError
+from nas.space import Categorical, Float, Integer, Ordinal
 from nas.space.base import SearchSpace
 
 
@@ -28,6 +29,49 @@ class SmallSpace(LightSpace):
     """Four decisions of four options: a table of it has 256 rows."""
 
     choices = MappingProxyType({f"d{i}": ("a", "b", "c", "d") for i in range(4)})
+
+
+class MixedSpace(LightSpace):
+    """Every kind of decision, conditions two levels deep, and a constraint: 1,920 architectures, 1,729 valid."""
+
+    choices = MappingProxyType(
+        {
+            "op": Categorical(("none", "conv", "pool")),
+            "kernel": Ordinal((3, 5, 7)),
+            "width": Integer(8, 32, 8),
+            "dilation": ("plain", "wide"),
+            "units": Integer(16, 256, log=True, steps=5),
+            "lr": Float(0.001, 0.1, log=True, steps=4),
+            "drop": Float(0.0, 0.3, steps=4),
+        }
+    )
+    conditions = MappingProxyType(
+        {
+            "kernel": {"op": ("conv", "pool")},
+            "width": {"op": "conv"},
+            "dilation": {"op": "conv", "kernel": (5, 7)},
+        }
+    )
+
+    def is_valid(self, architecture):
+        """The widest network takes no rate above 0.01, and the largest dropout needs more units than the fewest."""
+        setting = self.settings(architecture)
+        return not (setting.get("width") == 32 and setting["lr"] > 0.03) and not (
+            setting["drop"] == 0.3 and setting["units"] == 16
+        )
+
+
+def mixed(proposal, context):
+    """Best where all decisions that are on have their last option, and a convolution most of all."""
+    time.sleep(0.002)
+    return {"valid_accuracy": sum(proposal.architecture) / 20 + 0.1 * (proposal.architecture[0] == 1)}
+
+
+def mixed_failing(proposal, context):
+    """Pools fail."""
+    if proposal.architecture[0] == 2:
+        raise ValueError("no pools")
+    return mixed(proposal, context)
 
 
 def steep(proposal, context):
@@ -194,11 +238,22 @@ def failing_class(proposal, context):
 
 def killable(url):
     """A search of a second or so by two workers."""
+    from nas.strategies.evolution import RegularizedEvolution
+
+    return _stored(url, LightSpace(), partial(RegularizedEvolution, population_size=4, sample_size=2))
+
+
+def killable_bayesian(url):
+    """The same with a strategy that computes for long, on a space of all kinds of decision."""
+    from nas.strategies.bayesian import BayesianOptimization
+
+    return _stored(url, MixedSpace(), BayesianOptimization)
+
+
+def _stored(url, space, strategy):
     from nas import Budget, search
     from nas.executors.processes import Processes
     from nas.store.sqlite import SQLiteStore
-    from nas.strategies.evolution import RegularizedEvolution
 
-    strategy = partial(RegularizedEvolution, population_size=4, sample_size=2)
     budget, store = Budget(trials=40), SQLiteStore(url)
-    return search(LightSpace(), strategy, even, budget=budget, executor=Processes(2), run="one", store=store)
+    return search(space, strategy, even, budget=budget, executor=Processes(2), run="one", store=store)

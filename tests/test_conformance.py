@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, ToySpace
 from hydra.utils import get_class
+from light import MixedSpace
 
 from nas.config.checks import used_parts
 from nas.config.composition import group_options
@@ -61,8 +62,11 @@ def tiny(option, space):
 
 
 OF_DARTS = ("pc_darts", "gdas")
-TRIALS = {"lstm_controller": 8}
+TRIALS = {"bayesian": 20, "lstm_controller": 8, "optuna": 24}
 """Trials of a search with a strategy that thinks for long."""
+TEST_SPACES = {"toy": ToySpace, "mixed": MixedSpace}
+GRID = 20_000
+"""Most combinations of a grid here; larger spaces are refused."""
 
 
 @pytest.mark.parametrize("task", [Task(3, 16, 16, 10), Task(1, 8, 8, 4)], ids=["16x16", "8x8"])
@@ -111,14 +115,18 @@ def test_gradient_strategies_refuse_a_space_without_a_supernet(option):
         )
 
 
-@pytest.mark.parametrize("space", ["toy", *OPTIONS["space"]])
+@pytest.mark.parametrize("name", [*TEST_SPACES, *OPTIONS["space"]])
 @pytest.mark.parametrize("option", [option for option in OPTIONS["strategy"] if option not in GRADIENT])
-def test_strategies(option, space):
-    check_strategy(
-        composed("strategy", option).factory("strategy"),
-        ToySpace() if space == "toy" else composed("space", space).make("space"),
-        trials=TRIALS.get(option, 60),
-    )
+def test_strategies(option, name):
+    space = TEST_SPACES[name]() if name in TEST_SPACES else composed("space", name).make("space")
+    make = composed("strategy", option).factory("strategy")
+    if option == "grid":
+        make = compose("search", ["strategy=grid", f"strategy.max_combinations={GRID}"]).factory("strategy")
+        if space.size > GRID:
+            with pytest.raises(UsageError, match=r"a grid of \w+ has .*[\d,]+ combinations, more than"):
+                make(space=space, objective=Objective())
+            return
+    check_strategy(make, space, trials=TRIALS.get(option, 60))
 
 
 # cifar10 is the class of cifar10_8x8, which reads the same images; with `-m slow` each check reads all of them

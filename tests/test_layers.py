@@ -26,7 +26,7 @@ ALLOWED = {
     "nas.tables": {*NOUNS, "nas.files", "nas.runtime", "nas.space"},
     "nas.training": {*NOUNS, "nas.data", "nas.files", "nas.identity", "nas.runtime", "nas.space"},
     "nas.supernets": {*NOUNS, "nas.data", "nas.identity", "nas.runtime", "nas.space", "nas.training"},
-    "nas.strategies": {*NOUNS, "nas.runtime", "nas.space", "nas.supernets"},
+    "nas.strategies": {*NOUNS, "nas.formatting", "nas.runtime", "nas.space", "nas.supernets"},
     "nas.discretization": {*NOUNS, "nas.runtime", "nas.space", "nas.supernets"},
     "nas.evaluators": {
         *NOUNS, "nas.data", "nas.identity", "nas.provenance", "nas.runtime", "nas.space", "nas.supernets", "nas.tables",

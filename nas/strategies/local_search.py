@@ -19,9 +19,7 @@ from numpy.random import Generator
 
 from nas.core import Architecture, Objective, Proposal, Trial
 from nas.space.base import SearchSpace
-
-MAX_DRAWS = 1000
-"""Random starts, all of them known, after which the few remaining architectures are listed."""
+from nas.strategies.unseen import unseen
 
 
 @dataclass
@@ -74,9 +72,5 @@ class LocalSearch:
         return (each for each in architectures if each not in self.scores and each not in requested)
 
     def _start(self, rng: Generator, requested: Container[Architecture]) -> Proposal | None:
-        drawn = (self.space.sample(rng) for _ in range(MAX_DRAWS))
-        start = next(self._unknown(drawn, requested), None)
-        if start is None:
-            remaining = list(self._unknown(self.space.architectures(), requested))
-            start = remaining[rng.integers(len(remaining))] if remaining else None
+        start = unseen(self.space, rng, self.scores, requested)
         return None if start is None else Proposal(start)

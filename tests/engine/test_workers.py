@@ -24,6 +24,7 @@ from light import (
     failing_class,
     hanging,
     killable,
+    killable_bayesian,
     leaving,
     nested,
     steep,
@@ -215,11 +216,12 @@ def config_of(tmp_path):
         return json.loads(connection.execute("SELECT config FROM runs").fetchone()[0])
 
 
-def test_a_killed_search_with_workers_ends_with_the_trials_of_an_uninterrupted_one(tmp_path):
+@pytest.mark.parametrize("killable", [killable, killable_bayesian])
+def test_a_killed_search_with_workers_ends_with_the_trials_of_an_uninterrupted_one(tmp_path, killable):
     from conftest import stored_trials  # imports torch, which the workers of this module do without
 
     whole, killed = f"sqlite:///{tmp_path}/whole.db", f"sqlite:///{tmp_path}/killed.db"
-    program = f"import light; light.killable({killed!r})"
+    program = f"import light; light.{killable.__name__}({killed!r})"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # with the folder of the tests
     process = subprocess.Popen([sys.executable, "-c", program], env=environment)
     while process.poll() is None and stored_trials(tmp_path / "killed.db") < 3:
