@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 
 SPACES = MappingProxyType(
     {
+        "autoformer": "search_spaces.autoformer.AutoFormer",
         "darts": "search_spaces.darts.DARTS",
+        "mobilenetv3": "search_spaces.mobilenetv3.MobileNetV3",
+        "nasbench101": "search_spaces.nasbench101.NASBench101",
         "nasbench201": "search_spaces.nasbench201.NASBench201",
         "nasnet": "search_spaces.nasnet.NASNet",
+        "nats_sss": "search_spaces.nats_sss.NATSSize",
     }
 )
 """Option -> class of the spaces that come with cellnas."""
@@ -67,7 +71,7 @@ class Fixed(SearchSpace):
             return
         self._space, self._architecture = _found(name, of)
         self.network_sizes = self._space.network_sizes
-        self.small_network = self._space.small_network
+        self.small_network = dict(self._space.small_network)
 
     def build(self, architecture: Architecture, task: Task, network: Mapping[str, Any] | None = None) -> nn.Module:
         if self.network is None:

@@ -46,7 +46,9 @@ WITH_SUPERNET = [
 ]
 GRADIENT = [option for option in OPTIONS["strategy"] if "override /supernet@" in text("strategy", option)]
 TINY = {
+    "autoformer": {"width": 0.125},
     "darts": {"channels": 4, "cells": 3},
+    "mobilenetv3": {"width": 0.1},
     "nasbench101": {"channels": 5, "cells": 1},
     "nasbench201": {"channels": 4, "cells": 1},
     "nasnet": {"channels": 4, "cells": 3},

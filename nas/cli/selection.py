@@ -217,6 +217,9 @@ def _of_published_name(settings: Settings, arch: str) -> Settings:
         inherited = settings.inheriting({"space": (names[name], {})})
         if inherited.choices["space"] == names[name]:
             return inherited
+        with suppress(UsageError):  # another space may know the name too
+            parse(inherited.make("space"), arch)
+            return inherited
         raise UsageError(f"arch={name} is a cell of space={names[name]}, not of space={inherited.choices['space']}")
     try:
         plain = settings.inheriting({})

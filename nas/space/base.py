@@ -86,7 +86,7 @@ class SearchSpace(ABC):
         pairs = [one.partition("=") for one in text.split(";")]
         parts = {name.strip(): option.strip() for name, _, option in pairs}
         known = [name for name in self.choices if name in parts]
-        whole = self._conditional or len(known) == len(self.choices)
+        whole = self.__conditional or len(known) == len(self.choices)
         if len(parts) < len(pairs) or list(parts) != known or not known or not whole:
             example = self.to_text((0,) * len(self.choices))
             raise UsageError(
@@ -190,7 +190,7 @@ class SearchSpace(ABC):
         return type(self).is_valid is not SearchSpace.is_valid
 
     @cached_property
-    def _conditional(self) -> bool:
+    def __conditional(self) -> bool:
         return bool(self.conditions) or type(self).active is not SearchSpace.active
 
     @cached_property
@@ -235,7 +235,7 @@ class SearchSpace(ABC):
 
     def reduced(self, architecture: Architecture) -> Architecture:
         """The architecture with the first option for every decision that does not matter."""
-        if not self._conditional:
+        if not self.__conditional:
             return architecture
         active = self.active(architecture)
         return tuple(
@@ -314,7 +314,7 @@ class SearchSpace(ABC):
         itself if it has no valid neighbour.
         """
         free = self.__free
-        if self._conditional:
+        if self.__conditional:
             active = self.active(architecture)
             matters = [name in active for name in self.choices]
             free = tuple(position for position in free if matters[position])
@@ -324,7 +324,7 @@ class SearchSpace(ABC):
             drawn, option = rng.random(2).tolist()
             position = free[int(drawn * len(free))]
             value = self.__kinds[position].moved(architecture[position], option)
-            if self._conditional:
+            if self.__conditional:
                 fresh = self.__drawn(rng)
                 start = tuple(a if on else b for a, b, on in zip(architecture, fresh, matters, strict=True))
                 child = self.reduced((*start[:position], value, *start[position + 1 :]))
@@ -342,7 +342,7 @@ class SearchSpace(ABC):
         """
         parents = np.asarray((first, second))
         columns = np.arange(len(first))
-        matters = [self.active(parent) if self._conditional else self.choices for parent in (first, second)]
+        matters = [self.active(parent) if self.__conditional else self.choices for parent in (first, second)]
         one, other = (np.asarray([name in names for name in self.choices]) for names in matters)
         for _ in range(MAX_ATTEMPTS if self.__constrained else 1):
             chosen = np.where(one == other, rng.integers(2, size=len(first)), other)
@@ -357,7 +357,7 @@ class SearchSpace(ABC):
         An ordered decision moves to the options beside the present one, others to every other option. Decisions that
         matter only then have their first option.
         """
-        active = self.active(architecture) if self._conditional else self.choices
+        active = self.active(architecture) if self.__conditional else self.choices
         architecture = self.reduced(architecture)
         for position, (name, kind) in enumerate(self.decisions.items()):
             if name not in active:
@@ -383,7 +383,7 @@ class SearchSpace(ABC):
         a logarithmic scale if it has one), 0 if it does not matter, followed by 1 or 0 for whether it does if it may
         not.
         """
-        active = self.active(architecture) if self._conditional else self.choices
+        active = self.active(architecture) if self.__conditional else self.choices
         code: list[float] = []
         for kind, (name, position), may_rest in zip(
             self.__kinds, zip(self.choices, architecture, strict=True), self.__may_rest, strict=True

@@ -63,7 +63,7 @@ class TunedSpace(SearchSpace):
         self.choices = {**inner.choices, **{f"{PREFIX}{name}": kind for name, kind in self.tune.decisions.items()}}
         self.conditions = {**inner.conditions, **_prefixed(self.tune.conditions)}
         self.network_sizes = inner.network_sizes
-        self.small_network = inner.small_network
+        self.small_network = dict(inner.small_network)  # a read-only view cannot be sent to another process
         for name in inner.network_sizes:  # of its own, for those who describe a network
             if hasattr(inner, name):
                 setattr(self, name, getattr(inner, name))

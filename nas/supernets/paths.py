@@ -7,7 +7,7 @@ Architecture Search with Uniform Sampling", ECCV 2020, https://arxiv.org/abs/190
 Fair: each step trains as many architectures as a decision has options, so that each decision takes each of its options
 once, and adds up their gradients (Chu, Zhang & Xu, "FairNAS", ICCV 2021, https://arxiv.org/abs/1907.01845, algorithm
 1). Differs from the paper if decisions differ in their number of options: a decision with fewer starts another
-permutation.
+permutation. An option counts as taken in a path in which its decision does not matter.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def fair(space: SearchSpace, rng: Generator) -> list[Architecture]:
     for size in space.sizes:
         rounds = [rng.permutation(size) for _ in range(-(-paths // size))]
         columns.append(np.concatenate(rounds)[:paths].tolist())
-    drawn = [tuple(path) for path in zip(*columns, strict=True)]
+    drawn = [space.reduced(path) for path in zip(*columns, strict=True)]
     if not all(space.is_valid(path) for path in drawn):
         raise UsageError(
             f"evaluator.sampling=fair: space {type(space).__name__} has constraints, which fair samples break; set "

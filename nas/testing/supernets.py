@@ -34,7 +34,8 @@ def supernet_promises(space: SupernetSpace, task: Task, network: Mapping[str, An
 
     def architectures() -> list[tuple[int, ...]]:
         rng = np.random.default_rng(0)
-        extremes = [tuple(min(value, size - 1) for size in space.sizes) for value in range(max(space.sizes))]
+        alike = [tuple(min(value, size - 1) for size in space.sizes) for value in range(max(space.sizes))]
+        extremes = map(space.reduced, alike)
         return [a for a in [*(space.sample(rng) for _ in range(samples)), *extremes] if space.is_valid(a)]
 
     def derive_inverts_relax() -> None:

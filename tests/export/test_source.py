@@ -15,7 +15,9 @@ from written import HEAD, made
 from nas import UserError
 from nas.core import Task
 from nas.export.source import source
+from search_spaces.autoformer import AutoFormer
 from search_spaces.darts import DARTS
+from search_spaces.mobilenetv3 import MobileNetV3
 from search_spaces.nasbench101 import NASBench101
 from search_spaces.nasbench201 import NASBench201
 from search_spaces.nasnet import NASNet
@@ -31,6 +33,8 @@ CELLS = [
     (NASBench101(5, 1), "NB101-best"),
     (NASBench101(7, 1), "conv3x3:0+conv1x1:01+output:012"),
     (NATSSize(), "8:16:8:8:24"),
+    (MobileNetV3(width=0.1), "OFA-note8-31ms"),
+    (AutoFormer(family="small", width=0.05), "AutoFormer-S"),
 ]
 
 

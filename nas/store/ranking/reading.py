@@ -168,20 +168,8 @@ class Ranking:
             )
         ]  # fmt: skip
         for row in self.rows(index, [*columns, TRIALS.c.architecture if decisions else sa.null()]):
-            number, fidelity, text, canonical, seed, status, metrics, seconds, cost, reused, kind, positions = row
-            yield Trial(
-                number,
-                Proposal(tuple(positions or ()), fidelity),
-                text,
-                canonical,
-                seed,
-                status,
-                metrics,
-                seconds,
-                cost,
-                reused,
-                kind,
-            )
+            number, fidelity, *others, positions = row
+            yield Trial(number, Proposal(tuple(positions or ()), fidelity), *others)
 
     def rows(self, index: int, columns: Sequence[sa.ColumnElement[Any]]) -> Iterator[Any]:
         """Some columns of all trials of a run, by number, without holding all of them."""
