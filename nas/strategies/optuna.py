@@ -9,7 +9,7 @@ trials of the study, and failed ones have failed there. What a sampler writes ab
 as `optuna`.
 
 Differs from Optuna: each proposal has a new sampler with a seed of the trial, so that a search can be resumed. It knows
-the trials, and nothing else. After 20 suggestions in a row that break a constraint of the space a random architecture
+the trials, and nothing else. After 10 suggestions in a row that break a constraint of the space a random architecture
 is proposed.
 """
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-MAX_SUGGESTIONS = 20
+MAX_SUGGESTIONS = 10
 """Suggestions in a row that break a constraint, after which a random architecture is proposed."""
 
 
