@@ -30,8 +30,12 @@ OPTIONS = group_options()
 NAS_DATA = Path(os.environ.get("NAS_DATA", "/nowhere"))
 
 
+WORDS = {"fixed": ["space.arch=DARTS_V2", "tune.lr=float(0.01, 0.5, log)", "tune.optimizer=categorical(sgd, adamw)"]}
+"""Settings without which a space has nothing to search."""
+
+
 def composed(group, option):
-    return compose("search", [f"{group}={option}"])
+    return compose("search", [f"{group}={option}", *WORDS.get(option, ())])
 
 
 def text(group, option):
