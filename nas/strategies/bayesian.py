@@ -34,8 +34,9 @@ from nas.validation import whole_number
 
 LEADERS, MUTANTS = 5, 30
 """Best architectures so far that are mutated, and mutants of each."""
-ROUNDS, EXPANDED, NEIGHBOURS = 6, 3, 40
-"""Times that the most promising candidates are expanded, how many of them, and by how many neighbours at most."""
+ROUNDS, EXPANDED, NEIGHBOURS, MOVES = 6, 3, 24, 10
+"""Times that the most promising candidates are expanded, how many of them, and the most neighbours and the mutants of
+each."""
 BLAS = ThreadpoolController()
 """One thread: sums in another order would make a resumed search differ, and the cores belong to the trials."""
 
@@ -126,4 +127,4 @@ class BayesianOptimization:
         neighbours = list(self.space.neighbours(architecture))
         if len(neighbours) > NEIGHBOURS:
             neighbours = [neighbours[position] for position in rng.permutation(len(neighbours))[:NEIGHBOURS]]
-        return neighbours + [self.space.mutate(architecture, rng) for _ in range(NEIGHBOURS // 4)]
+        return neighbours + [self.space.mutate(architecture, rng) for _ in range(MOVES)]
