@@ -97,7 +97,8 @@ def write_table(tabulation: Mapping[str, Any], out: Path, data: str, data_settin
 
 def _yaml(tabulation: Mapping[str, Any], out: Path, classes: int, data: str, data_settings: Mapping[str, Any]) -> str:
     recipe: Mapping[str, Any] = tabulation["recipe"]
-    space = tabulation["space"]["name"]
+    space, settings = tabulation["space"]["name"], dict(tabulation["space"]["settings"])
+    tuned = settings.pop("tune", {})
     environment: Mapping[str, str] = tabulation["environment"]
     network = ", ".join(f"{key} {value}" for key, value in recipe["network"].items())
     seeds = 1 + max(line["repeat"] for line in tabulation["trainings"])
@@ -140,7 +141,8 @@ def _yaml(tabulation: Mapping[str, Any], out: Path, classes: int, data: str, dat
         "  minimized: []",
         "  labels:",
         f"    test_accuracy: test accuracy on {tabulation['data']} (fraction)",
-        *_settings("space", tabulation["space"]["settings"]),
+        *_settings("space", settings),
+        *_settings("tune", tuned),
         *_settings("data", data_settings),
     )
     return "\n".join(lines) + "\n"
