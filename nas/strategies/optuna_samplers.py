@@ -17,11 +17,19 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 
+PICKLED = ("CmaEsSampler",)
+"""Samplers that read pickles from the trials; a store may come from a stranger."""
+
+
 def check_sampler(name: object, options: object) -> None:
     """Raise `UsageError` unless Optuna is installed and has the sampler, which takes the options."""
     if find_spec("optuna") is None:
         raise UsageError("strategy=optuna needs Optuna, which is not installed: pip install 'cellnas[optuna]'")
     samplers = _samplers()
+    if name in PICKLED:
+        raise UsageError(
+            f"strategy.sampler={name} keeps its state as pickled code, which a store must not run; choose another one"
+        )
     if not isinstance(name, str) or name not in samplers:
         hint = did_you_mean(name, list(samplers)) if isinstance(name, str) else ""
         raise UsageError(f"strategy.sampler must be one of {', '.join(samplers)}, got {as_written(name)}{hint}")
@@ -88,6 +96,6 @@ def _samplers() -> dict[str, Any]:
         if inspect.isclass(made) and issubclass(made, samplers.BaseSampler) and not inspect.isabstract(made):
             parameters = inspect.signature(made).parameters
             needed = [each for each, parameter in parameters.items() if parameter.default is parameter.empty]
-            if "seed" in parameters and not needed:
+            if "seed" in parameters and not needed and name not in PICKLED:
                 found[name] = made
     return dict(sorted(found.items()))
