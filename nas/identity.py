@@ -37,6 +37,8 @@ DECISIONS = "decisions"
 or a checkpoint. Version 0.1.0 did not record them; if one side lacks them, they are not compared."""
 
 
+KINDS = "kinds"
+"""Key of the kinds of a space's ordered decisions, beside its decisions: what a strategy proposes depends on them."""
 CONDITIONS = "conditions"
 """Key of the conditions of a space (`nas.space.notation.recorded_conditions`), beside its decisions."""
 

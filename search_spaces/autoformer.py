@@ -188,7 +188,7 @@ class AutoFormer(SearchSpace):
                     f"arch={text!r}: the MLP ratio of layer {number} is {ratio}, which is not among "
                     f"{', '.join(map(_number, self.ratios))}; set space.mlp_ratios=[{wanted}]"
                 )
-            values.append(self.index(f"layer{number}.mlp_ratio", ratio))
+            values.append([*map(_number, self.ratios)].index(ratio))
         return (*values, *[0] * (len(self.choices) - len(values)))
 
     def _position(self, text: str, what: str, option: str, options: Sequence[int]) -> int:

@@ -17,6 +17,7 @@ from nas.errors import UsageError, located
 from nas.space.base import SearchSpace
 from nas.space.graph import Graph
 from nas.space.notation import parse
+from nas.validation import as_written
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,6 +49,7 @@ class Fixed(SearchSpace):
         arch: Text or published name of an architecture.
         of: Its space: an option of `space=`, or a class such as `my_module.MySpace`; None: the one that publishes the
             name, or can read the text.
+        settings: Settings of the space `of`.
         network: A class or function of your own as `module.name`, instead of `arch`. Its parameters named as
             `CLASSES`, `IMAGE_CHANNELS` and `IMAGE_SIZES` are set for the data, a parameter `task` to the `Task`; others
             are sizes, which `trainer.network.NAME=` and `tune.network.NAME=` set.
@@ -56,20 +58,28 @@ class Fixed(SearchSpace):
         UsageError: Neither or both are given, or the network cannot be found.
     """
 
-    def __init__(self, arch: str | None = None, of: str | None = None, network: str | None = None) -> None:
+    def __init__(
+        self,
+        arch: str | None = None,
+        of: str | None = None,
+        network: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         if (arch is None) == (network is None):
-            given = f"space.arch={arch} and space.network={network}"
+            given = f"space.arch={as_written(arch)} and space.network={as_written(network)}"
             raise UsageError(f"{given}; expected one of them, such as space.arch=DARTS_V2 or space.network=my_net.Net")
         if of is not None and network is not None:
             raise UsageError(f"space.of={of} has no effect with space.network={network}; leave it out")
-        self.arch, self.of, self.network = arch, of, network
+        if settings and of is None:
+            raise UsageError(f"space.settings={dict(settings)} are of no space; name it by space.of=")
+        self.arch, self.of, self.network, self.own_settings = arch, of, network, dict(settings or {})
         name = str(arch if network is None else network)
         self.choices = {"network": (name,)}
         if network is not None:
             make = _imported("space.network", network)
             self.network_sizes = tuple(_sizes(network, make))
             return
-        self._space, self._architecture = _found(name, of)
+        self._space, self._architecture = _found(name, of, self.own_settings)
         self.network_sizes = self._space.network_sizes
         self.small_network = dict(self._space.small_network)
 
@@ -107,10 +117,16 @@ class Fixed(SearchSpace):
         return {} if self.network else self._space.graphs(self._architecture)
 
 
-def _found(arch: str, of: str | None) -> tuple[SearchSpace, Architecture]:
+def _found(arch: str, of: str | None, settings: Mapping[str, Any]) -> tuple[SearchSpace, Architecture]:
     """The space of an architecture, and the architecture."""
     if of is not None:
-        space = _imported("space.of", SPACES.get(of, of))()
+        make = _imported("space.of", SPACES.get(of, of))
+        try:
+            space = make(**settings)
+        except TypeError as error:
+            raise UsageError(f"space.of={of} cannot be made with space.settings={dict(settings)}: {error}") from None
+        if not isinstance(space, SearchSpace):
+            raise UsageError(f"space.of={of} is a {type(space).__name__}; expected a search space")
         return space, parse(space, arch)
     spaces: list[SearchSpace] = [_imported("space.of", path)() for path in SPACES.values()]
     for space in spaces:
@@ -142,7 +158,7 @@ def _imported(key: str, path: str) -> Callable[..., Any]:
     except Exception as error:
         raise UsageError(f"{key}={path} cannot be imported: {located(error)}") from error
     if not callable(found):
-        raise UsageError(f"{key}={path} is a {type(found).__name__}; expected a class or a function")
+        raise UsageError(f"{key}={path} is of the kind {type(found).__name__}; expected a class or a function")
     made: Callable[..., Any] = found
     return made
 

@@ -24,7 +24,7 @@ ALLOWED = {
     "nas.data": {*NOUNS, "nas.runtime"},
     "nas.drawing": {*NOUNS, "nas.files", "nas.space"},
     "nas.tables": {*NOUNS, "nas.files", "nas.runtime", "nas.space"},
-    "nas.training": {*NOUNS, "nas.data", "nas.files", "nas.identity", "nas.runtime", "nas.space"},
+    "nas.training": {*NOUNS, "nas.data", "nas.files", "nas.formatting", "nas.identity", "nas.runtime", "nas.space"},
     "nas.supernets": {*NOUNS, "nas.data", "nas.identity", "nas.runtime", "nas.space", "nas.training"},
     "nas.strategies": {*NOUNS, "nas.formatting", "nas.runtime", "nas.space", "nas.supernets"},
     "nas.discretization": {*NOUNS, "nas.runtime", "nas.space", "nas.supernets"},

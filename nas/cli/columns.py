@@ -11,7 +11,7 @@ from nas.errors import UsageError
 from nas.formatting import did_you_mean, short_number
 from nas.store.conditions import ALIASES
 from nas.store.entries import Entry, protocol_description, protocol_key
-from nas.store.facts import FACTS, decisions_of
+from nas.store.facts import FACTS, decision_names
 
 CSV_COLUMNS = ("protocol", "rank", "run", "number", "score", "spread", "members", "test_accuracy", "status",
                "error_kind", "error", "epochs", "seed", "seconds", "reused_from", "arch")  # fmt: skip
@@ -34,7 +34,7 @@ def check_columns(columns: Sequence[str], entries: Sequence[Entry]) -> None:
     twice = next((column for column in columns if columns.count(column) > 1), None)
     if twice is not None:
         raise UsageError(f"columns names {twice!r} twice; leave one out")
-    decided = {name for entry in entries for name in decisions_of(entry.run, entry.trial)}
+    decided = {name for entry in entries for name in decision_names(entry.run)}
     known = {*FACTS, "rank", *ENTRY_COLUMNS, *measured(entries), *decided}
     for column in columns:
         if entries and ALIASES.get(column, column) not in known:

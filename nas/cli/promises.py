@@ -90,7 +90,7 @@ def _model(settings: Settings, space: SearchSpace, sizes: dict[str, Any], seed: 
         data_option=str(settings.choices["data"]),
         data_settings={key: value for key, value in settings.node("data").items() if key != "root"},
         sizes=sizes,
-        make_space=partial(make_space, config_dir=config_dir),
+        make_space=partial(make_space, config_dir=config_dir, trusted=True),
     )
     return assemble(job, None, COMPARED_IMAGES, {})
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.config.checks import inherited_code
 from nas.config.overrides import TUNE
 from nas.config.settings import Settings, compose, make_space
 from nas.store.base import Retraining, Run
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 BASE_TRAINER = "nasbench201"
 """The trainer option whose settings a printed retraining starts from."""
-OMITTED_KEYS = ("store", "dir", "progress", "format", "choices", "config_dir", "decisions", "conditions", "minimized",
-                "scheduling", "sweep")  # fmt: skip
+OMITTED_KEYS = ("store", "dir", "progress", "format", "choices", "config_dir", "decisions", "conditions", "kinds",
+                "minimized", "scheduling", "sweep")  # fmt: skip
 """Stored keys of a run that do not change its results."""
 BROUGHT_GROUPS = ("supernet", "discretization", "data", "trainer")
 """Parts that a strategy, an evaluator, a table or an experiment may bring along."""
@@ -109,10 +110,14 @@ def retrain_command(
     # its own seed is then the last, whose weights are exported
     one_command = sorted(seeds) == list(range(first, retraining.seed + 1))
     recorded |= {"seed": first, "seeds": len(seeds)} if one_command else {"seed": retraining.seed}
-    space = make_space(training.space, training.space_settings, config_dir)
+    space = make_space(training.space, training.space_settings, config_dir, trusted=True)
     published = {space.to_text(space.from_text(name)): name for name in space.published}
     name = published.get(retraining.text, retraining.text)
     arguments = [f"arch={name}", *parts, *_differing(recorded, base.tree())]
+    set_already = {word.partition("=")[0] for word in arguments}
+    for setting in recorded[TUNE] or ():  # what was tuned is set even at its default: the retraining scaled it
+        if setting in base.node("trainer") and f"trainer.{setting}" not in set_already:
+            arguments.append(f"trainer.{setting}={spelled(recipe.get(setting, base.get(f'trainer.{setting}')))}")
     return shlex.join(["nas", *config_dir_arguments(config_dir), "retrain", *arguments, *more])
 
 
@@ -180,6 +185,11 @@ def store_arguments(settings: Settings) -> list[str]:
     if isinstance(url, str) and url != DEFAULT_URL:  # an experiment may name it too
         given = [*(argument for argument in given if not argument.startswith("store.url=")), f"store.url={url}"]
     return shown_arguments(given)
+
+
+def code_arguments(parts: Mapping[str, tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """The arguments by which a user says that code which a run names may be imported."""
+    return [f"{key}={path}" for key, path in inherited_code(parts).items()]
 
 
 def config_dir_arguments(config_dir: Path | None) -> list[str]:

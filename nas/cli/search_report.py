@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.cli.output import print_next
-from nas.cli.rerun import config_dir_arguments, store_arguments
+from nas.cli.rerun import code_arguments, config_dir_arguments, store_arguments
 from nas.cli.trial_table import print_trials
+from nas.config.settings import recorded_parts
 from nas.core import Objective, Trial
 from nas.engine.search import SearchResult
 from nas.errors import NOT_IN_TABLE, UserError
@@ -150,6 +151,7 @@ def _next_commands(finished: FinishedSearch, settings: Settings, folder: Path) -
     store = store_arguments(settings)
     nas = ["nas", *config_dir_arguments(settings.config_dir)]
     run = f"run={finished.result.run}"
+    code = code_arguments(recorded_parts({**settings.tree(), "choices": settings.choices}))
     commands = [
         ([*nas, "leaderboard", run, "top=0", *store], "all trials"),
         (["tensorboard", "--logdir", str(folder / "tensorboard")], "curves"),
@@ -157,10 +159,10 @@ def _next_commands(finished: FinishedSearch, settings: Settings, folder: Path) -
     if finished.result.best is not None:
         # the full recipe takes about a day on two CPU cores
         trainer = settings.choices["trainer"] if finished.device.type == "cpu" else FULL_RECIPE
-        retrain = [*nas, "retrain", run, "trial=best", *store, f"trainer={trainer}"]
+        retrain = [*nas, "retrain", run, "trial=best", *store, *code, f"trainer={trainer}"]
         commands += [
             (retrain, "train the winner from scratch, and test it"),
-            ([*nas, "export", run, "trial=best", *store], "export the winner"),
+            ([*nas, "export", run, "trial=best", *store, *code], "export the winner"),
         ]
     return commands
 

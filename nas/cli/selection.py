@@ -166,7 +166,7 @@ def check_meaning(space: SearchSpace, architecture: Architecture, run: Run, tria
     """Raise `UsageError` if a trial's text, in the space's own notation, has changed its meaning."""
     choices = dict(run.config.get(DECISIONS, ()))  # none in version 0.1.0, or in the order of the trial's positions
     then = {name: choices[name][option] for name, option in zip(choices, trial.proposal.architecture, strict=False)}
-    now = {name: str(option) for name, option in zip(space.choices, space.options(architecture), strict=True)}
+    now = {name: str(option) for name, option in space.settings(architecture).items()}
     for name, option in then.items():
         if now.get(name, option) != option:
             raise UsageError(

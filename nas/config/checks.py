@@ -10,10 +10,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from nas.config.composition import composed
-from nas.config.overrides import TUNE, closest_name, keys
+from nas.config.overrides import TUNE, assigned, closest_name, keys
 from nas.errors import UsageError
 from nas.validation import as_written
 
+CODE_SPACE, CODE_SETTINGS = "fixed", ("network", "of")
+"""The space that imports what some of its settings name, and these settings."""
 EVALUATED_PARTS = ("data", "trainer", "table")
 """Parts that matter to a search only through its evaluator."""
 
@@ -117,6 +119,33 @@ def check_evaluated(
             )
 
 
+def refuse_inherited_code(
+    inherited: Mapping[str, tuple[str, Mapping[str, Any]]], values: Sequence[tuple[str, str]]
+) -> None:
+    """Refuse a class or function that a run or a file names: importing it runs code of the file's choosing.
+
+    Args:
+        inherited: Group -> (option, settings) of the run or the file.
+        values: (key, value) of the command line; what it repeats is the user's own.
+
+    Raises:
+        UsageError: There is one.
+    """
+    for key, path in inherited_code(inherited).items():
+        if dict(values).get(key) != path:
+            raise UsageError(
+                f"{key}={path} is code that the run or the file names, and that would be imported; if you trust it, "
+                f"add {key}={path} to the command"
+            )
+
+
+def inherited_code(parts: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+    """Key -> dotted path of each class or function among the settings of parts."""
+    option, settings = parts.get("space", ("", {}))
+    named = {f"space.{key}": settings.get(key) for key in CODE_SETTINGS if option == CODE_SPACE}
+    return {key: path for key, path in named.items() if isinstance(path, str) and "." in path}
+
+
 def check_tuned(config: DictConfig, values: Sequence[tuple[str, str]], choices: Mapping[str, str | None]) -> None:
     """Check that every tuned setting is one of the trainer's and has an effect.
 
@@ -135,9 +164,9 @@ def check_tuned(config: DictConfig, values: Sequence[tuple[str, str]], choices: 
             meant = closest_name(name, known)
             hint = f" (did you mean {f'{TUNE}.{meant}'!r}?)" if meant else ""
             raise UsageError(f"{TUNE}.{name}: trainer={choices.get('trainer')} has no setting {name!r}{hint}")
-        for key, value in values:
-            if key.lstrip("+") == f"trainer.{name}" and "evaluator" in config:
-                raise UsageError(f"{key}={value} and {TUNE}.{name} exclude each other; leave one of them out")
+        if "evaluator" in config and f"trainer.{name}" in assigned(values):
+            key, value = next((key, value) for key, value in values if f"trainer.{name}".startswith(key.lstrip("+")))
+            raise UsageError(f"{key}={value} and {TUNE}.{name} exclude each other; leave one of them out")
     if not tune or "evaluator" not in config:
         return
     keys_text = ", ".join(f"{TUNE}.{name}" for name in tune)

@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from nas.errors import UsageError
+from nas.space.specification import EXAMPLE, one_spelling
 from nas.validation import as_written
 
 RAW_KEYS = (
@@ -71,8 +72,11 @@ def assign(
         raise UsageError(f"{name}={value}: settings cannot be removed; expected key=value")
     existing = keys(base)
     if name.startswith(f"{TUNE}.") and TUNE in base:
-        config[TUNE] = {**config[TUNE], name.removeprefix(f"{TUNE}."): _text(value)}  # its setting may have dots
+        setting = name.removeprefix(f"{TUNE}.")  # which may have dots
+        config[TUNE] = dict(sorted({**config[TUNE], setting: one_spelling(_text(value))}.items()))
         return
+    if name == TUNE and TUNE in base:
+        raise UsageError(f"{name}={value}: expected {TUNE}.SETTING=DECISION, such as {TUNE}.lr='{EXAMPLE}'")
     if name in groups:
         raise UsageError(f"{name} is a group; expected one of its options or {name}.SETTING=value")
     part, _, setting = name.partition(".")
@@ -90,6 +94,18 @@ def assign(
         _assign_each(config, base, name, parsed)
         return
     OmegaConf.update(config, name, _of_kind(name, default, parsed), merge=False, force_add=True)
+
+
+def assigned(values: Sequence[tuple[str, str]]) -> set[str]:
+    """Dotted keys that the command line sets, those within a mapping such as `network={channels: 8}` included."""
+    found = set[str]()
+    for key, value in values:
+        name = key.lstrip("+")
+        found.add(name)
+        parsed = _parse(name, value, None)
+        if isinstance(parsed, Mapping):
+            found |= {f"{name}.{inner}" for inner in parsed}
+    return found
 
 
 def _either(options: Sequence[str]) -> str:

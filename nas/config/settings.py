@@ -6,6 +6,7 @@ answers a misspelt key with a page of text, so Hydra only composes the groups, a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 from nas.config.checks import (
     check_evaluated,
     check_tuned,
+    inherited_code,
+    refuse_inherited_code,
     refuse_nulls,
     refuse_overruled,
     refuse_unused_supernet,
@@ -149,7 +152,7 @@ class Settings:
     def partial(self, key: str) -> Callable[..., Any]:
         """`factory` in a form that can be sent to another process; its errors are not explained."""
         factory: Callable[..., Any] = instantiate(self.config[key], _partial_=True, _convert_="all")
-        return factory
+        return functools.partial(_tuned, factory, self.tuned()) if key == "space" and self.tuned() else factory
 
     def make(self, key: str, **more: Any) -> Any:
         """Construct the part at `key`; `more` are arguments that no YAML can give."""
@@ -163,6 +166,10 @@ def tuned_space(space: SearchSpace, tune: Mapping[str, str]) -> TunedSpace:
         UsageError: A decision is not written as one.
     """
     return TunedSpace(space, {name: parse_decision(f"{TUNE}.{name}", text) for name, text in tune.items()})
+
+
+def _tuned(factory: Callable[..., SearchSpace], tune: Mapping[str, str]) -> TunedSpace:
+    return tuned_space(factory(), tune)
 
 
 def recorded_parts(config: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -232,6 +239,7 @@ def compose(
                 OmegaConf.update(config, f"{group}.{key}", value, merge=False)
         if group == "space" and earlier.get(TUNE) and TUNE in config:
             config[TUNE] = literal(earlier[TUNE], "the tuned settings of the run or the genotype file")
+    refuse_inherited_code(inherited, values)
     base = config.copy()
     refuse_overruled(config, values)
     check_evaluated(config, [*chosen.items(), *values], final, options)
@@ -250,13 +258,23 @@ def compose(
     return Settings(command, list(arguments), config_dir, config, final_groups, inherited)
 
 
-def make_space(name: str, settings: Mapping[str, Any], config_dir: Path | None = None) -> Any:
+def make_space(name: str, settings: Mapping[str, Any], config_dir: Path | None = None, *, trusted: bool = False) -> Any:
     """A space from its option and settings, as a file or a store names them.
 
+    Args:
+        trusted: Whether the user has named the code that the settings name, so that it may be imported.
+
     Raises:
-        UsageError: The space does not exist, or does not accept the settings.
+        UsageError: The space does not exist, does not accept the settings, or names code.
     """
-    return compose("describe", [], config_dir, {"space": (name, settings)}).make("space")
+    parts = {"space": (name, settings)}
+    code = inherited_code(parts)
+    if code and not trusted:
+        raise UsageError(
+            f"the network is {', '.join(code.values())}, code that would be imported; use its network.py, or export it "
+            "with format=[onnx]"
+        )
+    return compose("describe", [f"{key}={path}" for key, path in code.items()], config_dir, parts).make("space")
 
 
 def _split(

@@ -26,7 +26,7 @@ from nas.engine.trial import by_number, minimized_metrics
 from nas.evaluators.base import Evaluator, SupportsProtocol, SupportsRepeatedQueries, SupportsSharedWeights
 from nas.executors.base import Executor
 from nas.executors.inline import Inline, check_time_limit
-from nas.identity import CONDITIONS, DECISIONS
+from nas.identity import CONDITIONS, DECISIONS, KINDS
 from nas.listeners.base import Listener
 from nas.provenance import config_snapshot, environment, indistinguishable_parts, jsonable
 from nas.space.base import SearchSpace
@@ -111,6 +111,8 @@ def search(
     random = TrialRandom(seed)
     objective = objective or Objective()
     decisions: dict[str, Any] = {DECISIONS: recorded_choices(space)}
+    if kinds := {name: type(kind).__name__ for name, kind in space.decisions.items() if kind.ordered}:
+        decisions[KINDS] = kinds
     if conditions := recorded_conditions(space):
         decisions[CONDITIONS] = conditions
     new_strategy = strategy(space=space, objective=objective)

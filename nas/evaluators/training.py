@@ -71,7 +71,7 @@ class TrainingEvaluator:
         memory = PeakMemory(device)
         try:
             recipe = self._recipe(proposal)
-            if recipe.train_images != self.trainer.train_images:
+            if recipe.train_images != self._loaded().train_images:
                 images = replace(images, train=images.train.first(recipe.train_images))
             trained = train_architecture(
                 self.space,
@@ -92,6 +92,8 @@ class TrainingEvaluator:
     def _recipe(self, proposal: Proposal) -> Recipe:
         try:
             recipe = tuned_recipe(self.space, proposal.architecture, self.trainer)
+            if proposal.fidelity is not None and "epochs" in self.space.trainer_settings(proposal.architecture):
+                raise UsageError("epochs are tuned, and the strategy chooses them too; leave out tune.epochs")
             return recipe if proposal.fidelity is None else replace(recipe, epochs=proposal.fidelity)
         except UsageError as error:
             raise TrialFailed("unfit_settings", str(error)) from None
@@ -112,10 +114,11 @@ class TrainingEvaluator:
 
     def _loaded(self) -> Recipe:
         """The recipe that says which images are loaded: all that a trial may train on."""
-        tuned = self.space.tune.choices if isinstance(self.space, TunedSpace) else {}
-        if "train_images" not in tuned:
+        if type(self.space).trainer_settings is SearchSpace.trainer_settings:
             return self.trainer
-        numbers = tuned["train_images"]
+        numbers = self.space.tune.choices.get("train_images", ()) if isinstance(self.space, TunedSpace) else (None,)
+        if not numbers:
+            return self.trainer
         return replace(self.trainer, train_images=None if None in numbers else max(numbers))
 
     def _the_split(self) -> Split:

@@ -34,9 +34,8 @@ NETWORK = "network."
 MAX_ATTEMPTS = 10_000
 """Number of draws after which a constrained space counts as one without valid architectures."""
 MAX_LISTED = 100_000
-"""Most architectures of a constrained space whose valid ones are listed, to count them or to draw from few."""
-PROBES = 300
-"""Draws by which it is found out once whether valid architectures are rare: fewer than 1 %."""
+"""Most architectures of a constrained space whose valid ones are listed: to count them, or to draw one where
+`MAX_ATTEMPTS` draws found none."""
 
 
 class SearchSpace(ABC):
@@ -96,8 +95,10 @@ class SearchSpace(ABC):
         active = self.active(architecture)
         for name in self.choices:
             if (name in active) != (name in parts):
-                fault = f"lacks {name}, which matters here" if name in active else f"has {name}, which is off here"
-                raise UsageError(f"arch={text!r} is not an architecture of {type(self).__name__}: it {fault}")
+                fault = (
+                    f"lacks {name}, which is active here" if name in active else f"has {name}, which is inactive here"
+                )
+                raise UsageError(f"arch={text!r} is not an architecture of {type(self).__name__}: it {fault} here")
         return architecture
 
     def canonical(self, architecture: Architecture) -> str:
@@ -154,6 +155,8 @@ class SearchSpace(ABC):
         known = {name: value for name, value in network.items() if name in self.network_sizes}
         return {name: nulls.get(name) if value is None else value for name, value in known.items()}
 
+    _null_is_an_option = False  # of settings that may be unset
+
     # --- derived -------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -168,6 +171,7 @@ class SearchSpace(ABC):
             type(self).__name__,
             getattr(self, "choices", None),
             default_text=type(self).to_text is SearchSpace.to_text,
+            null=self._null_is_an_option,
         )
         return {name: decision(options) for name, options in self.choices.items()}
 
@@ -210,28 +214,23 @@ class SearchSpace(ABC):
     @cached_property
     def size(self) -> int:
         """Number of architectures that are valid and differ in a decision that matters; see `size_is_exact`."""
-        if self.__rare_or_few is not None:
-            return len(self.__rare_or_few)
-        return self.__compiled.count()
+        return self.__compiled.count()[0] if self.__few is None else len(self.__few)
 
     @cached_property
     def size_is_exact(self) -> bool:
         """Whether `size` was counted; otherwise it is an upper bound, which ignores constraints."""
-        return self.__rare_or_few is not None or not (self.__constrained or type(self).active is not SearchSpace.active)
+        return self.__few is not None or (not self.__listed_only and self.__compiled.count()[1])
+
+    @property
+    def __listed_only(self) -> bool:
+        """Whether architectures can be counted only by listing them."""
+        return self.__constrained or type(self).active is not SearchSpace.active
 
     @cached_property
-    def __rare_or_few(self) -> tuple[Architecture, ...] | None:
-        """The architectures of a small space whose number is known only by listing them."""
-        derived = self.__constrained or type(self).active is not SearchSpace.active
-        return tuple(self.architectures()) if derived and self.__compiled.count() <= MAX_LISTED else None
-
-    @cached_property
-    def __rare(self) -> bool:
-        """Whether few architectures are valid, so that they are drawn from a list. It depends on nothing drawn."""
-        if not self.__constrained:
-            return False
-        rng = np.random.default_rng(0)
-        return sum(self.is_valid(self.__drawn(rng)) for _ in range(PROBES)) < PROBES / 100
+    def __few(self) -> tuple[Architecture, ...] | None:
+        """The architectures of a small space that can be counted only by listing them."""
+        small = self.__listed_only and self.__compiled.count()[0] <= MAX_LISTED
+        return tuple(self.architectures()) if small else None
 
     def reduced(self, architecture: Architecture) -> Architecture:
         """The architecture with the first option for every decision that does not matter."""
@@ -287,16 +286,14 @@ class SearchSpace(ABC):
         """
         if not self.__constrained:
             return self.reduced(self.__drawn(rng))
-        if self.__rare and (listed := self.__rare_or_few) is not None:
-            if not listed:
-                raise UserError(
-                    f"{type(self).__name__}: none of its architectures meets its constraints; loosen is_valid"
-                )
-            return listed[int(rng.random() * len(listed))]
         for _ in range(MAX_ATTEMPTS):
             architecture = self.reduced(self.__drawn(rng))
             if self.is_valid(architecture):
                 return architecture
+        if listed := self.__few:
+            return listed[int(rng.random() * len(listed))]
+        if listed is not None:
+            raise UserError(f"{type(self).__name__}: none of its architectures meets its constraints; loosen is_valid")
         raise UserError(
             f"{type(self).__name__}: none of {MAX_ATTEMPTS:,} random architectures meets its constraints, so the space "
             "is empty or nearly so; loosen is_valid, or state constraints as conditions"

@@ -10,7 +10,7 @@ from nas.errors import UsageError
 from nas.validation import as_written
 
 
-def check_choices(name: str, choices: object, *, default_text: bool) -> None:
+def check_choices(name: str, choices: object, *, default_text: bool, null: bool = False) -> None:
     """Raise `UsageError`, naming the decision, unless the `choices` of a space can be searched and written as text.
 
     A decision has a name and a list or tuple of at least one option. Options are text or numbers, each different as
@@ -18,6 +18,7 @@ def check_choices(name: str, choices: object, *, default_text: bool) -> None:
 
     Args:
         name: Class of the space, for messages.
+        null: Whether None is an option.
         default_text: Whether architectures are written by `SearchSpace.to_text`.
     """
     if not isinstance(choices, Mapping) or not choices:
@@ -38,8 +39,10 @@ def check_choices(name: str, choices: object, *, default_text: bool) -> None:
         if len(options) == 0:
             raise UsageError(f"{where} has no options; expected at least one")
         for option in options:
-            if not isinstance(option, str | int | float | np.number):  # numbers are written as text
-                raise UsageError(f"{where} has the option {as_written(option)}; expected text")
+            if not isinstance(option, str | int | float | np.number) and not (
+                null and option is None
+            ):  # numbers are written as text
+                raise UsageError(f"{where} has the option {as_written(option)}; expected text or a number")
             if default_text and not _fits_text(str(option), ";"):
                 raise UsageError(
                     f"{where} has the option {option!r}; expected printable text without ';' or surrounding spaces"

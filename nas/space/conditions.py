@@ -8,9 +8,10 @@ many architectures there are that differ in an active one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any
 
 from nas.core import Architecture
@@ -19,6 +20,8 @@ from nas.formatting import did_you_mean
 from nas.space.decisions import Decision
 from nas.validation import as_written
 
+MAX_STATES = 10_000
+"""Most states that are followed to count architectures."""
 RESTING = 0
 """Position of the option that an inactive decision has."""
 
@@ -43,10 +46,11 @@ class Conditions:
             active.append(all(active[parent] and architecture[parent] in allowed for parent, allowed in needs))
         return active
 
-    def count(self) -> int:
-        """Number of architectures that differ in an active decision.
+    def count(self) -> tuple[int, bool]:
+        """Number of architectures that differ in an active decision, and whether it was counted.
 
-        Decisions are added one by one to the states of those that later ones depend on; equal states are merged.
+        Decisions are added one by one to the states of those that later ones depend on; equal states are merged. Where
+        there are too many states, the number is that of all combinations.
         """
         last = {parent: position for position, needs in enumerate(self.needs) for parent, _ in needs}
         states: Counter[tuple[tuple[int, int | None], ...]] = Counter({(): 1})
@@ -61,8 +65,10 @@ class Conditions:
                     continue
                 for option in range(self.sizes[position]) if active else (None,):
                     following[(*kept, (position, option))] += number
+            if len(following) > MAX_STATES:
+                return prod(self.sizes), False
             states = following
-        return sum(states.values())
+        return sum(states.values()), True
 
     def architectures(self) -> Iterator[Architecture]:
         """Every architecture whose inactive decisions rest; the last decision changes fastest."""
@@ -118,7 +124,7 @@ def compiled(name: str, decisions: Mapping[str, Decision], conditions: Any) -> C
 
 
 def _allowed(name: str, child: str, parent: str, decision: Decision, options: Any) -> frozenset[int]:
-    listed = [options] if isinstance(options, str | int | float) else list(options)
+    listed = list(options) if isinstance(options, Iterable) and not isinstance(options, str) else [options]
     known = [str(option) for option in decision]
     for option in listed:
         if str(option) not in known:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from operator import lt
 from typing import Any, TypeAlias, overload
 
 import numpy as np
@@ -26,7 +27,7 @@ STEPS = 21
 DIGITS = 4
 """Significant digits of the options of a range, at least."""
 REACH = 0.1
-"""Mean distance of a mutation on an ordered decision, as a fraction of its options."""
+"""Scale of the distance that a mutation moves on an ordered decision, as a fraction of its options."""
 
 
 class Decision(Sequence[Any]):
@@ -209,7 +210,7 @@ class Float(_Range):
         for digits in range(DIGITS, 18):
             inner = [float(f"{value:.{digits}g}") for value in values[1:-1]]
             self.options = (float(low), *inner, float(high))
-            if len(set(self.options)) == len(values):
+            if all(map(lt, self.options, self.options[1:])):
                 return
         raise UsageError(f"{what}: {steps} steps are too close to tell apart; set fewer steps")
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
-
 from nas.errors import UsageError
 from nas.formatting import did_you_mean
 from nas.space.decisions import Categorical, Decision, Float, Integer, Ordinal
@@ -48,7 +46,7 @@ def parse_decision(key: str, text: Any) -> Decision:
             values.append(_value(word))
     try:
         if kind in (Categorical, Ordinal):
-            if len({str(value) for value in values}) < len(values):
+            if len({str(value) if isinstance(value, bool) else value for value in values}) < len(values):
                 raise UsageError("an option is listed twice; expected each once")
             return kind(values)
         if len(values) != 2:
@@ -59,18 +57,26 @@ def parse_decision(key: str, text: Any) -> Decision:
         raise UsageError(f"{key}={text}: {'it' * fault.startswith(' ')}{fault}") from None
     except TypeError:
         allowed = "log, steps" if kind is Float else "log, step, steps"
-        raise UsageError(f"{key}={text}: {', '.join(named)} is unknown; a range takes {allowed}") from None
+        unknown = ", ".join(name for name in named if name not in allowed.split(", "))
+        raise UsageError(f"{key}={text}: {unknown} is unknown; a range takes {allowed}") from None
+
+
+WORDS = {"true": True, "false": False, "null": None}
 
 
 def _value(word: str) -> Any:
     """A number, true, false, null or text."""
-    try:
-        value = yaml.safe_load(word)
-    except yaml.YAMLError:
-        return word
-    if isinstance(value, str):
+    if word.lower() in WORDS:
+        return WORDS[word.lower()]
+    for kind in (int, float):
         try:
-            return float(value)  # YAML reads 1e-4 as text
+            return kind(word)
         except ValueError:
-            return value
-    return value
+            continue
+    return word
+
+
+def one_spelling(text: str) -> str:
+    """A decision in the spelling by which two of them are compared: `float(0.1, 1, log)`."""
+    tight = re.sub(r"\s*([(=)])\s*", r"\1", text.strip())
+    return re.sub(r"\s*,\s*", ", ", tight)

@@ -30,23 +30,50 @@ SGD_ONLY = ("momentum", "nesterov")
 """Settings that matter only with `optimizer=sgd`."""
 
 
-class _Settings(SearchSpace):
-    """The decisions about settings, by themselves.
+class TunedSettings(SearchSpace):
+    """The decisions about settings, by themselves: the optimizer first, since others depend on it.
 
     Args:
         tune: Setting -> decision.
+
+    Raises:
+        UsageError: A setting of SGD is tuned, but no optimizer is SGD, or an option contains `@`.
     """
 
+    _null_is_an_option = True
+
     def __init__(self, tune: Mapping[str, Decision]) -> None:
-        ordered = dict(sorted(tune.items(), key=lambda pair: pair[0] != "optimizer"))  # others may depend on it
-        self.choices = ordered
-        optimizers = ordered.get("optimizer", ())
-        dependent = [name for name in SGD_ONLY if name in ordered]
-        if "sgd" in optimizers and len(optimizers) > 1:
-            self.conditions = {name: {"optimizer": "sgd"} for name in dependent}
+        self.tune = dict(tune)
+        first = {name: place for place, name in enumerate(("optimizer", "momentum"))}
+        self.choices = dict(sorted(tune.items(), key=lambda pair: (first.get(pair[0], len(first)), pair[0])))
+        for name, kind in self.choices.items():
+            for option in kind:
+                if SEPARATOR.strip() in str(option):
+                    raise UsageError(f"{PREFIX}{name}: the option {option} contains '@', which separates the settings")
+        self.conditions = self._dependent()
+
+    def _dependent(self) -> dict[str, dict[str, Any]]:
+        """Momentum is for SGD, and Nesterov's form of it for a momentum above 0."""
+        conditions: dict[str, dict[str, Any]] = {}
+        for name in SGD_ONLY:
+            if name not in self.choices:
+                continue
+            needs: dict[str, Any] = {}
+            if "optimizer" in self.choices:
+                if "sgd" not in self.choices["optimizer"]:
+                    raise UsageError(
+                        f"{PREFIX}{name} has no effect, since {PREFIX}optimizer is never sgd; leave it out"
+                    )
+                needs["optimizer"] = "sgd"
+            momenta = self.choices.get("momentum", ())
+            if name == "nesterov" and 0 in momenta:
+                needs["momentum"] = [option for option in momenta if option != 0]
+            if needs:
+                conditions[name] = needs
+        return conditions
 
     def build(self, architecture: Architecture, task: Task, network: Mapping[str, Any] | None = None) -> nn.Module:
-        raise NotImplementedError
+        raise NotImplementedError("settings have no network")
 
 
 class TunedSpace(SearchSpace):
@@ -57,16 +84,17 @@ class TunedSpace(SearchSpace):
         tune: Setting of the trainer, such as `lr` or `network.channels` -> its decision.
     """
 
+    _null_is_an_option = True
+
     def __init__(self, inner: SearchSpace, tune: Mapping[str, Decision]) -> None:
         self.inner = inner
-        self.tune = _Settings(tune)
+        self.tune = TunedSettings(tune)
+        if repeated := [name for name in self.tune.choices if f"{PREFIX}{name}" in inner.choices]:
+            raise UsageError(f"{PREFIX}{repeated[0]} is a decision of the space already; leave it out")
         self.choices = {**inner.choices, **{f"{PREFIX}{name}": kind for name, kind in self.tune.decisions.items()}}
         self.conditions = {**inner.conditions, **_prefixed(self.tune.conditions)}
         self.network_sizes = inner.network_sizes
         self.small_network = dict(inner.small_network)  # a read-only view cannot be sent to another process
-        for name in inner.network_sizes:  # of its own, for those who describe a network
-            if hasattr(inner, name):
-                setattr(self, name, getattr(inner, name))
         self._split = len(inner.choices)
 
     def parts(self, architecture: Architecture) -> tuple[Architecture, Architecture]:
@@ -92,7 +120,8 @@ class TunedSpace(SearchSpace):
         return f"{self.inner.to_text(network)}{SEPARATOR}{self.tune.to_text(settings)}"
 
     def from_text(self, text: str) -> Architecture:
-        """The inverse of `to_text`; the inner architecture may be a published name.
+        """The inverse of `to_text`; the inner architecture may be a published name, and the settings in any
+        order.
 
         Raises:
             UsageError: The settings are missing, or a part is not of the space.
@@ -102,7 +131,9 @@ class TunedSpace(SearchSpace):
             names = ", ".join(f"{PREFIX}{name}" for name in self.tune.choices)
             example = self.tune.to_text((0,) * len(self.tune.choices))
             raise UsageError(f"arch={text!r} has no settings of {names}; expected ARCHITECTURE{SEPARATOR}{example}")
-        return parse(self.inner, network.strip()) + parse(self.tune, settings.strip())
+        places = {name: place for place, name in enumerate(self.tune.choices)}
+        in_order = sorted(settings.split(";"), key=lambda one: places.get(one.partition("=")[0].strip(), len(places)))
+        return parse(self.inner, network.strip()) + parse(self.tune, ";".join(in_order).strip())
 
     def canonical(self, architecture: Architecture) -> str:
         network, settings = self.parts(architecture)

@@ -96,10 +96,10 @@ class GridSearch:
             yield from self._combined((*chosen, option), options)
 
     def _refuse(self, count: str) -> None:
-        coarser = "a lower strategy.resolution" if self.resolution else "strategy.resolution, the options of a range"
+        coarser = "a lower strategy.resolution" if self.resolution else "strategy.resolution (options tried per range)"
         raise UsageError(
             f"a grid of {type(self.space).__name__} has {count} combinations, more than "
-            f"strategy.max_combinations={self.max_combinations:,}; set {coarser}, or allow more"
+            f"strategy.max_combinations={self.max_combinations:,}; set {coarser}, or raise strategy.max_combinations"
         )
 
 

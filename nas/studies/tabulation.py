@@ -90,7 +90,11 @@ class Trainer:
         if self._images is None:
             split, test = self.data.split(), self.data.read_test()
             self._images = TrainingImages.of_split(self.data.task, split, self.recipe, test).to(device)
-        recipe, images = tuned_recipe(self.space, training.architecture, self.recipe), self._images
+        images = self._images
+        try:
+            recipe = tuned_recipe(self.space, training.architecture, self.recipe)
+        except UsageError as error:
+            raise UsageError(f"arch={training.text}: {error}") from None
         if recipe.train_images != self.recipe.train_images:
             images = replace(images, train=self.data.split().train.first(recipe.train_images).to(device))
         try:

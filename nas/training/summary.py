@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nas.core import UNCOUNTED_PREFIX, Architecture, Task, uncounted
 from nas.errors import UserError, located
 from nas.space.notation import parse
+from nas.space.tuned import TunedSpace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,6 +52,7 @@ def describe(
     space.validate(indices)
     sizes = space.known_sizes({**(network or {}), **space.decided_sizes(indices)})
     text = space.to_text(indices)
+    own = space.inner if isinstance(space, TunedSpace) else space
     try:
         with memory_guard():
             built = _call(lambda: space.build(indices, task, sizes or None), "cannot be built for", task)
@@ -69,7 +71,7 @@ def describe(
         "params": counts["parameters"],
         "flops": counts["flops"],
         **({"uncounted": missing} if missing else {}),
-        "network": {size: sizes.get(size, getattr(space, size, None)) for size in space.network_sizes},
+        "network": {size: sizes.get(size, getattr(own, size, None)) for size in space.network_sizes},
         "task": f"{task.channels}x{task.height}x{task.width}, {task.classes} classes",
     }
 

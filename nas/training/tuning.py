@@ -8,19 +8,22 @@ from typing import Any
 
 from nas.core import Architecture
 from nas.errors import UsageError
+from nas.formatting import did_you_mean
 from nas.space.base import NETWORK, SearchSpace
-from nas.space.tuned import PREFIX, TunedSpace
+from nas.space.tuned import PREFIX, SGD_ONLY, TunedSpace
 from nas.training.recipe import Recipe
 
 UNTUNABLE: Mapping[str, str] = {
     "valid_images": "trials would be scored on different images",
+    "time_limit": "it only ends trainings",
     **dict.fromkeys(
-        ("validate_every", "threads", "channels_last", "deterministic", "time_limit"),
-        "it does not change what a training learns",
+        ("validate_every", "threads", "channels_last", "deterministic"), "it does not change what a training learns"
     ),
     "network": "it holds several sizes; tune one of them, such as tune.network.channels",
 }
 """Settings that cannot be tuned, and why."""
+CHECKED = 100
+"""Most options of a setting that are all tried before a search; of more, the ends."""
 OF_THE_SEARCH = ("epochs", "train_images")
 """Settings that say how much a trial costs. A retraining has its own."""
 IN_EPOCHS = ("warmup_epochs",)
@@ -28,25 +31,36 @@ IN_EPOCHS = ("warmup_epochs",)
 
 
 def check_tuned(space: SearchSpace, recipe: Recipe) -> None:
-    """Raise `UsageError` if an option of a tuned setting does not fit the recipe."""
+    """Raise `UsageError` if a tuned setting has no effect, or one of its options does not fit the recipe."""
     if not isinstance(space, TunedSpace):
         return
-    known = [field.name for field in fields(recipe)]
-    for name, options in space.tune.choices.items():
+    settings, known = space.tune, [field.name for field in fields(recipe)]
+    for position, (name, options) in enumerate(settings.choices.items()):
         key = f"{PREFIX}{name}"
         if reason := UNTUNABLE.get(name):
             raise UsageError(f"{key} cannot be tuned: {reason}")
-        if not name.startswith(NETWORK) and name not in known:
-            raise UsageError(f"{key}: {name} is not a setting of the trainer")
-        for option in options if len(options) <= 100 else (options[0], options[-1]):
-            settings = {name: option}
-            if name == "epochs":
-                settings["warmup_epochs"] = 0
+        if name.startswith(NETWORK):
+            _check_size(space, key, name.removeprefix(NETWORK))
+        elif name not in known:
+            raise UsageError(f"{key}: {name} is not a setting of the trainer{did_you_mean(name, known)}")
+        if name in SGD_ONLY and recipe.optimizer != "sgd" and "optimizer" not in settings.choices:
+            raise UsageError(f"{key} has no effect with trainer.optimizer={recipe.optimizer}; leave it out")
+        first = tuple(0 for _ in settings.choices)
+        for option in range(len(options)) if len(options) <= CHECKED else (0, len(options) - 1):
+            chosen = settings.settings((*first[:position], option, *first[position + 1 :]))
             try:
-                adjusted = _with(recipe, settings)
+                adjusted = _with(recipe, {**chosen, name: options[option]})
                 space.known_sizes(adjusted.network)
             except UsageError as error:
-                raise UsageError(f"{key}: the option {option} does not fit: {error}") from None
+                raise UsageError(f"{key}: the option {options[option]} does not fit: {error}") from None
+
+
+def _check_size(space: TunedSpace, key: str, size: str) -> None:
+    if size not in space.network_sizes:
+        name, sizes = type(space.inner).__name__, list(space.network_sizes)
+        raise UsageError(
+            f"{key}: {size} is not a size of {name}{did_you_mean(size, sizes)}; it has {', '.join(sizes) or 'none'}"
+        )
 
 
 def tuned_recipe(space: SearchSpace, architecture: Architecture, recipe: Recipe) -> Recipe:
@@ -76,15 +90,16 @@ def retraining_recipe(
     searched = settings.get("epochs", searched)
     kept = {name: value for name, value in settings.items() if name not in (*OF_THE_SEARCH, *given)}
     for name in IN_EPOCHS:
-        if name in kept and searched:
-            kept[name] = min(round(kept[name] * recipe.epochs / searched), recipe.epochs - 1)
+        if name in kept:
+            kept[name] = min(round(kept[name] * recipe.epochs / (searched or recipe.epochs)), recipe.epochs - 1)
     return _with(recipe, kept) if kept else recipe
 
 
 def tuned_protocol(space: SearchSpace, protocol: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that trials share: a tuned one is replaced by its decision, under `tuned`."""
     if not isinstance(space, TunedSpace):
-        return dict(protocol)
+        own = type(space).trainer_settings is not SearchSpace.trainer_settings
+        return {**protocol, **({"tuned": type(space).__name__} if own else {})}
     network = {name: size for name, size in protocol["network"].items() if f"{NETWORK}{name}" not in space.tune.choices}
     shared = {name: value for name, value in protocol.items() if name not in space.tune.choices}
     if "epochs" in space.tune.choices:
@@ -101,4 +116,6 @@ def _with(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
         plain.setdefault("momentum", Recipe.momentum)
     if plain.get("momentum") == 0:
         plain.setdefault("nesterov", False)
+    if unknown := [name for name in plain if name not in {field.name for field in fields(recipe)}]:
+        raise UsageError(f"trainer_settings gives {unknown[0]!r}, which is not a setting of the trainer")
     return replace(recipe, **plain, network={**recipe.network, **sizes})

@@ -59,8 +59,8 @@ def test_the_size_counts_what_differs_in_what_matters():
 def test_text_is_read_back_and_must_name_what_matters():
     assert all(SPACE.from_text(SPACE.to_text(each)) == each for each in ALL)
     for text, message in (
-        ("depth=1;width=8;kernel_2=3", "it has kernel_2, which is off here"),
-        ("depth=2;width=8", "it lacks kernel_2, which matters here"),
+        ("depth=1;width=8;kernel_2=3", "it has kernel_2, which is inactive here"),
+        ("depth=2;width=8", "it lacks kernel_2, which is active here"),
         ("depth=1;depth=1;width=8", "expected text like 'depth=1;width=8'"),
     ):
         with pytest.raises(UsageError, match=message):
@@ -134,6 +134,24 @@ def test_a_condition_that_cannot_hold_is_refused_by_name(conditions, message):
     space = type("Other", (Layers,), {"conditions": conditions})()
     with pytest.raises(UsageError, match=message):
         space.sample(np.random.default_rng(0))
+
+
+def test_a_space_with_too_many_states_to_count_says_at_most():
+    gates = {f"gate_{i}": ("on", "off") for i in range(24)}
+    layers = {f"layer_{i}": ("a", "b") for i in range(24)}
+    conditions = {f"layer_{i}": {f"gate_{i}": "on"} for i in range(24)}
+    space = type("Gated", (Layers,), {"choices": gates | layers, "conditions": conditions})()
+    assert (space.size, space.size_is_exact) == (2**48, False)
+
+
+@pytest.mark.parametrize("option", [None, np.int64(2)])
+def test_any_single_option_may_be_a_condition_or_is_refused(option):
+    space = type("Other", (Layers,), {"conditions": {"kernel_2": {"depth": option}}})()
+    if option is None:
+        with pytest.raises(UsageError, match="depth has no option null"):
+            space.sample(np.random.default_rng(0))
+    else:
+        assert "kernel_2" in space.active((1, 0, 0, 0, 0))
 
 
 class Rare(SearchSpace):

@@ -34,6 +34,10 @@ def test_close_steps_keep_as_many_digits_as_tell_them_apart():
     assert options[1] == 1.00001
 
 
+def test_rounding_keeps_a_range_rising():
+    assert tuple(Float(0.99991, 0.99999, steps=3)) == (0.99991, 0.99995, 0.99999)
+
+
 def test_places_are_scaled_as_the_range_is():
     assert [Float(0.001, 1.0, log=True, steps=4).scaled(i) for i in range(4)] == pytest.approx([0, 1 / 3, 2 / 3, 1])
     assert [Integer(10, 30, step=10).scaled(i) for i in range(3)] == [0.0, 0.5, 1.0]
@@ -112,6 +116,7 @@ def test_a_range_that_cannot_be_searched_is_refused_in_one_sentence(make, messag
         ("ordinal(3,5,7)", Ordinal((3, 5, 7))),
         (" Categorical(sgd, adamw) ", Categorical(("sgd", "adamw"))),
         ("categorical(true, null, 0.5)", Categorical((True, None, 0.5))),
+        ("categorical(on, no, 010)", Categorical(("on", "no", 10))),
     ],
 )
 def test_a_decision_is_read_from_text(text, kind):
@@ -129,6 +134,7 @@ def test_a_decision_is_read_from_text(text, kind):
         ("float(1, 1)", r"tune.lr=float\(1, 1\): it has one value"),
         ("float(a, b)", "expected finite numbers, got 'a'"),
         ("categorical(a, a)", "an option is listed twice"),
+        ("categorical(1, 1.0)", "an option is listed twice"),
         ("categorical()", "Categorical needs a list or tuple"),
     ],
 )

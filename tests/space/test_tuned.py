@@ -33,7 +33,7 @@ def test_an_architecture_has_both_parts(space):
     }  # fmt: skip
     assert space.decided_sizes(architecture) == {"channels": 8}
     assert space.settings(architecture)["tune.lr"] == 0.1
-    assert space.to_text(architecture) == ("depth=1;width=16 @ optimizer=sgd;momentum=0.9;lr=0.1;network.channels=8")
+    assert space.to_text(architecture) == "depth=1;width=16 @ optimizer=sgd;momentum=0.9;lr=0.1;network.channels=8"
 
 
 def test_momentum_matters_only_with_sgd(space):
@@ -75,6 +75,27 @@ def test_neighbours_crossover_and_codes_cover_both_parts(space):
 def test_it_reaches_a_worker_process(space):
     copied = pickle.loads(pickle.dumps(space))
     assert copied.choices == space.choices
+
+
+def test_a_setting_of_sgd_without_sgd_is_refused():
+    tune = {"optimizer": Categorical(("adamw",)), "momentum": Ordinal((0.5, 0.9))}
+    with pytest.raises(UsageError, match=r"tune\.momentum has no effect, since tune\.optimizer is never sgd"):
+        TunedSpace(ToySpace(), tune)
+
+
+def test_nesterov_matters_only_with_a_momentum():
+    space = TunedSpace(ToySpace(), {"nesterov": Categorical((True, False)), "momentum": Ordinal((0.0, 0.9))})
+    assert space.size == 4**6 * 3
+
+
+def test_an_option_with_the_separator_is_refused():
+    with pytest.raises(UsageError, match=r"tune\.lr: the option a@b contains '@', which separates the settings"):
+        TunedSpace(ToySpace(), {"lr": Categorical(("a@b", "c"))})
+
+
+def test_a_setting_is_tuned_once():
+    with pytest.raises(UsageError, match=r"tune\.lr is a decision of the space already"):
+        TunedSpace(TunedSpace(ToySpace(), {"lr": Float(0.1, 1.0)}), {"lr": Float(0.1, 1.0)})
 
 
 def test_text_without_the_settings_says_what_is_missing():

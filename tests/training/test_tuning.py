@@ -52,6 +52,29 @@ def test_a_setting_that_the_user_gives_to_a_retraining_wins():
     assert retraining_recipe(space, architecture, Recipe(epochs=2, lr=0.5), 1, given=["lr"]).lr == 0.5
 
 
+def test_epochs_and_warm_up_are_checked_together():
+    check_tuned(tuned(epochs=Ordinal((5, 10)), warmup_epochs=Ordinal((0, 2))), Recipe(epochs=1))
+
+
+def test_an_unknown_length_of_the_search_scales_nothing():
+    space = tuned(warmup_epochs=Ordinal((0, 3)))
+    architecture = space.from_text(f"{PLAIN} @ warmup_epochs=3")
+    assert retraining_recipe(space, architecture, Recipe(epochs=10), searched=None).warmup_epochs == 3
+    assert retraining_recipe(space, architecture, Recipe(epochs=2), searched=None).warmup_epochs == 1
+
+
+class Deciding(ToySpace):
+    def trainer_settings(self, architecture):
+        return {"lr": 0.5, "speed": 1} if architecture[0] else {"lr": 0.5}
+
+
+def test_a_space_of_ones_own_may_decide_settings():
+    assert tuned_recipe(Deciding(), (0,) * 6, Recipe(epochs=1)).lr == 0.5
+    assert tuned_protocol(Deciding(), {"epochs": 1})["tuned"] == "Deciding"
+    with pytest.raises(UsageError, match="trainer_settings gives 'speed', which is not a setting of the trainer"):
+        tuned_recipe(Deciding(), (1,) * 6, Recipe(epochs=1))
+
+
 def test_the_protocol_names_what_was_tuned_instead_of_a_value():
     space = tuned(lr=Float(0.1, 0.2, steps=3), network__channels=Ordinal((4, 8)))
     protocol = tuned_protocol(space, {"epochs": 2, "lr": 0.1, "network": {"channels": 8, "cells": 1}})
@@ -70,7 +93,7 @@ def test_the_protocol_names_what_was_tuned_instead_of_a_value():
         ({"valid_images": Ordinal((1, 2))}, "cannot be tuned: trials would be scored on different images"),
         ({"threads": Ordinal((1, 2))}, "cannot be tuned: it does not change what a training learns"),
         ({"network": Ordinal((1, 2))}, "it holds several sizes; tune one of them, such as tune.network.channels"),
-        ({"network__depth": Ordinal((1, 2))}, "the option 1 does not fit: trainer.network.depth is not a size of"),
+        ({"network__depth": Ordinal((1, 2))}, "tune.network.depth: depth is not a size of ToySpace; it has none"),
         ({"speed": Ordinal((1, 2))}, "speed is not a setting of the trainer"),
     ],
 )

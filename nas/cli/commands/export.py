@@ -129,7 +129,7 @@ def export_job(selection: Selection) -> ExportJob:
             **EvaluationProtocol(selection.protocol).network,
             **selection.space.decided_sizes(selection.architecture),
         },
-        make_space=partial(make_space, config_dir=settings.config_dir and settings.config_dir.absolute()),
+        make_space=partial(make_space, config_dir=settings.config_dir and settings.config_dir.absolute(), trusted=True),
         run=selection.run.name if selection.run else None,
         trial=selection.trial.number if selection.trial else None,
         searched_split=selection.searched_split(data.name),

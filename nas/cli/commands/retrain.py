@@ -19,6 +19,7 @@ from tqdm import tqdm
 from nas.cli.options import RESULT_FORMATS
 from nas.cli.output import print_json, run_folder
 from nas.cli.selection import ArchitectureOptions, Selection, selected
+from nas.config.overrides import assigned
 from nas.core import uncounted
 from nas.formatting import plural, short_number
 from nas.listeners.tensorboard import draw_curve
@@ -73,8 +74,8 @@ def main(settings: Settings) -> int:
         selection.space,
         selection.architecture,
         settings.make("trainer"),
-        EvaluationProtocol(selection.protocol).epochs(fidelity),
-        given=[word.partition("=")[0].removeprefix("trainer.") for word in settings.arguments],
+        EvaluationProtocol(selection.facts.get("protocol") or selection.protocol).epochs(fidelity),
+        given={key.removeprefix("trainer.") for key in assigned([_pair(word) for word in settings.arguments])},
     )
     job = TrainingJob(
         selection.space,
@@ -107,6 +108,11 @@ def main(settings: Settings) -> int:
     else:
         _report_all(done)
     return 0
+
+
+def _pair(argument: str) -> tuple[str, str]:
+    key, _, value = argument.partition("=")
+    return key, value
 
 
 class ProgressView:

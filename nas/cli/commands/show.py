@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from nas.cli.options import RESULT_FORMATS, CommandOptions
 from nas.cli.output import print_json, print_table
-from nas.cli.rerun import config_dir_arguments, search_command, shown_arguments
+from nas.cli.rerun import code_arguments, config_dir_arguments, search_command, shown_arguments
 from nas.cli.run_status import progress, since, status_row
+from nas.config.settings import recorded_parts
 from nas.core import Trial
 from nas.errors import UsageError
 from nas.formatting import plural
-from nas.identity import CONDITIONS, DECISIONS
+from nas.identity import CONDITIONS, DECISIONS, KINDS
 from nas.store.base import Retraining, Run, RunStatus, Store
 from nas.store.entries import protocol_key, retrained_row
 from nas.store.facts import decisions_of
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 MAX_EPOCHS = 12
 """Epochs of a curve that are printed; the first and the last are always among them."""
-HIDDEN_SETTINGS = (DECISIONS, CONDITIONS, "choices")
+HIDDEN_SETTINGS = (DECISIONS, CONDITIONS, KINDS, "choices")
 """Settings of a run that are shown in another form."""
 
 
@@ -123,11 +124,11 @@ def _show_trial(settings: Settings, options: ShowOptions, store: Store, run: Run
     _print_retrainings(tested)
     commands = [search] if search else []
     if trial.completed:
-        number = f"trial={trial.number}"
+        number, code = f"trial={trial.number}", code_arguments(recorded_parts(run.config))
         commands += [
-            _own_command(settings, "describe", run.name, number),
-            _own_command(settings, "retrain", run.name, number, *_trainer(run)),
-            _own_command(settings, "export", run.name, number),
+            _own_command(settings, "describe", run.name, number, *code),
+            _own_command(settings, "retrain", run.name, number, *code, *_trainer(run)),
+            _own_command(settings, "export", run.name, number, *code),
         ]
     _print_commands(commands)
 
