@@ -11,7 +11,7 @@ from nas import UsageError
 from nas.cli.main import commands
 from nas.config.settings import compose
 
-PART_SETTINGS = {"workers", "trainer"}
+PART_SETTINGS = {"workers", "trainer", "tune"}
 """Keys of a command's YAML that a part reads, and not the command."""
 
 
