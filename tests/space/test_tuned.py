@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from conftest import ToySpace
-from test_conditions import Layers
+from test_conditional_spaces import Layers
 
 from nas.errors import UsageError
 from nas.space import Categorical, Float, Integer, Ordinal
