@@ -53,7 +53,9 @@ LONGEST = (
     "test_ray.py",
     "test_signals.py",
     "test_export.py",
+    "test_conformance.py",
     "test_torture.py",
+    "test_tuned_searches.py",
     "test_card.py",
     "test_fake_cuda.py",
 )

@@ -17,6 +17,7 @@ from nas.config.settings import compose
 from nas.core import Architecture
 from nas.space import Float
 from nas.space.base import SearchSpace
+from nas.space.notation import parse
 
 BRANIN_STEPS, HARTMANN_STEPS = 51, 21
 
@@ -105,7 +106,7 @@ def tabulated(file: Path, words: Sequence[str], column: str) -> Problem:
     """
     space = compose("search", words).make("space")
     with gzip.open(file, "rt", newline="") if file.suffix == ".gz" else file.open(newline="") as lines:
-        scores = {row["arch"]: float(row[column]) for row in csv.DictReader(lines)}
+        scores = {space.to_text(parse(space, row["arch"])): float(row[column]) for row in csv.DictReader(lines)}
     missing = [text for text in map(space.to_text, space.architectures()) if text not in scores]
     if missing:
         raise SystemExit(f"{file} lacks {len(missing)} architectures of the space, such as {missing[0]}")

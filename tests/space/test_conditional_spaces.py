@@ -168,10 +168,10 @@ class Rare(SearchSpace):
 
 def test_the_few_valid_architectures_of_a_small_space_are_listed_and_drawn_uniformly():
     space, rng = Rare(), np.random.default_rng(0)
-    counts = Counter(space.sample(rng) for _ in range(300))
+    counts = Counter(space.sample(rng) for _ in range(60))
     assert len(counts) == space.size == 3
     assert space.size_is_exact
-    assert min(counts.values()) > 70
+    assert min(counts.values()) > 8
 
 
 def test_a_large_space_that_is_nearly_empty_says_so():
