@@ -119,8 +119,15 @@ def test_gradient_strategies_refuse_a_space_without_a_supernet(option):
         )
 
 
-@pytest.mark.parametrize("name", [*TEST_SPACES, *OPTIONS["space"]])
-@pytest.mark.parametrize("option", [option for option in OPTIONS["strategy"] if option not in GRADIENT])
+def pairs():
+    """Every strategy with every space; those that think for long are tried on few of them, and on all by `-m slow`."""
+    for option in OPTIONS["strategy"]:
+        for name in [*TEST_SPACES, *OPTIONS["space"]] if option not in GRADIENT else ():
+            slow = option in TRIALS and name not in (*TEST_SPACES, "nasbench201", "fixed")
+            yield pytest.param(option, name, marks=[pytest.mark.slow] * slow)
+
+
+@pytest.mark.parametrize(("option", "name"), pairs())
 def test_strategies(option, name):
     space = TEST_SPACES[name]() if name in TEST_SPACES else composed("space", name).make("space")
     make = composed("strategy", option).factory("strategy")
