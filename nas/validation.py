@@ -46,3 +46,19 @@ def one_of(key: str, value: object, options: Sequence[str]) -> None:
     """Raise `UsageError` with the key and the options unless `value` is one of them."""
     if value not in options:
         raise UsageError(f"{key} must be one of {', '.join(options)}, got {as_written(value)}")
+
+
+def rising_numbers(key: str, values: object, low: float, high: float, example: str) -> tuple[float, ...]:
+    """The numbers of a list; raises `UsageError` with the key unless they rise from `low` to at most `high`.
+
+    Args:
+        example: A list as a user writes it.
+    """
+    if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+        raise UsageError(f"{key} must be null or a list of numbers such as {example}, got {as_written(values)}")
+    for value in values:
+        number_in(f"each of {key}", value, low, high)
+    distinct = sorted({f"{value:g}": value for value in values}.values())  # as they are written
+    if list(values) != distinct:
+        raise UsageError(f"{key} must rise, got {list(values)}; write {distinct}")
+    return tuple(values)

@@ -23,7 +23,7 @@ from nas.core import Architecture, Task
 from nas.errors import UsageError
 from nas.space import Ordinal
 from nas.space.base import SearchSpace
-from nas.validation import as_written, number_in, one_of, whole_number
+from nas.validation import number_in, one_of, rising_numbers, whole_number
 
 if TYPE_CHECKING:
     from torch import nn
@@ -106,7 +106,11 @@ class AutoFormer(SearchSpace):
     ) -> None:
         one_of("space.family", family, list(FAMILIES))
         self.family, self.ranges = family, FAMILIES[family]
-        self.ratios = self.ranges.ratios if mlp_ratios is None else _checked(mlp_ratios)
+        self.ratios = (
+            self.ranges.ratios
+            if mlp_ratios is None
+            else rising_numbers("space.mlp_ratios", mlp_ratios, 0.5, 16, "[3.5, 4]")
+        )
         self.width, self.patch = width, patch
         _check_sizes("space", width, patch)
         fewest, most = self.ranges.depths[0], self.ranges.depths[-1]
@@ -205,19 +209,6 @@ def _patch(task: Task) -> int:
     """Side of the patches of such images, if none is set."""
     side = min(task.height, task.width)
     return max((size for size in (16, 8, 4) if side // size >= PATCHES), default=2)
-
-
-def _checked(ratios: Sequence[float]) -> tuple[float, ...]:
-    """The MLP ratios; raises `UsageError` unless they can be the options of a decision."""
-    if isinstance(ratios, str) or not isinstance(ratios, Sequence) or not ratios:
-        raise UsageError(
-            f"space.mlp_ratios must be null or a list of numbers such as [3.5, 4], got {as_written(ratios)}"
-        )
-    for value in ratios:
-        number_in("each of space.mlp_ratios", value, 0.5, 16)
-    if list(ratios) != sorted(set(ratios)):
-        raise UsageError(f"space.mlp_ratios must rise, got {list(ratios)}; write {sorted(set(ratios))}")
-    return tuple(ratios)
 
 
 def _check_sizes(key: str, width: object, patch: object) -> None:

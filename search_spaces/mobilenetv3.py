@@ -26,7 +26,7 @@ from nas.core import Architecture, Task
 from nas.errors import UsageError
 from nas.space import Ordinal
 from nas.supernets.base import SupernetSpace
-from nas.validation import as_written, number_in
+from nas.validation import number_in, rising_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -60,7 +60,9 @@ class MobileNetV3(SupernetSpace):
     def __init__(self, width: float = 1.0, expansions: Sequence[float] | None = None) -> None:
         _check_width("space.width", width)
         self.width = width
-        self.expansions = EXPANSIONS if expansions is None else _checked(expansions)
+        self.expansions = (
+            EXPANSIONS if expansions is None else rising_numbers("space.expansions", expansions, 1, 12, "[3, 4, 6]")
+        )
         self.choices = self._choices()
         self.conditions = {
             f"stage{stage}.layer{layer}.{part}": {f"stage{stage}.depth": [depth for depth in DEPTHS if depth >= layer]}
@@ -206,19 +208,6 @@ def _position(text: str, what: str, option: str, options: Sequence[int]) -> int:
     if option not in texts:
         raise UsageError(f"arch={text!r}: {what} is {option}; expected one of {', '.join(texts)}")
     return texts.index(option)
-
-
-def _checked(expansions: Sequence[float]) -> tuple[float, ...]:
-    """The expansions; raises `UsageError` unless they can be the options of a decision."""
-    if isinstance(expansions, str) or not isinstance(expansions, Sequence) or not expansions:
-        raise UsageError(
-            f"space.expansions must be null or a list of numbers such as [3, 4, 6], got {as_written(expansions)}"
-        )
-    for value in expansions:
-        number_in("each of space.expansions", value, 1, 12)
-    if list(expansions) != sorted(set(expansions)):
-        raise UsageError(f"space.expansions must rise, got {list(expansions)}; write {sorted(set(expansions))}")
-    return tuple(expansions)
 
 
 def _check_width(key: str, width: object) -> None:

@@ -110,11 +110,7 @@ def search(
     seed = plain_number(seed)
     random = TrialRandom(seed)
     objective = objective or Objective()
-    decisions: dict[str, Any] = {DECISIONS: recorded_choices(space)}
-    if kinds := {name: type(kind).__name__ for name, kind in space.decisions.items() if kind.ordered}:
-        decisions[KINDS] = kinds
-    if conditions := recorded_conditions(space):
-        decisions[CONDITIONS] = conditions
+    decisions = _decisions(space)
     new_strategy = strategy(space=space, objective=objective)
     new_strategy.reset(random.start())
     executor = executor or Inline()
@@ -159,6 +155,17 @@ def search(
     return SearchResult(opened.name, trials, objective.best(trials), ended, len(record.trials))
 
 
+def _decisions(space: SearchSpace) -> dict[str, Any]:
+    """What a run records of its space: the decisions, the kinds of ordered ones, and conditions."""
+    kinds = {name: type(kind).__name__ for name, kind in space.decisions.items() if kind.ordered}
+    conditions = recorded_conditions(space)
+    return {
+        DECISIONS: recorded_choices(space),
+        **({KINDS: kinds} if kinds else {}),
+        **({CONDITIONS: conditions} if conditions else {}),
+    }
+
+
 def _opened_run(  # noqa: PLR0917 (in the order of the run's fields)
     name: str,
     seed: int,
@@ -172,7 +179,7 @@ def _opened_run(  # noqa: PLR0917 (in the order of the run's fields)
 
     Args:
         parts: `space`, `strategy`, `evaluator` and `objective` of the search.
-        decisions: Decisions of the space with their options, and their conditions if there are any.
+        decisions: See `_decisions`.
         config: Settings to store; None: a snapshot of the parts.
     """
     evaluator = parts["evaluator"]
