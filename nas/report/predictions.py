@@ -47,7 +47,8 @@ class Predictions:
 
     @property
     def predicted(self) -> NDArray[np.intp]:
-        return self.probabilities.argmax(axis=1)
+        best: NDArray[np.intp] = self.probabilities.argmax(axis=1)
+        return best
 
     @property
     def confidence(self) -> NDArray[np.float64]:
