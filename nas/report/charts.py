@@ -93,7 +93,7 @@ def intervals(rows: Sequence[tuple[str, float, float | None, float | None]], sty
     """
     values = [value for _, *numbers in rows for value in numbers if value is not None]
     height = TOP + BAR * 2 * len(rows) + 30
-    x = Axis(*_range(values), 10.0, WIDTH - RIGHT)
+    x = Axis(*_range(values), RIGHT, WIDTH - RIGHT)
     parts = [_x_ticks(x, style, height - 26)]
     for number, (label, value, low, high) in enumerate(rows):
         middle = TOP + BAR * (2 * number + 1.4)

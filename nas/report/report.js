@@ -11,7 +11,7 @@
 
   // every text enters the page as text, never as markup
   async function unpacked() {
-    const block = byId("data");
+    const block = byId("report-data");
     if (block.type === "application/json") return JSON.parse(block.textContent);
     const bytes = Uint8Array.from(atob(block.textContent), (character) => character.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));

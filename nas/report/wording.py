@@ -46,6 +46,8 @@ def shown(value: Any, style: Style) -> str:  # noqa: PLR0911 (one line for each 
         return duration(value)
     if style == "short":
         return short_number(value)
+    if style == "p_value":
+        return "under 0.001" if value < 0.001 else f"{value:.3f}"
     if style == "bytes":
         return f"{value / 1024:.1f} GB" if value >= 1024 else f"{value:.0f} MB"
     return f"{value:.2f}" if style == "fixed" else f"{value:.4g}"
