@@ -275,11 +275,12 @@ def _importance(known: RunFacts) -> Facts:
     if any(len(one.proposal.architecture) != len(names) for one in known.ranked):
         return facts | {"state": "unrecorded"}
     sign = 1.0 if known.run.objective.direction == "maximize" else -1.0
+    trials = sorted(known.ranked, key=lambda one: one.number)  # the forest draws them by their positions
     found = importance(
         names,
         sizes,
-        [one.proposal.architecture for one in known.ranked],
-        [sign * known.value(one) for one in known.ranked],
+        [one.proposal.architecture for one in trials],
+        [sign * known.value(one) for one in trials],
     )
     if found is None:
         return facts | {"state": "few" if len(known.ranked) < needed else "equal"}
