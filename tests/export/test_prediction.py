@@ -17,7 +17,8 @@ from nas.errors import UsageError
 from nas.export import prediction as nas_prediction
 from nas.export.folder import Folder
 from nas.export.image_files import find_images, skipped_text
-from nas.export.image_reading import parse_colour, read_image
+from nas.export.image_reading import read_image
+from nas.pictures.decoding import parse_colour
 
 FIGURE = np.array([[10, 20, 30, 40], [50, 60, 70, 80], [90, 100, 110, 120], [130, 140, 150, 255]], dtype=np.uint8)
 """Pixels without any symmetry."""
