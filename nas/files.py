@@ -15,6 +15,11 @@ from pathlib import Path
 from nas.errors import UsageError, UserError
 
 
+def cache_folder() -> Path:
+    """Where downloads and decoded pictures go: `$XDG_CACHE_HOME/cellnas`, else `~/.cache/cellnas`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cellnas"
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path beside a file. At the end it replaces the file; after an error it is removed."""

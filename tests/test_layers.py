@@ -22,7 +22,7 @@ ALLOWED = {
     "nas.space": {*NOUNS, "nas.formatting", "nas.runtime"},
     "search_spaces": {*NOUNS, "nas.space", "nas.supernets"},
     "nas.pictures": {*NOUNS, "nas.files", "nas.formatting", "nas.runtime"},
-    "nas.data": {*NOUNS, "nas.formatting", "nas.pictures", "nas.runtime"},
+    "nas.data": {*NOUNS, "nas.files", "nas.formatting", "nas.pictures", "nas.runtime"},
     "nas.drawing": {*NOUNS, "nas.files", "nas.space"},
     "nas.tables": {*NOUNS, "nas.files", "nas.runtime", "nas.space"},
     "nas.training": {*NOUNS, "nas.data", "nas.files", "nas.formatting", "nas.identity", "nas.runtime", "nas.space"},
@@ -48,14 +48,14 @@ ALLOWED = {
         "nas.training",
     },
     "nas.export": {
-        *NOUNS, "nas.data", "nas.drawing", "nas.files", "nas.formatting", "nas.pictures", "nas.provenance", "nas.runtime",
-        "nas.space", "nas.store", "nas.studies", "nas.training",
+        *NOUNS, "nas.data", "nas.drawing", "nas.files", "nas.formatting", "nas.pictures", "nas.provenance",
+        "nas.runtime", "nas.space", "nas.store", "nas.studies", "nas.training",
     },
     "nas.testing": {
         *NOUNS, "nas.data", "nas.drawing", "nas.engine", "nas.evaluators", "nas.executors", "nas.export", "nas.runtime",
         "nas.space", "nas.store", "nas.strategies", "nas.supernets", "nas.training",
     },
-    "nas.config": {*NOUNS, "nas.configs", "nas.space"},
+    "nas.config": {*NOUNS, "nas.configs", "nas.identity", "nas.space"},
 }  # fmt: skip
 OUTERMOST = {"nas", "nas.cli", "nas.__main__"}
 

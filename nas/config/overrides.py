@@ -34,6 +34,9 @@ RAW_KEYS = (
     "dir",
     "store.url",
     "data.root",
+    "data.cache",
+    "data.labels",
+    "data.group",
     "table.root",
 )
 """Keys whose value is used verbatim: names, paths and architectures may look like numbers, lists or mappings."""

@@ -125,7 +125,7 @@ def row(image: Image.Image, channels: int, height: int, width: int) -> np.ndarra
     if whole and times > 1:  # as data.pool makes small images
         sums = pixels.reshape(height, times, width, times, channels).sum((1, 3), dtype=np.int64)
         pixels = np.rint(sums.astype(np.float32) / np.float32(times * times)).astype(np.uint8)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return pixels.transpose(2, 0, 1).copy()
 
 
 def printable(name: str) -> str:

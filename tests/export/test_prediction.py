@@ -263,7 +263,7 @@ def test_unreadable_files_are_listed_at_the_end_and_the_others_labelled(predicti
     lines = done.stderr.splitlines()
     assert [line.partition(" cannot be read (")[0] for line in lines] == [f"nas: pictures/{name}" for name in bad]
     assert [line.partition("(")[2] for line in lines][1:] == [
-        "not an image)",
+        "it is empty)",
         "it has pixels of mode F, expected 8 or 16 bits per channel)",
         "it has more than 9,000 pixels)",
         "not an image)",

@@ -22,6 +22,7 @@ from nas.errors import UsageError
 from nas.export.genotype import GENOTYPE, GenotypeFile, write_genotype
 from nas.files import check_folder
 from nas.formatting import milliseconds, plural
+from nas.identity import without_folders
 from nas.store.leaderboard import find_trial
 from nas.store.protocol import EvaluationProtocol
 from nas.validation import one_of, whole_number
@@ -173,7 +174,7 @@ def _genotype(space: Part, data: Part | None, text: str, canonical: str, origin:
 
 def _data_settings(settings: Settings) -> dict[str, Any]:
     """Settings of the data set without the folder of this machine."""
-    return {key: value for key, value in settings.node("data").items() if key != "root"}
+    return without_folders(settings.node("data"))
 
 
 def _report(model: Model, plain: CheckResult, checked: Mapping[str, CheckResult], target: Path) -> None:
