@@ -20,11 +20,13 @@ from nas.data import generators
 from nas.data.images import Images, Split
 from nas.errors import UsageError
 from nas.space.base import SearchSpace
+from nas.space.network import SupportsPretrainedFeatures
 from nas.training import count
 from nas.training.check import BadNetwork, check_network
 from nas.training.device import configured
 from nas.training.findings import FindingsReporter
 from nas.training.fit import Best, Checkpointer, TrainingFailed, evaluate, fit, memory_guard
+from nas.training.head import fit_head, only_head_is_trained
 from nas.training.recipe import Recipe
 from nas.training.seeding import random_state_restored, seed_all
 from nas.training.weight_files import copied
@@ -92,8 +94,9 @@ def train_architecture(
     checkpointer: Checkpointer | None = None,
     keep_weights: bool = False,
     tested: Literal["last", "best"] = "last",
+    outputs: list[torch.Tensor] | None = None,
 ) -> TrainedArchitecture:
-    """Train an architecture from scratch, with the recipe's threads, precision and determinism.
+    """Train an architecture from its initial weights, with the recipe's threads, precision and determinism.
 
     Python's and NumPy's global random generators are restored afterwards.
 
@@ -106,6 +109,7 @@ def train_architecture(
         checkpointer: Saves the state after each epoch, so that a killed training resumes.
         keep_weights: Whether the result has the weights, of the best epoch too if there is validation.
         tested: The weights that are tested; `best` needs `keep_weights` and validation.
+        outputs: Receives the logits of the last validation, in parts (B, classes), on the CPU.
 
     Raises:
         BadNetwork: The network cannot be trained as it is.
@@ -122,7 +126,22 @@ def train_architecture(
         best = Best() if keep_weights and valid is not None else None
         started = clock()
         network = network.to(device)
-        metrics = fit(network, train, valid, recipe, seed=seed, report=report, checkpointer=checkpointer, best=best)
+        loss = fit_head(network, train) if isinstance(network, SupportsPretrainedFeatures) else None
+        if loss is not None and only_head_is_trained(network):
+            metrics = _evaluated(network, loss, valid, recipe, best=best, outputs=outputs)
+            report(metrics)
+        else:
+            metrics = fit(
+                network,
+                train,
+                valid,
+                recipe,
+                seed=seed,
+                report=report,
+                checkpointer=checkpointer,
+                best=best,
+                outputs=outputs,
+            )
         seconds = clock() - started
         weights: dict[str, Mapping[str, Any]] = {"last": copied(network)} if keep_weights else {}
         if best is not None:
@@ -177,6 +196,24 @@ def build_seeded(seed: int, build: Callable[[], nn.Module], method: str = "build
             "weights from torch's generator without seeding it"
         )
     return network
+
+
+def _evaluated(
+    network: nn.Module,
+    loss: float,
+    valid: Images | None,
+    recipe: Recipe,
+    *,
+    best: Best | None,
+    outputs: list[torch.Tensor] | None,
+) -> dict[str, float]:
+    """The metrics of a network whose classifier was fitted with this loss, as those of a single epoch."""
+    metrics = {"train_loss": loss}
+    if valid is not None:
+        metrics["valid_accuracy"], metrics["valid_loss"] = evaluate(network, valid, recipe, outputs)
+    if best is not None:
+        best.update(1, metrics, network)
+    return metrics
 
 
 def _test(network: nn.Module, images: Images, recipe: Recipe) -> dict[str, float]:
