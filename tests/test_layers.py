@@ -24,6 +24,9 @@ ALLOWED = {
     "search_spaces": {*NOUNS, "nas.backbones", "nas.space", "nas.supernets"},
     "nas.data": {*NOUNS, "nas.files", "nas.formatting", "nas.pictures", "nas.runtime"},
     "nas.pictures": {*NOUNS, "nas.files", "nas.formatting", "nas.runtime"},
+    "nas.inspection": {
+        *NOUNS, "nas.backbones", "nas.data", "nas.files", "nas.formatting", "nas.pictures", "nas.runtime",
+    },
     "nas.drawing": {*NOUNS, "nas.files", "nas.space"},
     "nas.tables": {*NOUNS, "nas.files", "nas.runtime", "nas.space"},
     "nas.training": {*NOUNS, "nas.data", "nas.files", "nas.formatting", "nas.identity", "nas.runtime", "nas.space"},
