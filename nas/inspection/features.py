@@ -90,9 +90,7 @@ def make_features(
         each = cost * (chosen_side / SIDES[0]) ** 2
         total = min(total, max(int(seconds / each), LEAST))
     positions = positions[:total]
-    parts = [
-        extract(positions[first : first + CHUNK], chosen_side, first) for first in range(0, len(positions), CHUNK)
-    ]
+    parts = [extract(positions[first : first + CHUNK], chosen_side, first) for first in range(0, len(positions), CHUNK)]
     return Features(positions, np.concatenate(parts), backbone.name, chosen_side, time.monotonic() - start)
 
 

@@ -93,7 +93,9 @@ def intervals(rows: Sequence[tuple[str, float, float | None, float | None]], sty
         middle = TOP + BAR * (2 * number + 1.4)
         parts.append(element("text", label, x=10.0, y=middle - 12, class_="row"))
         if low is not None and high is not None:
-            parts.append(element("line", x1=x(low), x2=x(high), y1=middle, y2=middle, class_=f"whisker colour-{number}"))
+            parts.append(
+                element("line", x1=x(low), x2=x(high), y1=middle, y2=middle, class_=f"whisker colour-{number}")
+            )
         parts.append(element("circle", cx=x(value), cy=middle, r=5, class_=f"dot colour-{number}"))
     return element("figure", _svg(parts, height, alt), class_="chart")
 

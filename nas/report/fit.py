@@ -180,9 +180,7 @@ def _result(found: Mapping[str, Any]) -> Facts:
             "verdict": _verdict(difference),
         },
         "sentence": _text(found["sentence"]),
-        "commands": [
-            {"name": _text(key), "command": _text(value)} for key, value in found.get("commands", {}).items()
-        ],
+        "commands": [{"name": _text(key), "command": _text(value)} for key, value in found.get("commands", {}).items()],
         "seconds": _optional(found.get("seconds"), _number),
     }
 

@@ -134,7 +134,12 @@ def _columns(table: Table) -> dict[str, Any]:
         "sort": table.sort,
         "descending": table.descending,
         "columns": [
-            {"name": one.name, "label": one.label, "style": one.style, "values": [_short(value) for value in one.values]}
+            {
+                "name": one.name,
+                "label": one.label,
+                "style": one.style,
+                "values": [_short(value) for value in one.values],
+            }
             for one in table.columns
         ],
     }

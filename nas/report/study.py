@@ -200,9 +200,11 @@ def _runner_up(known: RunFacts) -> Facts | None:
         found = newcombe(one, known.images, other, known.images)
         low, high = found.low, found.high
         verdict = "more" if found.excludes_zero else "noise"
-    within = sum(known.value(trial) >= known_low for trial in known.ranked) if (
-        known_low := _interval(known, one)["low"]
-    ) is not None else None
+    within = (
+        sum(known.value(trial) >= known_low for trial in known.ranked)
+        if (known_low := _interval(known, one)["low"]) is not None
+        else None
+    )
     return {
         "trial": second.number,
         "value": other,
@@ -243,7 +245,12 @@ def _progress(known: RunFacts) -> tuple[dict[str, Chart], list[Facts]]:
         ("by_trials", "trials", "count", 0, float(len(known.trials))),
         ("by_time", "simulated time" if simulated else "time spent on trials", "seconds", 1, spent),
     ):
-        line = Line("best so far", [*(step[key] for step in steps), total], [*(s["value"] for s in steps), steps[-1]["value"]], steps=True)
+        line = Line(
+            "best so far",
+            [*(step[key] for step in steps), total],
+            [*(s["value"] for s in steps), steps[-1]["value"]],
+            steps=True,
+        )
         charts[name] = Chart(
             f"Best result so far by {x_label}", x_label, label, [line], alt,
             ([dot[index] for dot in shown], [dot[2] for dot in shown]), known.style,
@@ -327,7 +334,13 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Dotted keys and values of the settings that have a value."""
     flat: list[tuple[str, str]] = []
     for key, value in tree.items():
-        if (not prefix and key in HIDDEN_KEYS) or str(key).startswith("_") or value is None or isinstance(value, str) and value.startswith("${"):
+        if (
+            (not prefix and key in HIDDEN_KEYS)
+            or str(key).startswith("_")
+            or value is None
+            or isinstance(value, str)
+            and value.startswith("${")
+        ):
             continue
         if isinstance(value, Mapping):
             flat += _flat(value, f"{prefix}{key}.")

@@ -62,7 +62,9 @@ def trial_table(run: Run, trials: Sequence[Trial], style: Style) -> Table:
 
 def protocol_keys(run: Run, trials: Iterable[Trial]) -> dict[int | None, str]:
     """Fidelity -> key of the trials of a run that may be ranked together; a key takes longer than to read a trial."""
-    return {trial.proposal.fidelity: protocol_key(run, trial) for trial in {t.proposal.fidelity: t for t in trials}.values()}
+    return {
+        trial.proposal.fidelity: protocol_key(run, trial) for trial in {t.proposal.fidelity: t for t in trials}.values()
+    }
 
 
 def _status(run: Run, trial: Trial) -> str:

@@ -55,7 +55,11 @@ def duration(seconds: float) -> str:
     if seconds < 10:
         return f"{seconds:.2g} s" if seconds else "0 s"
     whole = round(seconds)
-    for (large, size), (small, part) in ((("d", 86_400), ("h", 3_600)), (("h", 3_600), ("min", 60)), (("min", 60), ("s", 1))):
+    for (large, size), (small, part) in (
+        (("d", 86_400), ("h", 3_600)),
+        (("h", 3_600), ("min", 60)),
+        (("min", 60), ("s", 1)),
+    ):
         if whole >= size:
             rest = whole % size // part
             return f"{whole // size} {large}" + (f" {rest} {small}" if rest else "")
