@@ -58,6 +58,10 @@ ALLOWED = {
     "nas.fit": {
         *NOUNS, "nas.analysis", "nas.data", "nas.engine", "nas.files", "nas.space", "nas.store", "nas.training",
     },
+    "nas.report": {
+        *NOUNS, "nas.analysis", "nas.drawing", "nas.files", "nas.formatting", "nas.identity", "nas.space", "nas.store",
+        "nas.studies",
+    },
     "nas.testing": {
         *NOUNS, "nas.data", "nas.drawing", "nas.engine", "nas.evaluators", "nas.executors", "nas.export", "nas.runtime",
         "nas.space", "nas.store", "nas.strategies", "nas.supernets", "nas.training",

@@ -57,7 +57,7 @@ def with_fit(document: Document, folder: Path) -> Document:
     result = section("result.json", lambda path: _result(_read(path)))
     names = [one["name"] for one in inspection["classes"]] if inspection else []
     found = section("predictions.npz", lambda path: _predictions(path, names))
-    about, pictures, scores = found or (None, {}, None)
+    about, pictures, scores = found or (None, dict[str, Picture](), None)
     if inspection and plan:
         pictures = pictures | _finding_pictures(inspection, plan)
     facts = {

@@ -18,7 +18,7 @@ from nas.report.trials import protocol_keys, trial_table
 from nas.report.wording import STATES, metric_label, metric_style
 from nas.store.base import Retraining, Run, RunStatus, Store
 from nas.store.entries import epochs
-from nas.store.facts import PARTS, decisions_of, value_of
+from nas.store.facts import PARTS, RUN_FACTS, decisions_of
 from nas.store.faults import fault
 from nas.store.leaderboard import named_run
 
@@ -88,7 +88,7 @@ def run_document(
             "style": known.style,
             "images": known.images,
         },
-        "parts": {part: value_of(run, known.trials[0], None, part) for part in PARTS} if known.trials else {},
+        "parts": _parts(run),
         "best": None if best is None else _best(known, best),
         "typical": _typical(known),
         "runner_up": _runner_up(known),
@@ -153,6 +153,12 @@ def _about(known: RunFacts) -> Facts:
         "updated": status.updated,
         "seconds": status.seconds,
     }
+
+
+def _parts(run: Run) -> Facts:
+    """Part -> its option; a benchmark table's results depend on neither the images nor the training."""
+    hidden = ("data", "trainer") if run.evaluation.table is not None else ()
+    return {part: RUN_FACTS[part](run) for part in PARTS if part not in hidden}
 
 
 def _interval(known: RunFacts, value: float) -> Facts:
@@ -334,13 +340,8 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Dotted keys and values of the settings that have a value."""
     flat: list[tuple[str, str]] = []
     for key, value in tree.items():
-        if (
-            (not prefix and key in HIDDEN_KEYS)
-            or str(key).startswith("_")
-            or value is None
-            or isinstance(value, str)
-            and value.startswith("${")
-        ):
+        is_reference = isinstance(value, str) and value.startswith("${")
+        if (not prefix and key in HIDDEN_KEYS) or str(key).startswith("_") or value is None or is_reference:
             continue
         if isinstance(value, Mapping):
             flat += _flat(value, f"{prefix}{key}.")
