@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from nas.errors import UsageError, UserError
 from nas.export.folder import Folder
-from nas.export.image_reading import parse_colour, read_image
+from nas.export.image_reading import read_image
 from nas.export.model import MakeSpace
+from nas.pictures.decoding import parse_colour
 
 BATCH_SIZE = 64
 
