@@ -208,7 +208,10 @@ def test_the_importance_is_that_of_the_analysis(page):
         (attribute, _), *_ = shown_page.facts[f"importance.effects.{index}.share"]
         assert json.loads(attribute) == pytest.approx(effect.share)
         options = dict(DECISIONS)[effect.decision]
-        assert shown_page.facts[f"importance.effects.{index}.better"][0][1] == options[max(range(len(options)), key=effect.means.__getitem__)]  # fmt: skip
+        assert (
+            shown_page.facts[f"importance.effects.{index}.better"][0][1]
+            == options[max(range(len(options)), key=effect.means.__getitem__)]
+        )
 
 
 def test_no_number_stands_outside_the_facts(page):
@@ -223,7 +226,9 @@ def test_every_row_of_the_table_is_a_trial_of_the_store(page):
     assert list(found) == [row["number"] for row in stored]
     for row in stored:
         mine = found[row["number"]]
-        assert mine["valid_accuracy"] == (None if row["status"] == "failed" else pytest.approx(row["metrics"]["valid_accuracy"], rel=1e-5))  # fmt: skip
+        assert mine["valid_accuracy"] == (
+            None if row["status"] == "failed" else pytest.approx(row["metrics"]["valid_accuracy"], rel=1e-5)
+        )
         assert mine["seconds"] == pytest.approx(row["seconds"], rel=1e-5)
         assert mine["status"] == ("failed: not_finite" if row["status"] == "failed" else "completed")
         assert (mine["text"], mine["error"]) == (row["text"], row["error"])

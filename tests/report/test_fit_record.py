@@ -76,9 +76,18 @@ def in_the_predictions(folder, path):
         return pairs.count((int(rest[0]), int(rest[1])))
     if name in ("mistakes", "unsure"):
         wrong = [index for index in range(len(labels)) if labels[index] != answers[index]]
-        order = sorted(wrong, key=lambda index: -sure[index]) if name == "mistakes" else sorted(range(len(labels)), key=sure.__getitem__)  # fmt: skip
+        order = (
+            sorted(wrong, key=lambda index: -sure[index])
+            if name == "mistakes"
+            else sorted(range(len(labels)), key=sure.__getitem__)
+        )
         index = order[int(rest[0])]
-        known = {"predicted": CLASSES[answers[index]], "true": CLASSES[labels[index]], "confidence": sure[index], "file": str(file["test_files"][index])}  # fmt: skip
+        known = {
+            "predicted": CLASSES[answers[index]],
+            "true": CLASSES[labels[index]],
+            "confidence": sure[index],
+            "file": str(file["test_files"][index]),
+        }
         return known[rest[1]]
     off = sorted({(-pairs.count(one), *one) for one in pairs if one[0] != one[1]})
     if name == "pairs":
@@ -88,9 +97,16 @@ def in_the_predictions(folder, path):
     a, b, c = 1 + z * z / n, -(2 * p + z * z / n), p * p
     root = math.sqrt(b * b - 4 * a * c)
     return {
-        "images": n, "part": "test", "right": right, "accuracy": p, "low": (-b - root) / (2 * a), "high": (-b + root) / (2 * a),
-        "wrong": n - right, "more_pairs": len(off) - 12, "baseline_right": int(file["baseline_correct"].sum()),
-    }[name]  # fmt: skip
+        "images": n,
+        "part": "test",
+        "right": right,
+        "accuracy": p,
+        "low": (-b - root) / (2 * a),
+        "high": (-b + root) / (2 * a),
+        "wrong": n - right,
+        "more_pairs": len(off) - 12,
+        "baseline_right": int(file["baseline_correct"].sum()),
+    }[name]
 
 
 def test_every_fact_is_that_of_the_record(run, folder):
@@ -131,7 +147,10 @@ def test_the_slider_has_every_picture(run, folder):
         above = sure >= hundredths / 100
         for index in range(len(CLASSES)):
             assert sum(cell[3] for cell in kept if cell[1] == index) == (above & (answers == index)).sum()
-            assert sum(cell[3] for cell in kept if cell[0] == cell[1] == index) == (above & (answers == index) & (labels == index)).sum()  # fmt: skip
+            assert (
+                sum(cell[3] for cell in kept if cell[0] == cell[1] == index)
+                == (above & (answers == index) & (labels == index)).sum()
+            )
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -175,10 +194,11 @@ def test_a_fit_without_baseline_runner_up_and_difference(run, folder):
 
 
 @pytest.mark.parametrize(
-    ("mean", "low", "high", "words"),
-    [(0.05, 0.01, 0.09, "better"), (-0.05, -0.09, -0.01, "worse"), (0.02, -0.01, 0.05, "not clearly better")],
+    ("interval", "words"),
+    [((0.05, 0.01, 0.09), "better"), ((-0.05, -0.09, -0.01), "worse"), ((0.02, -0.01, 0.05), "not clearly better")],
 )
-def test_the_verdict_follows_from_the_interval(run, folder, mean, low, high, words):
+def test_the_verdict_follows_from_the_interval(run, folder, interval, words):
+    mean, low, high = interval
     edited(
         folder,
         "result.json",

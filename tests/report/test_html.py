@@ -36,9 +36,14 @@ EVIL = [
 def evil_trials():
     trials = make_trials(40)
     return [
-        replace(one, text=EVIL[one.number % len(EVIL)], canonical=f"{one.canonical}{one.number}", error=one.error and EVIL[one.number % len(EVIL)])
+        replace(
+            one,
+            text=EVIL[one.number % len(EVIL)],
+            canonical=f"{one.canonical}{one.number}",
+            error=one.error and EVIL[one.number % len(EVIL)],
+        )
         for one in trials
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture
@@ -130,7 +135,10 @@ def test_a_table_that_is_too_large_keeps_its_best_rows(tmp_path):
 
 def test_numbers_that_json_cannot_hold_do_not_break_the_page(tmp_path):
     store = make_store(tmp_path / "nas.db")
-    odd = [replace(one, metrics={**one.metrics, "parameters": float("nan")}, cost={"peak_memory_mb": float("inf")}) for one in make_trials(12)]  # fmt: skip
+    odd = [
+        replace(one, metrics={**one.metrics, "parameters": float("nan")}, cost={"peak_memory_mb": float("inf")})
+        for one in make_trials(12)
+    ]
     add_run(store, odd)
     page = Page(html(run_document(store, "made")))
     assert all(row["parameters"] is None for row in page.rows().values())
