@@ -59,8 +59,8 @@ ALLOWED = {
         *NOUNS, "nas.analysis", "nas.data", "nas.engine", "nas.files", "nas.space", "nas.store", "nas.training",
     },
     "nas.report": {
-        *NOUNS, "nas.analysis", "nas.drawing", "nas.files", "nas.formatting", "nas.identity", "nas.space", "nas.store",
-        "nas.studies",
+        *NOUNS, "nas.analysis", "nas.drawing", "nas.files", "nas.fit", "nas.formatting", "nas.identity", "nas.space",
+        "nas.store", "nas.studies",
     },
     "nas.testing": {
         *NOUNS, "nas.data", "nas.drawing", "nas.engine", "nas.evaluators", "nas.executors", "nas.export", "nas.runtime",

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from nas.analysis.statistics import LEVEL
+from nas.fit.result import METHODS
 from nas.report import predictions
 from nas.report.document import Document, Facts, Picture, plain
 from nas.report.thumbnails import of_file
@@ -151,6 +153,7 @@ def _plan(found: Mapping[str, Any]) -> dict[str, Any]:
         "candidates": [
             {
                 "method": _text(one["method"]),
+                "what": METHODS.get(one["method"], one["method"]),
                 "text": _text(one.get("text", "")),
                 "epochs": _optional(one.get("epochs"), _count),
                 "seconds": _optional(one.get("seconds"), _number),
@@ -186,19 +189,23 @@ def _result(found: Mapping[str, Any]) -> Facts:
 
 
 def _model(found: Mapping[str, Any]) -> Facts:
-    numbers = ("valid_accuracy", "test_accuracy", "test_low", "test_high")
+    numbers = ("valid_accuracy", "test_accuracy", "test_low", "test_high", "low", "high")
     return {
         "method": _text(found["method"]),
+        "what": METHODS.get(found["method"], found["method"]),
         "trial": _optional(found.get("trial"), _count),
         "text": _text(found.get("text") or ""),
         **{key: _optional(found.get(key), _number) for key in numbers},
-        "test_images": _optional(found.get("test_images"), _count),
+        **{key: _optional(found.get(key), _count) for key in ("test_images", "valid_images")},
         "folder": _optional(found.get("folder"), _text),
     }
 
 
 def _verdict(difference: Mapping[str, Any]) -> str:
-    low, high = difference.get("low"), difference.get("high")
+    """Whether a difference is more than noise: by its test, or else by its interval."""
+    low, high, p = difference.get("low"), difference.get("high"), difference.get("p")
+    if p is not None:
+        return "more" if p < LEVEL else "noise"
     if low is None or high is None:
         return "unknown"
     return "more" if low > 0 or high < 0 else "noise"

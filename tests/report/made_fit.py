@@ -79,7 +79,7 @@ def make_fit(folder: Path, images: int = 240, classes: list[str] = CLASSES, side
     threshold = {"value": 0.62, "kept": 0.95, "accuracy": 0.934, "images": 240}
     (model / "model.json").write_text(json.dumps({"threshold": threshold}))
     winner = {
-        "method": "frozen features with a linear head",
+        "method": "frozen",
         "trial": 3,
         "text": "efficientnet_lite0, linear",
         "valid_accuracy": 0.8417,
@@ -93,14 +93,14 @@ def make_fit(folder: Path, images: int = 240, classes: list[str] = CLASSES, side
         "winner": winner,
         "baseline": {
             **winner,
-            "method": "small ResNet",
+            "method": "baseline",
             "test_accuracy": float(base.mean()),
             "test_low": float(base.mean()) - 0.05,
             "test_high": float(base.mean()) + 0.05,
             "folder": None,
         },
         "runner_up": {
-            "method": "fine-tuning",
+            "method": "finetuned",
             "trial": 7,
             "text": "efficientnet_lite0, fine-tuned",
             "valid_accuracy": 0.8375,
@@ -135,7 +135,7 @@ def make_fit(folder: Path, images: int = 240, classes: list[str] = CLASSES, side
         ],
         "candidates": [
             {"method": "frozen features", "text": "efficientnet_lite0", "epochs": None, "seconds": 30.0},
-            {"method": "fine-tuning", "text": "efficientnet_lite0", "epochs": 6, "seconds": 200.0},
+            {"method": "finetuned", "text": "efficientnet_lite0", "epochs": 6, "seconds": 200.0},
             {"method": "small ResNet (baseline)", "text": "resnet", "epochs": 12, "seconds": 100.0},
         ],
         "corrections": ["After 2 trials training was 1.2 times slower than measured, so 1 candidate was left out."],

@@ -10,6 +10,7 @@ from made_fit import CLASSES, make_fit
 from made_run import add_run, make_store, make_trials
 from page import Page
 
+from nas.fit.result import METHODS
 from nas.report.document import at
 from nas.report.fit import with_fit
 from nas.report.html import html
@@ -51,6 +52,9 @@ def in_the_record(folder, path):
     if section == "signal" and rest.startswith("shuffle"):
         shuffled = record["shuffled"]
         return {"shuffled_mean": np.mean(shuffled), "shuffled_best": max(shuffled), "shuffles": len(shuffled)}[rest]
+    if rest.endswith(".what"):
+        method = at(record, rest.replace(".what", ".method"))
+        return METHODS.get(method, method)
     if rest == "class_count":
         return len(record["classes"])
     if rest.endswith("more_files"):
@@ -202,7 +206,7 @@ def test_the_verdict_follows_from_the_interval(run, folder, interval, words):
     edited(
         folder,
         "result.json",
-        difference={"mean": mean, "low": low, "high": high, "p": 0.01, "images": 240, "method": "McNemar"},
+        difference={"mean": mean, "low": low, "high": high, "images": 240, "method": "McNemar"},
     )
     text = " ".join(html(with_fit(run, folder)).split())
     assert f"the winner is <strong>{words}</strong>" in text
