@@ -37,7 +37,7 @@ def write_run_report(settings: Settings, store: Store, run: str, out: Path, fold
         settings: Settings of the command, which name the store and the folder of the user's options.
         store: Store of the run.
         run: Name of the run.
-        out: HTML file, in an existing folder.
+        out: HTML file, in an existing folder, which may hold the exported model too.
         folder: Folder of the files of runs.
 
     Returns:
@@ -46,11 +46,15 @@ def write_run_report(settings: Settings, store: Store, run: str, out: Path, fold
     Raises:
         UserError: The run does not exist, or the file cannot be written.
     """
-    return write_report(out, run_report(settings, store, run, folder))
+    return write_report(out, run_report(settings, store, run, folder, out.parent))
 
 
-def run_report(settings: Settings, store: Store, run: str, folder: str = "runs") -> Document:
-    """The report of a run; see `write_run_report`."""
+def run_report(settings: Settings, store: Store, run: str, folder: str = "runs", model: Path | None = None) -> Document:
+    """The report of a run; see `write_run_report`.
+
+    Args:
+        model: Folder of the model that `nas fit` exported; None: the one that its record names.
+    """
     known = named_run(store, run)
     left_out: list[str] = []
     pictures: dict[str, Picture] = {}
@@ -64,7 +68,7 @@ def run_report(settings: Settings, store: Store, run: str, folder: str = "runs")
     except UserError as error:
         left_out.append(f"The commands that repeat the run are not known: {error}.")
     document = run_document(store, run, commands=commands, pictures=pictures, left_out=left_out)
-    return with_fit(document, run_folder(folder, run) / RECORD)
+    return with_fit(document, run_folder(folder, run) / RECORD, model)
 
 
 def _commands(settings: Settings, store: Store, run: Run) -> dict[str, str]:

@@ -13,7 +13,7 @@ from nas.report.elements import element
 from nas.report.wording import shown
 
 WIDTH, HEIGHT = 520.0, 300.0
-LEFT, RIGHT, TOP, BOTTOM = 62.0, 26.0, 12.0, 46.0
+LEFT, RIGHT, TOP, BOTTOM = 62.0, 26.0, 30.0, 46.0
 """Margins of the plot, pixels."""
 ROUND_TIMES = (10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200)
 """Distances of ticks of times, seconds."""
@@ -71,16 +71,21 @@ def chart(figure: Chart) -> Markup:
             points = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in ends)
             parts.append(element("polygon", points=points, class_=f"band {colour}"))
         parts.append(element("path", d=_path(line, x, y), class_=f"line {colour}"))
+    parts.append(element("text", figure.y_label, x=4.0, y=14.0, class_="axis"))
     parts.append(element("text", figure.x_label, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 8, class_="axis middle"))
     drawn = _svg(parts, HEIGHT, figure.alt)
     legend = None
     if len(figure.lines) > 1:
         keys = (
-            element("li", element("span", "", class_=f"key colour-{number % COLOURS}"), line.label)
+            element(
+                "li",
+                element("span", "", class_=f"key colour-{number % COLOURS}"),
+                element("span", line.label, data_fact=line.fact),
+            )
             for number, line in enumerate(figure.lines)
         )
         legend = element("ul", *keys, class_="legend")
-    return element("figure", element("figcaption", f"{figure.title} ({figure.y_label})"), drawn, legend, class_="chart")
+    return element("figure", element("figcaption", figure.title), drawn, legend, class_="chart")
 
 
 def intervals(rows: Sequence[tuple[str, float, float | None, float | None]], style: Style, alt: str) -> Markup:
@@ -92,11 +97,11 @@ def intervals(rows: Sequence[tuple[str, float, float | None, float | None]], sty
         alt: What can be seen.
     """
     values = [value for _, *numbers in rows for value in numbers if value is not None]
-    height = TOP + BAR * 2 * len(rows) + 30
+    height = BAR * 2 * len(rows) + 42
     x = Axis(*_range(values), RIGHT, WIDTH - RIGHT)
     parts = [_x_ticks(x, style, height - 26)]
     for number, (label, value, low, high) in enumerate(rows):
-        middle = TOP + BAR * (2 * number + 1.4)
+        middle = 12 + BAR * (2 * number + 1.4)
         parts.append(element("text", label, x=10.0, y=middle - 12, class_="row"))
         if low is not None and high is not None:
             parts.append(

@@ -64,7 +64,7 @@ def comparison_document(folder: Path) -> Document:
         "comparison",
         f"Report of comparison {name}",
         plain(facts),
-        strategies.charts(results, columns[0]),
+        strategies.charts(results, columns[0], "columns.0"),
         table=table,
     )
 

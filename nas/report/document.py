@@ -84,6 +84,7 @@ class Line:
         x, y: Its points, x ascending.
         low, high: Ends of the interval of each point; empty: none are drawn.
         steps: Whether the value stays until the next point.
+        fact: Path of the fact that its name is; None: it is not of the store.
     """
 
     label: str
@@ -92,6 +93,7 @@ class Line:
     low: Sequence[float] = ()
     high: Sequence[float] = ()
     steps: bool = False
+    fact: str | None = None
 
 
 @dataclass(frozen=True)

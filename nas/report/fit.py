@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,13 @@ DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError,
 """What reading a damaged file raises."""
 
 
-def with_fit(document: Document, folder: Path) -> Document:
+def with_fit(document: Document, folder: Path, model: Path | None = None) -> Document:
     """A run's report with the sections of the fit that made it; unchanged if the folder does not exist.
 
     Args:
         document: Report of the run.
         folder: `fit` within the folder of the run's files.
+        model: Folder of the exported model; None: the one that the record names, if it does.
     """
     if not folder.is_dir():
         return document
@@ -60,8 +61,8 @@ def with_fit(document: Document, folder: Path) -> Document:
     names = [one["name"] for one in inspection["classes"]] if inspection else []
     found = section("predictions.npz", lambda path: _predictions(path, names))
     about, pictures, scores = found or (None, dict[str, Picture](), None)
-    if inspection and plan:
-        pictures = pictures | _finding_pictures(inspection, plan)
+    if inspection:
+        pictures = pictures | _finding_pictures(inspection, _data_root(document, plan))
     facts = {
         **document.facts,
         "fit": plain(
@@ -71,7 +72,7 @@ def with_fit(document: Document, folder: Path) -> Document:
                 "plan": plan,
                 "result": result,
                 "predictions": about,
-                "threshold": section("result.json", lambda path: _threshold(_read(path))),
+                "threshold": section("result.json", lambda path: _threshold({"model": model, **_read(path)})),
             }
         ),
     }
@@ -140,7 +141,7 @@ def _plan(found: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "minutes": _number(found["minutes"]),
         "device": _text(found["device"]),
-        "speeds": [{"name": _text(key), "speed": _number(value)} for key, value in found.get("speeds", {}).items()],
+        "speeds": [{"name": name, "speed": speed} for name, speed in _speeds(found.get("speeds", {}))],
         "steps": [
             {
                 "name": _text(one["name"]),
@@ -166,6 +167,15 @@ def _plan(found: Mapping[str, Any]) -> dict[str, Any]:
             for key, value in found.get("settings", {}).items()
         ],
     }
+
+
+def _speeds(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Name and speed of all measurements, which may be grouped."""
+    for key, value in found.items():
+        if isinstance(value, Mapping):
+            yield from _speeds(value, f"{prefix}{key}: ")
+        else:
+            yield f"{prefix}{key}", _number(value)
 
 
 def _result(found: Mapping[str, Any]) -> Facts:
@@ -213,11 +223,10 @@ def _verdict(difference: Mapping[str, Any]) -> str:
 
 def _threshold(found: Mapping[str, Any]) -> Facts | None:
     """The threshold of the exported model; None if there is none."""
-    folder = found["winner"].get("folder")
-    path = Path(folder) / "model.json" if folder else None
+    path = Path(found["model"]) / "model.json" if found.get("model") else None
     if path is None or not path.is_file():
         return None
-    known = json.loads(path.read_text(encoding="utf-8")).get("threshold")
+    known = _read(path).get("threshold")
     if known is None:
         return None
     return {
@@ -231,10 +240,14 @@ def _predictions(path: Path, classes: list[str]) -> tuple[Facts, dict[str, Pictu
     return None if found is None else predictions.facts(found, PREDICTIONS_BUDGET)
 
 
-def _finding_pictures(inspection: dict[str, Any], plan: Mapping[str, Any]) -> dict[str, Picture]:
+def _data_root(document: Document, plan: Mapping[str, Any] | None) -> Path | None:
+    """The folder of the pictures, as the plan names it, or else the run."""
+    known = [*(plan["settings"] if plan else ()), *document.facts["settings"]]
+    return next((Path(one["value"]).expanduser() for one in known if one["key"] == "data.root"), None)
+
+
+def _finding_pictures(inspection: dict[str, Any], root: Path | None) -> dict[str, Picture]:
     """Pictures of what is wrong, if the folder of the data is still there; names them in the findings."""
-    roots = [one["value"] for one in plan["settings"] if one["key"] == "data.root"]
-    root = Path(roots[0]).expanduser() if roots else None
     pictures: dict[str, Picture] = {}
     budget = FINDINGS_BUDGET
     for number, finding in enumerate(inspection["findings"]):

@@ -76,8 +76,12 @@ def _pairs(found: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def charts(results: Sequence[RunResult], column: Column) -> dict[str, Chart]:
-    """Mean best results so far, by evaluated architectures and by simulated time where there is one."""
+def charts(results: Sequence[RunResult], column: Column, path: str) -> dict[str, Chart]:
+    """Mean best results so far, by evaluated architectures and by simulated time where there is one.
+
+    Args:
+        path: Path of the facts of the column.
+    """
     found = compare(results, column)
     sign = -1.0 if column.direction == "maximize" else 1.0
     best = sorted(found.summaries, key=lambda name: sign * found.summaries[name].mean)[:MAX_LINES]
@@ -93,7 +97,7 @@ def charts(results: Sequence[RunResult], column: Column) -> dict[str, Chart]:
                 f"Mean best result so far by {x_label}",
                 x_label,
                 label,
-                [_line(curve) for curve in chosen],
+                [_line(curve, f"{path}.strategies.{best.index(curve.strategy)}.name") for curve in chosen],
                 f"Means over the runs of {', '.join(best)}, with their 95 % intervals. The table has the last values.",
                 y_style=metric_style(column.name, [float(y) for curve in chosen for y in curve.mean]),
                 x_style="count" if name == "by_trials" else "seconds",
@@ -101,11 +105,12 @@ def charts(results: Sequence[RunResult], column: Column) -> dict[str, Chart]:
     return drawn
 
 
-def _line(curve: Curve) -> Line:
+def _line(curve: Curve, fact: str) -> Line:
     return Line(
         curve.strategy,
         curve.x.tolist(),
         curve.mean.tolist(),
         () if curve.low is None else curve.low.tolist(),
         () if curve.high is None else curve.high.tolist(),
+        fact=fact,
     )

@@ -41,7 +41,7 @@ def sweep_document(store: Store, sweep: str, *, commands: Mapping[str, str] | No
             column, results = _results(store, group, finished)
             if results:
                 compared.append({"name": group.name, **strategies.facts(results, column)})
-                charts = charts or strategies.charts(results, column)
+                charts = charts or strategies.charts(results, column, f"groups.{len(compared) - 1}")
         except UserError as error:
             left_out.append(f"The searches of {group.name} are not compared: {error}.")
     states = Counter[str](one.state for one in statuses)

@@ -48,11 +48,18 @@ def in_the_record(folder, path):
         "commands": ("name", "command"),
     }.items():
         if isinstance(record.get(key), dict):
-            record[key] = [{name: one, value: record[key][one]} for one in record[key]]
+            flat = {}
+            for one, inner in record[key].items():
+                flat |= (
+                    {f"{one}: {name}": value for name, value in inner.items()}
+                    if isinstance(inner, dict)
+                    else {one: inner}
+                )
+            record[key] = [{name: one, value: flat[one]} for one in flat]
     if section == "signal" and rest.startswith("shuffle"):
         shuffled = record["shuffled"]
         return {"shuffled_mean": np.mean(shuffled), "shuffled_best": max(shuffled), "shuffles": len(shuffled)}[rest]
-    if rest.endswith(".what"):
+    if rest.endswith(".what") and ".steps." not in f".{rest}":
         method = at(record, rest.replace(".what", ".method"))
         return METHODS.get(method, method)
     if rest == "class_count":

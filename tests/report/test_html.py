@@ -65,7 +65,7 @@ def test_texts_stay_texts(document):
         assert tag != "img" or attributes["src"].startswith("data:image/")
     assert len(page.scripts) == 2, "the data and the script"
     texts = {text for occurrences in page.facts.values() for _, text in occurrences}
-    assert {NASTY, f"nas search run='{NASTY}'", "run <i>&"} <= texts
+    assert {NASTY, f"nas predict images='{NASTY}'", "run <i>&"} <= texts
     assert {row["text"] for row in page.rows().values()} == set(EVIL)
     assert page.data["scores"]["classes"][2] == NASTY
 
