@@ -29,7 +29,8 @@ def comparison_document(folder: Path) -> Document:
     try:
         head, *lines = read(path, REQUIRED_KEYS) or [{}]
         objective = Objective(**head["objective"])
-        results = [_result(line) for line in lines]
+        # the journal has them in the order in which they ended
+        results = sorted(map(_result, lines), key=lambda one: (one.strategy, one.seed))
         columns = _columns(head, objective, results)
         table = _rows(results, columns)
     except OSError as error:
