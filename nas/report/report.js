@@ -220,7 +220,15 @@
 
   contents();
   themes();
-  const data = await unpacked();
+  let data;
+  try {
+    data = await unpacked();
+  } catch {
+    for (const place of document.querySelectorAll("#rows, #threshold")) {
+      place.append(make("p", "This browser is too old to show the table and the slider; a newer one can."));
+    }
+    return;
+  }
   if (data.table && byId("table")) table(data.table);
   if (data.scores && byId("slider")) slider(data.scores);
   document.documentElement.dataset.ready = "yes";

@@ -35,6 +35,7 @@ def test_commands_that_compute_nothing_import_no_torch(searched, tmp_path):
         ["runs"],
         ["show", "run=one"],
         ["show", "run=one", "trial=best"],
+        ["report", "run=one"],
         ["store", "check"],
         ["store", "export", "out=all.jsonl"],
         ["store", "import", "from=all.jsonl"],
