@@ -63,7 +63,8 @@ def chart(figure: Chart) -> Markup:
     y = Axis(*_range(ys + _typical(dots)), HEIGHT - BOTTOM, TOP)
     parts = [_grid(x, y, figure.x_style, figure.y_style)]
     inside = [(a, b) for a, b in zip(*figure.dots, strict=True) if y.low <= b <= y.high]
-    parts.append(element("g", *(element("circle", cx=x(a), cy=y(b), r=2) for a, b in inside), class_="dots"))
+    # lines without a length, whose round ends are dots: one element for all of them
+    parts.append(element("path", d="".join(f"M{x(a):.1f} {y(b):.1f}h0" for a, b in inside), class_="dots"))
     for number, line in enumerate(figure.lines):
         colour = f"colour-{number % COLOURS}"
         if line.low:

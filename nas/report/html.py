@@ -156,7 +156,7 @@ def _packed(data: Any) -> Markup:
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     kind = "application/json"
     if len(text) > COMPRESSED_FROM:
-        text, kind = base64.b64encode(zlib.compress(text.encode(), 9)).decode(), "text/plain"
+        text, kind = base64.b64encode(zlib.compress(text.encode())).decode(), "text/plain"
     safe = text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
     return Markup('<script id="report-data" type="{}">{}</script>').format(kind, Markup(safe))
 

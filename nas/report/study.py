@@ -11,7 +11,7 @@ from typing import Any
 
 from nas.analysis.accuracy import least_images, newcombe, wilson
 from nas.analysis.importance import MIN_TRIALS, importance
-from nas.core import Trial
+from nas.core import Objective, Trial
 from nas.identity import DECISIONS
 from nas.report.document import Chart, Document, Facts, Line, Picture, Style, Table, plain
 from nas.report.trials import protocol_keys, trial_table
@@ -36,6 +36,7 @@ class RunFacts:
 
     Args:
         run: The run.
+        objective: Its objective.
         status: Where it stands.
         trials: Its trials by number.
         style: How its metric is shown.
@@ -44,6 +45,7 @@ class RunFacts:
     """
 
     run: Run
+    objective: Objective
     status: RunStatus
     trials: Sequence[Trial]
     style: Style
@@ -52,7 +54,7 @@ class RunFacts:
 
     def value(self, trial: Trial) -> float:
         """The metric of a completed trial."""
-        return trial.metrics[self.run.objective.metric]
+        return trial.metrics[self.objective.metric]
 
 
 def run_document(
@@ -123,7 +125,7 @@ def read_run(store: Store, name: str) -> RunFacts:
     values = [one.metrics[objective.metric] for one in ranked]
     style = metric_style(objective.metric, values)
     images = least_images(values) if style == "percent" and run.evaluation.table is None else None
-    return RunFacts(run, store.status(name), trials, style, ranked, images)
+    return RunFacts(run, objective, store.status(name), trials, style, ranked, images)
 
 
 def _is_finite(metric: str, trial: Trial) -> bool:
@@ -228,7 +230,7 @@ def _progress(known: RunFacts) -> tuple[dict[str, Chart], list[Facts]]:
     """Charts of the best result so far, and its improvements."""
     if not known.ranked:
         return {}, []
-    objective, comparable = known.run.objective, {one.number for one in known.ranked}
+    objective, comparable = known.objective, {one.number for one in known.ranked}
     simulated = any("simulated_seconds" in one.metrics for one in known.trials)
     spent, best, steps = 0.0, -math.inf, list[dict[str, Any]]()
     dots: list[tuple[int, float, float]] = []
@@ -274,7 +276,7 @@ def _importance(known: RunFacts) -> Facts:
         return facts | {"state": "unrecorded"}
     if any(len(one.proposal.architecture) != len(names) for one in known.ranked):
         return facts | {"state": "unrecorded"}
-    sign = 1.0 if known.run.objective.direction == "maximize" else -1.0
+    sign = 1.0 if known.objective.direction == "maximize" else -1.0
     trials = sorted(known.ranked, key=lambda one: one.number)  # the forest draws them by their positions
     found = importance(
         names,
