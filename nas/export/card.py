@@ -16,6 +16,7 @@ from nas.core import uncounted
 from nas.export import folder as exported
 from nas.export.check import CheckResult
 from nas.export.model import Model
+from nas.export.threshold import NONE_LABEL
 from nas.formatting import milliseconds, plural, short_number
 from nas.provenance import environment, processor
 from nas.store.base import Retraining
@@ -56,6 +57,7 @@ def about(
             "mirror": bool(model.images.mirror),
         },
         "trained": None if model.retraining is None else _trained(model.retraining, repeats),
+        **({} if model.threshold is None else {"threshold": model.threshold.to_json()}),
         "parameters": counts["parameters"],
         "flops": counts["flops"],
         "uncounted": uncounted(counts),
@@ -130,6 +132,7 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
         f"| classes | {', '.join(facts['classes'])} |",
         f"| data | {data['name']}, split `{data['split']}` |",
         *_training(facts),
+        *_threshold(facts),
         f"| made with | {', '.join(f'{name} {value}' for name, value in facts['environment'].items())} |",
         "",
         "## Files",
@@ -199,6 +202,17 @@ def _training(facts: Mapping[str, Any]) -> list[str]:
         f"| test accuracy | {trained['test_accuracy']:.4f} for these weights (seed {trained['seed']}{best}), measured "
         "once |",
         f"| training | {trained['seconds']:,.0f} s on {images} images: {_listed(shown)} |",
+    ]
+
+
+def _threshold(facts: Mapping[str, Any]) -> list[str]:
+    threshold = facts.get("threshold")
+    if threshold is None:
+        return []
+    return [
+        f"| {NONE_LABEL} | said of an image whose likeliest class has a probability below {threshold['value']:g}: "
+        f"{threshold['kept']:.1%} of the right answers on {plural(threshold['images'], 'validation image')} are not "
+        f"below it, and the accuracy on all that are not is {threshold['accuracy']:.4f} |"
     ]
 
 

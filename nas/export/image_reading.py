@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,22 @@ if TYPE_CHECKING:
     from PIL import Image
 
 ORIENTATION_TAG = 0x0112
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file in memory.
+
+    Args:
+        name: Its name, for messages.
+        data: Its bytes.
+    """
+
+    name: str
+    data: bytes
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def parse_colour(text: str) -> tuple[int, int, int]:
@@ -37,7 +55,7 @@ def parse_colour(text: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def read_image(folder: Folder, path: Path, background: tuple[int, int, int] = (255, 255, 255)) -> Tensor:
+def read_image(folder: Folder, file: Path | Upload, background: tuple[int, int, int] = (255, 255, 255)) -> Tensor:
     """An image as the network takes it, normalised, (C, H, W), grey or RGB.
 
     It is rotated to its EXIF orientation. An image whose sides are an integer multiple of the network's is averaged
@@ -52,7 +70,7 @@ def read_image(folder: Folder, path: Path, background: tuple[int, int, int] = (2
     from PIL import Image
 
     task, preprocessing = folder.task, folder.about["preprocessing"]
-    image = _upright(path, background).convert("L" if task.channels == 1 else "RGB")
+    image = _upright(file, background).convert("L" if task.channels == 1 else "RGB")
     times = image.width // task.width
     whole = image.size == (times * task.width, times * task.height)
     if not whole:
@@ -65,7 +83,7 @@ def read_image(folder: Folder, path: Path, background: tuple[int, int, int] = (2
     return (pixels * (1.0 / (255.0 * std)) + -mean / std).permute(2, 0, 1)
 
 
-def _upright(path: Path, background: tuple[int, int, int]) -> Image.Image:
+def _upright(file: Path | Upload, background: tuple[int, int, int]) -> Image.Image:
     """The picture as a viewer shows it: 8 bits per channel, upright, opaque, in a mode that converts to grey or RGB.
 
     Raises:
@@ -76,7 +94,7 @@ def _upright(path: Path, background: tuple[int, int, int]) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged metadata, and of sizes below the limit
-            with Image.open(path) as opened:
+            with Image.open(BytesIO(file.data) if isinstance(file, Upload) else file) as opened:
                 opened.load()
                 image = _opaque(_eight_bits(opened), background)
                 return _rotated(image, _orientation(opened))
@@ -88,7 +106,7 @@ def _upright(path: Path, background: tuple[int, int, int]) -> Image.Image:
         reason = error.strerror or str(error)
     except Exception as error:  # noqa: BLE001 (the decoder of a damaged file may raise anything)
         reason = str(error) or type(error).__name__
-    raise UserError(f"{path} cannot be read ({' '.join(reason.split())})")
+    raise UserError(f"{file} cannot be read ({' '.join(reason.split())})")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
