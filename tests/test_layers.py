@@ -50,6 +50,7 @@ ALLOWED = {
         *NOUNS, "nas.data", "nas.drawing", "nas.files", "nas.formatting", "nas.provenance", "nas.runtime", "nas.space",
         "nas.store", "nas.studies", "nas.training",
     },
+    "nas.serve": {*NOUNS, "nas.export", "nas.runtime"},
     "nas.testing": {
         *NOUNS, "nas.data", "nas.drawing", "nas.engine", "nas.evaluators", "nas.executors", "nas.export", "nas.runtime",
         "nas.space", "nas.store", "nas.strategies", "nas.supernets", "nas.training",
