@@ -80,7 +80,7 @@ class PredictionServer(ThreadingHTTPServer):
             self.address_family = socket.AF_INET6
         try:
             super().__init__((host, port), Handler)
-        except (OSError, UnicodeError) as error:  # a name such as a..b cannot even be looked up
+        except (OSError, TypeError, UnicodeError) as error:  # the others: a name that cannot be looked up
             _refuse(error, host, port)
 
     def server_bind(self) -> None:
@@ -151,7 +151,7 @@ class PredictionServer(ThreadingHTTPServer):
         }
 
 
-def _refuse(error: OSError | UnicodeError, host: str, port: int) -> NoReturn:
+def _refuse(error: OSError | TypeError | UnicodeError, host: str, port: int) -> NoReturn:
     """Say why a server cannot listen."""
     number, reason = (error.errno, error.strerror) if isinstance(error, OSError) else (None, "not a name")
     if number == errno.EADDRINUSE:

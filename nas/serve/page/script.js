@@ -17,7 +17,7 @@ function element(tag, className, text) {
   return made;
 }
 
-const percent = (probability) => `${(100 * probability).toFixed(1)} %`;
+const percent = (probability) => `${(100 * probability).toFixed(1)}\u00a0%`;
 const pictures = (number) => `${number} ${number === 1 ? "picture" : "pictures"}`;
 
 async function readModel() {
@@ -115,8 +115,8 @@ function report(left) {
   const failed = results.querySelectorAll(".error").length;
   const parts = [];
   if (left) parts.push(`${pictures(left)} left`);
-  parts.push(`${pictures(done)} labelled`);
-  if (failed) parts.push(`${failed} not`);
+  if (done || !failed) parts.push(`${pictures(done)} labelled`);
+  if (failed) parts.push(`${failed} could not be read`);
   byId("status").textContent = parts.join(", ");
   byId("clear").hidden = !results.children.length;
 }
