@@ -37,10 +37,18 @@ DECISIONS = "decisions"
 or a checkpoint. Version 0.1.0 did not record them; if one side lacks them, they are not compared."""
 
 
+FOLDERS = ("root", "cache")
+"""Settings of a data set or a table that are folders of this machine: they identify nothing, and no file for another
+machine holds them."""
 KINDS = "kinds"
 """Key of the kinds of a space's ordered decisions, beside its decisions: what a strategy proposes depends on them."""
 CONDITIONS = "conditions"
 """Key of the conditions of a space (`nas.space.notation.recorded_conditions`), beside its decisions."""
+
+
+def without_folders(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a part without folders of this machine."""
+    return {key: value for key, value in settings.items() if key not in FOLDERS}
 
 
 def identifying(settings: Mapping[str, Any], path: str = "", *, class_paths: bool = False) -> dict[str, Any]:

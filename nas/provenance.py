@@ -85,7 +85,8 @@ def _object_snapshot(part: object) -> Any:
     names = _arguments(kind)
     if names is None:
         return repr(part)
-    settings = {key: config_snapshot(getattr(part, key)) for key in names if hasattr(part, key)}
+    attributes = {name: _attribute_of(kind, name) for name in names}
+    settings = {name: config_snapshot(getattr(part, held)) for name, held in attributes.items() if hasattr(part, held)}
     return {"type": f"{kind.__module__}.{kind.__qualname__}"} | settings
 
 
@@ -95,6 +96,12 @@ def _arguments(kind: type) -> list[str] | None:
         return list(inspect.signature(kind).parameters)
     except ValueError:
         return None
+
+
+def _attribute_of(kind: type, argument: str) -> str:
+    """The attribute that holds an argument: of the same name, unless `held_as` of the class says otherwise."""
+    held_as: Mapping[str, str] = getattr(kind, "held_as", {})
+    return held_as.get(argument, argument)
 
 
 def jsonable(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,10 +138,11 @@ def indistinguishable_parts(part: object) -> list[str]:
                 return [f"{kind.__qualname__}, which takes its arguments in __new__,"]
         elif package in ("numpy", "torch") and "..." in repr(part):
             return [f"{package}.{kind.__qualname__} with many values, of which only the first and last are recorded,"]
-        missing = [name for name in names if not hasattr(part, name)]
+        attributes = {name: _attribute_of(kind, name) for name in names}
+        missing = [name for name, held in attributes.items() if not hasattr(part, held)]
         if missing:
             return [f"{kind.__qualname__}, which has no attribute {missing[0]!r} for its argument"]
-        inner = [getattr(part, name) for name in names]
+        inner = [getattr(part, held) for held in attributes.values()]
     return [name for value in inner for name in indistinguishable_parts(value)]
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from math import isfinite
 
 from nas.errors import UsageError
+
+CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's categories of control characters, surrogates, and ends of lines and paragraphs."""
 
 
 def as_written(value: object) -> str:
@@ -62,3 +66,8 @@ def rising_numbers(key: str, values: object, low: float, high: float, example: s
     if list(values) != distinct:
         raise UsageError(f"{key} must rise, got {list(values)}; write {distinct}")
     return tuple(values)
+
+
+def is_class_name(text: str) -> bool:
+    """Whether a text is one line that can be printed and stored; letters of any script may be joined in it."""
+    return bool(text.strip()) and not any(unicodedata.category(sign) in CONTROL_CATEGORIES for sign in text)

@@ -20,8 +20,13 @@ ALLOWED = {
     "nas.core": {"nas.errors", "nas.validation"},
     "nas.files": {*NOUNS},
     "nas.space": {*NOUNS, "nas.formatting", "nas.runtime"},
-    "search_spaces": {*NOUNS, "nas.space", "nas.supernets"},
-    "nas.data": {*NOUNS, "nas.runtime"},
+    "nas.backbones": {*NOUNS, "nas.runtime"},
+    "search_spaces": {*NOUNS, "nas.backbones", "nas.space", "nas.supernets"},
+    "nas.data": {*NOUNS, "nas.files", "nas.formatting", "nas.pictures", "nas.runtime"},
+    "nas.pictures": {*NOUNS, "nas.files", "nas.formatting", "nas.runtime"},
+    "nas.inspection": {
+        *NOUNS, "nas.backbones", "nas.data", "nas.files", "nas.formatting", "nas.pictures", "nas.runtime",
+    },
     "nas.drawing": {*NOUNS, "nas.files", "nas.space"},
     "nas.tables": {*NOUNS, "nas.files", "nas.runtime", "nas.space"},
     "nas.training": {*NOUNS, "nas.data", "nas.files", "nas.formatting", "nas.identity", "nas.runtime", "nas.space"},
@@ -29,8 +34,8 @@ ALLOWED = {
     "nas.strategies": {*NOUNS, "nas.formatting", "nas.runtime", "nas.space", "nas.supernets"},
     "nas.discretization": {*NOUNS, "nas.runtime", "nas.space", "nas.supernets"},
     "nas.evaluators": {
-        *NOUNS, "nas.data", "nas.identity", "nas.provenance", "nas.runtime", "nas.space", "nas.supernets", "nas.tables",
-        "nas.training",
+        *NOUNS, "nas.data", "nas.files", "nas.identity", "nas.provenance", "nas.runtime", "nas.space", "nas.supernets",
+        "nas.tables", "nas.training",
     },
     "nas.listeners": {*NOUNS, "nas.runtime"},
     "nas.executors": {*NOUNS, "nas.runtime"},
@@ -47,15 +52,22 @@ ALLOWED = {
         "nas.training",
     },
     "nas.export": {
-        *NOUNS, "nas.data", "nas.drawing", "nas.files", "nas.formatting", "nas.provenance", "nas.runtime", "nas.space",
-        "nas.store", "nas.studies", "nas.training",
+        *NOUNS, "nas.data", "nas.drawing", "nas.files", "nas.formatting", "nas.pictures", "nas.provenance",
+        "nas.runtime", "nas.space", "nas.store", "nas.studies", "nas.training",
     },
-    "nas.serve": {*NOUNS, "nas.export", "nas.runtime"},
+    "nas.fit": {
+        *NOUNS, "nas.analysis", "nas.data", "nas.engine", "nas.files", "nas.space", "nas.store", "nas.training",
+    },
+    "nas.report": {
+        *NOUNS, "nas.analysis", "nas.drawing", "nas.files", "nas.formatting", "nas.identity", "nas.space", "nas.store",
+        "nas.studies",
+    },
+    "nas.serve": {*NOUNS, "nas.export", "nas.pictures", "nas.runtime"},
     "nas.testing": {
         *NOUNS, "nas.data", "nas.drawing", "nas.engine", "nas.evaluators", "nas.executors", "nas.export", "nas.runtime",
         "nas.space", "nas.store", "nas.strategies", "nas.supernets", "nas.training",
     },
-    "nas.config": {*NOUNS, "nas.configs", "nas.space"},
+    "nas.config": {*NOUNS, "nas.configs", "nas.identity", "nas.space"},
 }  # fmt: skip
 OUTERMOST = {"nas", "nas.cli", "nas.__main__"}
 

@@ -18,6 +18,7 @@ from nas.evaluators.base import Evaluator
 from nas.evaluators.training import TrainingEvaluator
 from nas.export.assembly import ExportJob, assemble, forms
 from nas.export.model import Model
+from nas.identity import without_folders
 from nas.supernets.base import SupernetSpace
 from nas.testing.data import data_promises
 from nas.testing.evaluators import evaluator_promises
@@ -88,7 +89,7 @@ def _model(settings: Settings, space: SearchSpace, sizes: dict[str, Any], seed: 
         architecture=space.sample(np.random.default_rng(seed)),
         data=settings.make("data"),
         data_option=str(settings.choices["data"]),
-        data_settings={key: value for key, value in settings.node("data").items() if key != "root"},
+        data_settings=without_folders(settings.node("data")),
         sizes=sizes,
         make_space=partial(make_space, config_dir=config_dir, trusted=True),
     )

@@ -28,8 +28,9 @@ from nas.config.checks import (
 )
 from nas.config.composition import composed, group_options, known_option, options_with
 from nas.config.failures import construction_failure, underlying
-from nas.config.overrides import RAW_KEYS, TUNE, assign, closest, keys, literal, unquoted
+from nas.config.overrides import TUNE, assign, closest, keys, literal, unquoted
 from nas.errors import UsageError, UserError
+from nas.identity import without_folders
 from nas.space.base import SearchSpace
 from nas.space.specification import parse_decision
 from nas.space.tuned import TunedSpace
@@ -82,11 +83,7 @@ class Settings:
         """Settings of the evaluator and of all parts that it refers to, without the folders of this machine."""
         parts = ["evaluator", *sorted(name for name in used_parts(self.config) if name in self.config)]
         tree = self.tree()
-        return {
-            part: {key: value for key, value in tree[part].items() if key != "root"}
-            for part in parts
-            if isinstance(tree.get(part), dict)
-        }
+        return {part: without_folders(tree[part]) for part in parts if isinstance(tree.get(part), dict)}
 
     def yaml(self, *, resolve: bool = False) -> str:
         """All settings as YAML.
@@ -182,9 +179,7 @@ def recorded_parts(config: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, 
     for group in ("space", "data"):
         if choices.get(group):
             settings = {
-                key: value
-                for key, value in (config.get(group) or {}).items()
-                if not key.startswith("_") and f"{group}.{key}" not in RAW_KEYS
+                key: value for key, value in without_folders(config.get(group) or {}).items() if not key.startswith("_")
             }
             tuned = {TUNE: config[TUNE]} if group == "space" and config.get(TUNE) else {}
             parts[group] = (choices[group], settings | tuned)

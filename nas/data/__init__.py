@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from nas.data.base import DataSet as DataSet
     from nas.data.cifar10 import Cifar10 as Cifar10
     from nas.data.digits import Digits as Digits
+    from nas.data.image_folder import ImageFolder as ImageFolder
     from nas.data.images import Images as Images
     from nas.data.images import Split as Split
 
@@ -17,6 +18,7 @@ __getattr__ = lazy_attributes(
         "base": ("DataSet",),
         "cifar10": ("Cifar10",),
         "digits": ("Digits",),
+        "image_folder": ("ImageFolder",),
         "images": ("Images", "Split"),
     },
 )

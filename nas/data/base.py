@@ -108,6 +108,17 @@ class DataSet(ABC):
         self.__dict__["_seen"] = seen  # a frozen dataclass can be a data set too
         return split
 
+    def split_positions(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of the training and of the validation part in the images of `read_train`.
+
+        Args:
+            labels: (N,) class of each image.
+
+        Returns:
+            Two disjoint int64 arrays. Every prefix of each holds the classes in nearly equal shares.
+        """
+        return stratified(labels, 1.0 - self.valid_fraction, f"split {self.split_seed}")
+
     def __of(self, split: Split) -> _Seen:
         return _Seen((self.valid_fraction, self.split_seed), split.hash, split.train.mean, split.train.std)
 
@@ -117,7 +128,7 @@ class DataSet(ABC):
         before = _random_state()
         images = self.__checked(_called(self.read_train, self.name), "read_train")
         drawn = _random_state() != before
-        train, valid = stratified(images.labels.numpy(), 1.0 - self.valid_fraction, f"split {self.split_seed}")
+        train, valid = self.split_positions(images.labels.numpy())
         digest = hashlib.blake2b(digest_size=8)
         for part in (images.pixels.numpy(), images.labels.numpy(), train, valid):
             digest.update(np.ascontiguousarray(part).data)

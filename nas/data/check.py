@@ -6,7 +6,6 @@ labels of any integer type, a mean given as an array); everything else is refuse
 
 from __future__ import annotations
 
-import unicodedata
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,11 +19,10 @@ from torch import Tensor
 from nas.core import Task
 from nas.data.images import Images
 from nas.errors import UserError
+from nas.validation import is_class_name
 
 MIN_IMAGES_PER_CLASS = 2
 """Training images of each class: one to train on and one to validate on."""
-CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
-"""Unicode's categories of control characters, surrogates, and ends of lines and paragraphs."""
 SAMPLED_IMAGES = 256
 """Number of images whose values are checked; all of CIFAR-10 would take longer than everything else here."""
 
@@ -62,11 +60,6 @@ def check_statements(data: Any) -> None:
     if len(set(names)) < len(names):
         twice = next(one for one in names if list(names).count(one) > 1)
         raise UserError(f"{owner}.class_names holds {twice!r} more than once; predictions are labelled by these names")
-
-
-def is_class_name(text: str) -> bool:
-    """Whether a text is one line that can be printed and stored; letters of any script may be joined in it."""
-    return bool(text.strip()) and not any(unicodedata.category(sign) in CONTROL_CATEGORIES for sign in text)
 
 
 def checked(images: Images, task: Task, origin: str, *, training: bool) -> Images:

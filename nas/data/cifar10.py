@@ -22,6 +22,7 @@ from nas.data.base import DataSet
 from nas.data.download import Archive, download, reachable
 from nas.data.images import Images
 from nas.errors import UsageError, UserError
+from nas.files import cache_folder
 from nas.validation import as_written
 
 FOLDER = "cifar-10-batches-py"
@@ -104,11 +105,6 @@ def pooled(images: Images, side: int) -> Images:
         return images
     means = F.avg_pool2d(images.pixels.float(), side)
     return replace(images, pixels=means.round().to(torch.uint8))
-
-
-def cache_folder() -> Path:
-    """Where downloads go: `$XDG_CACHE_HOME/cellnas`, else `~/.cache/cellnas`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cellnas"
 
 
 def _read(folder: Path, sums: dict[str, str]) -> Images:

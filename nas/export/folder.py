@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.core import Task
-from nas.data.check import is_class_name
 from nas.errors import UsageError
 from nas.space.base import SearchSpace
 from nas.space.notation import parse
+from nas.validation import is_class_name
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,15 +8,11 @@ import stat
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 from nas.errors import UsageError
+from nas.pictures.suffixes import image_suffixes, is_hidden
 
-NON_IMAGE_FORMATS = ("EPS", "IPTC", "MPEG")
-"""Formats that Pillow opens but cannot always render: drawings, captions and films."""
-SYSTEM_FOLDERS = ("__MACOSX", "@eaDir")
-"""Folders that macOS archives and network drives add; files in them are named like images but are not."""
 MAX_SUFFIXES = 6
 """Suffixes of skipped files that a message lists."""
 
@@ -52,10 +48,10 @@ def find_images(root: Path) -> ImageFiles:
 
     for name, folders, files in os.walk(root, onerror=unreadable):
         parent = Path(name)
-        folders[:] = [folder for folder in folders if not _is_hidden(folder)]
+        folders[:] = [folder for folder in folders if not is_hidden(folder)]
         if links := sum((parent / folder).is_symlink() for folder in folders):
             result.skipped["linked folder", "linked folders"] += links
-        for path in (parent / file for file in files if not _is_hidden(file)):
+        for path in (parent / file for file in files if not is_hidden(file)):
             if path.suffix.lower() not in image_suffixes():
                 result.other_files[path.suffix.lower() or "no suffix"] += 1
             elif path.is_file():
@@ -80,26 +76,6 @@ def skipped_text(searched: Sequence[ImageFiles]) -> str:
         kinds = ", ".join(sorted(names)[:MAX_SUFFIXES]) + (", …" if len(names) > MAX_SUFFIXES else "")
         parts.insert(0, f"{number} file{'s' if number > 1 else ''} without an image suffix ({kinds})")
     return f"skipped: {', '.join(parts)}" if parts else ""
-
-
-@cache
-def image_suffixes() -> frozenset[str]:
-    """Suffixes of images that this Pillow can read; not of documents and drawings, or formats it only recognises."""
-    from PIL import Image, ImageFile
-
-    Image.init()
-    suffixes = {".mpo"}  # read as JPEG
-    for suffix, kind in Image.registered_extensions().items():
-        opens = Image.OPEN[kind][0] if kind in Image.OPEN else None
-        stub = isinstance(opens, type) and issubclass(opens, ImageFile.StubImageFile)
-        if opens is not None and not stub and kind not in NON_IMAGE_FORMATS:
-            suffixes.add(suffix)
-    return frozenset(suffixes)
-
-
-def _is_hidden(name: str) -> bool:
-    """Whether a file or folder is ignored: `._photo.png` of a macOS archive is named like an image but is not one."""
-    return name.startswith(".") or name in SYSTEM_FOLDERS
 
 
 def _check_file(path: Path) -> None:

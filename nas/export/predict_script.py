@@ -49,7 +49,8 @@ def pixels(path, background=(255, 255, 255)):
                 image = opaque(eight_bits(opened), background)
                 orientation = exif_orientation(opened)
     except UnidentifiedImageError:
-        raise ValueError(f"{path} cannot be read (not an image)") from None
+        reason = "not an image" if path.stat().st_size else "it is empty"
+        raise ValueError(f"{path} cannot be read ({reason})") from None
     except Exception as error:  # the decoder of a damaged file may raise anything
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ValueError(f"{path} cannot be read ({' '.join(reason.split())})") from None
@@ -60,11 +61,11 @@ def pixels(path, background=(255, 255, 255)):
     is_multiple = image.size == (times * WIDTH, times * HEIGHT)
     if not is_multiple:
         image = image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
-    flat = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    values = flat.view(image.height, image.width, CHANNELS).permute(2, 0, 1)
-    if is_multiple and times > 1:
-        values = torch.nn.functional.avg_pool2d(values.float(), times).round().to(torch.uint8)
-    return values
+    values = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    if is_multiple and times > 1:  # averaged
+        sums = values.view(HEIGHT, times, WIDTH, times, CHANNELS).sum((1, 3))
+        values = (sums.float() / times**2).round().to(torch.uint8)
+    return values.view(HEIGHT, WIDTH, CHANNELS).permute(2, 0, 1)
 
 
 def eight_bits(image):

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from nas.errors import UsageError, UserError
 from nas.export.folder import Folder
-from nas.export.image_reading import Upload, parse_colour, read_image
+from nas.export.image_reading import read_image
 from nas.export.model import MakeSpace
 from nas.export.threshold import NONE_LABEL
+from nas.pictures.decoding import Upload, parse_colour
 
 BATCH_SIZE = 64
 

@@ -21,9 +21,9 @@ from typing import Any, ClassVar, NoReturn
 from urllib.parse import urlsplit
 
 from nas.errors import UsageError, UserError, located
-from nas.export.image_files import image_suffixes
-from nas.export.image_reading import Upload
 from nas.export.prediction import Predictor, Unreadable
+from nas.pictures.decoding import Upload
+from nas.pictures.suffixes import image_suffixes
 from nas.runtime.streams import say
 
 MAX_BYTES = 64 * 2**20

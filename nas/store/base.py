@@ -19,12 +19,13 @@ from nas.store.protocol import EvaluationProtocol, RetrainingProtocol
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-FREE_KEYS = ("budget", "store", "dir", "run", "progress", "format", "data.root", "table.root", "executor", "workers",
-             "supernet.graphs", "choices.experiment", "choices.executor", "choices.store", "scheduling.in_flight",
-             "config_dir", "minimized", "sweep")  # fmt: skip
+FREE_KEYS = ("budget", "store", "dir", "run", "progress", "format", "data.root", "data.cache", "table.root",
+             "executor", "workers", "supernet.graphs", "choices.experiment", "choices.executor", "choices.store",
+             "scheduling.in_flight", "config_dir", "minimized", "sweep")  # fmt: skip
 """Settings that may change, with all keys below them, when a run is resumed, since they alter no trial. `root` is the
-folder of a data set. Which executor runs the trials alters none, but the number of workers does; `search()` stores
-it as `scheduling` if there are several. `sweep` is the name of the sweep that a run belongs to."""
+folder of a data set, `cache` that of its decoded pictures. Which executor runs the trials alters none, but the number
+of workers does; `search()` stores it as `scheduling` if there are several. `sweep` is the name of the sweep that a run
+belongs to."""
 
 
 class NoStore(UsageError):
@@ -227,7 +228,7 @@ def check_same_run(stored: Run, wanted: Run) -> None:
 
 def is_free(key: str) -> bool:
     """Whether the value of this dotted key may change when a run is resumed."""
-    return f"{key}.".startswith(tuple(f"{free}." for free in FREE_KEYS)) or key.endswith(".data.root")
+    return f"{key}.".startswith(tuple(f"{free}." for free in FREE_KEYS)) or key.endswith((".data.root", ".data.cache"))
 
 
 def check_run_name(name: object) -> None:

@@ -17,7 +17,8 @@ from nas.errors import UsageError
 from nas.export import prediction as nas_prediction
 from nas.export.folder import Folder
 from nas.export.image_files import find_images, skipped_text
-from nas.export.image_reading import parse_colour, read_image
+from nas.export.image_reading import read_image
+from nas.pictures.decoding import parse_colour
 
 FIGURE = np.array([[10, 20, 30, 40], [50, 60, 70, 80], [90, 100, 110, 120], [130, 140, 150, 255]], dtype=np.uint8)
 """Pixels without any symmetry."""
@@ -322,7 +323,7 @@ def test_unreadable_files_are_listed_at_the_end_and_the_others_labelled(predicti
     lines = done.stderr.splitlines()
     assert [line.partition(" cannot be read (")[0] for line in lines] == [f"nas: pictures/{name}" for name in bad]
     assert [line.partition("(")[2] for line in lines][1:] == [
-        "not an image)",
+        "it is empty)",
         "it has pixels of mode F, expected 8 or 16 bits per channel)",
         "it has more than 9,000 pixels)",
         "not an image)",

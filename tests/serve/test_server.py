@@ -75,7 +75,7 @@ def test_a_picture_below_the_threshold_is_none_of_the_classes(labelled):
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "This file cannot be read (not an image)"),
+        (b"", "This file cannot be read (it is empty)"),
         (b"<script>alert(1)</script>", "This file cannot be read (not an image)"),
         (png(9)[:50], "This file cannot be read ("),
     ],

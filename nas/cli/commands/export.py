@@ -23,6 +23,7 @@ from nas.export.genotype import GENOTYPE, GenotypeFile, write_genotype
 from nas.export.threshold import NONE_LABEL
 from nas.files import check_folder
 from nas.formatting import milliseconds, plural
+from nas.identity import without_folders
 from nas.store.leaderboard import find_trial
 from nas.store.protocol import EvaluationProtocol
 from nas.validation import one_of, whole_number
@@ -81,7 +82,7 @@ def main(settings: Settings) -> int:
     selection = selected(settings, options, INHERITED_GROUPS)
     target = Path(options.out or folder_of(selection, "exports")).expanduser().absolute()
     if options.genotype_only:
-        print(f"{write_genotype(_genotype_of(selection), target)}: {selection.text}")
+        print(f"{write_genotype(genotype_of(selection), target)}: {selection.text}")
         return 0
     return _export(selection, options, target)
 
@@ -100,7 +101,7 @@ def _export(selection: Selection, options: ExportOptions, target: Path) -> int:
     repeats = find_retrainings(job, store, weights)
     commands = card_commands(selection, repeats, (job.data_option, job.data_settings))
     model = assemble(job, repeats[0] if repeats else None, options.images, commands)
-    plain, checked = export(model, options.format, target, repeats, _genotype_of(selection))
+    plain, checked = export(model, options.format, target, repeats, genotype_of(selection))
     _report(model, plain, checked, target)
     if model.retraining is None:
         others = [name for name in data_sets(store, selection.text) if name != job.data.name]
@@ -159,7 +160,7 @@ def _export_recorded(settings: Settings, options: ExportOptions) -> int:
     return 0
 
 
-def _genotype_of(selection: Selection) -> GenotypeFile:
+def genotype_of(selection: Selection) -> GenotypeFile:
     option = selection.settings.choices.get("data")
     data = (option, _data_settings(selection.settings)) if option else None
     space = selection.space_name, selection.space_settings
@@ -174,7 +175,7 @@ def _genotype(space: Part, data: Part | None, text: str, canonical: str, origin:
 
 def _data_settings(settings: Settings) -> dict[str, Any]:
     """Settings of the data set without the folder of this machine."""
-    return {key: value for key, value in settings.node("data").items() if key != "root"}
+    return without_folders(settings.node("data"))
 
 
 def _report(model: Model, plain: CheckResult, checked: Mapping[str, CheckResult], target: Path) -> None:

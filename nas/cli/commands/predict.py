@@ -41,7 +41,7 @@ class PredictOptions(CommandOptions):
     format: str
 
     def __post_init__(self) -> None:
-        from nas.export.image_reading import parse_colour
+        from nas.pictures.decoding import parse_colour
 
         one_of("format", self.format, ("table", "csv", "json"))
         whole_number("top", self.top)

@@ -25,7 +25,7 @@ from nas.engine.trial import last_error
 from nas.errors import UsageError, last_frames
 from nas.evaluators.base import SupportsSharedWeights
 from nas.formatting import plural
-from nas.identity import identifying
+from nas.identity import identifying, without_folders
 from nas.runtime import interrupt
 from nas.runtime.streams import say
 from nas.store.base import FREE_KEYS, NoStore, check_run_name
@@ -205,7 +205,7 @@ def _name(config: Mapping[str, Any], *, class_paths: bool = False) -> str:
     identity = identifying(config, class_paths=class_paths)
     named = {key: value for key, value in identity.items() if key not in FREE_KEYS}
     if isinstance(named.get("data"), dict):
-        named["data"] = {key: value for key, value in named["data"].items() if key != "root"}
+        named["data"] = without_folders(named["data"])
     digest = hashlib.blake2b(json.dumps(named, sort_keys=True, default=str).encode(), digest_size=3).hexdigest()
     return f"{choices['space']}-{choices['strategy']}-{choices['data']}-{digest}"
 

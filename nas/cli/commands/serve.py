@@ -33,7 +33,7 @@ class ServeOptions(CommandOptions):
     top: int
 
     def __post_init__(self) -> None:
-        from nas.export.image_reading import parse_colour
+        from nas.pictures.decoding import parse_colour
 
         whole_number("port", self.port, least=0, most=65535)
         whole_number("top", self.top)

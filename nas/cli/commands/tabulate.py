@@ -19,6 +19,7 @@ from nas.cli.output import Bar
 from nas.cli.rerun import config_dir_arguments
 from nas.errors import UsageError
 from nas.formatting import plural
+from nas.identity import without_folders
 from nas.runtime import interrupt
 from nas.validation import whole_number
 
@@ -77,7 +78,7 @@ def main(settings: Settings) -> int:
         return interrupt.exit_code(error)
     finally:
         bar.close()
-    data = {key: value for key, value in settings.node("data").items() if key != "root"}  # a folder of this machine
+    data = without_folders(settings.node("data"))
     yaml = write_table(results, out, str(settings.choices["data"]), data)
     classes, trainings = len({training["canonical"] for training in results["trainings"]}), len(results["trainings"])
     print(f"{out}: {classes:,} {'class' if classes == 1 else 'classes'}, {plural(trainings, 'training')}")
