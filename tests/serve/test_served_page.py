@@ -84,6 +84,13 @@ def test_a_file_larger_than_the_limit_is_not_sent(page, tmp_path):
     assert not any(url.endswith("/predict") for url in page.requests)
 
 
+def test_of_more_pictures_than_a_browser_can_show_the_rest_is_left_out(page):
+    page.run("window.fetch = () => Promise.reject(new TypeError('Failed to fetch'))")
+    page.run("add(Array.from({length: 502}, (_, index) => new File(['x'], `${index}.png`)))")
+    status(page, "500 could not be read")
+    assert page.texts("#results > .error") == ["2 more were left out: nas predict labels a whole folder"]
+
+
 def test_chosen_files_and_the_keyboard_work(page, tmp_path):
     page.find("#choose").send_keys(str(tmp_path / "dark.png"))
     status(page, "1 picture labelled")

@@ -112,7 +112,7 @@ async function ask(file) {
 
 function report(left) {
   const done = results.querySelectorAll(".label").length;
-  const failed = results.querySelectorAll(".error").length;
+  const failed = results.querySelectorAll(".card .error").length;
   const parts = [];
   if (left) parts.push(`${pictures(left)} left`);
   if (done || !failed) parts.push(`${pictures(done)} labelled`);
