@@ -118,7 +118,7 @@ def _columns(table: Path, header: Sequence[str], group: str | None) -> dict[str,
         if column not in columns:
             raise UserError(
                 f"{table} has no column {column!r}; its first line is {', '.join(map(repr, header[:8]))}: write a "
-                "header with file and label"
+                "header with file and label, or rename the file if it holds something else"
             )
     if group is not None:
         if group.lower() not in lower:

@@ -10,16 +10,20 @@ import pytest
 import torch
 from PIL import Image
 
-from nas import UsageError, UserError
+from nas import Budget, UsageError, UserError, search
 from nas.config.settings import compose
 from nas.data import image_folder
 from nas.data.image_folder import ImageFolder
 from nas.data.lock import TestSetLocked, locked_test_set
+from nas.evaluators.training import TrainingEvaluator
 from nas.export.folder import Folder
 from nas.export.image_reading import read_image
 from nas.provenance import config_snapshot, indistinguishable_parts
+from nas.store.memory import MemoryStore
+from nas.strategies.random import RandomSearch
 from nas.testing import check_data
 from nas.training.augment import plain_batch
+from nas.training.recipe import Recipe
 
 PARTS = ("train", "valid", "test")
 
@@ -241,3 +245,19 @@ def test_pictures_that_do_not_fit_in_memory_are_refused_with_a_side_that_does(fo
     monkeypatch.setattr(image_folder, "available_memory", lambda: 100_000)
     text = sentence(folder(photos).split)
     assert "96 pictures of 32 x 32 pixels need 0.0 GiB of memory, but only 0.0 GiB is free; set data.side=16" in text
+
+
+def test_a_run_is_not_continued_on_pictures_that_have_changed(folder, photos, toy_space):
+    store = MemoryStore()
+
+    def searched(trials):
+        evaluator = TrainingEvaluator(toy_space, folder(photos, side=8), Recipe(epochs=1, batch_size=16))
+        return search(toy_space, RandomSearch, evaluator, budget=Budget(trials=trials), store=store, device="cpu")
+
+    searched(1)
+    (photos / "cross" / "000.png").touch()  # another time, and the same pixels
+    searched(1)
+    Image.new("RGB", (32, 32)).save(photos / "cross" / "000.png")
+    text = sentence(lambda: searched(2))
+    assert text.startswith("run 'search' was started with protocol.split=")
+    assert ": the images have changed, or read_train does not always return the same. Choose another run=" in text

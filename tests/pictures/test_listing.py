@@ -246,8 +246,8 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
 def test_pictures_and_folders_that_are_left_out_are_counted(tmp_path):
     put(tmp_path, "a/1.png", "b/1.png", "logo.png", "empty/x.txt")
     with pytest.warns(UserWarning, match="left out") as said:
-        assert find_pictures(tmp_path).others == 1
+        assert find_pictures(tmp_path).others == 2
     assert [str(one.message) for one in said] == [
-        f"'empty' of data.root={tmp_path} hold no pictures and were left out",
-        f"1 picture of {tmp_path} itself, outside of the folders of classes, were left out",
+        f"'empty' of data.root={tmp_path} holds no pictures and was left out",
+        f"1 picture of {tmp_path} itself, outside of the folders of classes, was left out",
     ]
