@@ -127,8 +127,8 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
         f"| input | {size}; pixel values 0-255 are divided by 255, then normalised with mean "
         f"({_numbers(preprocessing['mean'])}) and standard deviation ({_numbers(preprocessing['std'])}) |",
         "| image files | `nas predict` rotates an image to its EXIF orientation, puts transparent pixels on "
-        "`background=white`, averages an image whose sides are an integer multiple of the input's, and resizes any "
-        "other bilinearly |",
+        f"`background={data['settings'].get('background') or 'white'}`, averages an image whose sides are an integer "
+        "multiple of the input's, and resizes any other bilinearly |",
         f"| classes | {', '.join(facts['classes'])} |",
         f"| data | {data['name']}, split `{data['split']}` |",
         *_training(facts),

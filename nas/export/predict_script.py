@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from nas.export.model import Model
 from nas.export.threshold import NONE_LABEL
 
@@ -138,7 +140,7 @@ def main():
     parser.add_argument("--json", action="store_true", help="print a JSON list with all probabilities")
     parser.add_argument("--top", type=int, default=1, help="classes of each file to print")
     parser.add_argument("--threshold", type=float, default=THRESHOLD, help="0: every file gets a class")
-    parser.add_argument("--background", default="white", help="colour behind transparent pixels")
+    parser.add_argument("--background", default=BACKGROUND, help="colour behind transparent pixels")
     options = parser.parse_args()
     sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal cannot show
     try:
@@ -187,9 +189,12 @@ if __name__ == "__main__":
 def predict_script(model: Model) -> str:
     """The text of `predict.py` for a model whose images have one of `CHANNELS`."""
     channels, height, width = model.shape
+    settings = model.data[1] if model.data else {}
+    background = json.dumps(str(settings.get("background") or "white"))
     threshold = 0.0 if model.threshold is None else model.threshold.value
     constants = [
         f"CHANNELS, HEIGHT, WIDTH = {channels}, {height}, {width}",
+        f"BACKGROUND = {background}  # colour behind transparent pixels, as in training",
         f"THRESHOLD = {threshold!r}  # a likeliest class below it means {NONE_LABEL!r}; 0: off",
         f'NONE = "{NONE_LABEL}"',
     ]

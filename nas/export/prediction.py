@@ -61,7 +61,7 @@ class Predictor:
     Args:
         folder: The exported model.
         make_space: Makes the space of its architecture.
-        background: Colour behind transparent pixels, a name or `#ff8800`.
+        background: Colour behind transparent pixels, a name or `#ff8800`; None: that of the training pictures.
         threshold: Probability below which an image belongs to none of the classes, 0 to 1; None: the model's own.
 
     Raises:
@@ -69,9 +69,9 @@ class Predictor:
     """
 
     def __init__(
-        self, folder: Folder, make_space: MakeSpace, background: str = "white", threshold: float | None = None
+        self, folder: Folder, make_space: MakeSpace, background: str | None = None, threshold: float | None = None
     ) -> None:
-        self.background_rgb = parse_colour(background)
+        self.background_rgb = parse_colour(background or _trained_on(folder))
         if folder.task.channels not in (1, 3):
             channels = folder.task.channels
             raise UsageError(
@@ -118,6 +118,14 @@ class Predictor:
         best = max(range(len(self.classes)), key=probabilities.__getitem__)
         likeliest, is_none = self.classes[best], probabilities[best] < self.threshold
         return Prediction(file, NONE_LABEL if is_none else likeliest, probabilities, likeliest, is_none)
+
+
+def _trained_on(folder: Folder) -> str:
+    """Colour behind transparent pixels of the training pictures; white if the model does not say."""
+    try:
+        return str(folder.about["data"]["settings"]["background"])
+    except (KeyError, TypeError):
+        return "white"
 
 
 def logits_function(folder: Folder, make_space: MakeSpace) -> Callable[[Tensor], Tensor]:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -161,6 +162,14 @@ def test_a_background_is_seen_through_transparent_pixels(script, nas, model, tmp
     refused = script("--background", "whitish", "clear.png")
     assert refused.returncode == 2
     assert "--background whitish is not a colour; expected white or #ff8800" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"), [({"background": "black"}, '"black"'), ({"background": None}, '"white"'), ({}, '"white"')]
+)
+def test_transparent_pixels_are_shown_as_in_training_unless_another_colour_is_named(settings, shown):
+    text = predict_script(SimpleNamespace(shape=(3, 8, 8), threshold=None, data=("image_folder", settings)))
+    assert f"BACKGROUND = {shown}  #" in text
 
 
 def test_files_that_cannot_be_read_are_reported_in_a_sentence_and_the_others_labelled(script, tmp_path):

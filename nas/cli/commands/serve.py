@@ -28,7 +28,7 @@ class ServeOptions(CommandOptions):
     model: str | None
     host: str
     port: int
-    background: str
+    background: str | None
     threshold: float | None
     top: int
 
@@ -42,7 +42,8 @@ class ServeOptions(CommandOptions):
             raise UsageError("model=null; expected a folder of nas export")
         if not self.host:
             raise UsageError("host= is empty; expected 127.0.0.1, or 0.0.0.0 for everyone in the network")
-        parse_colour(self.background)
+        if self.background is not None:
+            parse_colour(self.background)
 
 
 def main(settings: Settings) -> int:
