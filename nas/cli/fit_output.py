@@ -96,8 +96,8 @@ class Output:
         if (second := result["runner_up"]) is not None:
             more = "more" if second["low"] > 0 else "not more"
             print(
-                f"{result['trials']} candidates were tried. The runner-up is {METHODS[second['method']]}; the difference "
-                f"is {more} than chance."
+                f"{result['trials']} candidates were tried. The runner-up is {METHODS[second['method']]}; "
+                f"the difference is {more} than chance."
             )
         print(f"\nModel    {_relative(report.parent)}/\nReport   {_relative(report)}   (open it in a browser)")
         print("\nNext:")
