@@ -56,6 +56,7 @@ class ImageFolder(DataSet):
     """
 
     name = "image_folder"
+    changing = "the files of data.root have changed meanwhile; run the command again when they no longer do"
     held_as = {"cache": "cache_root"}
     """Argument -> attribute that holds it: `cache` holds the decoded pictures."""
 

@@ -176,7 +176,7 @@ def _of_classes(root: Path, found: Entries) -> Listing:
 def _classes_below(root: Path, inside: str, found: Entries) -> tuple[list[LabelledFile], int]:
     """The pictures of a folder of classes, and the number of other files; all that is below a class belongs to it."""
     rows: list[LabelledFile] = []
-    others, empty = len(found.others), []
+    others, empty = len(found.others) + len(found.pictures), []
     for name in sorted(found.folders):
         label = _class_name(root, name)
         start = f"{inside}/{name}" if inside else name
@@ -186,12 +186,15 @@ def _classes_below(root: Path, inside: str, found: Entries) -> tuple[list[Labell
             empty.append(start)
         rows += [LabelledFile(file, label) for file in files]
     if empty and rows:
-        warnings.warn(f"{_names(empty)} of data.root={root} hold no pictures and were left out", stacklevel=2)
+        hold = "holds" if len(empty) == 1 else "hold"
+        warnings.warn(
+            f"{_names(empty)} of data.root={root} {hold} no pictures and {_was(len(empty))} left out", stacklevel=2
+        )
     if found.pictures and rows:
         place = f"{root}/{inside}" if inside else str(root)
         warnings.warn(
-            f"{plural(len(found.pictures), 'picture')} of {place} itself, outside of the folders of classes, were left "
-            "out",
+            f"{plural(len(found.pictures), 'picture')} of {place} itself, outside of the folders of classes, "
+            f"{_was(len(found.pictures))} left out",
             stacklevel=2,
         )
     return rows, others
@@ -262,6 +265,10 @@ def _normal(label: str) -> str:
 def _names(names: Sequence[str]) -> str:
     shown = ", ".join(repr(name) for name in names[:NAMED])
     return f"{shown} and {len(names) - NAMED:,} more" if len(names) > NAMED else shown
+
+
+def _was(number: int) -> str:
+    return "was" if number == 1 else "were"
 
 
 def counts(listing: Listing) -> dict[str, int]:
