@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 TREES = 16
 MIN_LEAF = 4
 """Fewest trials of a leaf."""
-TRIED_COLUMNS = 0.7
-"""Share of the columns that a split chooses from."""
+TRIED_COLUMNS, MAX_TRIED = 0.7, 100
+"""Share and largest number of the columns that a split chooses from."""
 MAX_TRIALS = 1_000
 """Largest number of trials that the forest is fitted to; of more, a random sample."""
 MIN_TRIALS = 20
@@ -104,6 +104,11 @@ def importance(
     options, scored = np.asarray(architectures, dtype=np.intp), np.asarray(scores, dtype=np.float64)
     if len(scored) < max(MIN_TRIALS, 2 * len(sizes)) or not sizes or np.ptp(scored) == 0:
         return None
+    size = float(np.abs(scored).max())
+    spread = size * float(np.std(scored / size))  # squares of the scores themselves may be too large for a float
+    if spread == 0:
+        return None
+    scored = scored / spread
     rng = np.random.default_rng(0)
     if len(scored) > MAX_TRIALS:
         chosen = rng.choice(len(scored), MAX_TRIALS, replace=False)
@@ -120,7 +125,9 @@ def importance(
         shares += own / TREES
         means = [mean + marginal / TREES for mean, marginal in zip(means, marginals, strict=True)]
     order = np.argsort(-shares, kind="stable")
-    effects = (Effect(decisions[index], float(shares[index]), tuple(means[index].tolist())) for index in order)
+    effects = (
+        Effect(decisions[index], float(shares[index]), tuple((spread * means[index]).tolist())) for index in order
+    )
     return Importance(len(scored), explained, tuple(effects))
 
 
@@ -133,12 +140,13 @@ def _grown(columns: Array, scores: Array, owner: NDArray[np.intp], rng: np.rando
     """
     drawn = rng.integers(len(scores), size=len(scores))
     unseen = np.setdiff1d(np.arange(len(scores)), drawn)
-    tried = max(1, round(TRIED_COLUMNS * len(owner)))
+    tried = min(MAX_TRIED, max(1, round(TRIED_COLUMNS * len(owner))))
     boxes, values, predicted = list[NDArray[np.bool_]](), list[float](), np.zeros(len(scores))
     pending = [(drawn, unseen, np.ones(len(owner), dtype=bool))]
     while pending:
         rows, others, allowed = pending.pop()
-        column = _best_split(columns[rows], scores[rows], rng.permutation(len(owner))[:tried])
+        candidates = rng.permutation(len(owner))[:tried]
+        column = _best_split(columns[np.ix_(rows, candidates)], scores[rows], candidates)
         if column is None:
             boxes.append(allowed)
             values.append(float(scores[rows].mean()))
@@ -152,13 +160,19 @@ def _grown(columns: Array, scores: Array, owner: NDArray[np.intp], rng: np.rando
 
 
 def _best_split(columns: Array, scores: Array, candidates: NDArray[np.intp]) -> int | None:
-    """The column that splits some trials best; None: they are a leaf."""
+    """The candidate that splits some trials best; None: they are a leaf.
+
+    Args:
+        columns: (n, candidates), 1 where a trial has an option.
+        scores: (n,).
+        candidates: Columns of the whole table that these are.
+    """
     count = len(scores)
     if count < 2 * MIN_LEAF:
         return None
     centred = scores - scores.mean()
-    with_option = columns[:, candidates].sum(axis=0)
-    sums = centred @ columns[:, candidates]  # the sum of the others is its opposite
+    with_option = columns.sum(axis=0)
+    sums = centred @ columns  # the sum of the others is its opposite
     possible = (with_option >= MIN_LEAF) & (count - with_option >= MIN_LEAF)
     gains = np.where(possible, sums**2 * count / np.maximum(with_option * (count - with_option), 1), 0.0)
     best = int(gains.argmax())
@@ -187,8 +201,7 @@ def _main_effects(tree: Tree, sizes: Sequence[int]) -> tuple[Array, list[Array]]
     variance = float(volumes @ (tree.values - mean) ** 2)
     shares, marginals = np.zeros(len(sizes)), list[Array]()
     for index, allowed in enumerate(own):
-        others = np.delete(fractions, index, axis=1).prod(axis=1)
-        marginals.append((others * tree.values) @ allowed)
+        marginals.append((volumes / fractions[:, index] * tree.values) @ allowed)
         if variance > 0:
             shares[index] = ((marginals[-1] - mean) ** 2).mean() / variance
     return shares, marginals

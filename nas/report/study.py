@@ -26,6 +26,8 @@ MAX_STEPS = 40
 """Largest number of improvements that are listed; of more, the last."""
 MAX_DOTS = 500
 """Largest number of trials that a chart shows; of more, evenly spaced ones."""
+MAX_POWER = 12
+"""Size of a space from which only its power of ten is told."""
 MAX_EFFECTS = 12
 MAX_FAILURES = 8
 
@@ -138,6 +140,8 @@ def _is_of(retraining: Retraining, run: Run, best: Trial) -> bool:
 
 def _about(known: RunFacts) -> Facts:
     run, status, trials = known.run, known.status, known.trials
+    sizes = [len(options) for _, options in run.config.get(DECISIONS) or ()]
+    power = sum(math.log10(size) for size in sizes if size)
     return {
         "name": run.name,
         "seed": run.seed,
@@ -149,8 +153,9 @@ def _about(known: RunFacts) -> Facts:
         "planned": status.planned,
         "reused": sum(one.reused_from is not None for one in trials),
         "comparable": len(known.ranked),
-        "decisions": len(run.config.get(DECISIONS) or ()) or None,
-        "possible": math.prod(len(options) for _, options in run.config.get(DECISIONS) or ()) or None,
+        "decisions": len(sizes) or None,
+        "possible": math.prod(sizes) if sizes and power < MAX_POWER else None,
+        "possible_power": math.floor(power) if power >= MAX_POWER else None,
         "started": status.started,
         "updated": status.updated,
         "seconds": status.seconds,

@@ -55,3 +55,16 @@ def test_of_many_trials_a_sample_is_taken_and_the_answer_is_always_the_same():
 def test_a_decision_without_a_choice_does_not_matter():
     result = found(lambda row: float(row[0]), sizes=(3, 1))
     assert {effect.decision: round(effect.share, 6) for effect in result.effects} == {"d0": 1, "d1": 0}
+
+
+def test_hundreds_of_decisions_take_seconds_and_do_not_hide_the_one_that_matters():
+    result = found(lambda row: float(row[7] == 1), sizes=(2,) * 100, trials=600, noise=0.1)
+    assert result.effects[0].decision == "d7"
+    assert result.effects[0].share > 0.5
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e-300, -1.0])
+def test_the_scale_of_the_scores_does_not_matter(scale):
+    result = found(lambda row: scale * (float(row[0] == 2) + 0.5 * (row[1] == 0)))
+    assert [effect.share for effect in result.effects[:2]] == pytest.approx([0.8, 0.2], abs=1e-6)
+    assert max(result.effects[0].means, key=abs) == pytest.approx(scale * 7 / 6)

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 import re
 from dataclasses import replace
 
@@ -207,3 +208,33 @@ def test_a_space_that_changed_its_number_of_decisions(tmp_path):
     store = make_store(tmp_path / "nas.db")
     add_run(store, [replace(one, proposal=Proposal((0,))) for one in make_trials()])
     assert "does not record the decisions" in html(run_document(store, "made"))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e300, 1e-300, -7.0, 0.0])
+def test_odd_values_have_a_report(tmp_path, value):
+    store = make_store(tmp_path / "nas.db")
+    odd = [replace(one, metrics={"valid_accuracy": value * (1 + one.number)}) for one in make_trials() if one.completed]
+    add_run(store, odd)
+    page = Page(html(run_document(store, "made")))
+    assert len(page.rows()) == len(odd)
+    assert ("best.value" in page.facts) == math.isfinite(value)
+
+
+def test_a_space_too_large_to_count(tmp_path):
+    """20^400 is more than a float holds, and its digits are more than Python writes."""
+    store = make_store(tmp_path / "nas.db")
+    decisions = [[f"d{number}", [str(option) for option in range(20)]] for number in range(400)]
+    rng = np.random.default_rng(0)
+    trials = [replace(one, proposal=Proposal(tuple(rng.integers(20, size=400).tolist()))) for one in make_trials(30)]
+    add_run(store, trials, config={**CONFIG, "decisions": decisions})
+    page = Page(html(run_document(store, "made")))
+    assert page.facts["run.possible_power"] == [("520", "520")]
+    assert page.facts["importance.needed"] == [("800", "800")]
+
+
+def test_long_texts_are_cut_in_the_table(tmp_path):
+    store = make_store(tmp_path / "nas.db")
+    add_run(store, [replace(one, text="y" * 50_000, canonical=str(one.number)) for one in make_trials(40)])
+    text = html(run_document(store, "made"))
+    assert all(len(row["text"]) == 300 for row in Page(text).rows().values())
+    assert len(text) < 200_000
