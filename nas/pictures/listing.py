@@ -89,7 +89,8 @@ def find_pictures(root: Path, labels: str | None = None, group: str | None = Non
             f"data.group={group} names a column of a CSV file, and {root} has no {LABELS_FILE}; add one with the "
             "columns file and label, or name one by data.labels"
         )
-    if any(PART_NAMES.get(name.lower()) == "train" for name in found.folders):
+    parts = [name.lower() for name in found.folders if name.lower() in PART_NAMES]
+    if len(parts) > 1 or any(PART_NAMES[name] == "train" for name in parts):
         folders = {name: entries_of(root / name) for name in found.folders}
         if _are_parts(root, folders):
             return _of_parts(root, found, folders)
@@ -116,15 +117,12 @@ def _are_parts(root: Path, folders: Mapping[str, Entries]) -> bool:
     """
     parts = [name for name in folders if name.lower() in PART_NAMES]
     rest = [name for name in folders if name not in parts and folders[name].holds_any]
-    flat = [name for name in parts if folders[name].pictures]
-    if not rest and (len(flat) < len(parts) or len(parts) == 1):
-        return True
-    if rest and len(parts) > 1 and not flat:
+    if rest and len(parts) > 1:
         raise UserError(
             f"data.root={root} holds the parts {_names(parts)} and also {_names(rest)}; expected either folders of "
             f"parts or folders of classes: move {_names(rest)} elsewhere, or into the parts"
         )
-    return False
+    return not rest  # beside others, a folder `train` holds pictures of trains
 
 
 def _of_parts(root: Path, found: Entries, folders: Mapping[str, Entries]) -> Listing:
@@ -213,7 +211,8 @@ def _listing(root: Path, rows: Sequence[LabelledFile], others: int) -> Listing:
         raise UserError(f"data.root={root} holds no pictures{more}: {ARRANGE}")
     if len(names) < 2:
         inner = sorted({row.file.split("/")[1] for row in rows if row.file.count("/") > 1})
-        hint = f"; did you mean data.root={root / names[0]} ({_names(inner)})?" if len(inner) > 1 else ""
+        nested = len(inner) > 1 and (root / names[0]).is_dir()
+        hint = f"; did you mean data.root={root / names[0]} ({_names(inner)})?" if nested else ""
         raise UserError(
             f"data.root={root} has one class only, {printable(names[0])!r} with {plural(len(rows), 'picture')}; "
             f"expected two at least{hint or ': ' + ARRANGE}"
