@@ -31,28 +31,36 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def check_folder(target: Path) -> None:
+def check_folder(target: Path, key: str = "out") -> None:
     """Check, before long work, that a folder can be created.
+
+    Args:
+        target: Folder.
+        key: Setting that names it, for messages.
 
     Raises:
         UsageError: The folder is not empty.
         UserError: Nothing can be written there.
     """
-    _check_empty(target)
+    _check_empty(target, key)
     try:
         created = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
         for folder in (_beside(target), *created):
             folder.rmdir()
     except OSError as error:
-        raise _unwritable(target, error) from None
+        raise _unwritable(target, error, key) from None
 
 
 @contextmanager
-def atomic_folder(target: Path) -> Iterator[Path]:
+def atomic_folder(target: Path, key: str = "out") -> Iterator[Path]:
     """A temporary folder beside the target. At the end it becomes the target; after an error it is removed.
 
     A target that already holds the same files is left unchanged.
+
+    Args:
+        target: Folder.
+        key: Setting that names it, for messages.
 
     Raises:
         UsageError: The target holds other files.
@@ -64,14 +72,14 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         temporary = _beside(target)
         yield temporary
         if not _holds_same_files(temporary, target):
-            _check_empty(target)
+            _check_empty(target, key)
             if target.exists():
                 target.rmdir()
             for path in (temporary, *temporary.iterdir()):  # only the owner can read what tempfile creates
                 path.chmod(0o755 if path.is_dir() else 0o644)
             temporary.rename(target)
     except OSError as error:
-        raise _unwritable(target, error) from None
+        raise _unwritable(target, error, key) from None
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -104,14 +112,14 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def _check_empty(target: Path) -> None:
+def _check_empty(target: Path, key: str) -> None:
     try:
         free = not target.is_symlink() and (not target.exists() or (target.is_dir() and not any(target.iterdir())))
     except OSError as error:
-        raise _unwritable(target, error) from None
+        raise _unwritable(target, error, key) from None
     if not free:
-        raise UsageError(f"{target} is not an empty folder and was left unchanged; set out= to a new or an empty one")
+        raise UsageError(f"{target} is not an empty folder and was left unchanged; set {key}= to a new or an empty one")
 
 
-def _unwritable(target: Path, error: OSError) -> UserError:
-    return UserError(f"{target} cannot be written ({error.strerror or error}); free up disk space, or set out=")
+def _unwritable(target: Path, error: OSError, key: str) -> UserError:
+    return UserError(f"{target} cannot be written ({error.strerror or error}); free up disk space, or set {key}=")

@@ -152,11 +152,16 @@ def literal(value: Any, origin: str) -> Any:
     return [literal(inner, origin) for inner in value] if isinstance(value, list | tuple) else value
 
 
+def _has_numbers(default: Any) -> bool:
+    """Whether a list holds numbers, so that the items of another one are numbers too."""
+    return len(default) > 0 and all(isinstance(item, int | float) for item in default)
+
+
 def _parse(key: str, value: str, default: Any) -> Any:
     """A value as Hydra reads it; anything Hydra's grammar rejects is text."""
     if key in RAW_KEYS:
         return None if value == "null" else _text(value)
-    if key in LISTS_OF_TEXT or OmegaConf.is_list(default):
+    if key in LISTS_OF_TEXT or (OmegaConf.is_list(default) and not _has_numbers(default)):
         return [_raw(item) for item in list_items(value)]
     try:
         parsed = OverridesParser.create().parse_override(f"{key}={value}")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from nas.core import Architecture, Context, Metrics, Proposal
 from nas.data.base import DataSet
 from nas.data.images import Split
 from nas.errors import TrialFailed, UsageError, UserError
+from nas.files import atomic_write
 from nas.space.base import SearchSpace
 from nas.space.tuned import TunedSpace
 from nas.training.architecture import TrainingImages, count_architecture, train_architecture
@@ -18,6 +25,30 @@ from nas.training.findings import FindingsReporter
 from nas.training.fit import TrainingFailed, memory_guard
 from nas.training.recipe import Recipe
 from nas.training.tuning import check_tuned, tuned_protocol, tuned_recipe
+
+
+def predictions_file(text: str, seed: int) -> str:
+    """Name of the file with the validation probabilities of a trial.
+
+    Args:
+        text: Its architecture.
+        seed: Its training seed.
+    """
+    return f"{hashlib.blake2b(f'{seed} {text}'.encode(), digest_size=8).hexdigest()}.npy"
+
+
+def _write_predictions(path: Path, logits: Tensor) -> None:
+    """Write the probabilities of logits (N, classes) as float32.
+
+    Raises:
+        UserError: The folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
+            np.save(file, logits.softmax(1).numpy())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error}); free up disk space") from None
 
 
 class TrainingEvaluator:
@@ -37,6 +68,10 @@ class TrainingEvaluator:
         UsageError: A tuned setting does not fit the recipe.
     """
 
+    predictions_dir: Path | None
+    """Folder for the validation probabilities of each trial (`predictions_file`), set by the caller; None: they are not
+    kept."""
+
     def __init__(self, space: SearchSpace, data: DataSet, trainer: Recipe) -> None:
         check_tuned(space, trainer)
         self.space = space
@@ -46,6 +81,7 @@ class TrainingEvaluator:
         self._split: Split | None = None
         self._images: TrainingImages | None = None
         self._findings = FindingsReporter()
+        self.predictions_dir: Path | None = None
 
     def protocol(self) -> Mapping[str, Any]:
         """Data split, recipe and size of the network."""
@@ -69,6 +105,7 @@ class TrainingEvaluator:
         images = self._images or self._load(context.device)
         device = images.train.pixels.device
         memory = PeakMemory(device)
+        outputs: list[Tensor] | None = None if self.predictions_dir is None else []
         try:
             recipe = self._recipe(proposal)
             if recipe.train_images != self._loaded().train_images:
@@ -82,11 +119,15 @@ class TrainingEvaluator:
                 device=device,
                 report=context.report,
                 findings=self._findings,
+                outputs=outputs,
             )
         except TrainingFailed as failure:
             raise TrialFailed(failure.kind, failure.message) from None
         finally:
             context.measured("peak_memory_mb", round(memory.mebibytes(), 1))
+        if self.predictions_dir is not None and outputs:
+            text = self.space.to_text(proposal.architecture)
+            _write_predictions(self.predictions_dir / predictions_file(text, context.seed), torch.cat(outputs))
         return {**trained.counts, **trained.metrics}
 
     def _recipe(self, proposal: Proposal) -> Recipe:

@@ -65,7 +65,9 @@ class Listing:
     others: int
 
 
-def find_pictures(root: Path, labels: str | None = None, group: str | None = None) -> Listing:
+def find_pictures(
+    root: Path, labels: str | None = None, group: str | None = None, *, least_classes: int = 2
+) -> Listing:
     """List the pictures of a folder.
 
     Args:
@@ -73,12 +75,20 @@ def find_pictures(root: Path, labels: str | None = None, group: str | None = Non
         labels: CSV file with columns `file` and `label`, relative to the root or to the current folder; None:
             `labels.csv` of the root if there is one.
         group: Column of that file whose values are kept in one part.
+        least_classes: Number of classes that there must be: 1 to inspect pictures that nothing can be trained on.
 
     Raises:
-        UserError: There are no pictures of two classes at least, or they cannot be listed.
+        UserError: There are no pictures of this many classes, or they cannot be listed.
     """
     root = Path(root)
     check_root(root)
+    listing = _listed(root, labels, group)
+    if len(listing.class_names) < least_classes:
+        raise UserError(_too_few_classes(listing))
+    return listing
+
+
+def _listed(root: Path, labels: str | None, group: str | None) -> Listing:
     found = entries_of(root)
     file = _labels_file(root, found, labels)
     if file is not None:
@@ -203,25 +213,30 @@ def _listing(root: Path, rows: Sequence[LabelledFile], others: int) -> Listing:
     """A listing of labelled files, sorted.
 
     Raises:
-        UserError: They have fewer than two classes, or no pictures.
+        UserError: There are none.
     """
     names = _sorted_names({_normal(row.label) for row in rows})
     if not rows:
         more = f"; {plural(others, 'other file')} {'is' if others == 1 else 'are'} there" if others else ""
         raise UserError(f"data.root={root} holds no pictures{more}: {ARRANGE}")
-    if len(names) < 2:
-        inner = sorted({row.file.split("/")[1] for row in rows if row.file.count("/") > 1})
-        nested = len(inner) > 1 and (root / names[0]).is_dir()
-        hint = f"; did you mean data.root={root / names[0]} ({_names(inner)})?" if nested else ""
-        raise UserError(
-            f"data.root={root} has one class only, {printable(names[0])!r} with {plural(len(rows), 'picture')}; "
-            f"expected two at least{hint or ': ' + ARRANGE}"
-        )
     position = {name: number for number, name in enumerate(names)}
     labels = {row.label: position[_normal(row.label)] for row in rows}
     pictures = [Picture(row.file, labels[row.label], row.part, row.group) for row in rows]
     pictures.sort(key=lambda picture: picture.file)
     return Listing(root, tuple(pictures), tuple(names), others)
+
+
+def _too_few_classes(listing: Listing) -> str:
+    """What is wrong with pictures of one class; classes one level further down may be meant."""
+    root, name = listing.root, listing.class_names[0]
+    files = [picture.file for picture in listing.pictures]
+    inner = sorted({file.split("/")[1] for file in files if file.count("/") > 1})
+    nested = len(inner) > 1 and (root / name).is_dir()
+    hint = f"; did you mean data.root={root / name} ({_names(inner)})?" if nested else ""
+    return (
+        f"data.root={root} has one class only, {printable(name)!r} with {plural(len(files), 'picture')}; "
+        f"expected two at least{hint or ': ' + ARRANGE}"
+    )
 
 
 def _sorted_names(names: Iterable[str]) -> list[str]:

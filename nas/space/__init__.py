@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nas.space.naming import named as named
     from nas.space.network import SupportsAuxiliaryHead as SupportsAuxiliaryHead
     from nas.space.network import SupportsDropPath as SupportsDropPath
+    from nas.space.network import SupportsPretrainedFeatures as SupportsPretrainedFeatures
 
 __getattr__ = lazy_attributes(
     __name__,
@@ -24,6 +25,6 @@ __getattr__ = lazy_attributes(
         "decisions": ("Categorical", "Decision", "Float", "Integer", "Ordinal"),
         "graph": ("Edge", "Graph"),
         "naming": ("named",),
-        "network": ("SupportsAuxiliaryHead", "SupportsDropPath"),
+        "network": ("SupportsAuxiliaryHead", "SupportsDropPath", "SupportsPretrainedFeatures"),
     },
 )

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
 
 
 class SupportsDropPath:
@@ -31,6 +33,31 @@ class SupportsAuxiliaryHead:
     """
 
     auxiliary: nn.Module | None
+
+
+class SupportsPretrainedFeatures:
+    """A network whose body has been trained on other images, with a linear classifier on its features.
+
+    Training computes the features of the training images first and fits the classifier to them. A network whose other
+    parameters are all frozen is then trained.
+
+    Attributes:
+        head: The classifier, features (B, F) to logits (B, classes).
+    """
+
+    head: nn.Linear
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features (B, F) of normalised images (B, C, H, W)."""
+        raise NotImplementedError
+
+    def normalised_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Take notice of how the images are normalised, since the body knows images normalised in its own way.
+
+        Args:
+            mean, std: Per channel, of pixel values scaled to 0-1.
+        """
+        raise NotImplementedError
 
 
 def auxiliary_head(network: nn.Module) -> nn.Module | None:

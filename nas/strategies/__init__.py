@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nas.strategies.lstm_controller import LSTMController as LSTMController
     from nas.strategies.optuna import OptunaSearch as OptunaSearch
     from nas.strategies.pc_darts import PCDARTS as PCDARTS
+    from nas.strategies.portfolio import Portfolio as Portfolio
     from nas.strategies.random import RandomSearch as RandomSearch
     from nas.strategies.reinforce import Reinforce as Reinforce
 
@@ -35,6 +36,7 @@ __getattr__ = lazy_attributes(
         "lstm_controller": ("LSTMController",),
         "optuna": ("OptunaSearch",),
         "pc_darts": ("PCDARTS",),
+        "portfolio": ("Portfolio",),
         "random": ("RandomSearch",),
         "reinforce": ("Reinforce",),
     },

@@ -20,11 +20,13 @@ from nas.data import generators
 from nas.data.images import Images, Split
 from nas.errors import UsageError
 from nas.space.base import SearchSpace
+from nas.space.network import SupportsPretrainedFeatures
 from nas.training import count
 from nas.training.check import BadNetwork, check_network
 from nas.training.device import configured
 from nas.training.findings import FindingsReporter
 from nas.training.fit import Best, Checkpointer, TrainingFailed, evaluate, fit, memory_guard
+from nas.training.head import fit_head, only_head_is_trained
 from nas.training.recipe import Recipe
 from nas.training.seeding import random_state_restored, seed_all
 from nas.training.weight_files import copied
@@ -92,8 +94,10 @@ def train_architecture(
     checkpointer: Checkpointer | None = None,
     keep_weights: bool = False,
     tested: Literal["last", "best"] = "last",
+    outputs: list[torch.Tensor] | None = None,
+    test_outputs: list[torch.Tensor] | None = None,
 ) -> TrainedArchitecture:
-    """Train an architecture from scratch, with the recipe's threads, precision and determinism.
+    """Train an architecture from its initial weights, with the recipe's threads, precision and determinism.
 
     Python's and NumPy's global random generators are restored afterwards.
 
@@ -106,6 +110,8 @@ def train_architecture(
         checkpointer: Saves the state after each epoch, so that a killed training resumes.
         keep_weights: Whether the result has the weights, of the best epoch too if there is validation.
         tested: The weights that are tested; `best` needs `keep_weights` and validation.
+        outputs: Receives the logits of the last validation, in parts (B, classes), on the CPU.
+        test_outputs: Receives those of the test.
 
     Raises:
         BadNetwork: The network cannot be trained as it is.
@@ -122,7 +128,22 @@ def train_architecture(
         best = Best() if keep_weights and valid is not None else None
         started = clock()
         network = network.to(device)
-        metrics = fit(network, train, valid, recipe, seed=seed, report=report, checkpointer=checkpointer, best=best)
+        loss = fit_head(network, train) if isinstance(network, SupportsPretrainedFeatures) else None
+        if loss is not None and only_head_is_trained(network):
+            metrics = _evaluated(network, loss, valid, recipe, best=best, outputs=outputs)
+            report(metrics)
+        else:
+            metrics = fit(
+                network,
+                train,
+                valid,
+                recipe,
+                seed=seed,
+                report=report,
+                checkpointer=checkpointer,
+                best=best,
+                outputs=outputs,
+            )
         seconds = clock() - started
         weights: dict[str, Mapping[str, Any]] = {"last": copied(network)} if keep_weights else {}
         if best is not None:
@@ -130,7 +151,7 @@ def train_architecture(
             if tested == "best":
                 network.load_state_dict(best.state)
                 metrics = {**best.metrics, "best_epoch": best.epoch}
-        test = {} if images.test is None else _test(network, images.test.to(device), recipe)
+        test = {} if images.test is None else _test(network, images.test.to(device), recipe, test_outputs)
     return TrainedArchitecture(network, counts, metrics, test, weights, seconds)
 
 
@@ -179,8 +200,26 @@ def build_seeded(seed: int, build: Callable[[], nn.Module], method: str = "build
     return network
 
 
-def _test(network: nn.Module, images: Images, recipe: Recipe) -> dict[str, float]:
-    accuracy, loss = evaluate(network, images, recipe)
+def _evaluated(
+    network: nn.Module,
+    loss: float,
+    valid: Images | None,
+    recipe: Recipe,
+    *,
+    best: Best | None,
+    outputs: list[torch.Tensor] | None,
+) -> dict[str, float]:
+    """The metrics of a network whose classifier was fitted with this loss, as those of a single epoch."""
+    metrics = {"train_loss": loss}
+    if valid is not None:
+        metrics["valid_accuracy"], metrics["valid_loss"] = evaluate(network, valid, recipe, outputs)
+    if best is not None:
+        best.update(1, metrics, network)
+    return metrics
+
+
+def _test(network: nn.Module, images: Images, recipe: Recipe, outputs: list[torch.Tensor] | None) -> dict[str, float]:
+    accuracy, loss = evaluate(network, images, recipe, outputs)
     if not math.isfinite(loss):
         raise TrainingFailed("not_finite", f"test loss is {loss}. Try trainer.lr={recipe.lr / 10:g}")
     return {"test_accuracy": accuracy, "test_loss": loss}

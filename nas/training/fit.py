@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nas.data import generators
 from nas.data.images import Images
 from nas.errors import UsageError, UserError
-from nas.space.network import SupportsDropPath, auxiliary_head
+from nas.space.network import SupportsDropPath, SupportsPretrainedFeatures, auxiliary_head
 from nas.training.augment import Augmenter, plain_batch
 from nas.training.average import ModelEMA
 from nas.training.lazy import materialize
@@ -27,6 +27,8 @@ from nas.training.recipe import Recipe
 from nas.training.weight_files import copied
 
 EVALUATION_BATCH = 500
+PRETRAINED_BATCH = 50
+"""Of pretrained networks, which enlarge small images to the size that they know."""
 MEMORY_SIGNS = ("can't allocate memory", "CUDA error: out of memory", "ALLOC_FAILED")
 """Messages of the CPU's allocator, the CUDA driver, cuDNN and cuBLAS when memory is exhausted."""
 
@@ -55,6 +57,7 @@ def fit(
     report: Callable[[Mapping[str, float]], None],
     checkpointer: Checkpointer | None = None,
     best: Best | None = None,
+    outputs: list[Tensor] | None = None,
 ) -> dict[str, float]:
     """Train a network, and validate it after every epoch, or as the recipe says.
 
@@ -71,6 +74,7 @@ def fit(
         checkpointer: Saves the state after each epoch, so that a killed training resumes and ends with the same
             network; the epochs of earlier sessions are reported again.
         best: Receives the best epoch by validation.
+        outputs: Receives the logits of the last validation, in parts (B, classes).
 
     Returns:
         The metrics of the last epoch: choosing the best epoch would flatter them.
@@ -78,7 +82,7 @@ def fit(
     Raises:
         TrainingFailed: The loss became infinite or NaN, memory or time ran out.
     """
-    training = _Training(network, train, valid, recipe, seed=seed, best=best)
+    training = _Training(network, train, valid, recipe, seed=seed, best=best, outputs=outputs)
     metrics: dict[str, float] = {}
     with memory_guard():
         for metrics in training.restore(None if checkpointer is None else checkpointer.restore()):
@@ -139,7 +143,9 @@ class _Training:
         *,
         seed: int,
         best: Best | None,
+        outputs: list[Tensor] | None,
     ) -> None:
+        self.outputs = outputs
         self.started = time.monotonic()
         image, device = train.pixels.shape[1:], train.pixels.device
         materialize(network, image)
@@ -170,7 +176,7 @@ class _Training:
             network.drop_path = recipe.drop_path * (epoch - 1) / recipe.epochs
         metrics = {"train_loss": self._train_epoch(epoch)}
         if valid is not None and recipe.validates_after(epoch):
-            metrics["valid_accuracy"], metrics["valid_loss"] = evaluate(self.final, valid, recipe)
+            metrics["valid_accuracy"], metrics["valid_loss"] = evaluate(self.final, valid, recipe, self.outputs)
         self._check_time(epoch)  # by now the device has finished its queue
         for name, value in metrics.items():
             if not math.isfinite(value):
@@ -270,14 +276,25 @@ class _Training:
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, images: Images, recipe: Recipe) -> tuple[float, float]:
-    """Accuracy (fraction 0-1, higher is better) and mean cross-entropy (nats) on some images."""
+def evaluate(
+    network: nn.Module, images: Images, recipe: Recipe, outputs: list[Tensor] | None = None
+) -> tuple[float, float]:
+    """Accuracy (fraction 0-1, higher is better) and mean cross-entropy (nats) on some images.
+
+    Args:
+        outputs: Emptied, and filled with the logits in parts (B, classes), on the CPU.
+    """
     network.eval()
+    if outputs is not None:
+        outputs.clear()
+    size = PRETRAINED_BATCH if isinstance(network, SupportsPretrainedFeatures) else EVALUATION_BATCH
     hits = torch.zeros((), dtype=torch.int64, device=images.labels.device)
     loss = torch.zeros((), dtype=torch.float64, device=images.labels.device)
-    for start in range(0, len(images), EVALUATION_BATCH):
-        labels = images.labels[start : start + EVALUATION_BATCH]
-        logits = logits_of(network, images, start, start + EVALUATION_BATCH, recipe)
+    for start in range(0, len(images), size):
+        labels = images.labels[start : start + size]
+        logits = logits_of(network, images, start, start + size, recipe)
+        if outputs is not None:
+            outputs.append(logits.cpu())
         hits += (logits.argmax(1) == labels).sum()
         loss += F.cross_entropy(logits, labels, reduction="sum")
     return hits.item() / len(images), loss.item() / len(images)
