@@ -16,7 +16,7 @@ from nas.pictures.facts import PictureFacts
 
 MAX_DISTANCE = 4
 """Largest Hamming distance of candidates, of 64 bits."""
-CORRELATIONS = (0.95, 0.995)
+CORRELATIONS = (0.95, 0.998)
 """Least and largest bound of the correlation of the pixels of near duplicates."""
 CLOSER = 12
 """How much closer to 1 than that of most pictures with their nearest neighbour the correlation must be: digits are
@@ -65,11 +65,6 @@ def near_duplicates(facts: Sequence[PictureFacts], pixels: np.ndarray, rows: np.
     rows = np.asarray(rows)[members]
     kept = _same_pixels(pixels, rows, _candidates(hashes), _least_correlation(pixels, rows))
     return sorted((int(a), int(b)) for a, b in np.sort(members[kept], axis=1))
-
-
-def clusters(facts: Sequence[PictureFacts], pixels: np.ndarray, rows: np.ndarray) -> list[list[int]]:
-    """Exact duplicates and pairs of near duplicates together, of positions in `facts`; see `near_duplicates`."""
-    return [*exact_duplicates(facts), *([a, b] for a, b in near_duplicates(facts, pixels, rows))]
 
 
 def _candidates(hashes: np.ndarray) -> np.ndarray:

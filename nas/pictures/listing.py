@@ -99,7 +99,8 @@ def _listed(root: Path, labels: str | None, group: str | None) -> Listing:
             f"data.group={group} names a column of a CSV file, and {root} has no {LABELS_FILE}; add one with the "
             "columns file and label, or name one by data.labels"
         )
-    if any(PART_NAMES.get(name.lower()) == "train" for name in found.folders):
+    parts = [name.lower() for name in found.folders if name.lower() in PART_NAMES]
+    if len(parts) > 1 or any(PART_NAMES[name] == "train" for name in parts):
         folders = {name: entries_of(root / name) for name in found.folders}
         if _are_parts(root, folders):
             return _of_parts(root, found, folders)
@@ -126,15 +127,12 @@ def _are_parts(root: Path, folders: Mapping[str, Entries]) -> bool:
     """
     parts = [name for name in folders if name.lower() in PART_NAMES]
     rest = [name for name in folders if name not in parts and folders[name].holds_any]
-    flat = [name for name in parts if folders[name].pictures]
-    if not rest and (len(flat) < len(parts) or len(parts) == 1):
-        return True
-    if rest and len(parts) > 1 and not flat:
+    if rest and len(parts) > 1:
         raise UserError(
             f"data.root={root} holds the parts {_names(parts)} and also {_names(rest)}; expected either folders of "
             f"parts or folders of classes: move {_names(rest)} elsewhere, or into the parts"
         )
-    return False
+    return not rest  # beside others, a folder `train` holds pictures of trains
 
 
 def _of_parts(root: Path, found: Entries, folders: Mapping[str, Entries]) -> Listing:
@@ -229,11 +227,12 @@ def _listing(root: Path, rows: Sequence[LabelledFile], others: int) -> Listing:
 
 
 def _too_few_classes(listing: Listing) -> str:
-    """What is wrong with pictures of one class; of folders of classes one level further down, that they may be meant."""
+    """What is wrong with pictures of one class; classes one level further down may be meant."""
     root, name = listing.root, listing.class_names[0]
     files = [picture.file for picture in listing.pictures]
     inner = sorted({file.split("/")[1] for file in files if file.count("/") > 1})
-    hint = f"; did you mean data.root={root / name} ({_names(inner)})?" if len(inner) > 1 else ""
+    nested = len(inner) > 1 and (root / name).is_dir()
+    hint = f"; did you mean data.root={root / name} ({_names(inner)})?" if nested else ""
     return (
         f"data.root={root} has one class only, {printable(name)!r} with {plural(len(files), 'picture')}; "
         f"expected two at least{hint or ': ' + ARRANGE}"

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from nas.data.digits import Digits
-from nas.pictures.duplicates import _candidates, clusters, exact_duplicates, near_duplicates
+from nas.pictures.duplicates import _candidates, exact_duplicates, near_duplicates
 from nas.pictures.facts import PictureFacts, measured
 
 
@@ -53,11 +53,11 @@ def test_a_changed_copy_is_a_near_duplicate(change):
     assert near_duplicates(facts, rows, np.arange(41)) == [(7, 40)]
 
 
-def test_copies_are_clusters_and_one_of_them_stands_for_all():
+def test_of_copies_one_stands_for_all():
     images = pictures(12)
     facts, rows = read([*images, images[3], images[3], as_jpeg(images[3], 90)])
     assert exact_duplicates(facts) == [[3, 12, 13]]
-    assert clusters(facts, rows, np.arange(15)) == [[3, 12, 13], [3, 14]]
+    assert near_duplicates(facts, rows, np.arange(15)) == [(3, 14)]
 
 
 def test_rows_may_lie_anywhere_and_unreadable_pictures_are_left_out():
@@ -72,14 +72,16 @@ def test_rows_may_lie_anywhere_and_unreadable_pictures_are_left_out():
 def test_blank_pictures_are_only_equal_if_all_their_pixels_are():
     blank = [Image.new("RGB", (32, 32), colour) for colour in ("white", "white", "black", "grey")]
     facts, rows = read([*blank, *pictures(4)])
-    assert clusters(facts, rows, np.arange(8)) == [[0, 1]]
+    assert exact_duplicates(facts) == [[0, 1]]
+    assert near_duplicates(facts, rows, np.arange(8)) == []
 
 
 def test_digits_are_alike_and_none_is_a_duplicate():
     split = Digits().split()
     images = [Image.fromarray(one[0].numpy()) for one in split.whole().pixels]
     facts, rows = read(images, side=8)
-    assert clusters(facts, rows, np.arange(len(images))) == []
+    assert exact_duplicates(facts) == []
+    assert near_duplicates(facts, rows, np.arange(len(images))) == []
 
 
 def test_candidates_are_all_pairs_within_the_distance():

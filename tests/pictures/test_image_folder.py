@@ -126,6 +126,22 @@ def test_duplicates_and_groups_stay_in_one_part(folder, photos):
         assert len(part_of) == 62
 
 
+def test_pictures_of_a_fixed_camera_can_be_divided(folder, tmp_path):
+    rng = np.random.default_rng(0)
+    scene = planted.drawn(2, rng, 64, 64).astype(int)
+    for name in "ab":
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(30):
+            pixels = scene + rng.integers(-2, 3, scene.shape)
+            pixels[number : number + 4, : 3 if name == "a" else 6] += 9
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / "photos" / name / f"{number}.png")
+    data = folder(tmp_path / "photos")
+    with pytest.warns(
+        UserWarning, match="60 pictures of .* are so alike that they cannot stay in one part; if they are"
+    ):
+        assert [len(data.parts[part]) for part in PARTS] == [38, 10, 12]
+
+
 def test_stated_parts_are_kept_and_the_others_split_off(folder, tmp_path):
     root = tmp_path / "photos"
     planted.clean(root / "train")

@@ -131,6 +131,10 @@ FOLDERS = {
         ["train/a/1.png", "train/b/1.png", "test/1.png"], "",
         "test/ holds 1 picture and no folder of a class; expected a folder with the pictures of each class in it",
     ),
+    "only flat parts": (
+        ["train/1.png", "test/1.png"], "",
+        "test/ holds 1 picture and no folder of a class; expected a folder with the pictures of each class in it",
+    ),
     "parts and classes": (
         ["train/a/1.png", "train/b/1.png", "test/a/1.png", "more/1.png"], "",
         "holds the parts 'test', 'train' and also 'more'; expected either folders of parts or folders of classes",
@@ -151,6 +155,7 @@ FOLDERS = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:'b' of data.root")
 @pytest.mark.parametrize(("files", "root", "message"), FOLDERS.values(), ids=FOLDERS)
 def test_a_folder_that_cannot_be_learned_from_is_refused_in_a_sentence(tmp_path, files, root, message):
     put(tmp_path, *files)

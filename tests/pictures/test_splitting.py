@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nas import UserError
-from nas.pictures.splitting import content_ranks, held_out, interleaved, units_of
+from nas.pictures.splitting import content_ranks, held_out, interleaved, units_of, without_chains
 
 NAMES = ("cat", "dog", "cow", "hen")
 
@@ -61,6 +61,13 @@ def test_large_groups_still_leave_each_class_on_both_sides():
         assert np.bincount(labels[result]).tolist() == [10, 10]
 
 
+def test_enough_groups_are_left_for_a_further_part():
+    labels = np.repeat([0, 1], 30)
+    groups = [list(range(start, start + 10)) for start in range(0, 60, 10)]
+    for seed in range(20):
+        assert np.bincount(labels[chosen(labels, 0.9, groups, f"split {seed}", rest=2)]).tolist() == [10, 10]
+
+
 def test_the_rest_is_kept_for_a_further_part():
     assert np.bincount(np.array([0] * 3 + [1] * 9)[chosen([0] * 3 + [1] * 9, share=0.95, rest=2)]).tolist() == [1, 7]
 
@@ -92,3 +99,11 @@ def test_every_prefix_holds_the_classes_in_nearly_equal_shares():
 
 def test_units_join_what_shares_a_picture():
     assert units_of(6, [[4, 5], [1, 4], [2, 3]]).tolist() == [0, 1, 2, 2, 1, 1]
+
+
+def test_near_duplicates_that_chain_much_of_a_class_together_say_nothing():
+    labels = np.array([0] * 50 + [1] * 200)
+    chain = [(number, number + 1) for number in range(20)]  # 21 of 50
+    longer = [(number, number + 1) for number in range(100, 130)]  # 31 of 200
+    assert without_chains([*chain, (30, 31), *longer], labels) == [(30, 31), *longer]
+    assert without_chains([(0, 1), (1, 2)], labels[:3]) == [(0, 1), (1, 2)]
