@@ -13,7 +13,6 @@ from nas.config.settings import make_space, recorded_parts
 from nas.core import Task
 from nas.errors import UserError
 from nas.report.document import Document, Picture
-from nas.report.fit import with_fit
 from nas.report.html import write_report
 from nas.report.study import run_document
 from nas.report.sweep import sweep_document
@@ -68,7 +67,12 @@ def run_report(settings: Settings, store: Store, run: str, folder: str = "runs",
     except UserError as error:
         left_out.append(f"The commands that repeat the run are not known: {error}.")
     document = run_document(store, run, commands=commands, pictures=pictures, left_out=left_out)
-    return with_fit(document, run_folder(folder, run) / RECORD, model)
+    record = run_folder(folder, run) / RECORD
+    if not record.is_dir():
+        return document
+    from nas.report.fit import with_fit  # Pillow, which the report of a plain search does not need
+
+    return with_fit(document, record, model)
 
 
 def _commands(settings: Settings, store: Store, run: Run) -> dict[str, str]:

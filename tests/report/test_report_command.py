@@ -10,6 +10,9 @@ from made_fit import make_fit
 from made_run import add_run, make_store, make_trials
 from page import Page
 
+from nas.cli.study_report import write_run_report
+from nas.config.settings import compose
+
 TABLE = ["evaluator=table", "table=cifar10_8x8", "progress=false"]
 
 
@@ -54,6 +57,19 @@ def test_a_run_with_a_record_of_a_fit(nas, tmp_path):
     make_fit(tmp_path / "elsewhere" / "made" / "fit")
     written(nas, "run=made", "dir=elsewhere")
     assert "fit.result.sentence" in page_of(tmp_path / "report.html").facts
+
+
+def test_the_threshold_is_that_of_the_model_beside_the_report(nas, tmp_path):
+    add_run(make_store(tmp_path / "nas.db"), make_trials())
+    folder = make_fit(tmp_path / "runs" / "made" / "fit")
+    result = json.loads((folder / "result.json").read_text())
+    del result["model"]
+    (folder / "result.json").write_text(json.dumps(result))
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "model.json").write_text(json.dumps({"threshold": {"value": 0.4}}))
+    settings = compose("report", [])
+    write_run_report(settings, settings.make("store"), "made", tmp_path / "exported" / "report.html")
+    assert page_of(tmp_path / "exported" / "report.html").facts["fit.threshold.value"] == [("0.4", "40.0 %")]
 
 
 def test_a_run_that_was_made_in_python_has_no_command(nas, tmp_path):
