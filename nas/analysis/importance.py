@@ -24,7 +24,7 @@ MIN_LEAF = 4
 """Fewest trials of a leaf."""
 TRIED_COLUMNS, MAX_TRIED = 0.7, 100
 """Share and largest number of the columns that a split chooses from."""
-MAX_TRIALS = 1_000
+MAX_TRIALS = 600
 """Largest number of trials that the forest is fitted to; of more, a random sample."""
 MIN_TRIALS = 20
 """Fewest trials for which anything is said."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import zlib
 from functools import lru_cache
 from importlib.resources import files
@@ -68,7 +69,7 @@ def html(document: Document) -> str:
 
 def _render(document: Document, table: Table | None) -> str:
     style, script = _asset("report.css"), _asset("report.js")
-    data = {"table": None if table is None else _columns(table), "scores": document.scores}
+    data = {"table": None if table is None else _columns(table), "scores": plain(document.scores)}
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -99,7 +100,7 @@ def _render(document: Document, table: Table | None) -> str:
         policy=policy,
         style=style,
         script=script,
-        packed=_packed(plain(data)),
+        packed=_packed(data),
     )  # fmt: skip
 
 
@@ -144,8 +145,10 @@ def _columns(table: Table) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    """A number with few digits, as the page shows fewer still."""
+    """A number with few digits, as the page shows fewer still; None for one that JSON cannot hold."""
     if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
         value = float(f"{value:.{DIGITS}g}")
         return int(value) if value.is_integer() and abs(value) < 1e15 else value
     return value
