@@ -1,7 +1,7 @@
 """Classes that are told by something beside what the pictures show: their size, format, mode, EXIF turn or border.
 
 A small decision tree sees one of these facts and nothing else, and is cross-validated. A class is told if the tree finds
-its pictures and leaves the others (mean of both shares at least 0.9), which no shuffle of the labels comes near. Borders
+its pictures and leaves the others (mean of both shares at least 0.9, for the border 0.95), which no shuffle of the labels comes near. Borders
 may differ for good reasons, as the sky behind aeroplanes does: a border counts only if the same numbers about the inside
 of the pictures tell the class much less well.
 """
@@ -18,9 +18,11 @@ from nas.pictures.splitting import content_ranks, interleaved
 MAX_IMAGES = 4000
 LEAST_IN_CLASS = 10
 """Pictures of a class below which nothing is said about it."""
-TOLD, ABOVE_SHUFFLES, ABOVE_INSIDE = 0.9, 0.1, 0.15
-"""Mean of the share of a class that is found and of the share of the others that is left; and how much more it must be
-than with shuffled labels, and than by the inside of the pictures."""
+TOLD, TOLD_BY_BORDER = 0.9, 0.95
+"""Mean of the share of a class that is found and of the share of the others that is left. The border of digits tells
+the 4 by 0.90, that of CIFAR-10 no class by more than 0.76."""
+ABOVE_SHUFFLES, ABOVE_INSIDE = 0.1, 0.15
+"""How much more it must be than with shuffled labels, and than by the inside of the pictures."""
 SHUFFLES = 5
 INSIDE = 6
 """The inside begins one in this many pixels from the border."""
@@ -43,7 +45,7 @@ def find_leaks(subject: Subject) -> list[Finding]:
         if (values == values[0]).all():
             continue
         answers = _answers(values, labels, folds, len(counts))
-        told = _told(answers, labels, counts)
+        told = _told(answers, labels, counts, TOLD_BY_BORDER if fact == "border" else TOLD)
         if not told or not _above_shuffles(values, labels, folds, counts, told):
             continue
         if fact == "border":
@@ -128,9 +130,9 @@ def _scores(answers: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.n
     return scores
 
 
-def _told(answers: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> dict[int, float]:
+def _told(answers: np.ndarray, labels: np.ndarray, counts: np.ndarray, least: float) -> dict[int, float]:
     scores = _scores(answers, labels, counts)
-    return {int(label): float(scores[label]) for label in np.flatnonzero(scores >= TOLD)}
+    return {int(label): float(scores[label]) for label in np.flatnonzero(scores >= least)}
 
 
 def _above_shuffles(

@@ -20,12 +20,12 @@ from typing import Any, Literal
 import numpy as np
 
 from nas.inspection.features import SIGNAL_IMAGES, Features
-from nas.inspection.head import balanced_answers, folds_of, mean_recall, out_of_fold, reduced
+from nas.inspection.head import balanced_answers, folds_of, mean_recall, out_of_fold
 from nas.inspection.subject import Subject
 
 MAX_SHUFFLES, MIN_SHUFFLES = 20, 5
-WORK = 400_000
-"""Pictures x classes x shuffles: about 6 s on one core."""
+WORK = 200_000
+"""Pictures x classes x shuffles: about 4 s on one core."""
 DEVIATIONS = 3.5
 WEAK = 0.25
 
@@ -87,7 +87,7 @@ def measure_signal(subject: Subject, features: Features, seed: int = 0) -> Signa
     if (np.bincount(labels, minlength=2) > 1).sum() < 2:
         return None
     classes = len(subject.class_names)
-    values, folds = reduced(features.values[kept]), folds_of(labels, units, seed)
+    values, folds = features.of_head(kept), folds_of(labels, units, seed)
     accuracy, recall = _scores(values, labels, folds, classes)
     rng = np.random.default_rng(seed)
     number = int(np.clip(WORK // (len(labels) * classes), MIN_SHUFFLES, MAX_SHUFFLES))
