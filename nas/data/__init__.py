@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from nas.data.image_folder import ImageFolder as ImageFolder
     from nas.data.images import Images as Images
     from nas.data.images import Split as Split
+    from nas.data.torchvision_sets import Cifar100 as Cifar100
+    from nas.data.torchvision_sets import FashionMnist as FashionMnist
+    from nas.data.torchvision_sets import Mnist as Mnist
+    from nas.data.torchvision_sets import Svhn as Svhn
 
 __getattr__ = lazy_attributes(
     __name__,
@@ -20,5 +24,6 @@ __getattr__ = lazy_attributes(
         "digits": ("Digits",),
         "image_folder": ("ImageFolder",),
         "images": ("Images", "Split"),
+        "torchvision_sets": ("Cifar100", "FashionMnist", "Mnist", "Svhn"),
     },
 )

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,8 +58,6 @@ def reachable(address: str) -> str | None:
 def download(archive: Archive, target: Path, advice: str) -> None:
     """Download and unpack an archive into a folder in `target`, unless another process has done so meanwhile.
 
-    Leftovers of killed downloads are removed.
-
     Args:
         archive: Archive to download.
         target: Folder to unpack into.
@@ -67,31 +66,56 @@ def download(archive: Archive, target: Path, advice: str) -> None:
     Raises:
         UserError: The network is unreachable, the disk is full, or the archive is damaged.
     """
-    partial = target / f".{archive.folder}.partial"
-    lock = FileLock(target / f".{archive.folder}.lock")
+
+    def unpack(partial: Path) -> None:
+        file = partial / "archive"
+        _fetch(archive, file)
+        with tarfile.open(file) as opened:
+            opened.extractall(partial, filter="data")
+
+    complete_folder(archive.name, archive.folder, archive.disk_bytes, target, advice=advice, fill=unpack)
+
+
+def complete_folder(
+    name: str, folder: str, disk_bytes: int, target: Path, *, advice: str, fill: Callable[[Path], None]
+) -> None:
+    """Fill a folder in `target` from the network, unless another process has done so meanwhile.
+
+    Leftovers of killed downloads are removed.
+
+    Args:
+        name: Name of its content, for messages.
+        folder: Name of the folder.
+        disk_bytes: Free space that is needed.
+        target: Folder that it will be in.
+        advice: Sentence that ends an error message.
+        fill: Creates the folder with all its files inside of a temporary one.
+
+    Raises:
+        UserError: The network is unreachable, the disk is full, or what was downloaded is damaged.
+    """
+    partial = target / f".{folder}.partial"
+    lock = FileLock(target / f".{folder}.lock")
     try:
         target.mkdir(parents=True, exist_ok=True)
-        _acquire(lock, archive.name, target)
+        _acquire(lock, name, target)
         try:
-            if (target / archive.folder).exists():
+            if (target / folder).exists():
                 return
-            _remove_leftovers(target, archive.folder)
-            _check_space(target, archive.disk_bytes)
+            _remove_leftovers(target, folder)
+            _check_space(target, disk_bytes)
             partial.mkdir()
-            file = partial / "archive"
-            _fetch(archive, file)
-            with tarfile.open(file) as opened:
-                opened.extractall(partial, filter="data")
-            (partial / archive.folder).rename(target / archive.folder)
+            fill(partial)
+            (partial / folder).rename(target / folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
             lock.release()
-    except (OSError, EOFError, NotImplementedError, http.client.HTTPException, tarfile.TarError, zlib.error) as error:
+    except (OSError, EOFError, RuntimeError, http.client.HTTPException, tarfile.TarError, zlib.error) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            reason = f"{reason}; it needs {archive.disk_bytes / 1e6:.0f} MB"
+            reason = f"{reason}; it needs {disk_bytes / 1e6:.0f} MB"
         text = " ".join(str(reason).split()) or type(error).__name__
-        raise UserError(f"downloading {archive.name} to {target} failed ({text}). {advice}") from None
+        raise UserError(f"downloading {name} to {target} failed ({text}). {advice}") from None
 
 
 def _acquire(lock: FileLock, name: str, target: Path) -> None:

@@ -16,14 +16,21 @@ from nas.pictures.facts import PictureFacts
 
 MAX_DISTANCE = 4
 """Largest Hamming distance of candidates, of 64 bits."""
-MIN_CORRELATION = 0.985
-"""Least correlation of the pixels of near duplicates."""
+CORRELATIONS = (0.95, 0.995)
+"""Least and largest bound of the correlation of the pixels of near duplicates."""
+CLOSER = 10
+"""How much closer to 1 than that of most pictures with their nearest neighbour the correlation must be: digits are
+more alike than photographs."""
+SAMPLED = 1000
+"""Pictures, about, that tell how alike pictures of a data set are."""
 MIN_CONTRAST = 0.02
 """Standard deviation of grey, 0-1, below which a picture is blank, and only exact duplicates count."""
 COMPARED_SIDE = 32
 """Largest side, in pixels, at which pictures are compared."""
 BLOCK = 1024
-"""Pictures of one band that are compared with each other at a time."""
+"""Pairs whose pixels are compared at a time."""
+MAX_NEIGHBOURS = 1000
+"""Following pictures with the same band of bits that each picture is compared with."""
 
 
 def exact_duplicates(facts: Sequence[PictureFacts]) -> list[list[int]]:
@@ -52,8 +59,8 @@ def near_duplicates(facts: Sequence[PictureFacts], pixels: np.ndarray, rows: np.
             first.setdefault(one.digest, position)
     members = np.fromiter(first.values(), dtype=np.int64, count=len(first))
     hashes = np.array([facts[position].difference_hash for position in members], dtype=np.uint64)
-    pairs = _candidates(hashes)
-    kept = _same_pixels(pixels, np.asarray(rows)[members], pairs)
+    rows = np.asarray(rows)[members]
+    kept = _same_pixels(pixels, rows, _candidates(hashes), _least_correlation(pixels, rows))
     return sorted((int(a), int(b)) for a, b in np.sort(members[kept], axis=1))
 
 
@@ -64,45 +71,30 @@ def clusters(facts: Sequence[PictureFacts], pixels: np.ndarray, rows: np.ndarray
 
 def _candidates(hashes: np.ndarray) -> np.ndarray:
     """Pairs of positions with a Hamming distance of at most `MAX_DISTANCE`, (P, 2)."""
-    found = [
-        pairs[_distance(hashes[pairs[:, 0]], hashes[pairs[:, 1]]) <= MAX_DISTANCE]
-        for bucket in _buckets(hashes)
-        for pairs in _pairs(bucket)
-    ]
-    if not found:
-        return np.zeros((0, 2), dtype=np.int64)
-    return np.unique(np.concatenate(found), axis=0)
+    found = [np.zeros((0, 2), dtype=np.int64)]
+    for mask in _bands(hashes):
+        order = np.lexsort((hashes, hashes & mask))
+        ordered = hashes[order]
+        band = ordered & mask
+        ends = np.searchsorted(band, band, side="right")  # of the pictures with the same band
+        left = np.arange(len(order))
+        for step in range(1, MAX_NEIGHBOURS + 1):
+            left = left[left + step < ends[left]]
+            if not len(left):
+                break
+            near = left[_distance(ordered[left], ordered[left + step]) <= MAX_DISTANCE]
+            found.append(np.stack((order[near], order[near + step]), axis=1))
+    return np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
 
 
-def _buckets(hashes: np.ndarray) -> Iterator[np.ndarray]:
-    """Positions with an equal band of bits, band by band. Bits that vary much are dealt out evenly to the bands."""
-    bits = np.unpackbits(hashes.astype(">u8").view(np.uint8).reshape(-1, 8), axis=1)
-    if not len(bits):
-        return
-    share = bits.mean(0)
-    ordered = np.argsort(np.abs(share - 0.5), kind="stable")
+def _bands(hashes: np.ndarray) -> Iterator[np.uint64]:
+    """Masks of disjoint bits; of two hashes within the distance, one band is equal. Bits that vary are dealt evenly."""
+    share = np.unpackbits(hashes.astype(">u8").view(np.uint8).reshape(-1, 8), axis=1).sum(0, dtype=np.int64)
+    ordered = np.argsort(np.abs(2 * share - len(hashes)), kind="stable")
     for band in range(MAX_DISTANCE + 1):
-        chosen = np.zeros(64, dtype=np.uint8)
-        chosen[ordered[band :: MAX_DISTANCE + 1]] = 1
-        mask = np.packbits(chosen).view(">u8").astype(np.uint64)[0]
-        values = hashes & mask
-        order = np.argsort(values, kind="stable")
-        starts = np.flatnonzero(np.diff(values[order])) + 1
-        for bucket in np.split(order, starts):
-            if len(bucket) > 1:
-                yield bucket
-
-
-def _pairs(bucket: np.ndarray) -> Iterator[np.ndarray]:
-    """All pairs of a bucket, the smaller position first, in pieces of bounded memory."""
-    bucket = np.sort(bucket)
-    for start in range(0, len(bucket), BLOCK):
-        left = bucket[start : start + BLOCK]
-        a, b = np.triu_indices(len(left), 1)
-        yield np.stack((left[a], left[b]), axis=1)
-        for other in range(start + BLOCK, len(bucket), BLOCK):
-            right = bucket[other : other + BLOCK]
-            yield np.stack((np.repeat(left, len(right)), np.tile(right, len(left))), axis=1)
+        bits = np.zeros(64, dtype=np.uint8)
+        bits[ordered[band :: MAX_DISTANCE + 1]] = 1
+        yield np.uint64(int.from_bytes(np.packbits(bits).tobytes(), "big"))
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -111,24 +103,44 @@ def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     bits = bits - ((bits >> np.uint64(1)) & np.uint64(0x5555555555555555))
     bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
     bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return (bits * np.uint64(0x0101010101010101)) >> np.uint64(56)
+    bits = (bits * np.uint64(0x0101010101010101)) >> np.uint64(56)
+    return bits
 
 
-def _same_pixels(pixels: np.ndarray, rows: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Those of the pairs whose pixels agree up to brightness and contrast."""
-    kept = []
-    step = max(pixels.shape[-1] // COMPARED_SIDE, 1)
+def _least_correlation(pixels: np.ndarray, rows: np.ndarray) -> float:
+    """Correlation above which pictures of this data set are near duplicates."""
+    if len(rows) < 2:
+        return CORRELATIONS[1]
+    values = _pooled(pixels, rows[:: len(rows) // SAMPLED + 1]).astype(np.float64)  # whole numbers: products are exact
+    count, sums = values.shape[1], values.sum(1)
+    covariance = count * (values @ values.T) - np.outer(sums, sums)
+    spread = np.sqrt(np.maximum(np.diag(covariance), 1.0))
+    correlation = covariance / np.outer(spread, spread)
+    np.fill_diagonal(correlation, -1.0)
+    typical = float(np.median(correlation.max(1)))
+    return min(max(1.0 - (1.0 - typical) / CLOSER, CORRELATIONS[0]), CORRELATIONS[1])
+
+
+def _same_pixels(pixels: np.ndarray, rows: np.ndarray, pairs: np.ndarray, least: float) -> np.ndarray:
+    """Those of the pairs whose pixels agree up to brightness and contrast; sums are of whole numbers, and so exact."""
+    kept = [np.zeros((0, 2), dtype=np.int64)]
     for start in range(0, len(pairs), BLOCK):
         block = pairs[start : start + BLOCK]
-        a, b = (_standardised(pixels[rows[block[:, side]]], step) for side in (0, 1))
-        kept.append(block[(a * b).sum(1) >= MIN_CORRELATION])
-    return np.concatenate(kept) if kept else pairs
+        a, b = (_pooled(pixels, rows[block[:, side]]) for side in (0, 1))
+        count, sum_a, sum_b = a.shape[1], a.sum(1), b.sum(1)
+        covariance = count * np.einsum("ij,ij->i", a, b) - sum_a * sum_b
+        variance_a = count * np.einsum("ij,ij->i", a, a) - sum_a**2
+        variance_b = count * np.einsum("ij,ij->i", b, b) - sum_b**2
+        spread = np.sqrt(variance_a.astype(np.float64)) * np.sqrt(variance_b.astype(np.float64))
+        kept.append(block[(covariance >= least * spread) & (spread > 0)])
+    return np.concatenate(kept)
 
 
-def _standardised(pixels: np.ndarray, step: int) -> np.ndarray:
-    """Rows of pixels with mean 0 and norm 1, pooled to fewer pixels."""
-    count, channels, height, width = pixels.shape
-    small = pixels[:, :, : height // step * step, : width // step * step].astype(np.float32)
-    small = small.reshape(count, channels, height // step, step, width // step, step).mean((3, 5)).reshape(count, -1)
-    small -= small.mean(1, keepdims=True)
-    return small / np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-6)
+def _pooled(pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Rows of pixels as whole numbers, pooled to at most `COMPARED_SIDE` a side, int64, (N, values)."""
+    chosen = pixels[rows]
+    step = max(chosen.shape[-1] // COMPARED_SIDE, 1)
+    side = chosen.shape[-1] // step
+    small = chosen[:, :, : side * step, : side * step].reshape(len(rows), -1, side, step, side, step)
+    means: np.ndarray = small.sum((3, 5), dtype=np.int64) // (step * step)
+    return means.reshape(len(rows), -1)

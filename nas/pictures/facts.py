@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 MEASURED_SIDE = 128
 """Longer side, in pixels, at which a picture is measured; a smaller one is not enlarged."""
 HASH_SIDE = 8
+WEIGHTS = np.array([19595, 38470, 7471], dtype=np.int32)
+"""Of red, green and blue in grey (ITU-R BT.601), of 65,536 in all."""
 RING = 6
 """Numbers about the outermost ring: mean and standard deviation of red, green and blue."""
 
@@ -67,46 +70,64 @@ class Measures:
 
 
 def measured(image: Image.Image) -> Measures:
-    """The measures of a decoded picture, of `nas.pictures.decoding`."""
+    """The measures of a decoded picture, of `nas.pictures.decoding`.
+
+    Sums are of whole numbers, so that the result is the same on every machine. Small pictures take as long as the
+    calls do, so there are few.
+    """
     from PIL import Image
 
     colour = image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
+    pixels = np.asarray(colour)
     times = MEASURED_SIDE / max(colour.size)
-    small = colour
+    small = pixels
     if times < 1:
         size = max(round(colour.width * times), 1), max(round(colour.height * times), 1)
-        small = colour.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    grey = _is_grey(small) and _is_grey(colour)
-    dim = small.convert("L")
-    values = np.asarray(dim, dtype=np.float32)
+        small = np.asarray(colour.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+    grey = _is_grey(small) and _is_grey(pixels)
+    dim = _grey(small)
+    brightness, deviation = _mean_and_std(dim)
     return Measures(
-        _digest(colour.convert("L") if grey else colour),
+        _digest(pixels[..., :1] if grey and pixels.ndim == 3 else pixels),
         _difference_hash(dim),
-        float(values.mean()) / 255,
-        float(values.std()) / 255,
-        _sharpness(values),
-        _border(np.asarray(small.convert("RGB"))),
+        brightness / 255,
+        deviation / 255,
+        _sharpness(dim),
+        _border(small),
         grey,
     )
 
 
-def _is_grey(image: Image.Image) -> bool:
-    if image.mode == "L":
-        return True
-    red, green, blue = (np.asarray(channel) for channel in image.split())
-    return bool(np.array_equal(red, green) and np.array_equal(green, blue))
+def _is_grey(pixels: np.ndarray) -> bool:
+    return pixels.ndim == 2 or bool((pixels[..., :1] == pixels).all())
 
 
-def _digest(image: Image.Image) -> int:
-    digest = hashlib.blake2b(f"{image.mode} {image.width} {image.height} ".encode(), digest_size=8)
-    digest.update(image.tobytes())
+def _grey(pixels: np.ndarray) -> np.ndarray:
+    """Grey as Pillow computes it, int32, (H, W)."""
+    values = pixels.astype(np.int32)
+    return values if values.ndim == 2 else (values @ WEIGHTS + (1 << 15)) >> 16
+
+
+def _mean_and_std(values: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of whole numbers."""
+    flat = values.ravel()
+    mean = int(flat.sum(dtype=np.int64)) / flat.size
+    square = int(np.einsum("i,i", flat, flat, dtype=np.int64)) / flat.size
+    return mean, math.sqrt(max(square - mean * mean, 0.0))
+
+
+def _digest(pixels: np.ndarray) -> int:
+    channels = 3 if pixels.ndim == 3 and pixels.shape[2] == 3 else 1
+    digest = hashlib.blake2b(f"{channels} {pixels.shape[1]} {pixels.shape[0]} ".encode(), digest_size=8)
+    digest.update(np.ascontiguousarray(pixels).data)
     return int.from_bytes(digest.digest(), "big")
 
 
-def _difference_hash(grey: Image.Image) -> int:
+def _difference_hash(grey: np.ndarray) -> int:
     from PIL import Image
 
-    values = np.asarray(grey.resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BILINEAR))
+    picture = Image.fromarray(grey.astype(np.uint8))
+    values = np.asarray(picture.resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BILINEAR))
     return int.from_bytes(np.packbits(values[:, 1:] > values[:, :-1]).tobytes(), "big")
 
 
@@ -115,9 +136,11 @@ def _sharpness(grey: np.ndarray) -> float:
         return 0.0
     inner = grey[1:-1, 1:-1]
     laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * inner
-    return float(laplacian.var())
+    return _mean_and_std(laplacian)[1] ** 2
 
 
-def _border(colour: np.ndarray) -> tuple[float, ...]:
-    ring = np.concatenate((colour[0], colour[-1], colour[1:-1, 0], colour[1:-1, -1])).astype(np.float32) / 255
-    return (*(float(value) for value in ring.mean(0)), *(float(value) for value in ring.std(0)))
+def _border(pixels: np.ndarray) -> tuple[float, ...]:
+    ring = np.concatenate((pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]))
+    channels = [ring] * 3 if ring.ndim == 1 else [ring[:, channel] for channel in range(3)]
+    both = [_mean_and_std(channel.astype(np.int32)) for channel in channels]
+    return (*(mean / 255 for mean, _ in both), *(deviation / 255 for _, deviation in both))
