@@ -16,7 +16,7 @@ from nas.errors import UsageError
 from nas.space.base import SearchSpace
 from nas.space.decisions import Ordinal
 from nas.space.graph import Graph
-from nas.validation import true_or_false, whole_number
+from nas.validation import rising_numbers, true_or_false, whole_number
 from search_spaces.nasbench201 import NASBench201
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class Pictures(SearchSpace):
         backbone: Pretrained network of the methods `frozen` and `finetuned`, as `nas.backbones.make_backbone` takes it;
             None: neither of them.
         download: Whether its weights may be downloaded.
-        sides: Sides in pixels that images may be resized to for it, rising.
+        sides: Sides in pixels that images may be resized to for its frozen features, rising.
+        finetuned_sides: The same where it is tuned, which takes three times as long.
         shares: Some of `SHARES`: how much of it may be tuned.
         epochs: Method -> epochs of a trial; 10 for a method that is missing. `frozen` needs none.
         train_images: Method -> training images of a trial, at most; missing: all.
@@ -66,6 +67,7 @@ class Pictures(SearchSpace):
         backbone: str | None = "efficientnet_lite0",
         download: bool = False,
         sides: Sequence[int] = SIDES,
+        finetuned_sides: Sequence[int] = SIDES[:3],
         shares: Sequence[str] = tuple(SHARES),
         epochs: Mapping[str, int] | None = None,
         train_images: Mapping[str, int] | None = None,
@@ -73,10 +75,9 @@ class Pictures(SearchSpace):
         _check_subset("space.methods", methods, METHODS, "baseline")
         _check_subset("space.shares", shares, tuple(SHARES))
         true_or_false("space.download", download)
-        for side in sides:
-            whole_number("space.sides", side, least=32, most=1024)
-        if not sides or list(sides) != sorted(set(sides)):
-            raise UsageError(f"space.sides={list(sides)} must be rising sides in pixels, such as [96,224]")
+        for key, pixels in (("space.sides", sides), ("space.finetuned_sides", finetuned_sides)):
+            for side in rising_numbers(key, pixels, 32, 1024, "[96, 224]"):
+                whole_number(key, side)
         for key, numbers in (("epochs", epochs or {}), ("train_images", train_images or {})):
             for method, number in numbers.items():
                 if method not in METHODS:
@@ -85,18 +86,16 @@ class Pictures(SearchSpace):
         self.methods = tuple(name for name in METHODS if name in methods and (backbone or name not in PRETRAINED))
         self.backbone, self.download = backbone, download
         self.epochs, self.train_images = dict(epochs or {}), dict(train_images or {})
-        pretrained, scratch = (
-            [name for name in self.methods if (name in PRETRAINED) == kind] for kind in (True, False)
-        )
         self.choices: dict[str, Any] = {"method": self.methods}
         self.conditions: dict[str, Mapping[str, Any]] = {}
-        if pretrained:
-            self._decide("side", Ordinal(tuple(sides)), pretrained)
+        if "frozen" in self.methods:
+            self._decide("side", Ordinal(tuple(sides)), ["frozen"])
         if "finetuned" in self.methods:
+            self._decide("finetuned_side", Ordinal(tuple(finetuned_sides)), ["finetuned"])
             self._decide("tuned", Ordinal(tuple(name for name in SHARES if name in shares)), ["finetuned"])
         rated = [name for name in self.methods if name != "frozen"]
         self._decide("rate", Ordinal(RATES), rated)
-        if "searched" in scratch:
+        if "searched" in self.methods:
             self._decide("width", Ordinal((16, 32)), ["searched"])
             for edge, operations in CELLS.choices.items():
                 self._decide(edge, operations, ["searched"])
@@ -115,8 +114,9 @@ class Pictures(SearchSpace):
             from nas.backbones import make_backbone
 
             backbone = make_backbone(str(self.backbone), download=self.download)
-            share = SHARES[chosen["tuned"]] if chosen["method"] == "finetuned" else 0.0
-            return PretrainedNetwork(backbone, task, chosen["side"], share)
+            if chosen["method"] == "frozen":
+                return PretrainedNetwork(backbone, task, chosen["side"], 0.0)
+            return PretrainedNetwork(backbone, task, chosen["finetuned_side"], SHARES[chosen["tuned"]])
         if chosen["method"] == "baseline":
             return ReducedNetwork(task, SmallResNet)
         cell, sizes = self.cell(architecture), {"channels": chosen["width"], "cells": 1}
@@ -164,13 +164,18 @@ class Pictures(SearchSpace):
     def first_architectures(self) -> list[Architecture]:
         """What to try before anything else, in order: each method at its usual settings, then the baseline's other
         learning rates, since a winner that was tuned must not be compared with a baseline that was not."""
-        sides = [str(side) for side in self.choices.get("side", ())]
-        shares = [str(share) for share in self.choices.get("tuned", ())]
+        sides, finetuned_sides, shares = (
+            [str(option) for option in self.choices.get(name, ())] for name in ("side", "finetuned_side", "tuned")
+        )
         cell = f"width=16;cell={GOOD_CELL}"
         wanted = {
             "baseline": ["rate=1.0"],
             "frozen": [f"side={side}" for side in reversed(sides[-2:])],
-            "finetuned": [f"side={sides[-1]};tuned={share};rate=1.0" for share in reversed(shares)] if sides else [],
+            "finetuned": [
+                f"finetuned_side={side};tuned={share};rate=1.0"
+                for side in finetuned_sides[-1:]
+                for share in shares[::-1]
+            ],
             "searched": [f"rate=1.0;{cell}"],
         }
         rounds = max(len(texts) for texts in wanted.values())

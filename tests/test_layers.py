@@ -22,8 +22,8 @@ ALLOWED = {
     "nas.space": {*NOUNS, "nas.formatting", "nas.runtime"},
     "nas.backbones": {*NOUNS, "nas.runtime"},
     "search_spaces": {*NOUNS, "nas.backbones", "nas.space", "nas.supernets"},
-    "nas.pictures": {*NOUNS, "nas.files", "nas.formatting", "nas.runtime"},
     "nas.data": {*NOUNS, "nas.files", "nas.formatting", "nas.pictures", "nas.runtime"},
+    "nas.pictures": {*NOUNS, "nas.files", "nas.formatting", "nas.runtime"},
     "nas.inspection": {
         *NOUNS, "nas.backbones", "nas.data", "nas.files", "nas.formatting", "nas.pictures", "nas.runtime",
     },

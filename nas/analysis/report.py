@@ -199,7 +199,7 @@ def _markdown(
     figures: Sequence[str],
 ) -> str:
     first = comparisons[0]
-    parts = [f"# {_plain(title)}", _verdict(first)]
+    parts = [f"# {_plain(title)}", verdict(first)]
     parts.append("\n".join(f"- {_plain(key)}: {_plain(text)}" for key, text in about.items()))
     warnings = dict.fromkeys(sentence for comparison in comparisons for sentence in comparison.warnings)
     if warnings:
@@ -214,7 +214,7 @@ def _markdown(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _verdict(comparison: Comparison) -> str:
+def verdict(comparison: Comparison) -> str:
     """One sentence on which strategies the best one is significantly better than; empty for one strategy."""
     best = comparison.best
     worse: list[str] = []

@@ -2,8 +2,8 @@
 
 Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019,
 https://arxiv.org/abs/1905.11946, Table 1; the Lite variants (2020) leave out squeeze-and-excitation, use ReLU6, and
-keep the stem and the head at their size. The released weights expect TensorFlow's padding: where a convolution of stride 2
-pads unevenly, right and bottom get the larger part.
+keep the stem and the head at their size. The released weights expect TensorFlow's padding: where a convolution of
+stride 2 pads unevenly, right and bottom get the larger part.
 """
 
 from __future__ import annotations

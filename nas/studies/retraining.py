@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -46,6 +47,8 @@ from nas.training.seeding import random_state_restored
 from nas.training.weight_files import NotStorable, copied, load_weights, packed, save_weights, unpacked
 
 CHECKPOINT, RESULT = "model.safetensors", "result.json"
+TEST_PROBABILITIES = "test_probabilities.npy"
+"""File of the probabilities (N, classes), float32, of the test images in their order, if they are kept."""
 UNTESTED_FILES = {"last": "best.safetensors", "best": "last.safetensors"}
 """File of the weights that were not tested, by those that were."""
 GRADIENT_BATCHES = 4
@@ -72,6 +75,7 @@ class TrainingJob:
         validate: Train on the training images only and validate on the others after each epoch; the weights of the
             best epoch are saved beside the last.
         tested: The weights that are tested and exported, `last` or `best`; `best` needs `validate`.
+        keep_probabilities: Whether the probabilities of the test images are kept beside the checkpoint.
 
     Raises:
         UsageError: `best` without `validate`.
@@ -90,6 +94,7 @@ class TrainingJob:
     device: str = "auto"
     validate: bool = False
     tested: Literal["last", "best"] = "last"
+    keep_probabilities: bool = False
 
     def __post_init__(self) -> None:
         if self.tested == "best" and not self.validate:
@@ -129,9 +134,13 @@ class TrainingJob:
         return build_network(self.space, self.architecture, self.data.task, self.recipe)
 
     def train(
-        self, test: Images, checkpointer: FileCheckpointer, report: Callable[[Mapping[str, float]], None]
+        self,
+        test: Images,
+        checkpointer: FileCheckpointer,
+        report: Callable[[Mapping[str, float]], None],
+        outputs: list[torch.Tensor],
     ) -> TrainedArchitecture:
-        """Try the network out, train it, and test it.
+        """Try the network out, train it, and test it; `outputs` receives the logits of the test.
 
         Raises:
             TrainingFailed: The training gave no usable network.
@@ -153,6 +162,7 @@ class TrainingJob:
             checkpointer=checkpointer,
             keep_weights=True,
             tested=self.tested,
+            test_outputs=outputs,
         )
 
     def _dry_run(self) -> bool:
@@ -243,7 +253,8 @@ def retrain(
     check_folder(target)
     test = job.data.read_test() if test is None else test
     checkpointer.restore()  # a damaged file is reported before anything is computed
-    trained = _train(job, test, checkpointer, report)
+    outputs: list[torch.Tensor] = []
+    trained = _train(job, test, checkpointer, report, outputs)
     retraining = Retraining(
         run=job.run,
         trial=job.trial,
@@ -259,6 +270,8 @@ def retrain(
     with atomic_folder(target) as unfinished:
         try:
             _write(trained.weights, job.tested, retraining, asdict(job.data.task), unfinished)
+            if job.keep_probabilities:
+                np.save(unfinished / TEST_PROBABILITIES, torch.cat(outputs).softmax(1).numpy())
             job.check_written(trained.network, unfinished / CHECKPOINT)
         except (TrainingFailed, NotStorable) as failure:
             raise UserError(
@@ -296,10 +309,14 @@ def read_result(folder: Path) -> Retraining | None:
 
 
 def _train(
-    job: TrainingJob, test: Images, checkpointer: FileCheckpointer, report: Callable[[Mapping[str, float]], None]
+    job: TrainingJob,
+    test: Images,
+    checkpointer: FileCheckpointer,
+    report: Callable[[Mapping[str, float]], None],
+    outputs: list[torch.Tensor],
 ) -> TrainedArchitecture:
     try:
-        return job.train(test, checkpointer, report)
+        return job.train(test, checkpointer, report, outputs)
     except BadNetwork as failure:
         raise UserError(f"this network cannot be retrained: {failure.message}") from None
     except TrainingFailed as failure:

@@ -95,6 +95,7 @@ def train_architecture(
     keep_weights: bool = False,
     tested: Literal["last", "best"] = "last",
     outputs: list[torch.Tensor] | None = None,
+    test_outputs: list[torch.Tensor] | None = None,
 ) -> TrainedArchitecture:
     """Train an architecture from its initial weights, with the recipe's threads, precision and determinism.
 
@@ -110,6 +111,7 @@ def train_architecture(
         keep_weights: Whether the result has the weights, of the best epoch too if there is validation.
         tested: The weights that are tested; `best` needs `keep_weights` and validation.
         outputs: Receives the logits of the last validation, in parts (B, classes), on the CPU.
+        test_outputs: Receives those of the test.
 
     Raises:
         BadNetwork: The network cannot be trained as it is.
@@ -149,7 +151,7 @@ def train_architecture(
             if tested == "best":
                 network.load_state_dict(best.state)
                 metrics = {**best.metrics, "best_epoch": best.epoch}
-        test = {} if images.test is None else _test(network, images.test.to(device), recipe)
+        test = {} if images.test is None else _test(network, images.test.to(device), recipe, test_outputs)
     return TrainedArchitecture(network, counts, metrics, test, weights, seconds)
 
 
@@ -216,8 +218,8 @@ def _evaluated(
     return metrics
 
 
-def _test(network: nn.Module, images: Images, recipe: Recipe) -> dict[str, float]:
-    accuracy, loss = evaluate(network, images, recipe)
+def _test(network: nn.Module, images: Images, recipe: Recipe, outputs: list[torch.Tensor] | None) -> dict[str, float]:
+    accuracy, loss = evaluate(network, images, recipe, outputs)
     if not math.isfinite(loss):
         raise TrainingFailed("not_finite", f"test loss is {loss}. Try trainer.lr={recipe.lr / 10:g}")
     return {"test_accuracy": accuracy, "test_loss": loss}

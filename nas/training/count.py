@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from nas.core import UNCOUNTED_PREFIX, Task
-from nas.space.network import auxiliary_head
+from nas.space.network import SupportsPretrainedFeatures, auxiliary_head
 from nas.training.lazy import materialize
 from nas.training.memory_format import replace_strided
 from nas.training.network_state import NetworkState
@@ -58,11 +58,15 @@ class Work:
 def parameters(network: nn.Module) -> int:
     """Number of trainable values, without an auxiliary head, which is used only in training.
 
+    The values of a pretrained network count whether they are trained or frozen.
+
     A lazy module has none before its first forward; `architecture` and `work` run one.
     """
     auxiliary = auxiliary_head(network)
     aside = set() if auxiliary is None else set(auxiliary.parameters())
-    return sum(value.numel() for value in network.parameters() if value.requires_grad and value not in aside)
+    pretrained = isinstance(network, SupportsPretrainedFeatures)
+    counted = (value for value in network.parameters() if pretrained or value.requires_grad)
+    return sum(value.numel() for value in counted if value not in aside)
 
 
 def architecture(network: nn.Module, task: Task) -> dict[str, float]:

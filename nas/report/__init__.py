@@ -1,0 +1,1 @@
+"""Reports of studies for people: one HTML file that opens without a network."""
