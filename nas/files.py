@@ -118,9 +118,7 @@ def _check_empty(target: Path, key: str) -> None:
     except OSError as error:
         raise _unwritable(target, error, key) from None
     if not free:
-        raise UsageError(
-            f"{target} is not an empty folder and was left unchanged; set {key}= to a new or an empty one"
-        )
+        raise UsageError(f"{target} is not an empty folder and was left unchanged; set {key}= to a new or an empty one")
 
 
 def _unwritable(target: Path, error: OSError, key: str) -> UserError:

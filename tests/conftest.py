@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browser import Browser, check, running_browser
 from postgres import Server, running_server
 
 from nas import Budget, search
@@ -211,6 +212,21 @@ def postgres() -> Iterator[Server]:
     """A PostgreSQL server, one for each process that runs tests."""
     with running_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A headless browser, one for each process that runs tests."""
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Iterator[Browser]:
+    """A headless browser for one test: fails if a request leaves this machine, or the console has errors."""
+    chromium.close_page()
+    yield chromium
+    check(chromium)
 
 
 @pytest.fixture(scope="session")

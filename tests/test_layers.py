@@ -55,6 +55,13 @@ ALLOWED = {
         *NOUNS, "nas.data", "nas.drawing", "nas.files", "nas.formatting", "nas.pictures", "nas.provenance",
         "nas.runtime", "nas.space", "nas.store", "nas.studies", "nas.training",
     },
+    "nas.fit": {
+        *NOUNS, "nas.analysis", "nas.data", "nas.engine", "nas.files", "nas.space", "nas.store", "nas.training",
+    },
+    "nas.report": {
+        *NOUNS, "nas.analysis", "nas.drawing", "nas.files", "nas.formatting", "nas.identity", "nas.space", "nas.store",
+        "nas.studies",
+    },
     "nas.testing": {
         *NOUNS, "nas.data", "nas.drawing", "nas.engine", "nas.evaluators", "nas.executors", "nas.export", "nas.runtime",
         "nas.space", "nas.store", "nas.strategies", "nas.supernets", "nas.training",

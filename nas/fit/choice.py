@@ -11,8 +11,8 @@ from nas.core import Trial
 def best_trial(trials: Sequence[Trial], images: int) -> Trial | None:
     """Of the trials whose accuracy is within one standard error of the highest, the one with the lowest loss.
 
-    An accuracy on N images has the standard error sqrt(p (1 - p) / N), so that the highest of many trials is often luck.
-    The loss on the same images uses the probabilities too and varies less. Like the rule of one standard error of
+    An accuracy on N images has the standard error sqrt(p (1 - p) / N), so the highest of many trials is often luck. The
+    loss on the same images uses the probabilities too and varies less. Like the rule of one standard error of
     Breiman et al., "Classification and Regression Trees", 1984, section 3.4.3, with the loss in place of simplicity.
 
     Args:

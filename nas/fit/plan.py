@@ -7,13 +7,14 @@ has the same plan anywhere. The methods are those of `space=pictures`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from nas.errors import UsageError
 from nas.fit.speeds import Speeds
 
 SCRATCH = ("baseline", "searched")
+BASELINE: Mapping[str, Any] = {"method": "baseline", "rate": 1.0}
 SIDES = (224, 160, 128, 96)
 """Sides that images may be resized to for the pretrained network, largest first: larger is better and slower."""
 TRIALS = 6
@@ -102,7 +103,8 @@ class Plan:
         method = chosen["method"]
         if method in SCRATCH:
             slower = (chosen.get("width", 16) / 16) ** 1.6
-            return slower * (epochs * images / self._rate("train", method) + evaluated / self._rate("run", method))
+            each = epochs * images / self._rate("train", method) + evaluated / self._rate("run", method)
+            return float(slower * each)
         side = chosen["side" if method == "frozen" else "finetuned_side"]
         run = self._rate("run", "frozen", side)
         seconds = (images + evaluated) / run + HEAD_SECONDS * images
@@ -114,7 +116,7 @@ class Plan:
     def _rate(self, kind: str, method: str, side: int | None = None) -> float:
         rates = self.speeds.train if kind == "train" else self.speeds.run
         start = f"method={method};" + ("" if side is None else f"side={side}")
-        return next(value for name, value in rates.items() if name.startswith(start))
+        return next(rate for name, rate in rates.items() if name.startswith(start))
 
     def _tuning_rate(self, side: int) -> float:
         """Images per second where all of the pretrained network is tuned: measured at one side, scaled to others."""
@@ -149,7 +151,7 @@ class Plan:
         most = FINAL_SHARE * (self.seconds - self.speeds.before - self.export)
         longest = self.final(chosen, float("inf"), slowness)[2]
         if chosen["method"] != "baseline":
-            longest += self.final({"method": "baseline", "rate": 1.0}, float("inf"), slowness)[2]
+            longest += self.final(BASELINE, float("inf"), slowness)[2]
         return min(longest, max(most, 0.0))
 
     def search_until(self, chosen: Mapping[str, Any] | None, slowness: float = 1.0) -> float:
@@ -158,7 +160,7 @@ class Plan:
         Args:
             chosen: Decision -> option of the best architecture so far, if there is one.
         """
-        best = {"method": "baseline", "rate": 1.0} if chosen is None else chosen
+        best = BASELINE if chosen is None else chosen
         return self.seconds - self.export - self.final_seconds(best, slowness)
 
     def space_arguments(self) -> list[str]:
@@ -175,15 +177,37 @@ class Plan:
             words.append(f"trainer.valid_images={self.valid_images}")
         return words
 
+    def steps(self, spent: Mapping[str, float]) -> list[dict[str, Any]]:
+        """The steps of the fit for a report: `name`, `what`, planned `seconds` (None: not planned), and those `spent`.
+
+        Args:
+            spent: Name of a step -> its seconds.
+        """
+        search = max(self.search_until(None) - self.speeds.before, 0.0)
+        steps = (
+            ("read", "The pictures are read once.", None),
+            ("check", "Faults are looked for, and whether there is anything to learn.", None),
+            ("plan", "The speed of this machine is measured.", None),
+            ("search", "Methods are tried on the training pictures.", search),
+            (
+                "final",
+                "The best and the baseline are trained on all but the test pictures, and tested.",
+                self.final_seconds(BASELINE),
+            ),
+            ("export", "The model is written and checked, and this report.", self.export),
+        )
+        return [{"name": n, "what": what, "seconds": planned, "spent": spent.get(n)} for n, what, planned in steps]
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Plan:
-        """The plan that `to_json` wrote."""
+        """The plan that `to_json` wrote; what else a record holds is left aside."""
+        content = {one.name: content[one.name] for one in fields(cls)}
         lists = {key: tuple(content[key]) for key in ("methods", "sides", "finetuned_sides", "notes")}
         counts, speeds = Counts(**content["counts"]), Speeds(**content["speeds"])
-        return cls(**{**{key: content[key] for key in content}, **lists, "counts": counts, "speeds": speeds})
+        return cls(**{**content, **lists, "counts": counts, "speeds": speeds})
 
 
 def make_plan(minutes: float, counts: Counts, speeds: Speeds, methods: Sequence[str]) -> Plan:

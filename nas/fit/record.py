@@ -1,4 +1,4 @@
-"""The folder in which a fit keeps what it has found out, one JSON file a step, so that it resumes after the last one."""
+"""The folder in which a fit keeps what it has found out, a JSON file for each step, so that it resumes."""
 
 from __future__ import annotations
 

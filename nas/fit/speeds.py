@@ -68,7 +68,7 @@ class Speeds:
         return speeds
 
 
-def measured(
+def measured(  # noqa: PLR0917 (as a training is called)
     space: SearchSpace, texts: Mapping[str, bool], images: Images, task: Task, recipe: Recipe, device: torch.device
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Images per second in training and in evaluation.

@@ -36,7 +36,13 @@ def find_faint_pictures(subject: Subject) -> list[Finding]:
     for kind, chosen, order, text, advice in (
         ("blank", blank, contrast, "of one colour", "Remove them: there is nothing to learn from them."),
         ("dark", dark, lightest, "nearly black", "Look at them, and remove those on which nothing can be seen."),
-        ("blurred", blurred, edges, "much less sharp than the others", "Look at them, and remove those that are blurred."),
+        (
+            "blurred",
+            blurred,
+            edges,
+            "much less sharp than the others",
+            "Look at them, and remove those that are blurred.",
+        ),
     ):
         members = np.flatnonzero(chosen)
         if members.size:

@@ -70,7 +70,5 @@ def _one_class(subject: Subject, there: np.ndarray) -> Finding:
 def _of_classes(subject: Subject, labels: list[int]) -> tuple[str, ...]:
     """The readable pictures of classes, class by class."""
     return tuple(
-        name
-        for label in labels
-        for name in subject.files(subject.readable[subject.labels[subject.readable] == label])
+        name for label in labels for name in subject.files(subject.readable[subject.labels[subject.readable] == label])
     )

@@ -86,7 +86,9 @@ def _near(subject: Subject) -> list[Finding]:
     ):
         if not pairs:
             continue
-        clusters = _clusters(units_of(len(subject.names), [list(pair) for pair in pairs]), {i for p in pairs for i in p})
+        clusters = _clusters(
+            units_of(len(subject.names), [list(pair) for pair in pairs]), {i for p in pairs for i in p}
+        )
         two = kind != "near_duplicate"
         more = f" under more than one label: {_labels(subject, clusters[0])}" if two else ""
         findings.append(

@@ -77,7 +77,9 @@ class Inspection:
     def summary(self) -> str:
         """One sentence."""
         notes = len(self.findings) - len(self.problems)
-        found = f"{plural(len(self.problems), 'problem')} and {plural(notes, 'note')}" if self.findings else "no problem"
+        found = (
+            f"{plural(len(self.problems), 'problem')} and {plural(notes, 'note')}" if self.findings else "no problem"
+        )
         of = f" of {self.total:,}" if self.total > self.pictures else ""
         return f"{plural(self.pictures, 'picture')}{of} in {_classes(len(self.classes))}: {found}"
 
@@ -127,8 +129,7 @@ def inspect(data: DataSet | Subject, features: Features | None = None) -> Inspec
         readable=len(subject.readable),
         total=subject.total,
         classes=tuple(
-            ClassCount(name, *(int(count[label]) for count in counts))
-            for label, name in enumerate(subject.class_names)
+            ClassCount(name, *(int(count[label]) for count in counts)) for label, name in enumerate(subject.class_names)
         ),
         channels=int(subject.pixels.shape[1]),
         side=int(subject.pixels.shape[-1]),

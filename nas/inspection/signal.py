@@ -160,7 +160,9 @@ def _sentence(
     low, high = interval
     guess = f"with shuffled labels it is {min(shuffled):.2f} to {max(shuffled):.2f}, and {chance:.2f} by always "
     guess += "answering the largest class"
-    measured = f"a quick head on {count:,} pictures labels {accuracy:.2f} of them right ({low:.2f} to {high:.2f}); {guess}"
+    measured = (
+        f"a quick head on {count:,} pictures labels {accuracy:.2f} of them right ({low:.2f} to {high:.2f}); {guess}"
+    )
     if verdict == "yes":
         return f"Yes, there is signal, and an accuracy of about {accuracy:.2f} can be expected: {measured}."
     if verdict == "weak":

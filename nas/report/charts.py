@@ -13,8 +13,10 @@ from nas.report.elements import element
 from nas.report.wording import shown
 
 WIDTH, HEIGHT = 520.0, 300.0
-LEFT, RIGHT, TOP, BOTTOM = 62.0, 14.0, 12.0, 46.0
+LEFT, RIGHT, TOP, BOTTOM = 62.0, 26.0, 12.0, 46.0
 """Margins of the plot, pixels."""
+ROUND_TIMES = (10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200)
+"""Distances of ticks of times, seconds."""
 COLOURS = 8
 """Number of colours of lines in the style sheet."""
 BAR = 22.0
@@ -38,12 +40,16 @@ class Axis:
     def __call__(self, value: float) -> float:
         return self.start + (value - self.low) / (self.high - self.low) * (self.stop - self.start)
 
-    @property
-    def ticks(self) -> list[float]:
-        """Four to six round values within the axis."""
+    def ticks(self, style: Style) -> list[float]:
+        """Three to six round values within the axis."""
         raw = (self.high - self.low) / 5
         unit = 10 ** math.floor(math.log10(raw))
         step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor >= raw * 0.999)
+        if style == "count":
+            step = max(1, math.ceil(step))
+        elif style == "seconds" and raw > 5:
+            days = 86_400 * max(1, math.ceil(step / 86_400))
+            step = next((time for time in ROUND_TIMES if time >= raw), days)
         first = math.ceil(self.low / step - 1e-9)
         return [round(index * step, 12) for index in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
@@ -87,13 +93,15 @@ def intervals(rows: Sequence[tuple[str, float, float | None, float | None]], sty
     """
     values = [value for _, *numbers in rows for value in numbers if value is not None]
     height = TOP + BAR * 2 * len(rows) + 30
-    x = Axis(*_range(values), 10.0, WIDTH - RIGHT)
+    x = Axis(*_range(values), RIGHT, WIDTH - RIGHT)
     parts = [_x_ticks(x, style, height - 26)]
     for number, (label, value, low, high) in enumerate(rows):
         middle = TOP + BAR * (2 * number + 1.4)
         parts.append(element("text", label, x=10.0, y=middle - 12, class_="row"))
         if low is not None and high is not None:
-            parts.append(element("line", x1=x(low), x2=x(high), y1=middle, y2=middle, class_=f"whisker colour-{number}"))
+            parts.append(
+                element("line", x1=x(low), x2=x(high), y1=middle, y2=middle, class_=f"whisker colour-{number}")
+            )
         parts.append(element("circle", cx=x(value), cy=middle, r=5, class_=f"dot colour-{number}"))
     return element("figure", _svg(parts, height, alt), class_="chart")
 
@@ -130,7 +138,7 @@ def _typical(values: Sequence[float]) -> list[float]:
 
 def _grid(x: Axis, y: Axis, x_style: Style, y_style: Style) -> Markup:
     parts = []
-    for value in y.ticks:
+    for value in y.ticks(y_style):
         at = y(value)
         parts.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=at, y2=at, class_="grid"))
         parts.append(element("text", shown(value, y_style), x=LEFT - 8, y=at + 4, class_="end"))
@@ -139,7 +147,7 @@ def _grid(x: Axis, y: Axis, x_style: Style, y_style: Style) -> Markup:
 
 def _x_ticks(x: Axis, style: Style, bottom: float) -> Markup:
     parts = [element("line", x1=x.start, x2=x.stop, y1=bottom, y2=bottom, class_="base")]
-    for value in x.ticks:
+    for value in x.ticks(style):
         parts.append(element("line", x1=x(value), x2=x(value), y1=bottom, y2=bottom + 4, class_="base"))
         parts.append(element("text", shown(value, style), x=x(value), y=bottom + 18, class_="middle"))
     return element("g", *parts, class_="ticks")

@@ -42,7 +42,9 @@ def comparison_document(folder: Path) -> Document:
     if not results:
         raise UsageError(f"comparison={folder} has no finished run yet; run the same nas compare again to resume it")
     name = folder.absolute().name
-    budget = [{"key": key, "value": str(value)} for key, value in (head.get("budget") or {}).items() if value is not None]
+    budget = [
+        {"key": key, "value": str(value)} for key, value in (head.get("budget") or {}).items() if value is not None
+    ]
     facts: dict[str, Any] = {
         "comparison": {
             "name": name,
@@ -83,7 +85,8 @@ def _columns(head: Mapping[str, Any], objective: Objective, results: Sequence[Ru
     table = head.get("table") or {}
     labels, minimized = table.get("labels") or {}, table.get("minimized") or ()
     return [
-        Column(name, direction="minimize" if name in minimized else "maximize", label=labels.get(name)) for name in names
+        Column(name, direction="minimize" if name in minimized else "maximize", label=labels.get(name))
+        for name in names
     ]
 
 

@@ -14,7 +14,9 @@ from typing import Any, Literal, TypeAlias
 Facts: TypeAlias = Mapping[str, Any]
 """Nested names, positions and values, JSON-safe, numbers finite."""
 Kind: TypeAlias = Literal["run", "sweep", "comparison"]
-Style: TypeAlias = Literal["text", "count", "percent", "number", "points", "seconds", "short", "bytes"]
+Style: TypeAlias = Literal[
+    "text", "count", "percent", "number", "fixed", "points", "seconds", "short", "bytes", "p_value"
+]
 """How a value is shown; see `nas.report.wording.shown`."""
 
 

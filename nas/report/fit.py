@@ -57,7 +57,7 @@ def with_fit(document: Document, folder: Path) -> Document:
     result = section("result.json", lambda path: _result(_read(path)))
     names = [one["name"] for one in inspection["classes"]] if inspection else []
     found = section("predictions.npz", lambda path: _predictions(path, names))
-    about, pictures, scores = found or (None, {}, None)
+    about, pictures, scores = found or (None, dict[str, Picture](), None)
     if inspection and plan:
         pictures = pictures | _finding_pictures(inspection, plan)
     facts = {
@@ -180,9 +180,7 @@ def _result(found: Mapping[str, Any]) -> Facts:
             "verdict": _verdict(difference),
         },
         "sentence": _text(found["sentence"]),
-        "commands": [
-            {"name": _text(key), "command": _text(value)} for key, value in found.get("commands", {}).items()
-        ],
+        "commands": [{"name": _text(key), "command": _text(value)} for key, value in found.get("commands", {}).items()],
         "seconds": _optional(found.get("seconds"), _number),
     }
 

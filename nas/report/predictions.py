@@ -17,7 +17,7 @@ from nas.report.thumbnails import thumbnails
 MAX_MATRIX = 20
 """Largest number of classes whose confusion matrix is shown; of more, only the most frequent confusions."""
 MAX_PAIRS = 12
-MAX_SHOWN = 24
+MAX_SHOWN = 12
 """Largest number of worst mistakes, and of least sure pictures."""
 GRID = np.arange(101) / 100
 """Positions of the threshold's slider."""
@@ -47,7 +47,8 @@ class Predictions:
 
     @property
     def predicted(self) -> NDArray[np.intp]:
-        return self.probabilities.argmax(axis=1)
+        best: NDArray[np.intp] = self.probabilities.argmax(axis=1)
+        return best
 
     @property
     def confidence(self) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@
 
   // every text enters the page as text, never as markup
   async function unpacked() {
-    const block = byId("data");
+    const block = byId("report-data");
     if (block.type === "application/json") return JSON.parse(block.textContent);
     const bytes = Uint8Array.from(atob(block.textContent), (character) => character.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
@@ -19,7 +19,7 @@
   }
 
   function duration(seconds) {
-    if (seconds === 0) return "0 s";
+    if (seconds < 0.01) return seconds ? "under 0.01 s" : "0 s";
     if (seconds < 10) return `${significant(seconds, 2)} s`;
     const whole = Math.round(seconds);
     for (const [large, size, small, part] of [["d", 86400, "h", 3600], ["h", 3600, "min", 60], ["min", 60, "s", 1]]) {
@@ -42,6 +42,7 @@
     if (typeof value === "string") return value;
     if (style === "count") return value.toLocaleString("en-US", { maximumFractionDigits: 0 });
     if (style === "percent") return `${(100 * value).toFixed(1)} %`;
+    if (style === "fixed") return value.toFixed(2);
     if (style === "seconds") return duration(value);
     if (style === "bytes") return value >= 1024 ? `${(value / 1024).toFixed(1)} GB` : `${value.toFixed(0)} MB`;
     if (style === "short") {

@@ -94,7 +94,7 @@ def charts(results: Sequence[RunResult], column: Column) -> dict[str, Chart]:
                 x_label,
                 label,
                 [_line(curve) for curve in chosen],
-                f"Means over the runs of {', '.join(best)}, with their 95 % intervals. The table has the values at the end.",
+                f"Means over the runs of {', '.join(best)}, with their 95 % intervals. The table has the last values.",
                 y_style=metric_style(column.name, [float(y) for curve in chosen for y in curve.mean]),
                 x_style="count" if name == "by_trials" else "seconds",
             )

@@ -18,7 +18,7 @@ from nas.report.trials import protocol_keys, trial_table
 from nas.report.wording import STATES, metric_label, metric_style
 from nas.store.base import Retraining, Run, RunStatus, Store
 from nas.store.entries import epochs
-from nas.store.facts import PARTS, decisions_of, value_of
+from nas.store.facts import PARTS, RUN_FACTS, decisions_of
 from nas.store.faults import fault
 from nas.store.leaderboard import named_run
 
@@ -88,7 +88,7 @@ def run_document(
             "style": known.style,
             "images": known.images,
         },
-        "parts": {part: value_of(run, known.trials[0], None, part) for part in PARTS} if known.trials else {},
+        "parts": _parts(run),
         "best": None if best is None else _best(known, best),
         "typical": _typical(known),
         "runner_up": _runner_up(known),
@@ -155,6 +155,12 @@ def _about(known: RunFacts) -> Facts:
     }
 
 
+def _parts(run: Run) -> Facts:
+    """Part -> its option; a benchmark table's results depend on neither the images nor the training."""
+    hidden = ("data", "trainer") if run.evaluation.table is not None else ()
+    return {part: RUN_FACTS[part](run) for part in PARTS if part not in hidden}
+
+
 def _interval(known: RunFacts, value: float) -> Facts:
     if known.images is None:
         return {"low": None, "high": None}
@@ -200,9 +206,11 @@ def _runner_up(known: RunFacts) -> Facts | None:
         found = newcombe(one, known.images, other, known.images)
         low, high = found.low, found.high
         verdict = "more" if found.excludes_zero else "noise"
-    within = sum(known.value(trial) >= known_low for trial in known.ranked) if (
-        known_low := _interval(known, one)["low"]
-    ) is not None else None
+    within = (
+        sum(known.value(trial) >= known_low for trial in known.ranked)
+        if (known_low := _interval(known, one)["low"]) is not None
+        else None
+    )
     return {
         "trial": second.number,
         "value": other,
@@ -243,7 +251,12 @@ def _progress(known: RunFacts) -> tuple[dict[str, Chart], list[Facts]]:
         ("by_trials", "trials", "count", 0, float(len(known.trials))),
         ("by_time", "simulated time" if simulated else "time spent on trials", "seconds", 1, spent),
     ):
-        line = Line("best so far", [*(step[key] for step in steps), total], [*(s["value"] for s in steps), steps[-1]["value"]], steps=True)
+        line = Line(
+            "best so far",
+            [*(step[key] for step in steps), total],
+            [*(s["value"] for s in steps), steps[-1]["value"]],
+            steps=True,
+        )
         charts[name] = Chart(
             f"Best result so far by {x_label}", x_label, label, [line], alt,
             ([dot[index] for dot in shown], [dot[2] for dot in shown]), known.style,
@@ -327,7 +340,8 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Dotted keys and values of the settings that have a value."""
     flat: list[tuple[str, str]] = []
     for key, value in tree.items():
-        if (not prefix and key in HIDDEN_KEYS) or str(key).startswith("_") or value is None or isinstance(value, str) and value.startswith("${"):
+        is_reference = isinstance(value, str) and value.startswith("${")
+        if (not prefix and key in HIDDEN_KEYS) or str(key).startswith("_") or value is None or is_reference:
             continue
         if isinstance(value, Mapping):
             flat += _flat(value, f"{prefix}{key}.")

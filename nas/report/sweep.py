@@ -12,7 +12,7 @@ from nas.report import document, strategies
 from nas.report.document import Chart, Document, Table, plain
 from nas.report.wording import metric_label, metric_style
 from nas.store.base import RunStatus, Store
-from nas.store.facts import value_of
+from nas.store.facts import RUN_FACTS
 from nas.store.sweeps import runs_of_sweep
 from nas.studies.finished_searches import SearchGroup, grouped, search_result
 
@@ -44,7 +44,7 @@ def sweep_document(store: Store, sweep: str, *, commands: Mapping[str, str] | No
                 charts = charts or strategies.charts(results, column)
         except UserError as error:
             left_out.append(f"The searches of {group.name} are not compared: {error}.")
-    states = Counter(one.state for one in statuses)
+    states = Counter[str](one.state for one in statuses)
     facts: dict[str, Any] = {
         "sweep": {
             "name": sweep,
@@ -98,7 +98,7 @@ def _rows(statuses: Sequence[RunStatus], groups: Sequence[SearchGroup]) -> Table
 
 
 def _strategy(status: RunStatus) -> str | None:
-    name = value_of(status.run, None, None, "strategy")  # type: ignore[arg-type]  # a fact of the run
+    name = RUN_FACTS["strategy"](status.run)
     return None if name is None else str(name)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from nas.core import Trial
 from nas.report.document import Column, Style, Table
-from nas.report.wording import metric_label
 from nas.store.base import Run
 from nas.store.entries import epochs, protocol_key
 from nas.store.faults import fault
@@ -39,7 +38,9 @@ def trial_table(run: Run, trials: Sequence[Trial], style: Style) -> Table:
     groups = list(dict.fromkeys(keys.values()))
     columns = [
         column("number", "trial", "count", lambda one: one.number),
-        column(objective.metric, metric_label(objective.metric), style, lambda one: one.metrics.get(objective.metric)),
+        column(
+            objective.metric, objective.metric.replace("_", " "), style, lambda one: one.metrics.get(objective.metric)
+        ),
         column("status", "status", "text", lambda one: _status(run, one)),
     ]
     optional = [
@@ -62,7 +63,9 @@ def trial_table(run: Run, trials: Sequence[Trial], style: Style) -> Table:
 
 def protocol_keys(run: Run, trials: Iterable[Trial]) -> dict[int | None, str]:
     """Fidelity -> key of the trials of a run that may be ranked together; a key takes longer than to read a trial."""
-    return {trial.proposal.fidelity: protocol_key(run, trial) for trial in {t.proposal.fidelity: t for t in trials}.values()}
+    return {
+        trial.proposal.fidelity: protocol_key(run, trial) for trial in {t.proposal.fidelity: t for t in trials}.values()
+    }
 
 
 def _status(run: Run, trial: Trial) -> str:

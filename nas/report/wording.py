@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ STATES: Mapping[str, str] = {
 }
 
 
-def shown(value: Any, style: Style) -> str:
+def shown(value: Any, style: Style) -> str:  # noqa: PLR0911 (one line for each style)
     """A value as the page shows it; a dash for None.
 
     Args:
@@ -45,17 +46,22 @@ def shown(value: Any, style: Style) -> str:
         return duration(value)
     if style == "short":
         return short_number(value)
+    if style == "p_value":
+        return "under 0.001" if value < 0.001 else f"{value:.3f}"
     if style == "bytes":
         return f"{value / 1024:.1f} GB" if value >= 1024 else f"{value:.0f} MB"
-    return f"{value:.4g}"
+    return f"{value:.2f}" if style == "fixed" else f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:
     """A time in at most two units: `42 s`, `3 min 5 s`, `2 h 10 min`, `3 d 4 h`."""
+    if seconds < 0.01:
+        return "under 0.01 s" if seconds else "0 s"
     if seconds < 10:
-        return f"{seconds:.2g} s" if seconds else "0 s"
+        return f"{seconds:.2g} s"
     whole = round(seconds)
-    for (large, size), (small, part) in ((("d", 86_400), ("h", 3_600)), (("h", 3_600), ("min", 60)), (("min", 60), ("s", 1))):
+    units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    for (large, size), (small, part) in itertools.pairwise(units):
         if whole >= size:
             rest = whole % size // part
             return f"{whole // size} {large}" + (f" {rest} {small}" if rest else "")
@@ -68,6 +74,8 @@ def metric_label(name: str) -> str:
 
 
 def metric_style(name: str, values: Iterable[float]) -> Style:
-    """How the values of a metric are shown: shares of right answers as percent."""
-    is_share = name.endswith(("accuracy", "_acc")) and all(0 <= value <= 1 for value in values)
-    return "percent" if is_share else "number"
+    """How the values of a metric are shown: shares of right answers as percent, numbers of a size with two decimals."""
+    known = [abs(value) for value in values]
+    if name.endswith(("accuracy", "_acc")) and all(value <= 1 for value in known):
+        return "percent"
+    return "fixed" if known and min(known) >= 1 and max(known) < 1000 else "number"

@@ -81,7 +81,7 @@ def main(settings: Settings) -> int:
     selection = selected(settings, options, INHERITED_GROUPS)
     target = Path(options.out or folder_of(selection, "exports")).expanduser().absolute()
     if options.genotype_only:
-        print(f"{write_genotype(_genotype_of(selection), target)}: {selection.text}")
+        print(f"{write_genotype(genotype_of(selection), target)}: {selection.text}")
         return 0
     return _export(selection, options, target)
 
@@ -100,7 +100,7 @@ def _export(selection: Selection, options: ExportOptions, target: Path) -> int:
     repeats = find_retrainings(job, store, weights)
     commands = card_commands(selection, repeats, (job.data_option, job.data_settings))
     model = assemble(job, repeats[0] if repeats else None, options.images, commands)
-    plain, checked = export(model, options.format, target, repeats, _genotype_of(selection))
+    plain, checked = export(model, options.format, target, repeats, genotype_of(selection))
     _report(model, plain, checked, target)
     if model.retraining is None:
         others = [name for name in data_sets(store, selection.text) if name != job.data.name]
@@ -159,7 +159,7 @@ def _export_recorded(settings: Settings, options: ExportOptions) -> int:
     return 0
 
 
-def _genotype_of(selection: Selection) -> GenotypeFile:
+def genotype_of(selection: Selection) -> GenotypeFile:
     option = selection.settings.choices.get("data")
     data = (option, _data_settings(selection.settings)) if option else None
     space = selection.space_name, selection.space_settings

@@ -1,0 +1,70 @@
+"""The predictions of a fit with small copies of the pictures, for its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+
+from nas.data.images import Images
+from nas.errors import UserError
+from nas.files import atomic_write
+
+SIDE = 64
+"""Largest side of a small copy."""
+MAX_COPIES = 10_000
+"""Images up to which copies are kept."""
+
+
+def write_predictions(  # noqa: PLR0917 (in the order of the file)
+    path: Path,
+    test: Images,
+    files: Sequence[str] | None,
+    probabilities: np.ndarray,
+    baseline_correct: np.ndarray | None,
+    valid: Images,
+    valid_probabilities: np.ndarray,
+) -> None:
+    """Write what a winner says of each test image and validation image.
+
+    Args:
+        path: File.
+        test: Test images.
+        files: Their files, if they have any.
+        probabilities: (N, classes) of the test images.
+        baseline_correct: (N,) whether the baseline labels each correctly; None: the winner is the baseline.
+        valid: Validation images.
+        valid_probabilities: (M, classes) by a training without them.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    arrays: dict[str, Any] = {
+        "test_files": np.array(files or [], dtype=str),
+        "test_labels": test.labels.numpy(),
+        "test_probabilities": probabilities.astype(np.float32),
+        "test_thumbnails": _small(test.first(MAX_COPIES)),
+        "valid_labels": valid.labels.numpy(),
+        "valid_probabilities": valid_probabilities.astype(np.float32),
+    }
+    if baseline_correct is not None:
+        arrays["baseline_correct"] = baseline_correct
+    try:
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written ({error.strerror or error}); free up disk space, or set dir="
+        ) from None
+
+
+def _small(images: Images) -> np.ndarray:
+    """uint8 (N, s, s, C), s at most `SIDE`."""
+    pixels = images.pixels
+    if pixels.shape[-1] > SIDE:
+        pixels = F.interpolate(pixels.float(), size=(SIDE, SIDE), mode="bilinear", antialias=True).round().byte()
+    small: np.ndarray = pixels.permute(0, 2, 3, 1).numpy()
+    return small
