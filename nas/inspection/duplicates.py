@@ -51,8 +51,7 @@ def find_duplicates(subject: Subject) -> list[Finding]:
 def _across_parts(subject: Subject, exact: list[np.ndarray]) -> list[Finding]:
     """Duplicates on both sides of a split. Those of a split that is drawn of a folder's pictures are kept together."""
     sides = _sides(subject)
-    pairs = [*([int(a), int(b)] for cluster in exact for a, b in zip(cluster, cluster[1:], strict=False)),
-             *map(list, subject.near)]  # fmt: skip
+    pairs = [*(cluster.tolist() for cluster in exact), *map(list, subject.near)]
     units = units_of(len(subject.names), pairs)
     crossing = []
     for cluster in _clusters(units, {position for pair in pairs for position in pair}):
@@ -99,9 +98,7 @@ def _near(subject: Subject) -> list[Finding]:
                 f"nearly unchanged (saved again, resized, or a moment later){more}",
                 len(clusters),
                 _files(subject, clusters),
-                "Check which label is right."
-                if two
-                else "Keep one of each if you can; they stay on one side of the split.",
+                "Check which label is right." if two else "Keep one of each if you can: they count twice.",
             )
         )
     return findings

@@ -72,6 +72,7 @@ def make_features(
     backbone: Backbone | None,
     seconds: float = 30.0,
     device: torch.device | str = "cpu",
+    *,
     side: int | None = None,
     report: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Features:
@@ -102,6 +103,7 @@ def make_features(
         side = _affordable_side(cost, min(len(positions), SIGNAL_IMAGES), seconds, subject.pixels.shape[-1])
     parts: list[np.ndarray] = []
     done = 0
+    report(done, len(positions))
     while done < len(positions) and (done < LEAST or time.monotonic() - start < seconds):
         parts.append(extract(positions[done : done + CHUNK], side))
         done = min(done + CHUNK, len(positions))

@@ -13,8 +13,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from nas.errors import UserError
 from nas.files import atomic_folder, check_folder
 from nas.inspection.appearance import BLANK
@@ -80,7 +78,7 @@ def write_cleaned(subject: Subject, target: Path) -> Cleaned:
     names = {subject.names[position]: reason for position, reason in sorted(reasons.items())}
     with atomic_folder(target, key="fix") as folder:
         for position in kept:
-            file = _inside(listing, subject.names[position])
+            file = _inside(subject.names[position])
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(listing.root / subject.names[position], folder / file)
         _write_csv(folder / LEFT_OUT_FILE, ["file", "reason"], list(map(list, names.items())))
@@ -122,7 +120,7 @@ def _part(subject: Subject, position: int) -> int:
     return ("", "train", *SHARED).index(str(subject.stated[position]))
 
 
-def _inside(listing: Listing, name: str) -> Path:
+def _inside(name: str) -> Path:
     """Path of a copied file; a file outside of the root, which a CSV file may name, is put inside."""
     parts = [part for part in Path(name).parts if part not in ("..", "/")]
     return Path(*parts) if parts else Path("picture")
@@ -132,7 +130,7 @@ def _write_labels(path: Path, listing: Listing, kept: list[int]) -> None:
     """The table of labels, with what it said of parts and groups."""
     pictures = [listing.pictures[position] for position in kept]
     rows = [
-        [_inside(listing, one.file).as_posix(), listing.class_names[one.label], one.part or "", one.group or ""]
+        [_inside(one.file).as_posix(), listing.class_names[one.label], one.part or "", one.group or ""]
         for one in pictures
     ]
     columns = ["file", "label", "part", "group"]

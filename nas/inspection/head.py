@@ -26,13 +26,15 @@ def reduced(features: np.ndarray) -> np.ndarray:
     """
     values = features.astype(np.float64)
     values = (values - values.mean(0)) / np.maximum(values.std(0), 1e-6) / np.sqrt(values.shape[1])
+    result: np.ndarray
     if min(values.shape) <= DIMENSIONS:
-        return values.astype(np.float32)
+        result = values.astype(np.float32)
+        return result
     wide = values.shape[0] < values.shape[1]
     squares, vectors = np.linalg.eigh(values @ values.T if wide else values.T @ values)
     kept = vectors[:, -DIMENSIONS:]
     rotated = kept * np.sqrt(np.maximum(squares[-DIMENSIONS:], 0.0)) if wide else values @ kept
-    result: np.ndarray = rotated.astype(np.float32)
+    result = rotated.astype(np.float32)
     return result
 
 

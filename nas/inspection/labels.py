@@ -5,11 +5,11 @@ https://arxiv.org/abs/1911.00068: a picture with label i is counted as j if its 
 threshold of j, the mean probability of j among the pictures with that label (eq. 2); of several such j it is the most
 probable one. The pictures off the diagonal are ranked by normalised margin (section 3.2).
 
-Differs from the paper: where classes look alike, a weak head puts 5 to 15 % of correct labels off the diagonal (CIFAR-10,
-20 to 200 pictures a class), so the share of wrong labels is taken from the fifth of the pictures of whose class the head
-is surest, and nothing is reported unless that share is significantly above 2 % and above a quarter of the head's own
-errors, nor if the head has hardly learned anything. cleanlab 2.9 implements the paper (Apache licence, well kept); it is not used, since it reports those correct
-labels too, and adds pandas for the 20 lines below.
+Differs from the paper: where classes look alike, a weak head puts 5 to 15 % of correct labels off the diagonal
+(CIFAR-10, 20 to 200 pictures a class), so the share of wrong labels is taken from the fifth of the pictures of whose
+class the head is surest, and nothing is reported unless that share is significantly above 2 % and above a quarter of
+the head's own errors, nor if the head has hardly learned anything. cleanlab 2.9 implements the paper (Apache licence,
+well kept); it is not used, since it reports those correct labels too, and adds pandas for the 20 lines below.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def find_doubtful_labels(subject: Subject, features: Features) -> list[Finding]:
         Finding(
             "doubtful_label",
             "note",
-            f"about {percent(share)} of the labels look wrong, and {plural(len(doubted), 'picture')} should be looked at: "
-            f"the first is labelled {subject.class_names[labels[worst]]!r} and looks like "
+            f"about {percent(share)} of the labels look wrong, and {plural(len(doubted), 'picture')} should be looked "
+            f"at: the first is labelled {subject.class_names[labels[worst]]!r} and looks like "
             f"{subject.class_names[answers[worst]]!r}",
             len(doubted),
             subject.files(positions[doubted]),

@@ -1,16 +1,16 @@
 """Classes that are told by something beside what the pictures show: their size, format, mode, EXIF turn or border.
 
-A small decision tree sees one of these facts and nothing else, and is cross-validated. A class is told if the tree finds
-its pictures and leaves the others (mean of both shares at least 0.9, for the border 0.95), which no shuffle of the labels comes near. Borders
-may differ for good reasons, as the sky behind aeroplanes does: a border counts only if the same numbers about the inside
-of the pictures tell the class much less well.
+A small decision tree sees one of these facts and nothing else, and is cross-validated. A class is told if the tree
+finds its pictures and leaves the others (mean of both shares at least 0.9, for the border 0.95), which no shuffle of
+the labels comes near. Borders may differ for good reasons, as the sky behind aeroplanes does: a border counts only if
+the same numbers about the inside of the pictures tell the class much less well.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from nas.inspection.finding import Finding
+from nas.inspection.finding import Finding, percent
 from nas.inspection.head import folds_of
 from nas.inspection.subject import Subject
 from nas.pictures.splitting import content_ranks, interleaved
@@ -52,13 +52,11 @@ def find_leaks(subject: Subject) -> list[Finding]:
             inside = _scores(_answers(_inside(subject, members), labels, folds, len(counts)), labels, counts)
             told = {label: score for label, score in told.items() if score >= inside[label] + ABOVE_INSIDE}
         if told:
-            findings.append(_finding(subject, members, labels, answers, fact, told))
+            findings.append(_finding(subject, labels, answers, fact, told))
     return findings
 
 
-def _finding(
-    subject: Subject, members: np.ndarray, labels: np.ndarray, answers: np.ndarray, fact: str, told: dict[int, float]
-) -> Finding:
+def _finding(subject: Subject, labels: np.ndarray, answers: np.ndarray, fact: str, told: dict[int, float]) -> Finding:
     accuracy = float((answers == labels).mean())
     chance = float(np.bincount(labels).max() / len(labels))
     ranked = sorted(told, key=lambda label: (-told[label], np.count_nonzero(labels == label)))
@@ -72,9 +70,9 @@ def _finding(
     return Finding(
         f"label_told_by_{fact.replace(' ', '_').lower()}",
         "problem",
-        f"the {fact} alone tells {classes}: a small tree that sees nothing else finds {found:.0%} of {subject.class_names[worst]!r}"
-        f" and takes {wrong:.0%} of the others for it; it labels {accuracy:.2f} of all right, where guessing gives "
-        f"{chance:.2f}",
+        f"the {fact} alone tells {classes}: a small tree that sees nothing else finds {percent(found)} of "
+        f"{subject.class_names[worst]!r} and takes {percent(wrong)} of the others for it; it labels {accuracy:.2f} of "
+        f"all right, where guessing gives {chance:.2f}",
         accuracy,
         subject.files(subject.readable[everything]),
         f"Make the {fact} the same for all classes, or take pictures from the same source: a network learns the {fact} "
@@ -91,7 +89,8 @@ def _values(subject: Subject, members: np.ndarray, fact: str) -> np.ndarray:
         return np.array([one.border for one in facts])
     name = {"EXIF turn": "orientation"}.get(fact, fact)
     texts = np.array([str(getattr(one, name)) for one in facts])
-    return (texts[:, None] == np.unique(texts)).astype(float)
+    columns: np.ndarray = (texts[:, None] == np.unique(texts)).astype(float)
+    return columns
 
 
 def _inside(subject: Subject, members: np.ndarray) -> np.ndarray:

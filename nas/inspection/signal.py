@@ -116,7 +116,7 @@ def measure_signal(subject: Subject, features: Features, seed: int = 0) -> Signa
         folds=len(np.unique(folds)),
         features=features.source,
         seconds=features.seconds + time.monotonic() - start,
-        sentence=_sentence(verdict, accuracy, (low, high), chance, shuffled, len(labels)),
+        sentence=_sentence(verdict, accuracy, chance, shuffled, len(labels)),
     )
 
 
@@ -128,8 +128,12 @@ def _scores(values: np.ndarray, labels: np.ndarray, folds: np.ndarray, classes: 
 
 
 def _shuffled(labels: np.ndarray, units: np.ndarray, folds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Labels that units of the same fold have exchanged."""
+    """Labels that units of the same fold have exchanged; a unit of several labels picture by picture."""
     _, first, of = np.unique(units, return_index=True, return_inverse=True)
+    mixed = np.unique(of[labels != labels[first][of]])
+    single = np.isin(of, mixed)
+    blocks = np.where(single, len(first) + np.arange(len(labels)), of)
+    _, first, of = np.unique(blocks, return_index=True, return_inverse=True)
     result = labels[first].copy()
     for fold in np.unique(folds[first]):
         members = np.flatnonzero(folds[first] == fold)
@@ -154,14 +158,12 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
-def _sentence(
-    verdict: str, accuracy: float, interval: tuple[float, float], chance: float, shuffled: tuple[float, ...], count: int
-) -> str:
-    low, high = interval
-    guess = f"with shuffled labels it is {min(shuffled):.2f} to {max(shuffled):.2f}, and {chance:.2f} by always "
-    guess += "answering the largest class"
+def _sentence(verdict: str, accuracy: float, chance: float, shuffled: tuple[float, ...], count: int) -> str:
+    low, high = wilson(accuracy, count)
     measured = (
-        f"a quick head on {count:,} pictures labels {accuracy:.2f} of them right ({low:.2f} to {high:.2f}); {guess}"
+        f"a quick head on {count:,} pictures labels {accuracy:.2f} of them right ({low:.2f} to {high:.2f}); with "
+        f"shuffled labels it is {min(shuffled):.2f} to {max(shuffled):.2f}, and {chance:.2f} by always answering the "
+        "largest class"
     )
     if verdict == "yes":
         return f"Yes, there is signal, and an accuracy of about {accuracy:.2f} can be expected: {measured}."

@@ -231,7 +231,7 @@ def _listing(root: Path, rows: Sequence[LabelledFile], others: int) -> Listing:
 
 
 def _too_few_classes(listing: Listing) -> str:
-    """What is wrong with pictures of one class; of folders of classes one level further down, that they may be meant."""
+    """What is wrong with pictures of one class; folders of classes one level further down may be meant."""
     root, name = listing.root, listing.class_names[0]
     files = [picture.file for picture in listing.pictures]
     inner = sorted({file.split("/")[1] for file in files if file.count("/") > 1})

@@ -1,8 +1,8 @@
 """Find what is wrong with your pictures, and whether they hold any signal, before you train on them.
 
 Problems make results worse or wrong; notes are facts to look at. Each has its number, the files, and what to do. fix=
-writes a cleaned copy into a new folder, with left_out.csv, which says what was left out and why; the originals are never
-changed. The exit code is 0 whatever is found, and 1 if the pictures cannot be read at all.
+writes a cleaned copy into a new folder, with left_out.csv, which says what was left out and why; the originals are
+never changed. The exit code is 0 whatever is found, and 1 if the pictures cannot be read at all.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ MAX_CLASSES = 12
 """Classes whose counts are listed."""
 FIXABLE = ("duplicate", "blank", "empty_file", "unreadable_file", "truncated_file", "near_duplicate_across_parts")
 """Beginnings of the kinds of which a cleaned copy leaves files out."""
+FLATTERING = ("label_told_by",)
+"""Beginnings of the kinds that let a head know labels without seeing what is shown."""
+
+HOPELESS = ("one_class", "cannot_be_divided")
+"""Kinds with which nothing can be trained."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +88,13 @@ def main(settings: Settings) -> int:
     _print_inspection(inspection, options)
     print("\nSignal")
     print(f"  {signal.sentence if signal else 'It cannot be measured: there are not two pictures of two classes.'}")
+    if signal and signal.verdict != "none" and any(one.kind.startswith(FLATTERING) for one in inspection.problems):
+        print("  The problems above can make it look better than it is: solve them, and inspect the pictures again.")
     print("")
     if cleaned is not None:
         _print_cleaned(cleaned)
-    print_next(_next(settings, inspection, cleaned))
+    if commands := _next(settings, inspection, cleaned):
+        print_next(commands)
     return 0
 
 
@@ -139,7 +147,8 @@ def _print_finding(finding: Finding, most: int) -> None:
 
 def _print_cleaned(cleaned: Cleaned) -> None:
     left = sum(cleaned.reasons.values())
-    print(f"Wrote {cleaned.folder} with {plural(cleaned.kept, 'picture')}; {left:,} left out, see left_out.csv.")
+    rest = f"{left:,} left out, see left_out.csv" if left else "there was nothing to leave out"
+    print(f"Wrote {cleaned.folder} with {plural(cleaned.kept, 'picture')}; {rest}.")
 
 
 def _next(settings: Settings, inspection: Inspection, cleaned: Cleaned | None) -> Sequence[tuple[str, str]]:
@@ -147,10 +156,12 @@ def _next(settings: Settings, inspection: Inspection, cleaned: Cleaned | None) -
     commands = []
     if cleaned is not None:
         words = [f"data.root={cleaned.folder}"]
-    elif any(finding.kind.startswith(FIXABLE) and inspection.readable > 1 for finding in inspection.findings):
-        if settings.choices["data"] == "image_folder":
-            commands.append((["nas", "inspect", *words, "fix=cleaned"], "a copy without the broken and doubled files"))
+    elif settings.choices["data"] == "image_folder" and any(
+        finding.kind.startswith(FIXABLE) for finding in inspection.findings
+    ):
+        commands.append((["nas", "inspect", *words, "fix=cleaned"], "a copy without the broken and doubled files"))
     if any(len(finding.files) > MAX_FILES for finding in inspection.findings):
         commands.append((["nas", "inspect", *words, "all=true"], "all files of each finding"))
-    commands.append((["nas", "fit", *words], "train and explain a model"))
+    if not any(finding.kind in HOPELESS for finding in inspection.findings):
+        commands.append((["nas", "fit", *words], "train and explain a model"))
     return [(shlex.join(command), note) for command, note in commands]
