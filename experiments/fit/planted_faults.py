@@ -3,7 +3,8 @@
     NAS_DATA=… python experiments/fit/planted_faults.py
 
 A fault counts as named if a finding of its kind lists every planted file; a clean folder counts as clean without a
-problem. Each is tried with three draws of the pictures. Writes planted_faults.csv beside this file.
+problem, doubtful labels included, which the pretrained network looks for. Each is tried with three draws of the pictures.
+Writes planted_faults.csv beside this file.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from nas.inspection import Inspection, inspect, make_features, subject_of
 DRAWS = 3
 OUT = Path(__file__).with_suffix(".csv")
 COLUMNS = ("set", "pictures", "kind", "tried", "named", "other_problems", "notes", "seconds")
+WIDTHS = (32, 9, 28, 6, 6, 15, 24, 8)
 
 
 def write(data: DataSet, root: Path, each: int, draw: int, classes: int = 10) -> list[list[Path]]:
@@ -156,18 +158,19 @@ CLEAN: tuple[tuple[type[DataSet], int], ...] = (
 
 def main() -> None:
     backbone = make_backbone("efficientnet_lite0")
-    rows = []
+    rows: list[tuple[object, ...]] = []
 
-    def found(root: Path) -> tuple[Inspection, float]:
+    def found(root: Path, *, doubts: bool = False) -> tuple[Inspection, float]:
         start = time.monotonic()
         subject = subject_of(ImageFolder(str(root), cache=str(root.parent / "cache")))
-        return inspect(subject, make_features(subject, backbone)), time.monotonic() - start
+        inspection = inspect(subject, make_features(subject, backbone) if doubts else None)
+        return inspection, time.monotonic() - start
 
-    def add(row: tuple[object, ...]) -> None:
+    def add(*row: object) -> None:
         rows.append(row)
-        print("  ".join(f"{cell:{width}}" for cell, width in zip(map(str, row), (32, 9, 30, 6, 6, 15, 24, 8))), flush=True)
+        print("  ".join(f"{cell!s:{width}}" for cell, width in zip(row, WIDTHS, strict=True)), flush=True)
 
-    add(COLUMNS)
+    add(*COLUMNS)
     for name, plant, kind, each, classes in FAULTS:
         named, problems, notes, seconds = 0, set(), set(), 0.0
         for draw in range(DRAWS):
@@ -181,18 +184,20 @@ def main() -> None:
                 problems |= {one.kind for one in others if one.severity == "problem"}
                 notes |= {one.kind for one in others if one.severity == "note"}
                 seconds += took / DRAWS
-        add((name, inspection.pictures, kind, DRAWS, named, " ".join(sorted(problems)), " ".join(sorted(notes)), f"{seconds:.1f}"))
+        texts = [" ".join(sorted(kinds)) for kinds in (problems, notes)]
+        add(name, inspection.pictures, kind, DRAWS, named, *texts, f"{seconds:.1f}")
     for data, each in CLEAN:
         clean, problems, notes, seconds = 0, set(), set(), 0.0
         for draw in range(DRAWS):
             with tempfile.TemporaryDirectory() as folder:
                 write(data(), Path(folder) / "photos", each, draw)
-                inspection, took = found(Path(folder) / "photos")
+                inspection, took = found(Path(folder) / "photos", doubts=True)
                 clean += not inspection.problems
                 problems |= {one.kind for one in inspection.problems}
                 notes |= {f"{one.kind}:{one.number:g}" for one in inspection.findings if one.severity == "note"}
                 seconds += took / DRAWS
-        add((f"clean {data.name}", inspection.pictures, "no problem", DRAWS, clean, " ".join(sorted(problems)), " ".join(sorted(notes)), f"{seconds:.1f}"))
+        texts = [" ".join(sorted(kinds)) for kinds in (problems, notes)]
+        add(f"clean {data.name}", inspection.pictures, "no problem", DRAWS, clean, *texts, f"{seconds:.1f}")
     with OUT.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
 

@@ -1,9 +1,9 @@
 """The verdict on signal with the labels as they are, and with permuted ones, on CIFAR-10 and digits.
 
-    NAS_DATA=… python experiments/fit/signal.py
+    NAS_DATA=… python experiments/fit/is_there_signal.py
 
 Each of 20 tries draws its pictures anew. Permuted labels have no signal: the verdict should be `none`. The labels as they
-are have one. Writes signal.csv beside this file.
+are have one. Writes is_there_signal.csv beside this file.
 """
 
 from __future__ import annotations
