@@ -1,10 +1,10 @@
-"""Ten faults, planted one at a time in folders of CIFAR-10 pictures, and folders of CIFAR-10 and digits without a fault.
+"""Ten faults, planted one at a time in folders of CIFAR-10 pictures, and clean folders of CIFAR-10 and digits.
 
     NAS_DATA=… python experiments/fit/planted_faults.py
 
 A fault counts as named if a finding of its kind lists every planted file; a clean folder counts as clean without a
-problem, doubtful labels included, which the pretrained network looks for. Each is tried with three draws of the pictures.
-Writes planted_faults.csv beside this file.
+problem, doubtful labels included, which the pretrained network looks for. Each is tried with three draws of the
+pictures. Writes planted_faults.csv beside this file.
 """
 
 from __future__ import annotations

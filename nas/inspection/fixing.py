@@ -80,7 +80,7 @@ def write_cleaned(subject: Subject, target: Path) -> Cleaned:
         for position in kept:
             file = _inside(subject.names[position])
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(listing.root / subject.names[position], folder / file)
+            _copy(listing.root / subject.names[position], folder / file)
         _write_csv(folder / LEFT_OUT_FILE, ["file", "reason"], list(map(list, names.items())))
         if subject.has_label_table:
             _write_labels(folder / LABELS_FILE, listing, kept)
@@ -124,6 +124,15 @@ def _inside(name: str) -> Path:
     """Path of a copied file; a file outside of the root, which a CSV file may name, is put inside."""
     parts = [part for part in Path(name).parts if part not in ("..", "/")]
     return Path(*parts) if parts else Path("picture")
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        shutil.copy2(source, target)
+    except FileNotFoundError:
+        raise UserError(
+            f"{source} has vanished since it was read; nothing was written: run the command again"
+        ) from None
 
 
 def _write_labels(path: Path, listing: Listing, kept: list[int]) -> None:

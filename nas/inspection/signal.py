@@ -23,7 +23,7 @@ from nas.inspection.features import SIGNAL_IMAGES, Features
 from nas.inspection.head import balanced_answers, folds_of, mean_recall, out_of_fold
 from nas.inspection.subject import Subject
 
-MAX_SHUFFLES, MIN_SHUFFLES = 20, 5
+MAX_SHUFFLES, MIN_SHUFFLES = 10, 5
 WORK = 200_000
 """Pictures x classes x shuffles: about 4 s on one core."""
 DEVIATIONS = 3.5

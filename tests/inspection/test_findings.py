@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_subjects import made
 from pictures.planted import FAULTS, clean
 
-from inspection.made import made
 from nas.data import Digits
 from nas.data.image_folder import ImageFolder
 from nas.inspection import inspect, subject_of
