@@ -81,6 +81,12 @@ def test_the_pretrained_network_is_used_where_it_is_installed(nas, tmp_path):
     assert result["signal"]["verdict"] == "yes"
 
 
+@pytest.fixture
+def nothing_computed(monkeypatch):
+    monkeypatch.setattr(Subject, "units", property(lambda self: pytest.fail("it was inspected")))
+
+
+@pytest.mark.usefixtures("nothing_computed")
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [
@@ -99,13 +105,12 @@ def test_the_pretrained_network_is_used_where_it_is_installed(nas, tmp_path):
         (["data=digits", "fix=fixed"], "fix= copies files, and this data set has none; use it with data=image_f", 1),
     ],
 )
-def test_a_mistake_is_answered_before_anything_is_computed(arguments, message, code, refused, tmp_path, monkeypatch):
+def test_a_mistake_is_answered_before_anything_is_computed(arguments, message, code, refused, tmp_path):
     if "data.root=photos" in arguments:
         clean(tmp_path / "photos", each=3)
     if "fix=full" in arguments:
         (tmp_path / "full").mkdir()
         (tmp_path / "full" / "letter.txt").write_text("dear")
-    monkeypatch.setattr(Subject, "units", property(lambda self: pytest.fail("it was inspected")))
     more = ["backbone=null"] * (not any(argument.startswith("backbone=") for argument in arguments))
     more += ["data.cache=.cache"] * ("data=digits" not in arguments)
     refused("inspect", *arguments, *more, match=re.escape(message), code=code)
