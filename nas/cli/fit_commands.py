@@ -5,15 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from nas.cli.fit_options import FitOptions
 from nas.cli.rerun import config_dir_arguments, store_arguments
 from nas.config.settings import Settings, compose, recorded_parts
 from nas.fit.plan import Plan
 from nas.store.leaderboard import named_run
-
-if TYPE_CHECKING:
-    from nas.cli.commands.fit import FitOptions
 
 
 @dataclass(frozen=True)

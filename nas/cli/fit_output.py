@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from nas.cli.fit_options import FitOptions
 from nas.core import Objective, Trial
 from nas.fit.result import METHODS
 from nas.formatting import plural
@@ -17,7 +18,6 @@ from nas.runtime import interrupt
 from nas.runtime.streams import is_terminal, say
 
 if TYPE_CHECKING:
-    from nas.cli.commands.fit import FitOptions
     from nas.data.base import DataSet
     from nas.data.images import Split
     from nas.fit.plan import Plan

@@ -14,6 +14,7 @@ import numpy as np
 from nas.backbones import make_backbone
 from nas.cli.commands.search import run_config
 from nas.cli.fit_commands import FitCommands
+from nas.cli.fit_options import FitOptions
 from nas.cli.fit_output import Output
 from nas.cli.output import run_folder
 from nas.config.settings import Settings
@@ -26,6 +27,7 @@ from nas.files import check_folder
 from nas.fit.budget import FitBudget, Progress
 from nas.fit.choice import best_trial
 from nas.fit.clock import Clock
+from nas.fit.pictures import test_count, test_files, tested, write_predictions
 from nas.fit.plan import SIDES, Counts, Plan, make_plan
 from nas.fit.record import Record
 from nas.fit.result import about_training, difference, runner_up, sentence
@@ -35,7 +37,6 @@ from nas.training.device import configured, resolve_device
 from nas.training.tuning import retraining_recipe
 
 if TYPE_CHECKING:
-    from nas.cli.commands.fit import FitOptions
     from nas.data.base import DataSet
     from nas.data.images import Split
     from nas.space.base import SearchSpace
@@ -159,8 +160,8 @@ class Fit:
             content = self.record.read("plan")
             if content is None:
                 speeds = self.speeds_given or self._measure()
-                test = len(self.test_files) if self.test_files is not None else len(self.data.read_test())
-                counts = Counts(len(self.split.train), len(self.split.valid), test, self.data.task.classes)
+                split, classes = self.split, self.data.task.classes
+                counts = Counts(len(split.train), len(split.valid), test_count(self.data), classes)
                 plan = make_plan(self.options.minutes, counts, speeds, self.methods)
                 self.record.write("plan", {**plan.to_json(), "device": str(self.device)})
             else:
@@ -295,15 +296,6 @@ class Fit:
 
     # --- result ---------------------------------------------------------------------------------------------------
 
-    @cached_property
-    def test_files(self) -> list[str] | None:
-        """Files of the test images, if the data set has files."""
-        from nas.data.image_folder import ImageFolder
-
-        if not isinstance(self.data, ImageFolder):
-            return None
-        return [self.data.listing.pictures[position].file for position in self.data.parts["test"]]
-
     def _result(
         self,
         plan: Plan,
@@ -311,9 +303,7 @@ class Fit:
         searched: SearchResult,
         trained: Mapping[int, tuple[Trial, str, Retraining]],
     ) -> dict[str, Any]:
-        from nas.fit.pictures import write_predictions
-
-        test = self.data.read_test()
+        test = tested(self.data)
         labels = test.labels.numpy()
         probabilities = {
             number: np.load(Path(retraining.folder) / TEST_PROBABILITIES)
@@ -333,7 +323,7 @@ class Fit:
         write_predictions(
             self.record.folder / "predictions.npz",
             test,
-            self.test_files,
+            test_files(self.data),
             probabilities[first],
             right[rest[0][0]] if rest else None,
             self.split.valid.first(plan.valid_images),

@@ -16,6 +16,8 @@ from nas.space.base import SearchSpace
 
 MAX_TRIALS = 2000
 """Trials after which more would only fit the choice to the validation images."""
+MAX_HOURS = 24 * 365.0
+"""A limit that is never reached: every budget needs one."""
 MIN_TRIALS = 2
 """Trials that are run even if time is short: the baseline, and one to compare it with."""
 PART_OF_A_TRIAL = 0.6
@@ -65,8 +67,8 @@ class Progress:
 
     def has_time(self) -> bool:
         """Whether another trial should start."""
-        if len(self.trials) < MIN_TRIALS:
-            return True
+        if not MIN_TRIALS <= len(self.trials) < MAX_TRIALS:
+            return len(self.trials) < MIN_TRIALS
         best = best_trial(self.trials, self.plan.valid_images)
         chosen = None if best is None else self.chosen(best)
         until = self.plan.search_until(chosen, self.slowness)
@@ -81,7 +83,7 @@ class FitBudget(Budget):
         has_time: Whether another trial should start.
     """
 
-    trials: int | None = MAX_TRIALS
+    hours: float | None = MAX_HOURS
     has_time: Callable[[], bool] = lambda: True
 
     def allows(self, asked: int, elapsed: Callable[[], float], simulated_seconds: float) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch.nn.functional as F
 
+from nas.data.base import DataSet
+from nas.data.image_folder import ImageFolder
 from nas.data.images import Images
 from nas.errors import UserError
 from nas.files import atomic_write
@@ -17,6 +19,24 @@ SIDE = 64
 """Largest side of a small copy."""
 MAX_COPIES = 10_000
 """Images up to which copies are kept."""
+
+
+def tested(data: DataSet) -> Images:
+    """The test images, which the final trainings have been tested on; nothing is chosen by them."""
+    return data.read_test()
+
+
+def test_count(data: DataSet) -> int:
+    """Number of test images."""
+    files = test_files(data)
+    return len(data.read_test()) if files is None else len(files)
+
+
+def test_files(data: DataSet) -> list[str] | None:
+    """Files of the test images in their order, relative to the folder; None if the data set has no files."""
+    if not isinstance(data, ImageFolder):
+        return None
+    return [data.listing.pictures[position].file for position in data.parts["test"]]
 
 
 def write_predictions(  # noqa: PLR0917 (in the order of the file)

@@ -96,10 +96,14 @@ def retraining_recipe(
 
 
 def tuned_protocol(space: SearchSpace, protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that trials share: a tuned one is replaced by its decision, under `tuned`."""
+    """The settings that trials share: a tuned one is replaced by its decision, under `tuned`; of a space that decides
+    settings in its own way, by its name."""
     if not isinstance(space, TunedSpace):
-        own = type(space).trainer_settings is not SearchSpace.trainer_settings
-        return {**protocol, **({"tuned": type(space).__name__} if own else {})}
+        if type(space).trainer_settings is SearchSpace.trainer_settings:
+            return dict(protocol)
+        decided = space.trainer_settings((0,) * len(space.choices))
+        shared = {name: value for name, value in protocol.items() if name not in decided}
+        return {**shared, **({"epochs": None} if "epochs" in decided else {}), "tuned": type(space).__name__}
     network = {name: size for name, size in protocol["network"].items() if f"{NETWORK}{name}" not in space.tune.choices}
     shared = {name: value for name, value in protocol.items() if name not in space.tune.choices}
     if "epochs" in space.tune.choices:
