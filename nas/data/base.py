@@ -45,6 +45,10 @@ class DataSet(ABC):
     restated: bool = False
     """Whether `read_test` stated a mean and std of its own. Version 0.1.0 normalised by them, so results on such a data
     set are not comparable with those of later versions."""
+    changing: str = (
+        "leave random crops and other augmentation to the trainer settings, seed random draws, sort file names"
+    )
+    """What to do if the images have changed within one process or between those of one command."""
     _seen: _Seen | None = None
     """The first split, which later ones must equal; it travels to worker processes with the data set."""
 
@@ -102,8 +106,7 @@ class DataSet(ABC):
         if before is not None and before.settings == seen.settings and before != seen:
             raise UserError(
                 f"{self.__origin('read_train')} returned different images than before; expected the same images in the "
-                "same order at every call: leave random crops and other augmentation to the trainer settings, seed "
-                "random draws, sort file names"
+                f"same order at every call: {self.changing}"
             )
         self.__dict__["_seen"] = seen  # a frozen dataclass can be a data set too
         return split

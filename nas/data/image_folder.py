@@ -22,9 +22,9 @@ from nas.errors import UsageError, UserError
 from nas.formatting import plural
 from nas.pictures.cache import PictureCache, cached
 from nas.pictures.decoding import parse_colour
-from nas.pictures.duplicates import clusters
+from nas.pictures.duplicates import exact_duplicates, near_duplicates
 from nas.pictures.listing import Listing, Part, find_pictures
-from nas.pictures.splitting import MIN_PER_CLASS, content_ranks, held_out, interleaved, units_of
+from nas.pictures.splitting import MIN_PER_CLASS, content_ranks, held_out, interleaved, units_of, without_chains
 from nas.runtime.memory import available_memory
 from nas.validation import as_written, number_in, true_or_false, whole_number
 
@@ -56,6 +56,7 @@ class ImageFolder(DataSet):
     """
 
     name = "image_folder"
+    changing = "the files of data.root have changed meanwhile; run the command again when they no longer do"
     held_as = {"cache": "cache_root"}
     """Argument -> attribute that holds it: `cache` holds the decoded pictures."""
 
@@ -137,7 +138,7 @@ class ImageFolder(DataSet):
         labels = np.array([pictures[i].label for i in readable])
         stated = np.array([pictures[i].part or "" for i in readable])
         ranks = content_ranks([facts[i].digest for i in readable], f"split {self.split_seed}")
-        units = units_of(len(readable), self._together(readable))
+        units = units_of(len(readable), self._together(readable, labels))
         part = np.where(stated == "", "train", stated)
         self._check_counts(labels, part)
         for name, share in (("test", self.test_fraction), ("valid", self.valid_fraction)):
@@ -170,14 +171,23 @@ class ImageFolder(DataSet):
         """Without the pictures, which each process maps from the cache."""
         return {key: value for key, value in self.__dict__.items() if key not in DERIVED}
 
-    def _together(self, readable: np.ndarray) -> list[list[int]]:
+    def _together(self, readable: np.ndarray, labels: np.ndarray) -> list[Sequence[int]]:
         """Positions among the readable pictures that must not be separated."""
         groups: dict[str, list[int]] = {}
         for number, position in enumerate(readable):
             if (group := self.listing.pictures[position].group) is not None:
                 groups.setdefault(group, []).append(number)
         facts = [self.cache.facts[position] for position in readable]
-        return [*groups.values(), *clusters(facts, self.cache.pixels, readable)]
+        near = near_duplicates(facts, self.cache.pixels, readable)
+        kept = without_chains(near, labels)
+        if len(kept) < len(near):
+            count = len({position for pair in set(near) - set(kept) for position in pair})
+            warnings.warn(
+                f"{plural(count, 'picture')} of data.root={self.root} are so alike that they cannot stay in one part; "
+                "if they are of few scenes, name these in a column of labels.csv, and the column by data.group",
+                stacklevel=2,
+            )
+        return [*groups.values(), *exact_duplicates(facts), *kept]
 
     def _check_counts(self, labels: np.ndarray, part: np.ndarray) -> None:
         """Check that each part that a folder states, or that is split off, can have a picture of each class."""

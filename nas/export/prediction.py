@@ -51,17 +51,17 @@ class Unreadable:
 
 
 def predict(
-    folder: Folder, files: Sequence[Path], make_space: MakeSpace, background: str = "white"
+    folder: Folder, files: Sequence[Path], make_space: MakeSpace, background: str | None = None
 ) -> Iterator[Prediction | Unreadable]:
     """Predict files batch by batch, in their order.
 
     Args:
-        background: Colour behind transparent pixels, a name or `#ff8800`.
+        background: Colour behind transparent pixels, a name or `#ff8800`; None: that of the training pictures.
 
     Raises:
         UsageError: The folder has nothing that can be run safely, or the model does not take images of this kind.
     """
-    background_rgb = parse_colour(background)
+    background_rgb = parse_colour(background or _trained_on(folder))
     if folder.task.channels not in (1, 3):
         raise UsageError(
             f"model={folder.path} takes images of {folder.task.channels} channels; only grey and RGB files can be read"
@@ -93,6 +93,14 @@ def predict(
                 continue
             best = max(range(len(classes)), key=rows[path].__getitem__)
             yield Prediction(str(path), classes[best], rows[path])
+
+
+def _trained_on(folder: Folder) -> str:
+    """Colour behind transparent pixels of the training pictures; white if the model does not say."""
+    try:
+        return str(folder.about["data"]["settings"]["background"])
+    except (KeyError, TypeError):
+        return "white"
 
 
 def logits_function(folder: Folder, make_space: MakeSpace) -> Callable[[Tensor], Tensor]:

@@ -125,7 +125,8 @@ def _made(listing: Listing, target: Path, stamps: Sequence[Stamp], settings: Row
                 write_state(partial, listing, stamps, settings, earlier)
                 partial.rename(target)
                 for path in folders:
-                    shutil.rmtree(path, ignore_errors=True)
+                    if path != target:
+                        shutil.rmtree(path, ignore_errors=True)
                 state = read_state(target, len(stamps))
             return state
         finally:

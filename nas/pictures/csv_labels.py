@@ -118,7 +118,7 @@ def _columns(table: Path, header: Sequence[str], group: str | None) -> dict[str,
         if column not in columns:
             raise UserError(
                 f"{table} has no column {column!r}; its first line is {', '.join(map(repr, header[:8]))}: write a "
-                "header with file and label"
+                "header with file and label, or rename the file if it holds something else"
             )
     if group is not None:
         if group.lower() not in lower:
@@ -142,7 +142,7 @@ def _row(root: Path, folder: Path, where: str, cells: dict[str, str], missing: l
         )
     if part and part not in PART_NAMES:
         raise UserError(f"{where} has the part {part!r}; expected train, valid, test or nothing")
-    path = _existing(folder, file.replace("\\", "/") if os.sep == "/" and not (folder / file).exists() else file)
+    path = _existing(folder, file)
     if path is None:
         missing.append(file)
         path = folder / file
@@ -153,8 +153,9 @@ def _row(root: Path, folder: Path, where: str, cells: dict[str, str], missing: l
 
 
 def _existing(folder: Path, file: str) -> Path | None:
-    """The path of a file, whichever way its letters are coded; None if there is none."""
-    for name in dict.fromkeys((file, unicodedata.normalize("NFC", file), unicodedata.normalize("NFD", file))):
+    """The path of a file, whichever way its letters are coded and its folders are separated; None if there is none."""
+    spellings = (file, unicodedata.normalize("NFC", file), unicodedata.normalize("NFD", file), file.replace("\\", "/"))
+    for name in dict.fromkeys(spellings):
         try:
             if (folder / name).is_file():
                 return folder / name

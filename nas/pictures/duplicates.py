@@ -16,9 +16,9 @@ from nas.pictures.facts import PictureFacts
 
 MAX_DISTANCE = 4
 """Largest Hamming distance of candidates, of 64 bits."""
-CORRELATIONS = (0.95, 0.995)
+CORRELATIONS = (0.95, 0.998)
 """Least and largest bound of the correlation of the pixels of near duplicates."""
-CLOSER = 10
+CLOSER = 12
 """How much closer to 1 than that of most pictures with their nearest neighbour the correlation must be: digits are
 more alike than photographs."""
 SAMPLED = 1000
@@ -30,7 +30,10 @@ COMPARED_SIDE = 32
 BLOCK = 1024
 """Pairs whose pixels are compared at a time."""
 MAX_NEIGHBOURS = 1000
-"""Following pictures with the same band of bits that each picture is compared with."""
+"""Following pictures with the same band of bits that each picture is compared with, in the order of their hashes."""
+MAX_CANDIDATES = 200_000
+"""Candidates of one band after which no further neighbours are compared: so many come only from pictures with hardly
+any content."""
 
 
 def exact_duplicates(facts: Sequence[PictureFacts]) -> list[list[int]]:
@@ -64,27 +67,26 @@ def near_duplicates(facts: Sequence[PictureFacts], pixels: np.ndarray, rows: np.
     return sorted((int(a), int(b)) for a, b in np.sort(members[kept], axis=1))
 
 
-def clusters(facts: Sequence[PictureFacts], pixels: np.ndarray, rows: np.ndarray) -> list[list[int]]:
-    """Exact duplicates and pairs of near duplicates together, of positions in `facts`; see `near_duplicates`."""
-    return [*exact_duplicates(facts), *([a, b] for a, b in near_duplicates(facts, pixels, rows))]
-
-
 def _candidates(hashes: np.ndarray) -> np.ndarray:
     """Pairs of positions with a Hamming distance of at most `MAX_DISTANCE`, (P, 2)."""
-    found = [np.zeros((0, 2), dtype=np.int64)]
+    keys = [np.zeros(0, dtype=np.int64)]
     for mask in _bands(hashes):
         order = np.lexsort((hashes, hashes & mask))
         ordered = hashes[order]
         band = ordered & mask
         ends = np.searchsorted(band, band, side="right")  # of the pictures with the same band
         left = np.arange(len(order))
+        found = 0
         for step in range(1, MAX_NEIGHBOURS + 1):
             left = left[left + step < ends[left]]
-            if not len(left):
+            if not len(left) or found > MAX_CANDIDATES:
                 break
             near = left[_distance(ordered[left], ordered[left + step]) <= MAX_DISTANCE]
-            found.append(np.stack((order[near], order[near + step]), axis=1))
-    return np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
+            found += len(near)
+            first, second = order[near], order[near + step]
+            keys.append(np.minimum(first, second) * len(hashes) + np.maximum(first, second))
+    unique = np.unique(np.concatenate(keys))
+    return np.stack(np.divmod(unique, max(len(hashes), 1)), axis=1)
 
 
 def _bands(hashes: np.ndarray) -> Iterator[np.uint64]:

@@ -99,16 +99,12 @@ def _listed(root: Path, labels: str | None, group: str | None) -> Listing:
             f"data.group={group} names a column of a CSV file, and {root} has no {LABELS_FILE}; add one with the "
             "columns file and label, or name one by data.labels"
         )
-    if any(PART_NAMES.get(name.lower()) == "train" for name in found.folders):
+    parts = [name.lower() for name in found.folders if name.lower() in PART_NAMES]
+    if len(parts) > 1 or any(PART_NAMES[name] == "train" for name in parts):
         folders = {name: entries_of(root / name) for name in found.folders}
         if _are_parts(root, folders):
             return _of_parts(root, found, folders)
     return _of_classes(root, found)
-
-
-def has_labels_file(root: Path) -> bool:
-    """Whether the labels are in `labels.csv` of a folder, whatever folders it has."""
-    return _labels_file(root, entries_of(root), None) is not None
 
 
 def _labels_file(root: Path, found: Entries, labels: str | None) -> Path | None:
@@ -131,15 +127,12 @@ def _are_parts(root: Path, folders: Mapping[str, Entries]) -> bool:
     """
     parts = [name for name in folders if name.lower() in PART_NAMES]
     rest = [name for name in folders if name not in parts and folders[name].holds_any]
-    flat = [name for name in parts if folders[name].pictures]
-    if not rest and (len(flat) < len(parts) or len(parts) == 1):
-        return True
-    if rest and len(parts) > 1 and not flat:
+    if rest and len(parts) > 1:
         raise UserError(
             f"data.root={root} holds the parts {_names(parts)} and also {_names(rest)}; expected either folders of "
             f"parts or folders of classes: move {_names(rest)} elsewhere, or into the parts"
         )
-    return False
+    return not rest  # beside others, a folder `train` holds pictures of trains
 
 
 def _of_parts(root: Path, found: Entries, folders: Mapping[str, Entries]) -> Listing:
@@ -181,7 +174,7 @@ def _of_classes(root: Path, found: Entries) -> Listing:
 def _classes_below(root: Path, inside: str, found: Entries) -> tuple[list[LabelledFile], int]:
     """The pictures of a folder of classes, and the number of other files; all that is below a class belongs to it."""
     rows: list[LabelledFile] = []
-    others, empty = len(found.others), []
+    others, empty = len(found.others) + len(found.pictures), []
     for name in sorted(found.folders):
         label = _class_name(root, name)
         start = f"{inside}/{name}" if inside else name
@@ -191,12 +184,15 @@ def _classes_below(root: Path, inside: str, found: Entries) -> tuple[list[Labell
             empty.append(start)
         rows += [LabelledFile(file, label) for file in files]
     if empty and rows:
-        warnings.warn(f"{_names(empty)} of data.root={root} hold no pictures and were left out", stacklevel=2)
+        hold = "holds" if len(empty) == 1 else "hold"
+        warnings.warn(
+            f"{_names(empty)} of data.root={root} {hold} no pictures and {_was(len(empty))} left out", stacklevel=2
+        )
     if found.pictures and rows:
         place = f"{root}/{inside}" if inside else str(root)
         warnings.warn(
-            f"{plural(len(found.pictures), 'picture')} of {place} itself, outside of the folders of classes, were left "
-            "out",
+            f"{plural(len(found.pictures), 'picture')} of {place} itself, outside of the folders of classes, "
+            f"{_was(len(found.pictures))} left out",
             stacklevel=2,
         )
     return rows, others
@@ -231,11 +227,12 @@ def _listing(root: Path, rows: Sequence[LabelledFile], others: int) -> Listing:
 
 
 def _too_few_classes(listing: Listing) -> str:
-    """What is wrong with pictures of one class; folders of classes one level further down may be meant."""
+    """What is wrong with pictures of one class; classes one level further down may be meant."""
     root, name = listing.root, listing.class_names[0]
     files = [picture.file for picture in listing.pictures]
     inner = sorted({file.split("/")[1] for file in files if file.count("/") > 1})
-    hint = f"; did you mean data.root={root / name} ({_names(inner)})?" if len(inner) > 1 else ""
+    nested = len(inner) > 1 and (root / name).is_dir()
+    hint = f"; did you mean data.root={root / name} ({_names(inner)})?" if nested else ""
     return (
         f"data.root={root} has one class only, {printable(name)!r} with {plural(len(files), 'picture')}; "
         f"expected two at least{hint or ': ' + ARRANGE}"
@@ -267,6 +264,10 @@ def _normal(label: str) -> str:
 def _names(names: Sequence[str]) -> str:
     shown = ", ".join(repr(name) for name in names[:NAMED])
     return f"{shown} and {len(names) - NAMED:,} more" if len(names) > NAMED else shown
+
+
+def _was(number: int) -> str:
+    return "was" if number == 1 else "were"
 
 
 def counts(listing: Listing) -> dict[str, int]:

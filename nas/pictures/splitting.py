@@ -8,6 +8,7 @@ together (duplicates, groups) allow it, since these stay on one side.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,8 @@ from nas.errors import UserError
 
 MIN_PER_CLASS = 3
 """Pictures of a class: one in each part."""
+MAX_ALIKE, MAX_ALIKE_SHARE = 10, 0.2
+"""Near duplicates of one class that stay together, as a number and as a share of the class; the larger one counts."""
 
 
 def content_ranks(digests: Sequence[str], salt: str) -> np.ndarray:
@@ -62,6 +65,22 @@ def units_of(count: int, together: Sequence[Sequence[int]]) -> np.ndarray:
     return np.array([top(position) for position in range(count)], dtype=np.int64)
 
 
+def without_chains(pairs: Sequence[tuple[int, int]], labels: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of near duplicates without those that chain much of a class together.
+
+    A fixed camera takes pictures that are all alike; if they stayed together, they could not be divided.
+
+    Args:
+        pairs: Positions.
+        labels: (N,) class of each position.
+    """
+    units = units_of(len(labels), pairs)
+    totals = np.bincount(labels)
+    sizes = Counter(zip(units.tolist(), labels.tolist(), strict=True))
+    chains = {unit for (unit, label), size in sizes.items() if size > max(MAX_ALIKE, MAX_ALIKE_SHARE * totals[label])}
+    return [pair for pair in pairs if int(units[pair[0]]) not in chains]
+
+
 def held_out(
     labels: np.ndarray, units: np.ndarray, ranks: np.ndarray, share: float, names: Sequence[str], *, rest: int = 1
 ) -> np.ndarray:
@@ -73,7 +92,7 @@ def held_out(
         ranks: (N,) order of each: a unit has that of its first picture.
         share: Fraction of each class to choose, 0-1.
         names: Names of the classes, for messages.
-        rest: Least number of pictures of each class that are left.
+        rest: Least number of units of each class that are left.
 
     Returns:
         bool, (N,): whether each was chosen; of each class at least one is, and one is left.
@@ -81,52 +100,52 @@ def held_out(
     Raises:
         UserError: A class has too few units.
     """
-    totals = np.bincount(labels, minlength=len(names))
-    wanted = np.clip(np.round(share * totals), 1, np.maximum(totals - rest, 1)).astype(np.int64)
-    order = np.lexsort((ranks, units))
-    starts = np.flatnonzero(np.r_[True, units[order][1:] != units[order][:-1]])
-    members = np.split(order, starts[1:])
-    members.sort(key=lambda one: int(ranks[one[0]]))
-    tallies = [np.bincount(labels[one], minlength=len(names)) for one in members]
-    chosen = np.zeros(len(labels), dtype=bool)
-    counts = np.zeros(len(names), dtype=np.int64)
-    taken: set[int] = set()
+    kinds: list[int] = labels.tolist()
+    totals = Counter(kinds)
+    wanted = {label: min(max(round(share * total), 1), max(total - rest, 1)) for label, total in totals.items()}
+    members: dict[int, list[int]] = {}
+    for position in np.argsort(ranks, kind="stable").tolist():
+        members.setdefault(int(units[position]), []).append(position)  # in the order of their first pictures
+    tallies = {unit: Counter(kinds[position] for position in one) for unit, one in members.items()}
+    counts: Counter[int] = Counter()
+    taken: list[int] = []
+    left = set(members)
+    separate = Counter(label for tally in tallies.values() for label in tally)  # units that are left of each class
 
-    def take(number: int) -> None:
-        nonlocal counts
-        taken.add(number)
-        counts = counts + tallies[number]
-        chosen[members[number]] = True
+    def leaves_enough(tally: Counter[int]) -> bool:
+        return all(separate[label] > rest for label in tally)
 
-    for number, tally in enumerate(tallies):
-        there = np.flatnonzero(tally)
-        if (counts[there] >= wanted[there]).all():
-            continue
-        after = counts[there] + tally[there]
-        closer = np.abs(after - wanted[there]).sum() < np.abs(counts[there] - wanted[there]).sum()
-        if closer and (totals[there] - after >= rest).all():
-            take(number)
-    for label in range(len(names)):
-        while totals[label] and not counts[label]:
+    def take(unit: int) -> None:
+        taken.extend(members[unit])
+        counts.update(tallies[unit])
+        separate.subtract(tallies[unit].keys())
+        left.remove(unit)
+
+    for unit, tally in tallies.items():
+        before = sum(abs(counts[label] - wanted[label]) for label in tally)
+        after = sum(abs(counts[label] + number - wanted[label]) for label, number in tally.items())
+        if after < before and leaves_enough(tally):
+            take(unit)
+    for label in sorted(totals):
+        if not counts[label]:
             fitting = [
-                number
-                for number, tally in enumerate(tallies)
-                if number not in taken and tally[label] and (totals - counts - tally >= rest)[tally > 0].all()
+                unit for unit in members if unit in left and tallies[unit][label] and leaves_enough(tallies[unit])
             ]
             if not fitting:
-                raise UserError(_too_few(label, names, totals, tallies))
-            take(min(fitting, key=lambda number: int(tallies[number].sum())))
+                raise UserError(_too_few(names[label], totals[label], sum(label in one for one in tallies.values())))
+            take(min(fitting, key=lambda unit: tallies[unit].total()))
+    chosen = np.zeros(len(kinds), dtype=bool)
+    chosen[taken] = True
     return chosen
 
 
-def _too_few(label: int, names: Sequence[str], totals: np.ndarray, tallies: Sequence[np.ndarray]) -> str:
-    separate = sum(bool(tally[label]) for tally in tallies)
-    held = f"{totals[label]:,} picture{'' if totals[label] == 1 else 's'}"
-    if separate < totals[label]:
+def _too_few(name: str, total: int, separate: int) -> str:
+    held = f"{total:,} picture{'' if total == 1 else 's'}"
+    if separate < total:
         held += f", and no more than {separate:,} of them can be separated, since the others are duplicates or a group"
     return (
-        f"class {names[label]!r} has {held}; expected at least {MIN_PER_CLASS}, one to train on, one to validate on "
-        "and one to test on: add pictures, or leave the class out"
+        f"class {name!r} has {held}; expected at least {MIN_PER_CLASS}, one to train on, one to validate on and one to "
+        "test on: add pictures, or leave the class out"
     )
 
 

@@ -394,3 +394,22 @@ def test_an_unreadable_file_is_reported_in_one_sentence(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 40)
     with pytest.raises(UserError, match=r"a.png cannot be read \("):
         read_image(folder(tmp_path / "model"), tmp_path / "a.png")
+
+
+def test_transparent_pixels_show_the_background_of_the_training_pictures_unless_another_is_named(tmp_path, monkeypatch):
+    Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    model = folder(tmp_path / "model")
+    monkeypatch.setattr(nas_prediction, "logits_function", lambda *_: lambda images: images.flatten(1)[:, :2] * 255)
+
+    shades = []
+    reading = nas_prediction.read_image
+
+    def watched(model, path, background):
+        shades.append(background)
+        return reading(model, path, background)
+
+    monkeypatch.setattr(nas_prediction, "read_image", watched)
+    named = Folder(model.path, {**model.about, "data": {"settings": {"background": "black"}}})
+    for about, given in ((model, None), (named, None), (named, "red")):
+        list(nas_prediction.predict(about, [tmp_path / "clear.png"], None, given))
+    assert shades == [(255, 255, 255), (0, 0, 0), (255, 0, 0)]

@@ -34,7 +34,7 @@ class PredictOptions(CommandOptions):
 
     model: str | None
     images: list[str]
-    background: str
+    background: str | None
     top: int
     format: str
 
@@ -47,7 +47,8 @@ class PredictOptions(CommandOptions):
             raise UsageError("model=null; expected a folder of nas export")
         if not self.images:
             raise UsageError("images=[]; expected an image, a folder of images, or a list of them")
-        parse_colour(self.background)
+        if self.background is not None:
+            parse_colour(self.background)
 
 
 def main(settings: Settings) -> int:
