@@ -3,7 +3,8 @@
 A small decision tree sees one of these facts and nothing else, and is cross-validated. A class is told if the tree
 finds its pictures and leaves the others (mean of both shares at least 0.9, for the border 0.95), which no shuffle of
 the labels comes near. Borders may differ for good reasons, as the sky behind aeroplanes does: a border counts only if
-the same numbers about the inside of the pictures tell the class much less well.
+the same numbers about the inside of the pictures tell the class much less well, and not in tiny pictures, of which it
+is half.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 
 from nas.inspection.finding import Finding, percent
 from nas.inspection.head import folds_of
-from nas.inspection.subject import Subject
+from nas.inspection.subject import MIN_DETAILED_SIDE, Subject
 from nas.pictures.splitting import content_ranks, interleaved
 
 MAX_IMAGES = 4000
@@ -42,7 +43,7 @@ def find_leaks(subject: Subject) -> list[Finding]:
     findings = []
     for fact in FACTS:
         values = _values(subject, members, fact)
-        if (values == values[0]).all():
+        if (values == values[0]).all() or (fact == "border" and subject.usual_side < MIN_DETAILED_SIDE):
             continue
         answers = _answers(values, labels, folds, len(counts))
         told = _told(answers, labels, counts, TOLD_BY_BORDER if fact == "border" else TOLD)

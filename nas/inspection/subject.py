@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 MAX_IMAGES = 20_000
 """Most images of a data set without files that are inspected; measuring takes about 0.2 ms each."""
 
-MIN_NEAR_SIDE = 16
-"""Shorter side in pixels below which near duplicates mean nothing."""
+MIN_DETAILED_SIDE = 16
+"""Shorter side in pixels below which near duplicates mean nothing, and a border is half of the picture."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,12 @@ class Subject:
         return bool((self.stated != "").any())
 
     @cached_property
+    def usual_side(self) -> float:
+        """Median of the shorter sides of the readable pictures in pixels; 0: there are none."""
+        sides = [min(self.facts[position].width, self.facts[position].height) for position in self.readable]
+        return float(np.median(sides)) if sides else 0.0
+
+    @cached_property
     def exact(self) -> list[list[int]]:
         """Clusters of positions of pictures with the same pixels."""
         return exact_duplicates(self.facts)
@@ -84,8 +90,7 @@ class Subject:
 
         None of very small pictures: among digits of 8 x 8 pixels, different ones are as alike.
         """
-        sides = [min(self.facts[position].width, self.facts[position].height) for position in self.readable]
-        if not sides or np.median(sides) < MIN_NEAR_SIDE:
+        if self.usual_side < MIN_DETAILED_SIDE:
             return []
         return near_duplicates(self.facts, self.pixels, self.rows)
 
