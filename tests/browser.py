@@ -18,6 +18,8 @@ import pytest
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 LOCAL_SCHEMES = ("about", "blob", "data", "file")
 LOCAL_HOSTS = ("127.0.0.1",)
+BROWSERS_OWN = "chrome://"
+"""Beginning of the addresses of its own pages, such as the one that it starts with."""
 WIDTH, HEIGHT = 1280, 900
 PHONE = 390
 """Width of a phone in CSS pixels."""
@@ -189,10 +191,11 @@ class Browser:
                 self._errors.append(entry["message"])
         for entry in self.driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
-            if message["method"] == "Network.requestWillBeSent":
-                self._requests.append(message["params"]["request"]["url"])
-            elif message["method"] in ("Network.webSocketCreated", "Network.webTransportCreated"):
-                self._requests.append(message["params"]["url"])
+            method, about = message["method"], message["params"]
+            if method == "Network.requestWillBeSent" and not about["documentURL"].startswith(BROWSERS_OWN):
+                self._requests.append(about["request"]["url"])
+            elif method in ("Network.webSocketCreated", "Network.webTransportCreated"):
+                self._requests.append(about["url"])
 
 
 def _is_local(url: str) -> bool:
@@ -237,7 +240,9 @@ def running_browser(switches: Sequence[str] = SWITCHES) -> Iterator[Browser]:
         try:
             driver.set_page_load_timeout(SECONDS)
             driver.set_script_timeout(SECONDS)
-            yield Browser(driver)
+            browser = Browser(driver)
+            browser.close_page()
+            yield browser
         finally:
             driver.quit()
 

@@ -62,6 +62,7 @@ ALLOWED = {
         *NOUNS, "nas.analysis", "nas.drawing", "nas.files", "nas.formatting", "nas.identity", "nas.space", "nas.store",
         "nas.studies",
     },
+    "nas.serve": {*NOUNS, "nas.export", "nas.pictures", "nas.runtime"},
     "nas.testing": {
         *NOUNS, "nas.data", "nas.drawing", "nas.engine", "nas.evaluators", "nas.executors", "nas.export", "nas.runtime",
         "nas.space", "nas.store", "nas.strategies", "nas.supernets", "nas.training",

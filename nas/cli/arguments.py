@@ -50,8 +50,8 @@ HYDRA_FLAGS = {
     "--experimental-rerun": "the same command again resumes a run, and nas show run=NAME prints the command",
 }
 """Flags of Hydra that have no use here -> what to use."""
-COMMANDS_THAT_READ = ("leaderboard", "report", "runs", "show", "store")
-"""Commands that compute nothing, so that a sweep of them has no use."""
+COMMANDS_THAT_READ = ("leaderboard", "report", "runs", "serve", "show", "store")
+"""Commands that compute nothing by themselves, so that a sweep of them has no use."""
 SWEEP_KEYS = ("dry_run", "sweep_dir", "max_jobs", "launcher")
 """Settings that only a sweep has; see `configs/sweep.yaml`."""
 

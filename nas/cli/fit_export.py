@@ -9,6 +9,7 @@ from nas.cli.commands.export import ExportOptions, export_job, genotype_of
 from nas.cli.rerun import card_commands
 from nas.cli.selection import selected
 from nas.export.assembly import assemble, export, find_retrainings
+from nas.export.threshold import choose_threshold
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,4 +35,5 @@ def export_winner(settings: Settings, out: Path, probabilities: np.ndarray, labe
     repeats = find_retrainings(job, store, None)
     commands = card_commands(selection, repeats, (job.data_option, job.data_settings))
     model = assemble(job, repeats[0] if repeats else None, IMAGES, commands)
-    export(model, FORMATS, out, repeats, genotype_of(selection))
+    threshold = choose_threshold(probabilities, labels)
+    export(model, FORMATS, out, repeats, genotype_of(selection), threshold=threshold)

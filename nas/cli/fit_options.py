@@ -32,5 +32,5 @@ class FitOptions(CommandOptions):
         one_of("format", self.format, RESULT_FORMATS)
         whole_number("seed", self.seed, least=0)
         true_or_false("download", self.download)
-        if not self.out:
-            raise UsageError("out=null; expected a folder for the model, such as out=model")
+        if not self.out.strip():
+            raise UsageError("out= is empty; expected a folder for the model, such as out=model")

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from nas.cli.fit_options import FitOptions
 from nas.core import Objective, Trial
+from nas.fit.pictures import test_files
 from nas.fit.result import METHODS
 from nas.formatting import plural
 from nas.runtime import interrupt
@@ -41,11 +42,11 @@ class Output:
             say(text)
 
     def read(self, data: DataSet, split: Split) -> None:
-        task = data.task
+        task, files = data.task, test_files(data)
+        tested = "" if files is None else f", and {len(files):,} to test with,"
         size = f"{task.width} x {task.height} pixels, {'grey' if task.channels == 1 else 'colour'}"
-        self.say(
-            f"{len(split.train) + len(split.valid):,} pictures to learn from in {task.classes} classes, seen at {size}"
-        )
+        count = len(split.train) + len(split.valid)
+        self.say(f"{count:,} pictures to learn from{tested} in {task.classes} classes, seen at {size}")
 
     def inspected(self, inspection: Mapping[str, Any], signal: Mapping[str, Any] | None, command: str) -> None:
         problems = [one for one in inspection["findings"] if one["severity"] == "problem"]
@@ -96,8 +97,8 @@ class Output:
         if (second := result["runner_up"]) is not None:
             more = "more" if second["low"] > 0 else "not more"
             print(
-                f"{result['trials']} candidates were tried. The runner-up is {METHODS[second['method']]}; the difference "
-                f"is {more} than chance."
+                f"{result['trials']} candidates were tried. The runner-up is {METHODS[second['method']]}; "
+                f"the difference is {more} than chance."
             )
         print(f"\nModel    {_relative(report.parent)}/\nReport   {_relative(report)}   (open it in a browser)")
         print("\nNext:")

@@ -168,7 +168,7 @@ def run_sweep(request: Request) -> int:
         UsageError: A key does not exist, there are too many jobs, or a sweep of this name differs.
     """
     if request.command in COMMANDS_THAT_READ:
-        raise UsageError(f"-m has no use with nas {request.command}, which computes nothing; leave it out")
+        raise UsageError(f"-m has no use with nas {request.command}, which computes nothing by itself; leave it out")
     settings, sweep = parsed(request)
     options = SweepOptions.of(settings)
     launcher: Launcher = settings.make("launcher")

@@ -43,7 +43,7 @@ RAW_KEYS = (
 """Keys whose value is used verbatim: names, paths and architectures may look like numbers, lists or mappings."""
 TUNE = "tune"
 """Key of the settings that a search decides; the value of each is a decision as text, such as `float(0.1, 1)`."""
-NULLABLE_KEYS = ("backbone", "table.cost")
+NULLABLE_KEYS = ("table.cost", "backbone", "space.backbone")
 """Keys of text that may be null though their default is not."""
 LISTS_OF_TEXT = ("strategies",)
 """Keys whose value is a list of texts that may have brackets and commas of their own, `[random,reinforce(lr=0.5)]`."""

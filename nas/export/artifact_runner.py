@@ -77,6 +77,11 @@ def logits(run: LogitsFunction, images: Any) -> list[Any]:
     return results
 
 
+def tolerance(logits: Any) -> float:
+    """Largest difference of logits of a network that counts as rounding."""
+    return 1e-4 * max(1.0, float(logits.abs().max()))
+
+
 def latency(run: LogitsFunction, images: Any) -> float:
     """Median milliseconds of a batch."""
     run(images)

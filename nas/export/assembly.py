@@ -25,6 +25,7 @@ from nas.export import card
 from nas.export.check import CheckResult, check, original
 from nas.export.genotype import GENOTYPE, NAME, GenotypeFile
 from nas.export.model import MakeSpace, Model, loaded, repeats_of, trained, weights_of
+from nas.export.threshold import Threshold, choose_threshold
 from nas.files import atomic_folder
 from nas.space.base import SearchSpace
 from nas.store.base import Retraining, Store
@@ -136,7 +137,13 @@ def forms() -> dict[str, ModuleType]:
 
 
 def export(
-    model: Model, formats: Sequence[str], target: Path, repeats: Sequence[Retraining], genotype: GenotypeFile
+    model: Model,
+    formats: Sequence[str],
+    target: Path,
+    repeats: Sequence[Retraining],
+    genotype: GenotypeFile,
+    *,
+    threshold: Threshold | None = None,
 ) -> tuple[CheckResult, dict[str, CheckResult]]:
     """Write a folder with a network in several formats, each checked in a fresh process, its pictures and its card.
 
@@ -146,6 +153,8 @@ def export(
         target: New or empty folder.
         repeats: See `nas.export.card.about`.
         genotype: Its genotype, written if `genotype` is among the formats.
+        threshold: Threshold of "none of these", chosen with another training of the same architecture; None: it is
+            chosen on the model's validation images if it was trained, and not on them.
 
     Returns:
         The check of the network itself, and format -> the check of its files.
@@ -158,6 +167,7 @@ def export(
         expected, plain = original(model)
     except UserError as error:
         raise UserError(f"{error}; format=[{GENOTYPE}] works") from None
+    model = replace(model, threshold=threshold or _own_threshold(model, expected))
     with atomic_folder(target) as folder:
         card.write(folder, card.about(model, plain, {}, repeats), [])  # `state` is read with it
         if GENOTYPE in formats:
@@ -169,6 +179,13 @@ def export(
                 (folder / file).unlink()
         card.write(folder, card.about(model, plain, checked, repeats), _draw(model, folder))
     return plain, checked
+
+
+def _own_threshold(model: Model, logits: Tensor) -> Threshold | None:
+    """The threshold by the model's own validation images; None if it is untrained or may have been trained on them."""
+    if model.retraining is None or model.retraining.training.trained_on_validation_images_of(model.split):
+        return None
+    return choose_threshold(logits.softmax(1).tolist(), model.images.labels.tolist())
 
 
 def _write_forms(model: Model, formats: Sequence[str], folder: Path, expected: Tensor) -> dict[str, CheckResult]:

@@ -16,6 +16,7 @@ from nas.core import uncounted
 from nas.export import folder as exported
 from nas.export.check import CheckResult
 from nas.export.model import Model
+from nas.export.threshold import NONE_LABEL
 from nas.formatting import milliseconds, plural, short_number
 from nas.provenance import environment, processor
 from nas.store.base import Retraining
@@ -56,6 +57,7 @@ def about(
             "mirror": bool(model.images.mirror),
         },
         "trained": None if model.retraining is None else _trained(model.retraining, repeats),
+        **({} if model.threshold is None else {"threshold": model.threshold.to_json()}),
         "parameters": counts["parameters"],
         "flops": counts["flops"],
         "uncounted": uncounted(counts),
@@ -125,11 +127,12 @@ def card(facts: Mapping[str, Any], pictures: Sequence[str]) -> str:
         f"| input | {size}; pixel values 0-255 are divided by 255, then normalised with mean "
         f"({_numbers(preprocessing['mean'])}) and standard deviation ({_numbers(preprocessing['std'])}) |",
         "| image files | `nas predict` rotates an image to its EXIF orientation, puts transparent pixels on "
-        "`background=white`, averages an image whose sides are an integer multiple of the input's, and resizes any "
-        "other bilinearly |",
+        f"`background={data['settings'].get('background') or 'white'}`, averages an image whose sides are an integer "
+        "multiple of the input's, and resizes any other bilinearly |",
         f"| classes | {', '.join(facts['classes'])} |",
         f"| data | {data['name']}, split `{data['split']}` |",
         *_training(facts),
+        *_threshold(facts),
         f"| made with | {', '.join(f'{name} {value}' for name, value in facts['environment'].items())} |",
         "",
         "## Files",
@@ -199,6 +202,17 @@ def _training(facts: Mapping[str, Any]) -> list[str]:
         f"| test accuracy | {trained['test_accuracy']:.4f} for these weights (seed {trained['seed']}{best}), measured "
         "once |",
         f"| training | {trained['seconds']:,.0f} s on {images} images: {_listed(shown)} |",
+    ]
+
+
+def _threshold(facts: Mapping[str, Any]) -> list[str]:
+    threshold = facts.get("threshold")
+    if threshold is None:
+        return []
+    return [
+        f"| {NONE_LABEL} | said of an image whose likeliest class has a probability below {threshold['value']:g}: "
+        f"{threshold['kept']:.1%} of the right answers on {plural(threshold['images'], 'validation image')} are not "
+        f"below it, and the accuracy on all that are not is {threshold['accuracy']:.4f} |"
     ]
 
 

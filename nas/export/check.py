@@ -58,7 +58,7 @@ def original(model: Model) -> tuple[Tensor, CheckResult]:
             raise UserError(f"{name} cannot be exported: in evaluation {error}") from None
         except Exception as error:  # noqa: BLE001 - a user's network may raise anything
             raise UserError(f"{name} cannot be exported: in evaluation it fails ({located(error)})") from None
-    tolerance = _tolerance(logits)
+    tolerance = artifact_runner.tolerance(logits)
     if logits.shape[1] != model.task.classes:
         raise UserError(
             f"{name} cannot be exported: it gives {logits.shape[1]} logits per image, expected {model.task.classes}"
@@ -76,7 +76,7 @@ def _why_inconsistent(network: nn.Module, images: Tensor, logits: Tensor, differ
     """Why images have different logits in different batches."""
     with torch.no_grad():
         again = torch.cat(artifact_runner.logits(network, images))
-    if not _difference(again, logits) <= _tolerance(logits):
+    if not _difference(again, logits) <= artifact_runner.tolerance(logits):
         line = inconsistency.drawing_line(network, images)
         if line is not None:
             return f"its forward draws random numbers in evaluation{f' ({line})' if line else ''}"
@@ -108,16 +108,17 @@ def check(model: Model, form: str, written: ModuleType, folder: Path, expected: 
         torch.save(images, work / "images.pt")  # for forms that need no NumPy
         (work / artifact_runner.LOADER_FILE).write_text(inspect.getsource(written.load))
         (work / artifact_runner.SPACE_FILE).write_bytes(pickle.dumps(model.make_space))
+        if hasattr(written, "prepare"):
+            written.prepare(model, folder, work)
         run_in_fresh_process(form, written, folder, work)
         if (array := work / "logits.npy").exists():
             logits = torch.from_numpy(np.load(array))
         else:
             logits = torch.load(work / "logits.pt", weights_only=True)
         latency = json.loads((work / "latency.json").read_text())
-    tolerance = _tolerance(expected)
-    result = CheckResult(
-        tuple(written.FILES), _difference(logits, expected), tolerance, _accuracy(logits, model), latency
-    )
+    tolerance = artifact_runner.tolerance(expected)
+    files = tuple(name for name in written.FILES if (folder / name).exists())
+    result = CheckResult(files, _difference(logits, expected), tolerance, _accuracy(logits, model), latency)
     changed = changed_labels(logits, expected, tolerance)
     if not result.difference <= tolerance or changed:
         labels = f", and {changed} of {len(expected)} labels" if changed else ""
@@ -152,10 +153,6 @@ def run_in_fresh_process(form: str, written: ModuleType, folder: Path, work: Pat
         if hasattr(written, "explain") and (reason := written.explain(done.stderr, folder)):
             raise UserError(f"format={form}: {reason}; nothing was written")
         raise UserError(f"format={form}: the files do not run in a fresh process ({last}); nothing was written")
-
-
-def _tolerance(logits: Tensor) -> float:
-    return 1e-4 * max(1.0, float(logits.abs().max()))
 
 
 def _difference(logits: Tensor, expected: Tensor) -> float:

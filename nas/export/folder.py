@@ -49,6 +49,11 @@ class Folder:
         formats: Mapping[str, Any] = self.about["formats"]
         return formats
 
+    @property
+    def threshold(self) -> float:
+        """Probability below which an image belongs to none of the classes; 0 if the model has no threshold."""
+        return float((self.about.get("threshold") or {"value": 0})["value"])
+
     def space(self, make_space: MakeSpace) -> SearchSpace:
         """The space of its architecture.
 
@@ -110,6 +115,9 @@ def _check(about: Mapping[str, Any]) -> None:
         raise ValueError("preprocessing.std")
     if len(about["classes"]) != task.classes or not all(map(is_class_name, about["classes"])):
         raise ValueError("classes")
+    threshold = (about.get("threshold") or {"value": 0})["value"]
+    if not isinstance(threshold, float | int) or isinstance(threshold, bool) or not 0 <= threshold <= 1:
+        raise ValueError("threshold.value")
     if not isinstance(about["arch"], str) or not isinstance(about["space"]["name"], str):
         raise TypeError("arch and space")
     dict(about["space"]["settings"]), dict(about["network"]), dict(about["formats"])

@@ -19,6 +19,7 @@ from nas.data.images import Images
 from nas.errors import UsageError, UserError
 from nas.export.failure import misnamed, program_failure, quiet, scripted
 from nas.export.source import refused_line
+from nas.export.threshold import Threshold
 from nas.space.base import SearchSpace
 from nas.store.base import NoStore, Retraining, Store
 from nas.studies.retraining import CHECKPOINT, read_result
@@ -47,6 +48,7 @@ class Model:
         commands: Commands that find, train and export it again, as far as they are known: `search` or `compare`,
             `retrain`, `export`.
         make_space: Makes the space in another process, so it must be picklable.
+        threshold: Probability below which an image belongs to none of the classes; None if none was chosen.
     """
 
     network: nn.Module
@@ -63,6 +65,7 @@ class Model:
     retraining: Retraining | None
     commands: Mapping[str, str]
     make_space: MakeSpace
+    threshold: Threshold | None = None
 
     @property
     def text(self) -> str:

@@ -131,7 +131,7 @@ def _classes(root: Member) -> dict[Any, Class]:
             classes.setdefault(member.key, Class("", [])).instances.append(member)
 
     visit(root)
-    numbers: dict[str, int] = {"Network": 0}
+    numbers = {"Network": 1}  # the root has this name, whatever its own is
     for key, one in classes.items():
         base = one.instances[0].base
         if key == root.key:

@@ -22,15 +22,16 @@ class Clock:
         record: Where the time is noted.
         measured: Whether real time is counted. Otherwise only what `charge` adds is, so that a fit with recorded speeds
             makes the same decisions however fast the machine is.
+        started: When the session began, in seconds of the monotonic clock; None: now.
     """
 
-    def __init__(self, record: Record, *, measured: bool) -> None:
+    def __init__(self, record: Record, *, measured: bool, started: float | None = None) -> None:
         self.record, self.measured = record, measured
         noted = record.read(LEDGER) or {}
         self._earlier = float(noted.get("seconds", 0.0))
         self.steps: dict[str, float] = dict(noted.get("steps", {}))
         self._charged = 0.0
-        self._started = time.monotonic()
+        self._started = time.monotonic() if started is None else started
         self._ended = threading.Event()
         self._lock = threading.Lock()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,22 @@ if TYPE_CHECKING:
 ORIENTATION_TAG = 0x0112
 ORIENTATIONS = 8
 """Number of EXIF orientations, from 1, upright."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file in memory.
+
+    Args:
+        name: Its name, for messages.
+        data: Its bytes.
+    """
+
+    name: str
+    data: bytes
+
+    def __str__(self) -> str:
+        return self.name
 
 
 @dataclass(frozen=True)
@@ -59,15 +76,15 @@ def parse_colour(text: str, key: str = "background") -> tuple[int, int, int]:
     return red, green, blue
 
 
-def decode(path: Path, background: tuple[int, int, int], name: str | None = None) -> Decoded:
+def decode(file: Path | Upload, background: tuple[int, int, int], name: str | None = None) -> Decoded:
     """Read a picture.
 
     Warnings of damaged metadata are shown: a caller ignores them, since filters of warnings are those of a process.
 
     Args:
-        path: File.
+        file: File on disk or in memory.
         background: Red, green and blue, 0 to 255, behind transparent pixels.
-        name: Name of the file in a message; None: its path.
+        name: Name of the file in a message; None: its own.
 
     Raises:
         UserError: The file cannot be read.
@@ -75,13 +92,13 @@ def decode(path: Path, background: tuple[int, int, int], name: str | None = None
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as opened:
+        with Image.open(BytesIO(file.data) if isinstance(file, Upload) else file) as opened:
             opened.load()
             mode, kind, orientation = opened.mode, opened.format or "", _orientation(opened)
             image = _rotated(_opaque(_eight_bits(opened), background), orientation)
         return Decoded(image, mode, kind, orientation)
     except UnidentifiedImageError:
-        reason = "it is empty" if _is_empty(path) else "not an image"
+        reason = "it is empty" if _is_empty(file) else "not an image"
     except Image.DecompressionBombError:
         reason = f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
     except MemoryError:
@@ -90,14 +107,14 @@ def decode(path: Path, background: tuple[int, int, int], name: str | None = None
         reason = error.strerror or str(error)
     except Exception as error:  # noqa: BLE001 (the decoder of a damaged file may raise anything)
         reason = str(error) or type(error).__name__
-    raise UserError(f"{printable(name or str(path))} cannot be read ({' '.join(reason.split())})")
+    raise UserError(f"{printable(name or str(file))} cannot be read ({' '.join(reason.split())})")
 
 
-def decode_quietly(path: Path, background: tuple[int, int, int]) -> Decoded:
+def decode_quietly(file: Path | Upload, background: tuple[int, int, int]) -> Decoded:
     """`decode` without warnings of damaged metadata, and of sizes below the limit."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return decode(path, background)
+        return decode(file, background)
 
 
 def row(image: Image.Image, channels: int, height: int, width: int) -> np.ndarray:
@@ -133,9 +150,11 @@ def printable(name: str) -> str:
     return name if name.isprintable() else repr(name)[1:-1]
 
 
-def _is_empty(path: Path) -> bool:
+def _is_empty(file: Path | Upload) -> bool:
+    if isinstance(file, Upload):
+        return not file.data
     try:
-        return path.stat().st_size == 0
+        return file.stat().st_size == 0
     except OSError:
         return False
 

@@ -100,6 +100,7 @@ def test_the_commands_of_a_card_make_the_model_again_in_another_folder(done, mon
     assert "best epoch by validation" in page
     assert "flip" in card["trained"]["recipe"]
     assert "flip" not in page  # a mirrored digit may be another one
+    assert "threshold" not in card  # 8 images are too few for one
     again = made_again(done, monkeypatch, tmp_path, card["commands"])
     for key in ("arch", "space", "network", "data", "preprocessing"):
         assert model(again)[key] == card[key]

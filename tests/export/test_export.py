@@ -40,7 +40,7 @@ QUICK_SETTINGS = ["data=digits", "trainer.epochs=1", "trainer.train_images=100",
 TINY_SETTINGS = [*QUICK_SETTINGS, "trainer.network={channels: 4, cells: 1}"]
 FILES = {
     "MODEL_CARD.md", "genotype.json", "model.json", "model.onnx", "model.pt2", "model.safetensors", "network.pt",
-    "network.py", "network.safetensors", "network.png", "network.svg",
+    "network.py", "network.safetensors", "network.png", "network.svg", "predict.py",
 }  # fmt: skip
 SPACES = {"nasbench201": NASBench201, "darts": DARTS, "nasnet": NASNet}
 CELLS = [

@@ -238,6 +238,66 @@ def test_skipped_files_are_reported_and_are_not_an_error(predicting, tmp_path):
     assert done.stderr == "nas: skipped: 2 files without an image suffix (.json, .txt)\n"
 
 
+@pytest.fixture
+def thresholded(predicting, tmp_path):
+    """`nas predict` with a model that has a threshold of 0.9, and an image between black and white."""
+    about = json.loads((tmp_path / "model" / "model.json").read_text())
+    threshold = {"value": 0.9, "kept": 0.96, "accuracy": 0.99, "images": 100}
+    (tmp_path / "model" / "model.json").write_text(json.dumps(about | {"threshold": threshold}))
+    Image.new("L", (4, 4), 150).save(tmp_path / "middle.png")
+    return predicting
+
+
+def test_an_image_below_the_threshold_is_none_of_the_classes(thresholded):
+    printed = thresholded("images=[light.png,middle.png]", "format=csv").stdout
+    assert [row["label"] for row in csv.DictReader(io.StringIO(printed))] == ["light", "none of these"]
+    light, middle = json.loads(thresholded("images=[light.png,middle.png]", "format=json").stdout)
+    assert (light["label"], light["likeliest"]) == ("light", "light")
+    assert (middle["label"], middle["likeliest"]) == ("none of these", "light")
+    assert middle["probabilities"]["light"] == pytest.approx(0.6695, abs=1e-3)
+    title, meaning, head, _, *lines = thresholded("images=[light.png,middle.png]").stdout.splitlines()
+    assert title == "the mean"
+    assert meaning == "none of these: the likeliest class, in brackets, has a probability below 0.9"
+    assert lines[0].split() == ["light.png", "light", "0.9820", "dark", "0.0180"]
+    assert lines[1].split("  ")[:2] == ["middle.png", "none of these (light)"]
+    assert lines[0].index("0.9820") == lines[1].index("0.6695") == head.index("probability") + 5
+
+
+@pytest.mark.parametrize(("threshold", "label"), [("0", "light"), ("0.6", "light"), ("0.7", "none of these")])
+def test_another_threshold_overrides_that_of_the_model(thresholded, threshold, label):
+    (one,) = json.loads(thresholded("images=middle.png", "format=json", f"threshold={threshold}").stdout)
+    assert one["label"] == label
+    assert ("likeliest" in one) is (threshold != "0")
+
+
+def test_a_model_without_a_threshold_gives_every_image_a_class(predicting, tmp_path):
+    Image.new("L", (4, 4), 128).save(tmp_path / "middle.png")
+    (one,) = json.loads(predicting("images=middle.png", "format=json").stdout)
+    assert list(one) == ["file", "label", "probabilities"]
+    assert one["label"] == "light"
+    assert len(predicting("images=middle.png").stdout.splitlines()) == 4
+    (one,) = json.loads(predicting("images=middle.png", "format=json", "threshold=1").stdout)
+    assert one["label"] == "none of these"
+
+
+@pytest.mark.parametrize("threshold", ["-0.1", "1.5", "nan", "half"])
+def test_a_threshold_that_is_not_a_probability_is_refused(predicting, threshold):
+    done = predicting("images=dark.png", f"threshold={threshold}")
+    assert done.returncode == 2
+    assert not done.stdout
+    assert "threshold" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("threshold", [{"value": 1.5}, {"value": "0.5"}, {"value": True}, {}, 0.5])
+def test_a_damaged_threshold_of_a_model_is_reported(predicting, tmp_path, threshold):
+    about = json.loads((tmp_path / "model" / "model.json").read_text())
+    (tmp_path / "model" / "model.json").write_text(json.dumps(about | {"threshold": threshold or {"kept": 1}}))
+    done = predicting("images=dark.png")
+    assert done.returncode == 2
+    assert done.stderr.startswith("nas: model=model: model.json is damaged (")
+
+
 def damaged(tmp_path):
     """Files that cannot be read, in a folder with two that can."""
     directory = tmp_path / "pictures"
@@ -411,5 +471,5 @@ def test_transparent_pixels_show_the_background_of_the_training_pictures_unless_
     monkeypatch.setattr(nas_prediction, "read_image", watched)
     named = Folder(model.path, {**model.about, "data": {"settings": {"background": "black"}}})
     for about, given in ((model, None), (named, None), (named, "red")):
-        list(nas_prediction.predict(about, [tmp_path / "clear.png"], None, given))
+        list(nas_prediction.Predictor(about, None, given).predict([tmp_path / "clear.png"]))
     assert shades == [(255, 255, 255), (0, 0, 0), (255, 0, 0)]

@@ -22,6 +22,7 @@ from search_spaces.nasbench101 import NASBench101
 from search_spaces.nasbench201 import NASBench201
 from search_spaces.nasnet import NASNet
 from search_spaces.nats_sss import NATSSize
+from search_spaces.pictures import GOOD_CELL, Pictures
 
 TASK = Task(3, 16, 16, 10)
 CELLS = [
@@ -35,6 +36,10 @@ CELLS = [
     (NATSSize(), "8:16:8:8:24"),
     (MobileNetV3(width=0.1), "OFA-note8-31ms"),
     (AutoFormer(family="small", width=0.05), "AutoFormer-S"),
+    (Pictures(), "method=baseline;rate=1.0"),
+    (Pictures(), f"method=searched;rate=1.0;width=16;cell={GOOD_CELL}"),
+    (Pictures(), "method=frozen;side=96"),
+    (Pictures(), "method=finetuned;finetuned_side=96;tuned=half;rate=1.0"),
 ]
 
 
@@ -210,6 +215,34 @@ def test_infinity_and_nan_are_written():
     for name in ("causal", "never", "unknown"):
         assert torch.equal(getattr(fresh, name).nan_to_num(7), getattr(built, name).nan_to_num(7))
     assert 0.9 < float(fresh.wide.detach().std()) < 1.1
+
+
+class Network(nn.Module):
+    """Of the same name as the class of every file."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+class Outer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = Network()
+
+    def forward(self, x):
+        return self.inner(x.flatten(1))
+
+
+def test_an_inner_class_called_network_gets_another_name():
+    built = Outer().eval()
+    images = torch.randn(3, 1, 2, 2)
+    written = source(built, images)
+    assert "class Network2(nn.Module)" in written.text
+    assert torch.equal(made(written, built.state_dict())(images), built(images))
 
 
 def test_a_module_that_occurs_twice_is_written_twice():

@@ -155,6 +155,7 @@ FOLDERS = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:'b' of data.root")
 @pytest.mark.parametrize(("files", "root", "message"), FOLDERS.values(), ids=FOLDERS)
 def test_a_folder_that_cannot_be_learned_from_is_refused_in_a_sentence(tmp_path, files, root, message):
     put(tmp_path, *files)

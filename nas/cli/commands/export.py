@@ -20,6 +20,7 @@ from nas.cli.selection import ArchitectureOptions, Selection, facts_of, folder_o
 from nas.config.settings import make_space, recorded_parts
 from nas.errors import UsageError
 from nas.export.genotype import GENOTYPE, GenotypeFile, write_genotype
+from nas.export.threshold import NONE_LABEL
 from nas.files import check_folder
 from nas.formatting import milliseconds, plural
 from nas.identity import without_folders
@@ -178,7 +179,7 @@ def _data_settings(settings: Settings) -> dict[str, Any]:
 
 
 def _report(model: Model, plain: CheckResult, checked: Mapping[str, CheckResult], target: Path) -> None:
-    from nas.export import card
+    from nas.export import card, folder
 
     head = ["format", "files", "difference", "accuracy", "ms, 1 image", "ms, 64 images"]
     rows = [["(the network)", "", "", f"{plain.accuracy:.4f}", *_latencies(plain)]]
@@ -193,6 +194,11 @@ def _report(model: Model, plain: CheckResult, checked: Mapping[str, CheckResult]
             print(
                 "They may have been trained on these images too: the accuracies above show only that all formats agree."
             )
+    if threshold := folder.read(target).about.get("threshold"):
+        print(
+            f"nas predict labels an image {NONE_LABEL!r} if its likeliest class has a probability below "
+            f"{threshold['value']:g}; {threshold['kept']:.1%} of the right answers on these images are not below it."
+        )
     print(f"Written to {target}/; {card.CARD} and model.json describe it.")
 
 

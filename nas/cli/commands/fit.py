@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 def main(settings: Settings) -> int:
+    started = time.monotonic()
     options = FitOptions.of(settings)
     run = fit_name(settings, options) if options.run is None else options.run
     check_run_name(run)
@@ -32,7 +34,7 @@ def main(settings: Settings) -> int:
     from nas.fit.record import Record
 
     record = Record(run_folder(options.dir, run).absolute() / "fit")
-    clock = Clock(record, measured=options.speed is None)
+    clock = Clock(record, measured=options.speed is None, started=started)
     fit = Fit(settings, options, run, out, record, clock)
     fit.check()
     try:

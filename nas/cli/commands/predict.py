@@ -2,7 +2,8 @@
 
 model= is a folder that nas export wrote; no code in it is executed, so it may come from elsewhere. Labels are printed
 as they are computed; images that cannot be read are listed on stderr at the end, and the exit code is then 1. Other
-files of a folder are skipped and counted there.
+files of a folder are skipped and counted there. An image whose likeliest class is below the threshold is labelled "none
+of these".
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from typing import TYPE_CHECKING, Protocol
 from nas.cli.options import CommandOptions
 from nas.config.settings import make_space
 from nas.errors import UsageError
+from nas.export.threshold import NONE_LABEL
 from nas.runtime.streams import results
-from nas.validation import one_of, whole_number
+from nas.validation import number_in, one_of, whole_number
 
 if TYPE_CHECKING:
     from nas.config.settings import Settings
-    from nas.export.folder import Folder
-    from nas.export.prediction import Prediction, Unreadable
+    from nas.export.prediction import Prediction, Predictor, Unreadable
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class PredictOptions(CommandOptions):
     model: str | None
     images: list[str]
     background: str | None
+    threshold: float | None
     top: int
     format: str
 
@@ -43,6 +45,7 @@ class PredictOptions(CommandOptions):
 
         one_of("format", self.format, ("table", "csv", "json"))
         whole_number("top", self.top)
+        number_in("threshold", self.threshold, 0, 1, null=True)
         if not self.model:
             raise UsageError("model=null; expected a folder of nas export")
         if not self.images:
@@ -54,7 +57,7 @@ class PredictOptions(CommandOptions):
 def main(settings: Settings) -> int:
     from nas.export.folder import read
     from nas.export.image_files import find_images, skipped_text
-    from nas.export.prediction import Unreadable, predict
+    from nas.export.prediction import Predictor, Unreadable
 
     options = PredictOptions.of(settings)
     if options.format != "table" and any(argument.startswith("top=") for argument in settings.arguments):
@@ -63,12 +66,13 @@ def main(settings: Settings) -> int:
     folder = read(Path(options.model).expanduser())
     searched = [find_images(path) for path in _paths(settings, options.images)]
     files = [file for listing in searched for file in listing.images]
-    writer = _writer(options, folder, files)
+    space = partial(make_space, config_dir=settings.config_dir)
+    predictor = Predictor(folder, space, options.background, options.threshold)
+    writer = _writer(options, predictor, files)
     unreadable: list[Unreadable] = []
     started = False
     try:
-        space = partial(make_space, config_dir=settings.config_dir)
-        for one in predict(folder, files, space, options.background):
+        for one in predictor.predict(files):
             if not started:
                 started = True
                 writer.start()
@@ -109,10 +113,10 @@ def _paths(settings: Settings, items: Sequence[str]) -> list[Path]:
     return paths
 
 
-def _writer(options: PredictOptions, folder: Folder, files: Sequence[Path]) -> _Writer:
+def _writer(options: PredictOptions, predictor: Predictor, files: Sequence[Path]) -> _Writer:
     if options.format == "json":
-        return _Json(folder)
-    return _Csv(folder) if options.format == "csv" else _Table(folder, files, options.top)
+        return _Json(predictor)
+    return _Csv(predictor) if options.format == "csv" else _Table(predictor, files, options.top)
 
 
 class _Writer(Protocol):
@@ -126,10 +130,11 @@ class _Writer(Protocol):
 
 
 class _Json:
-    """A JSON document: a list with an object for each image."""
+    """A JSON document: a list with an object for each image, with the likeliest class if there is a threshold."""
 
-    def __init__(self, folder: Folder) -> None:
-        self.classes = folder.about["classes"]
+    def __init__(self, predictor: Predictor) -> None:
+        self.classes = predictor.classes
+        self.has_threshold = predictor.threshold > 0
         self.count = 0
 
     def start(self) -> None:
@@ -137,7 +142,8 @@ class _Json:
 
     def add(self, one: Prediction) -> None:
         probabilities = dict(zip(self.classes, one.probabilities, strict=True))
-        about = {"file": one.file, "label": one.label, "probabilities": probabilities}
+        likeliest = {"likeliest": one.likeliest} if self.has_threshold else {}
+        about = {"file": one.file, "label": one.label, **likeliest, "probabilities": probabilities}
         text = json.dumps(about, indent=2, ensure_ascii=False).replace("\n", "\n  ")
         print(f"{',' if self.count else ''}\n  {text}", end="", file=results(), flush=True)
         self.count += 1
@@ -149,8 +155,8 @@ class _Json:
 class _Csv:
     """A line for each image, with the probabilities of all classes."""
 
-    def __init__(self, folder: Folder) -> None:
-        self.classes = folder.about["classes"]
+    def __init__(self, predictor: Predictor) -> None:
+        self.classes = predictor.classes
         self.writer = csv.writer(results(), lineterminator="\n")
 
     def start(self) -> None:
@@ -166,29 +172,34 @@ class _Csv:
 class _Table:
     """Aligned columns, whose widths are known before the first prediction."""
 
-    def __init__(self, folder: Folder, files: Sequence[Path], top: int) -> None:
-        self.title, self.classes = folder.about["arch"], folder.about["classes"]
+    def __init__(self, predictor: Predictor, files: Sequence[Path], top: int) -> None:
+        self.title, self.classes = predictor.folder.about["arch"], predictor.classes
+        self.threshold = predictor.threshold
         self.top = min(top, len(self.classes))
         from rich.cells import cell_len
 
         name = max(cell_len(text) for text in self.classes)
+        label = name + cell_len(_of_none("")) if self.threshold > 0 else name
         file = max(cell_len(_printable(str(path))) for path in files)
         self.columns = [
             ("file", max(file, 4)),
-            ("label", max(name, 5)),
+            ("label", max(label, 5)),
             ("probability", 11),
             *((f"{rank}.", name + 7) for rank in range(2, self.top + 1)),
         ]
 
     def start(self) -> None:
         print(self.title)
+        if self.threshold > 0:
+            print(f"{NONE_LABEL}: the likeliest class, in brackets, has a probability below {self.threshold:g}")
         self._print([name for name, _ in self.columns])
         print("─" * (sum(width for _, width in self.columns) + 2 * len(self.columns) - 2), flush=True)
 
     def add(self, one: Prediction) -> None:
         ranked = sorted(zip(one.probabilities, self.classes, strict=True), reverse=True)[: self.top]
         rest = [f"{name} {probability:.4f}" for probability, name in ranked[1:]]
-        self._print([_printable(one.file), one.label, f"{ranked[0][0]:.4f}", *rest])
+        label = _of_none(one.likeliest) if one.is_none else one.label
+        self._print([_printable(one.file), label, f"{ranked[0][0]:.4f}", *rest])
 
     def end(self) -> None: ...
 
@@ -200,6 +211,10 @@ class _Table:
             space = " " * (width - cell_len(cell))
             padded.append(space + cell if name == "probability" else cell + space)
         print("  ".join(padded).rstrip(), flush=True)
+
+
+def _of_none(likeliest: str) -> str:
+    return f"{NONE_LABEL} ({likeliest})"
 
 
 def _printable(name: str) -> str:

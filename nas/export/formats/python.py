@@ -1,4 +1,4 @@
-"""One readable file that needs only torch, with its weights beside it."""
+"""A readable file that needs only torch, with its weights, and a script that labels image files with it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from nas.errors import UserError
-from nas.export.artifact_runner import Form, in_torch
+from nas.export.artifact_runner import Form, in_torch, tolerance
+from nas.export.folder import read
 from nas.export.formats.state import tensors
+from nas.export.image_reading import read_image
 from nas.export.model import Model, unwrapped
+from nas.export.predict_script import CHANNELS, predict_script
 from nas.export.source import source
 from nas.export.tracer import owned
 from nas.provenance import environment
+from nas.training.memory_format import contiguous
 
-FILES = ("network.py", "network.safetensors", "network.pt")
+FILES = ("network.py", "network.safetensors", "network.pt", "predict.py")
 NEEDS: Mapping[str, str] = {}
 IS_STANDALONE = True
 WIDTH = 100
@@ -60,6 +65,33 @@ def write(model: Model, folder: Path) -> None:
     (folder / FILES[0]).write_text(f"{_head(model, shape)}\n{imports}{helpers}\n\n{written.text}")
     save_file(renamed, str(folder / FILES[1]))
     torch.save(renamed, folder / FILES[2])
+    if model.task.channels in CHANNELS:
+        (folder / FILES[3]).write_text(predict_script(model))
+
+
+def prepare(model: Model, folder: Path, work: Path) -> None:
+    """Write validation images as files, and their probabilities by `nas predict`, for the check of `predict.py`.
+
+    One is larger than the network's images and partly transparent, one as large as several of its images.
+    """
+    from PIL import Image
+
+    if not (folder / FILES[3]).exists():
+        return
+    (work / "pictures").mkdir()
+    for index, values in enumerate(model.images.pixels[:4]):
+        image = Image.fromarray((values[0] if len(values) == 1 else values.permute(1, 2, 0)).contiguous().numpy())
+        if index == 1:
+            image = image.resize((3 * image.width, 3 * image.height))
+        elif index == 2:
+            image = image.resize((2 * image.width + 1, image.height + 5)).convert("LA" if len(values) == 1 else "RGBA")
+            image.putalpha(Image.linear_gradient("L").resize(image.size))
+        image.save(work / "pictures" / f"{index}.png")
+    exported = read(folder)
+    images = torch.stack([read_image(exported, file) for file in sorted((work / "pictures").iterdir())])
+    with torch.no_grad():
+        logits = model.network(contiguous(images))
+    torch.save((logits.softmax(1), tolerance(logits)), work / "pictures.pt")
 
 
 def _check_types(weights: Mapping[str, Tensor]) -> None:
@@ -103,18 +135,34 @@ def _classes(names: Sequence[str]) -> str:
     return "\n".join(["CLASSES = (", *(f"    {text}," for text in texts), ")"])
 
 
-def load(folder: Path, threads: int, _work: Path) -> Form:
-    """Load `network.py`."""
+def load(folder: Path, threads: int, work: Path | None) -> Form:
+    """Load `network.py`, and run `predict.py` on the files of `prepare`."""
     import importlib.util
+    import sys
 
     import torch
 
-    spec = importlib.util.spec_from_file_location("network", folder / "network.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    def imported(name: str) -> Any:
+        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    module = imported("network")
     network = module.Network()
+    if work is not None and (work / "pictures.pt").exists():
+        expected, tolerance = torch.load(work / "pictures.pt", weights_only=True)
+        sys.modules["network"] = module  # which predict.py imports
+        try:
+            script = imported("predict")
+        finally:
+            del sys.modules["network"]
+        pixels = [script.pixels(file) for file in sorted((work / "pictures").iterdir())]
+        difference = float((torch.tensor(script.probabilities(network, pixels)) - expected).abs().max())
+        if not difference <= tolerance:
+            raise ValueError(f"predict.py and nas predict differ by {difference:.1e} in a probability")
     # `weights()` reads only one of the two files, and which one depends on whether safetensors is installed
     loaded, other = module.weights(), torch.load(folder / "network.pt", weights_only=True)
     if loaded.keys() != other.keys() or not all(torch.equal(loaded[name], other[name]) for name in loaded):
