@@ -2,12 +2,14 @@
 
 import contextlib
 import io
+import json
 import os
 import re
 import shlex
 
 import pytest
 from conftest import ROOT
+from pictures.planted import clean
 from PIL import Image
 from written import without_processes
 
@@ -21,9 +23,18 @@ QUICK_SETTINGS = {
     "retrain": ["trainer.epochs=1", "trainer.train_images=200", "trainer.network={channels: 4, cells: 1}"],
     "compare": ["seeds=3"],
     "check": ["export=false"],
+    "inspect": ["backbone=null"],
+    "fit": ["minutes=1", "backbone=null", "speed=speeds.json"],
 }
 """Appended to commands that would take a minute to a day; everything else runs as it is written."""
-PROGRAMS_NOT_RUN = {"pip", "tensorboard", "scripts/demo", "scripts/check"}
+ALWAYS_QUICK = ("compare", "check", "inspect", "fit")
+SLOW = {
+    "before": 5.0,
+    "train": {"method=baseline;rate=1.0": 20.0, "method=searched;rate=1.0": 15.0},
+    "run": {"method=baseline;rate=1.0": 400.0, "method=searched;rate=1.0": 300.0},
+}
+"""Speeds of a slow machine, so that the trials of a fit are short."""
+PROGRAMS_NOT_RUN = {"pip", "python", "tensorboard", "scripts/demo", "scripts/check"}
 """Programs that a page names and that are not run here."""
 
 
@@ -58,14 +69,20 @@ def test_every_command_of_a_page_runs(page, nas, tmp_path, request, monkeypatch)
         (tmp_path / "conf" / "space" / "mine.yaml").write_text(blocks(page, "yaml")[0])
         (tmp_path / "photos").mkdir()
         Image.new("RGB", (64, 48), "navy").save(tmp_path / "photos" / "sea.jpg")
+    if page == "your-pictures.md":
+        clean(tmp_path / "photos", each=14, classes=("apples", "pears", "plums"))
+        clean(tmp_path / "new_photos", each=1)
+        (tmp_path / "speeds.json").write_text(json.dumps({"speeds": SLOW}))
     for program, *arguments in commands(page):
         if program != "nas":
             assert program in PROGRAMS_NOT_RUN
             continue
         name = next(word for word in arguments if word in cli.commands())
+        if name == "serve":  # until it is interrupted
+            continue
         trains = "evaluator=table" not in arguments and "experiment=spos" not in arguments
         computes = not any(word.startswith("sweep=") for word in arguments)
-        quick = QUICK_SETTINGS.get(name, []) if computes and (name in ("compare", "check") or trains) else []
+        quick = QUICK_SETTINGS.get(name, []) if computes and (name in ALWAYS_QUICK or trains) else []
         with without_processes():  # the forms are checked in fresh processes by tests/export
             result = nas(*arguments, *quick)
         assert result.returncode == 0, (arguments, result.stderr)

@@ -74,7 +74,7 @@ class FitCommands:
         options = self.options
         planned = [f"space.methods=[{','.join(self.methods)}]"]
         if plan is not None:
-            planned = [*plan.space_arguments(), f"budget.hours={plan.minutes / 60:.4g}"]
+            planned = [*plan.space_arguments(), "budget.trials=null", f"budget.hours={plan.minutes / 60:.4g}"]
         return [
             "experiment=pictures",
             *self._data_words(),

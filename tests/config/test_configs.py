@@ -30,6 +30,7 @@ PRESETS = {
                            "auxiliary_weight"},
     ("trainer", "deit"): {*TRAINER, "lr", "lr_min", "optimizer", "warmup_epochs", "weight_decay", "label_smoothing",
                           "mixup", "cutmix"},
+    ("trainer", "pictures"): {"batch_size", "lr", "network", "validate_every"},
     ("trainer", "proxy"): {*TRAINER, "batch_size", "train_images", "valid_images"},
     ("trainer", "tiny"): {*TRAINER, "lr", "crop", "flip", "train_images", "valid_images", "validate_every", "threads"},
 }  # fmt: skip
