@@ -135,7 +135,7 @@ class Fit:
         if self.speeds_given is not None:  # so that nothing depends on real time
             seconds, side = float("inf"), SIDES[-1] if backbone else None
         with self.output.bar("checking the pictures") as report:
-            features = make_features(subject, backbone or None, seconds, self.device, side, report)
+            features = make_features(subject, backbone or None, seconds, self.device, side=side, report=report)
         inspection = inspect(subject, features)
         signal = measure_signal(subject, features, self.options.seed)
         if signal is not None:

@@ -34,6 +34,7 @@ RAW_KEYS = (
     "dir",
     "store.url",
     "data.root",
+    "fix",
     "data.cache",
     "data.labels",
     "data.group",

@@ -8,7 +8,7 @@ from nas.formatting import plural
 from nas.inspection.finding import Finding
 from nas.inspection.subject import Subject
 
-BLANK = 0.01
+BLANK = 0.004
 """Standard deviation of grey, 0-1, below which a picture is of one colour."""
 DARK, LIT = 0.15, 0.3
 """Brightness two standard deviations above the mean, 0-1: that of a dark picture, and the least that is usual."""

@@ -56,13 +56,14 @@ def find_class_faults(subject: Subject) -> list[Finding]:
 def _one_class(subject: Subject, there: np.ndarray) -> Finding:
     name = subject.class_names[int(there[0])] if len(there) else ""
     total = int(subject.counts().sum())
+    _, hinted, hint = (subject.refusal or "").partition("did you mean ")
     return Finding(
         "one_class",
         "problem",
         f"all {total:,} readable pictures are of one class, {name!r}, so that there is nothing to tell apart",
         1,
         subject.files(subject.readable),
-        "Add a folder with the pictures of at least one other class.",
+        f"Did you mean {hint}" if hinted else "Add a folder with the pictures of at least one other class.",
     )
 
 

@@ -1,8 +1,8 @@
 """The same picture twice: exactly or nearly, under two labels, or on both sides of the split.
 
-cleanvision and imagehash find duplicates too. They are not used: the hashes are made when the pictures are decoded
-anyway, imagehash adds PyWavelets for hashes that are not needed here, and cleanvision adds pandas and datasets and
-reads every file a second time.
+cleanvision 0.3.7 and imagehash 4.3.2 find duplicates too. They are not used: the hashes are made when the pictures are
+decoded, imagehash adds PyWavelets for hashes that are not needed, and cleanvision adds pandas, fsspec and imagehash,
+knows no labels and no parts, and reads every file a second time.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ def find_duplicates(subject: Subject) -> list[Finding]:
 
 
 def _across_parts(subject: Subject, exact: list[np.ndarray]) -> list[Finding]:
-    """Duplicates on both sides of a split that the folder states; cellnas keeps those that it divides together."""
-    pairs = [*([int(a), int(b)] for cluster in exact for a, b in zip(cluster, cluster[1:], strict=False)),
-             *map(list, subject.near)]  # fmt: skip
+    """Duplicates on both sides of a split. Those of a split that is drawn of a folder's pictures are kept together."""
+    sides = _sides(subject)
+    pairs = [*(cluster.tolist() for cluster in exact), *map(list, subject.near)]
     units = units_of(len(subject.names), pairs)
     crossing = []
     for cluster in _clusters(units, {position for pair in pairs for position in pair}):
-        parts = set(subject.parts[cluster].tolist()) - {""}
+        parts = set(sides[cluster].tolist()) - {""}
         if len(parts) > 1:
             crossing.append(cluster)
     if not crossing:
         return []
-    where = sorted({str(part) for cluster in crossing for part in subject.parts[cluster]}, key="train valid test".find)
+    where = sorted({str(part) for cluster in crossing for part in sides[cluster]}, key="train valid test".find)
     return [
         Finding(
             "near_duplicate_across_parts",
@@ -76,7 +76,8 @@ def _across_parts(subject: Subject, exact: list[np.ndarray]) -> list[Finding]:
 
 def _near(subject: Subject) -> list[Finding]:
     """Near duplicates on one side."""
-    inner = [pair for pair in subject.near if len(set(subject.parts[list(pair)].tolist())) == 1]
+    sides = _sides(subject)
+    inner = [(a, b) for a, b in subject.near if sides[a] == sides[b]]
     findings = []
     for kind, pairs in (
         ("near_duplicate_under_two_labels", [p for p in inner if subject.labels[p[0]] != subject.labels[p[1]]]),
@@ -97,12 +98,15 @@ def _near(subject: Subject) -> list[Finding]:
                 f"nearly unchanged (saved again, resized, or a moment later){more}",
                 len(clusters),
                 _files(subject, clusters),
-                "Check which label is right."
-                if two
-                else "Keep one of each if you can; they stay on one side of the split.",
+                "Check which label is right." if two else "Keep one of each if you can: they count twice.",
             )
         )
     return findings
+
+
+def _sides(subject: Subject) -> np.ndarray:
+    """(N,) part of each picture, as the folder states it if it does."""
+    return subject.stated if subject.parts_are_stated else subject.parts
 
 
 def _clusters(units: np.ndarray, members: set[int]) -> list[np.ndarray]:

@@ -25,7 +25,7 @@ def find_encodings(subject: Subject) -> list[Finding]:
             Finding(
                 "turned_by_exif",
                 "note",
-                f"{plural(len(turned), 'picture')} {'is' if len(turned) == 1 else 'are'} turned or mirrored by EXIF data",
+                f"{plural(len(turned), 'picture')} {'is' if len(turned) == 1 else 'are'} turned by EXIF data",
                 len(turned),
                 subject.files(turned),
                 "Nothing to do here: they are read upright. Other programs that ignore EXIF see them turned.",

@@ -13,8 +13,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from nas.errors import UserError
 from nas.files import atomic_folder, check_folder
 from nas.inspection.appearance import BLANK
@@ -80,11 +78,11 @@ def write_cleaned(subject: Subject, target: Path) -> Cleaned:
     names = {subject.names[position]: reason for position, reason in sorted(reasons.items())}
     with atomic_folder(target, key="fix") as folder:
         for position in kept:
-            file = _inside(listing, subject.names[position])
+            file = _inside(subject.names[position])
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(listing.root / subject.names[position], folder / file)
+            _copy(listing.root / subject.names[position], folder / file)
         _write_csv(folder / LEFT_OUT_FILE, ["file", "reason"], list(map(list, names.items())))
-        if listing.labels_file is not None:
+        if subject.has_label_table:
             _write_labels(folder / LABELS_FILE, listing, kept)
     return Cleaned(target, len(kept), names)
 
@@ -101,7 +99,7 @@ def left_out(subject: Subject) -> dict[int, str]:
         _leave_copies(subject, [position for position in cluster if position not in reasons], reasons)
     if subject.parts_are_stated:
         for pair in subject.near:
-            parts = [str(subject.parts[position]) for position in pair]
+            parts = [str(subject.stated[position]) for position in pair]
             for position, part, other in zip(pair, parts, reversed(parts), strict=True):
                 if part == "train" and other in SHARED and position not in reasons:
                     reasons[position] = f"nearly the same picture is in {other}"
@@ -118,13 +116,35 @@ def _leave_copies(subject: Subject, cluster: list[int], reasons: dict[int, str])
 
 
 def _part(subject: Subject, position: int) -> int:
-    return ("train", *SHARED).index(str(subject.parts[position])) if subject.parts_are_stated else 0
+    """0 for the training part, and for pictures whose part is drawn."""
+    return ("", "train", *SHARED).index(str(subject.stated[position]))
 
 
-def _inside(listing: Listing, name: str) -> Path:
+def _inside(name: str) -> Path:
     """Path of a copied file; a file outside of the root, which a CSV file may name, is put inside."""
     parts = [part for part in Path(name).parts if part not in ("..", "/")]
     return Path(*parts) if parts else Path("picture")
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        shutil.copy2(source, target)
+    except FileNotFoundError:
+        raise UserError(
+            f"{source} has vanished since it was read; nothing was written: run the command again"
+        ) from None
+
+
+def _write_labels(path: Path, listing: Listing, kept: list[int]) -> None:
+    """The table of labels, with what it said of parts and groups."""
+    pictures = [listing.pictures[position] for position in kept]
+    rows = [
+        [_inside(one.file).as_posix(), listing.class_names[one.label], one.part or "", one.group or ""]
+        for one in pictures
+    ]
+    columns = ["file", "label", "part", "group"]
+    used = [index for index in range(len(columns)) if index < 2 or any(row[index] for row in rows)]
+    _write_csv(path, [columns[index] for index in used], [[row[index] for index in used] for row in rows])
 
 
 def _write_csv(path: Path, header: list[str], rows: list[list[str]]) -> None:

@@ -26,13 +26,17 @@ def reduced(features: np.ndarray) -> np.ndarray:
     """
     values = features.astype(np.float64)
     values = (values - values.mean(0)) / np.maximum(values.std(0), 1e-6) / np.sqrt(values.shape[1])
+    result: np.ndarray
     if min(values.shape) <= DIMENSIONS:
-        return values.astype(np.float32)
+        result = values.astype(np.float32)
+        return result
+    from scipy.linalg import eigh
+
     wide = values.shape[0] < values.shape[1]
-    squares, vectors = np.linalg.eigh(values @ values.T if wide else values.T @ values)
-    kept = vectors[:, -DIMENSIONS:]
-    rotated = kept * np.sqrt(np.maximum(squares[-DIMENSIONS:], 0.0)) if wide else values @ kept
-    result: np.ndarray = rotated.astype(np.float32)
+    products = values @ values.T if wide else values.T @ values
+    squares, kept = eigh(products, subset_by_index=(len(products) - DIMENSIONS, len(products) - 1), check_finite=False)
+    rotated = kept * np.sqrt(np.maximum(squares, 0.0)) if wide else values @ kept
+    result = rotated.astype(np.float32)
     return result
 
 

@@ -5,10 +5,11 @@ https://arxiv.org/abs/1911.00068: a picture with label i is counted as j if its 
 threshold of j, the mean probability of j among the pictures with that label (eq. 2); of several such j it is the most
 probable one. The pictures off the diagonal are ranked by normalised margin (section 3.2).
 
-Differs from the paper: where classes look alike, a weak head puts 5 to 15 % of correct labels off the diagonal (CIFAR-10,
-20 to 200 pictures a class), so the share of wrong labels is taken from the fifth of the pictures of whose class the head
-is surest, and nothing is reported unless that share is significantly above 2 % and above a quarter of the head's own
-errors. cleanlab implements the paper, and adds pandas, datasets and a licence (AGPL) that this package cannot take over.
+Differs from the paper: where classes look alike, a weak head puts 5 to 15 % of correct labels off the diagonal
+(CIFAR-10, 20 to 200 pictures a class), so the share of wrong labels is taken from the fifth of the pictures of whose
+class the head is surest, and nothing is reported unless that share is significantly above 2 % and above a quarter of
+the head's own errors, nor if the head has hardly learned anything. cleanlab 2.9 implements the paper (Apache licence,
+well kept); it is not used, since it reports those correct labels too, and adds pandas for the 20 lines below.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from nas.formatting import plural
 from nas.inspection.features import Features
 from nas.inspection.finding import Finding, percent
-from nas.inspection.head import folds_of, out_of_fold, reduced
+from nas.inspection.head import balanced_answers, folds_of, mean_recall, out_of_fold
 from nas.inspection.signal import wilson
 from nas.inspection.subject import Subject
 
@@ -26,6 +27,8 @@ SUREST = 5
 """One in this many pictures, those that the head is surest of, estimates the share of wrong labels."""
 MIN_SHARE, MIN_OF_ERRORS = 0.02, 0.25
 """Least share of wrong labels, and least part of it in the share of the head's errors, to report any."""
+MIN_SKILL = 0.5
+"""Least part of the gap between chance and 1 that the head closes."""
 MIN_IMAGES = 50
 
 
@@ -35,9 +38,11 @@ def find_doubtful_labels(subject: Subject, features: Features) -> list[Finding]:
     if len(positions) < MIN_IMAGES or (np.bincount(labels, minlength=2) > 1).sum() < 2:
         return []
     folds = folds_of(labels, subject.units[positions])
-    probabilities = out_of_fold(reduced(features.values), labels, folds, len(subject.class_names))
+    probabilities = out_of_fold(features.of_head(np.arange(len(positions))), labels, folds, len(subject.class_names))
     doubted = confident_errors(probabilities, labels)
-    if not len(doubted):
+    present = len(np.unique(labels))
+    skill = (mean_recall(balanced_answers(probabilities, labels), labels) * present - 1) / (present - 1)
+    if skill < MIN_SKILL or not len(doubted):
         return []
     sure = np.argsort(-probabilities.max(1), kind="stable")[: max(len(labels) // SUREST, 1)]
     answers = probabilities.argmax(1)
@@ -50,8 +55,8 @@ def find_doubtful_labels(subject: Subject, features: Features) -> list[Finding]:
         Finding(
             "doubtful_label",
             "note",
-            f"about {percent(share)} of the labels look wrong, and {plural(len(doubted), 'picture')} should be looked at: "
-            f"the first is labelled {subject.class_names[labels[worst]]!r} and looks like "
+            f"about {percent(share)} of the labels look wrong, and {plural(len(doubted), 'picture')} should be looked "
+            f"at: the first is labelled {subject.class_names[labels[worst]]!r} and looks like "
             f"{subject.class_names[answers[worst]]!r}",
             len(doubted),
             subject.files(positions[doubted]),

@@ -10,8 +10,6 @@ from __future__ import annotations
 import numpy as np
 
 POOLED, GRID, CELLS, BINS = 8, 32, 4, 8
-CHUNK = 1000
-"""Pictures that are computed at a time."""
 
 
 def simple_features(pixels: np.ndarray) -> np.ndarray:
@@ -20,10 +18,6 @@ def simple_features(pixels: np.ndarray) -> np.ndarray:
     Args:
         pixels: uint8 (N, C, H, W), in memory or mapped.
     """
-    return np.concatenate([_features(pixels[start : start + CHUNK]) for start in range(0, len(pixels), CHUNK)])
-
-
-def _features(pixels: np.ndarray) -> np.ndarray:
     scaled = pixels.astype(np.float32) / 255
     colours = _resized(scaled, POOLED).reshape(len(scaled), -1)
     return np.concatenate((colours, _gradients(_resized(scaled.mean(1), GRID))), axis=1)

@@ -28,8 +28,8 @@ def find_odd_sizes(subject: Subject) -> list[Finding]:
             Finding(
                 "odd_size",
                 "note",
-                f"{plural(len(odd), 'picture')} {'is' if len(odd) == 1 else 'are'} more than {SIZE_FACTOR} times larger "
-                f"or smaller than usual (about {usual:.0f} pixels a side), the worst of {width} x {height}",
+                f"{plural(len(odd), 'picture')} {'is' if len(odd) == 1 else 'are'} more than {SIZE_FACTOR} times "
+                f"larger or smaller than usual (about {usual:.0f} pixels a side), the worst of {width} x {height}",
                 len(odd),
                 subject.files(positions[worst]),
                 "Look at them: thumbnails and scans among photos are often mistakes.",

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 MAX_IMAGES = 20_000
 """Most images of a data set without files that are inspected; measuring takes about 0.2 ms each."""
 
+MIN_DETAILED_SIDE = 16
+"""Shorter side in pixels below which near duplicates mean nothing, and a border is half of the picture."""
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -36,13 +39,14 @@ class Subject:
         labels: (N,) position in `class_names`.
         class_names: Names of the classes.
         parts: (N,) `train`, `valid` or `test`; empty where the picture is in none.
-        parts_are_stated: Whether the folder states the parts; otherwise they were drawn.
+        stated: (N,) the part that the folder states; empty where the picture was drawn for its part.
         facts: Facts of each picture.
         pixels: uint8 (M, C, H, W).
         rows: (N,) row of each picture in `pixels`.
         groups: Value of the group column of each picture, or None.
         total: Number of pictures of the data set, of which these may be the first.
         listing: The files; None: the pictures are not files.
+        has_label_table: Whether a CSV file gives the labels, instead of folders.
         refusal: Why the data set cannot be divided into parts; None: it can.
     """
 
@@ -50,19 +54,30 @@ class Subject:
     labels: np.ndarray
     class_names: tuple[str, ...]
     parts: np.ndarray
-    parts_are_stated: bool
+    stated: np.ndarray
     facts: tuple[PictureFacts, ...]
     pixels: np.ndarray
     rows: np.ndarray
     groups: tuple[str | None, ...]
     total: int
     listing: Listing | None = None
+    has_label_table: bool = False
     refusal: str | None = None
 
     @cached_property
     def readable(self) -> np.ndarray:
         """Positions of the pictures that can be read."""
         return np.array([i for i, one in enumerate(self.facts) if one.error is None], dtype=np.int64)
+
+    @property
+    def parts_are_stated(self) -> bool:
+        return bool((self.stated != "").any())
+
+    @cached_property
+    def usual_side(self) -> float:
+        """Median of the shorter sides of the readable pictures in pixels; 0: there are none."""
+        sides = [min(self.facts[position].width, self.facts[position].height) for position in self.readable]
+        return float(np.median(sides)) if sides else 0.0
 
     @cached_property
     def exact(self) -> list[list[int]]:
@@ -71,7 +86,12 @@ class Subject:
 
     @cached_property
     def near(self) -> list[tuple[int, int]]:
-        """Pairs of positions of pictures that are nearly the same; of exact duplicates the first takes part."""
+        """Pairs of positions of pictures that are nearly the same; of exact duplicates the first takes part.
+
+        None of very small pictures: among digits of 8 x 8 pixels, different ones are as alike.
+        """
+        if self.usual_side < MIN_DETAILED_SIDE:
+            return []
         return near_duplicates(self.facts, self.pixels, self.rows)
 
     @cached_property
@@ -109,7 +129,7 @@ def subject_of(data: DataSet) -> Subject:
 
 def _of_folder(data: ImageFolder) -> Subject:
     from nas.pictures.cache import cached
-    from nas.pictures.listing import find_pictures
+    from nas.pictures.listing import find_pictures, has_labels_file
 
     if not data.root:
         data.listing  # noqa: B018 (it says what is missing)
@@ -118,7 +138,7 @@ def _of_folder(data: ImageFolder) -> Subject:
     cache = cached(listing, data.side, data.channels, data.background, folder)
     pictures = listing.pictures
     parts = np.array([picture.part or "" for picture in pictures], dtype="U5")
-    stated = bool((parts != "").any())
+    stated = parts.copy()
     refusal = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # unreadable files are a finding here
@@ -132,13 +152,14 @@ def _of_folder(data: ImageFolder) -> Subject:
         labels=np.array([picture.label for picture in pictures], dtype=np.int64),
         class_names=listing.class_names,
         parts=parts,
-        parts_are_stated=stated,
+        stated=stated,
         facts=cache.facts,
         pixels=cache.pixels,
         rows=np.arange(len(pictures)),
         groups=tuple(picture.group for picture in pictures),
         total=len(pictures),
         listing=listing,
+        has_label_table=data.labels is not None or has_labels_file(listing.root),
         refusal=refusal,
     )
 
@@ -159,7 +180,7 @@ def _of_images(data: DataSet) -> Subject:
         labels=np.concatenate([images.labels.numpy() for images in kept.values()]),
         class_names=tuple(names),
         parts=np.concatenate([np.full(len(images), part, dtype="U5") for part, images in kept.items()]),
-        parts_are_stated=False,
+        stated=np.full(len(pixels), "", dtype="U5"),
         facts=_measured(pixels),
         pixels=pixels,
         rows=np.arange(len(pixels)),

@@ -107,6 +107,11 @@ def _listed(root: Path, labels: str | None, group: str | None) -> Listing:
     return _of_classes(root, found)
 
 
+def has_labels_file(root: Path) -> bool:
+    """Whether the labels are in `labels.csv` of a folder, whatever folders it has."""
+    return _labels_file(root, entries_of(root), None) is not None
+
+
 def _labels_file(root: Path, found: Entries, labels: str | None) -> Path | None:
     """The CSV file to read, or None."""
     if labels is None:
