@@ -338,6 +338,7 @@ class Fit:
             "commands": self.commands.all(plan),
             "seconds": self.clock.real(),
             "trials": len(searched.trials),
+            "model": str(self.out),
         }
 
     def _valid_probabilities(self, trial: Trial) -> np.ndarray:
