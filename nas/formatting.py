@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Sequence
 
 
-def plural(number: int, noun: str) -> str:
-    """`1 epoch`, `2 epochs`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def plural(number: int, noun: str, several: str | None = None) -> str:
+    """`1 epoch`, `2 epochs`; `several` is the form of a noun that does not take an s."""
+    return f"{number:,} {noun if number == 1 else several or f'{noun}s'}"
 
 
 def short_number(value: float | None) -> str:

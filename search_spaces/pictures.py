@@ -27,6 +27,8 @@ PRETRAINED = ("frozen", "finetuned")
 SIDES = (96, 128, 160, 224)
 SHARES = MappingProxyType({"last": 0.25, "half": 0.5, "all": 1.0})
 """Option of `tuned` -> share of the pretrained body's parts that are trained."""
+WIDTHS = (16, 32)
+"""Channels of the first stage of a searched network."""
 RATES = (0.3, 1.0, 3.0)
 """Factors of a method's usual learning rate."""
 CELLS = NASBench201(channels=16, cells=1)
@@ -96,15 +98,13 @@ class Pictures(SearchSpace):
         rated = [name for name in self.methods if name != "frozen"]
         self._decide("rate", Ordinal(RATES), rated)
         if "searched" in self.methods:
-            self._decide("width", Ordinal((16, 32)), ["searched"])
+            self._decide("width", Ordinal(WIDTHS), ["searched"])
             for edge, operations in CELLS.choices.items():
                 self._decide(edge, operations, ["searched"])
 
     def _decide(self, name: str, options: Any, methods: Sequence[str]) -> None:
         self.choices[name] = options
         self.conditions[name] = {"method": tuple(methods)}
-
-    # --- networks and their training ------------------------------------------------------------------------------
 
     def build(self, architecture: Architecture, task: Task, network: Mapping[str, Any] | None = None) -> nn.Module:
         from search_spaces.pictures_networks import PretrainedNetwork, ReducedNetwork, SmallResNet
@@ -114,9 +114,15 @@ class Pictures(SearchSpace):
             from nas.backbones import make_backbone
 
             backbone = make_backbone(str(self.backbone), download=self.download)
+            side = int(chosen["side" if chosen["method"] == "frozen" else "finetuned_side"])
+            if side not in backbone.sides((side,)):
+                raise UsageError(
+                    f"backbone={self.backbone} takes images of {backbone.side} pixels only; set space.sides and "
+                    f"space.finetuned_sides to [{backbone.side}]"
+                )
             if chosen["method"] == "frozen":
-                return PretrainedNetwork(backbone, task, chosen["side"], 0.0)
-            return PretrainedNetwork(backbone, task, chosen["finetuned_side"], SHARES[chosen["tuned"]])
+                return PretrainedNetwork(backbone, task, side, 0.0)
+            return PretrainedNetwork(backbone, task, side, SHARES[chosen["tuned"]])
         if chosen["method"] == "baseline":
             return ReducedNetwork(task, SmallResNet)
         cell, sizes = self.cell(architecture), {"channels": chosen["width"], "cells": 1}
@@ -127,12 +133,17 @@ class Pictures(SearchSpace):
         method = chosen["method"]
         settings = dict(RECIPES[method])
         epochs = 1 if method == "frozen" else self.epochs.get(method, 10)
+        if chosen.get("width") == WIDTHS[-1]:
+            epochs = max(1, epochs // 2)  # it takes three times as long
         if "lr" in settings:
             settings["lr"] *= chosen["rate"]
         images = {"train_images": self.train_images[method]} if method in self.train_images else {}
         return {**settings, "epochs": epochs, "warmup_epochs": min(1, epochs // 4), **images}
 
-    # --- notation -------------------------------------------------------------------------------------------------
+    def training_protocol(self) -> dict[str, Any]:
+        """What two searches must share for their trials to be comparable: each method's recipe and length."""
+        lengths = {"epochs": self.epochs, "train_images": self.train_images}
+        return {"recipes": {name: dict(RECIPES[name]) for name in self.methods}, **lengths}
 
     def cell(self, architecture: Architecture) -> Architecture:
         """The cell of a searched architecture, in NAS-Bench-201."""
@@ -162,8 +173,9 @@ class Pictures(SearchSpace):
         return CELLS.graphs(self.cell(architecture)) if searched else {}
 
     def first_architectures(self) -> list[Architecture]:
-        """What to try before anything else, in order: each method at its usual settings, then the baseline's other
-        learning rates, since a winner that was tuned must not be compared with a baseline that was not."""
+        """What to try before anything else, in order: each method at its usual settings, the baseline's other
+        learning rates, since a winner that was tuned must not be compared with a baseline that was not, then the
+        other sides and shares."""
         sides, finetuned_sides, shares = (
             [str(option) for option in self.choices.get(name, ())] for name in ("side", "finetuned_side", "tuned")
         )
@@ -178,6 +190,7 @@ class Pictures(SearchSpace):
             ],
             "searched": [f"rate=1.0;{cell}"],
         }
+        rates = [f"method=baseline;rate={rate}" for rate in RATES if rate != 1.0]
         rounds = max(len(texts) for texts in wanted.values())
         texts = [
             f"method={method};{wanted[method][turn]}"
@@ -185,7 +198,7 @@ class Pictures(SearchSpace):
             for method in self.methods
             if turn < len(wanted[method])
         ]
-        texts += [f"method=baseline;rate={rate}" for rate in RATES if rate != 1.0]
+        texts[len(self.methods) : len(self.methods)] = rates
         return [self.from_text(text) for text in texts]
 
 

@@ -25,7 +25,8 @@ ALLOWED = {
     "nas.data": {*NOUNS, "nas.files", "nas.formatting", "nas.pictures", "nas.runtime"},
     "nas.pictures": {*NOUNS, "nas.files", "nas.formatting", "nas.runtime"},
     "nas.inspection": {
-        *NOUNS, "nas.backbones", "nas.data", "nas.files", "nas.formatting", "nas.pictures", "nas.runtime",
+        *NOUNS, "nas.analysis", "nas.backbones", "nas.data", "nas.files", "nas.formatting", "nas.pictures",
+        "nas.runtime",
     },
     "nas.drawing": {*NOUNS, "nas.files", "nas.space"},
     "nas.tables": {*NOUNS, "nas.files", "nas.runtime", "nas.space"},

@@ -40,7 +40,7 @@ SPEEDS = {
     },
 }
 """Of a slow machine, so that trials are short."""
-TIMES = ("seconds", "folder", "commands")
+TIMES = ("seconds", "train_seconds", "folder", "model", "commands")
 FACT = re.compile(r'data-fact="([^"]+)"[^>]*>([^<]*)<')
 TIME_FACTS = re.compile(r"second|spent|cost|time|memory|elapsed|session|date|commit")
 

@@ -64,6 +64,10 @@ class Backbone(ABC):
     def body(self) -> Body:
         """A new body with the pretrained weights."""
 
+    def sides(self, wanted: Sequence[int]) -> tuple[int, ...]:
+        """The sides among some that it takes; its own, if it takes no other."""
+        return (self.side,) if self.fixed_side else tuple(wanted)
+
     def normalised(self, pixels: Tensor, side: int) -> Tensor:
         """Images as the body takes them: float32 (B, 3, side, side).
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nas.backbones.base import Backbone, Body
 from nas.errors import UsageError, UserError
+from nas.runtime.streams import say
 
 FIXED = ("vit_", "maxvit_", "inception_")
 """Starts of the names of classifiers that take images of their own size only."""
@@ -61,6 +62,9 @@ class TorchvisionBackbone(Backbone):
         return _TorchvisionBody(_without_classifier(network, self.name)[0])
 
     def _state(self) -> dict[str, Tensor]:
+        if not self.file.is_file():
+            megabytes = self.weights.meta.get("_file_size", 0)
+            say(f"downloading the weights of {self.name}, {megabytes:.0f} MB, to {self.file}")
         try:
             state: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
                 self.weights.url, map_location="cpu", check_hash=True, progress=False, weights_only=True
@@ -87,7 +91,9 @@ class _TorchvisionBody(Body):
 def _network(name: str) -> nn.Module:
     from torchvision.models import get_model
 
-    more = {"aux_logits": True, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    more: dict[str, bool] = {}
+    if name in ("googlenet", "inception_v3"):  # as torchvision builds them for its weights
+        more = {"aux_logits": True, "init_weights": False, "transform_input": True}
     network: nn.Module = get_model(name, weights=None, **more)
     return network
 

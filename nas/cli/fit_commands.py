@@ -29,9 +29,11 @@ class FitCommands:
     run: str
     methods: Sequence[str]
 
-    def search_settings(self, plan: Plan | None = None) -> Settings:
-        """Settings of the search; without a plan those of the whole space."""
-        return compose("search", self._search_words(plan), self.settings.config_dir)
+    def search_settings(self, plan: Plan | None = None, sides: Sequence[int] = ()) -> Settings:
+        """Settings of the search; without a plan those of the whole space, with these sides."""
+        pixels = ",".join(map(str, sorted(sides)))
+        more = [f"space.sides=[{pixels}]", f"space.finetuned_sides=[{pixels}]"] if sides else []
+        return compose("search", [*self._search_words(plan), *more], self.settings.config_dir)
 
     def run_settings(self, command: str, words: Sequence[str]) -> Settings:
         """Settings of another command on the run."""
@@ -53,12 +55,18 @@ class FitCommands:
         """The `nas search` that searches the same space for as long."""
         return self._line("search", *self._search_words(plan))
 
-    def all(self, plan: Plan) -> dict[str, str]:
-        """Name -> line of everything that a person may want to do next."""
+    def all(self, plan: Plan, final: Sequence[str]) -> dict[str, str]:
+        """Name -> line of everything that a person may want to do next.
+
+        Args:
+            final: Settings of the final training of the winner.
+        """
+        run = [f"run={self.run}", *store_arguments(self.settings)]
         return {
             "fit": self._line("fit", *self.settings.arguments),
             "search": self.search(plan),
-            "leaderboard": self._line("leaderboard", f"run={self.run}", *store_arguments(self.settings)),
+            "retrain": self._line("retrain", *run, *final, *self._data_words(), f"seed={self.options.seed}"),
+            "leaderboard": self._line("leaderboard", *run),
             "predict": shlex.join(["nas", "predict", f"model={self.options.out}", "images=FOLDER"]),
             "serve": shlex.join(["nas", "serve", f"model={self.options.out}"]),
         }
@@ -84,6 +92,7 @@ class FitCommands:
             *planned,
             f"seed={options.seed}",
             f"device={options.device}",
+            *(["trainer.deterministic=true"] if options.speed is not None else []),
             f"run={self.run}",
             f"dir={options.dir}",
         ]

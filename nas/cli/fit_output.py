@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     from nas.space.base import SearchSpace
 
 SHOWN_FINDINGS = 5
+SHOWN_DECISIONS = {
+    "side": "pixels",
+    "finetuned_side": "pixels",
+    "tuned": "trained further:",
+    "rate": "learning rate x",
+    "width": "width",
+}
+"""Decision -> how it is shown."""
 
 
 class Output:
@@ -46,7 +54,7 @@ class Output:
         tested = "" if files is None else f", and {len(files):,} to test with,"
         size = f"{task.width} x {task.height} pixels, {'grey' if task.channels == 1 else 'colour'}"
         count = len(split.train) + len(split.valid)
-        self.say(f"{count:,} pictures to learn from{tested} in {task.classes} classes, seen at {size}")
+        self.say(f"{count:,} pictures to learn from{tested} in {task.classes} classes, each resized to {size}")
 
     def inspected(self, inspection: Mapping[str, Any], signal: Mapping[str, Any] | None, command: str) -> None:
         problems = [one for one in inspection["findings"] if one["severity"] == "problem"]
@@ -55,20 +63,23 @@ class Output:
         if len(problems) > SHOWN_FINDINGS:
             self.say(f"and {len(problems) - SHOWN_FINDINGS} more problems")
         if problems:
-            self.say(f"all of them, with what to do: {command}")
+            self.say(f"To see all of them, and what to do about each: {command}")
         if signal is not None:
             self.say(f"signal: {signal['sentence']}")
 
     def planned(self, plan: Plan, end: str, command: str) -> None:
-        tried = ", ".join(METHODS[method] for method in plan.methods)
-        self.say(f"plan: {tried}; about {plan.unit:.0f} s a trial; it ends at about {end}")
+        self.say(f"plan: each attempt takes about {plan.unit:.0f} s, and the fit ends at about {end}. It tries")
+        for method in plan.methods:
+            images = plan.train_images.get(method, plan.counts.train)
+            length = "" if method == "frozen" else f", {plural(plan.epochs[method], 'pass', 'passes')}"
+            self.say(f"  {METHODS[method]} ({method}): {images:,} pictures{length}")
         for note in plan.notes:
             self.say(note)
-        self.say(f"the search as a command of its own:\n  {command}")
+        self.say(f"For researchers, the search as a command of its own:\n  {command}")
 
     def training(self, method: str, epochs: int, images: int) -> None:
-        how = "" if method == "frozen" else f", {plural(epochs, 'epoch')}"
-        self.say(f"final training of {METHODS[method]} on {images:,} pictures{how}")
+        how = "" if method == "frozen" else f", {plural(epochs, 'pass', 'passes')}"
+        self.say(f"final training: {method} on {images:,} pictures{how}")
 
     @contextmanager
     def bar(self, what: str) -> Iterator[Callable[[int, int], None]]:
@@ -83,11 +94,6 @@ class Output:
 
             yield report
 
-    @contextmanager
-    def quiet_step(self, what: str) -> Iterator[None]:
-        self.say(what)
-        yield
-
     def trials(self, space: SearchSpace) -> TrialLines:
         """A listener that prints a line for each trial."""
         return TrialLines(self, space)
@@ -97,8 +103,10 @@ class Output:
         if (second := result["runner_up"]) is not None:
             more = "more" if second["low"] > 0 else "not more"
             print(
-                f"{result['trials']} candidates were tried. The runner-up is {METHODS[second['method']]}; "
-                f"the difference is {more} than chance."
+                f"{result['trials']} attempts were made. The second best is another of the same kind"
+                if second["method"] == result["winner"]["method"]
+                else f"{result['trials']} attempts were made. The second best is {METHODS[second['method']]}",
+                end=f"; the difference is {more} than chance.\n",
             )
         print(f"\nModel    {_relative(report.parent)}/\nReport   {_relative(report)}   (open it in a browser)")
         print("\nNext:")
@@ -114,19 +122,13 @@ class TrialLines:
 
     def start(self, run: str, trials: Sequence[Trial], total: int | None, objective: Objective) -> None:
         if trials:
-            self.output.say(f"{plural(len(trials), 'candidate')} from the last session")
+            self.output.say(f"{plural(len(trials), 'attempt')} from the last session")
 
     def on_trial_end(self, trial: Trial) -> None:
         chosen = self.space.settings(trial.proposal.architecture)
-        detail = ", ".join(
-            f"{name.replace('_', ' ')} {chosen[name]}"
-            for name in ("side", "finetuned_side", "tuned", "rate", "width")
-            if name in chosen
-        )
+        detail = ", ".join(f"{words} {chosen[name]}" for name, words in SHOWN_DECISIONS.items() if name in chosen)
         outcome = f"{trial.metrics['valid_accuracy']:.1%}" if trial.completed else f"failed: {trial.error}"
-        self.output.say(
-            f"candidate {trial.number + 1}: {chosen['method']} ({detail})  {outcome}  {trial.seconds:.0f} s"
-        )
+        self.output.say(f"attempt {trial.number + 1}: {chosen['method']} ({detail})  {outcome}  {trial.seconds:.0f} s")
 
     def close(self) -> None: ...
 

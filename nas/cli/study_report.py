@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +30,9 @@ DRAWN_TASK = Task(channels=3, height=32, width=32, classes=10)
 """Images that a network is drawn for; the report shows its stages, not its sizes."""
 
 
-def write_run_report(settings: Settings, store: Store, run: str, out: Path, folder: str = "runs") -> int:
+def write_run_report(
+    settings: Settings, store: Store, run: str, out: Path, folder: str = "runs", *, trial: int | None = None
+) -> int:
     """Write the report of a run, with the record of `nas fit` if it made the run.
 
     Args:
@@ -38,6 +41,7 @@ def write_run_report(settings: Settings, store: Store, run: str, out: Path, fold
         run: Name of the run.
         out: HTML file, in an existing folder, which may hold the exported model too.
         folder: Folder of the files of runs.
+        trial: Number of the trial that was chosen; None: the best.
 
     Returns:
         Size of the file in bytes.
@@ -45,29 +49,38 @@ def write_run_report(settings: Settings, store: Store, run: str, out: Path, fold
     Raises:
         UserError: The run does not exist, or the file cannot be written.
     """
-    return write_report(out, run_report(settings, store, run, folder, out.parent))
+    return write_report(out, run_report(settings, store, run, folder, out.parent, trial=trial))
 
 
-def run_report(settings: Settings, store: Store, run: str, folder: str = "runs", model: Path | None = None) -> Document:
+def run_report(
+    settings: Settings,
+    store: Store,
+    run: str,
+    folder: str = "runs",
+    model: Path | None = None,
+    *,
+    trial: int | None = None,
+) -> Document:
     """The report of a run; see `write_run_report`.
 
     Args:
         model: Folder of the model that `nas fit` exported; None: the one that its record names.
     """
     known = named_run(store, run)
+    record = run_folder(folder, run) / RECORD
+    chosen = _chosen(record) if trial is None else str(trial)
     left_out: list[str] = []
     pictures: dict[str, Picture] = {}
     try:
-        pictures = _pictures(settings, store, known)
+        pictures = _pictures(settings, store, known, chosen)
     except UserError as error:
         left_out.append(f"The winner is not drawn: {error}.")
     commands = {}
     try:
-        commands = _commands(settings, store, known)
+        commands = _commands(settings, store, known, chosen)
     except UserError as error:
         left_out.append(f"The commands that repeat the run are not known: {error}.")
     document = run_document(store, run, commands=commands, pictures=pictures, left_out=left_out)
-    record = run_folder(folder, run) / RECORD
     if not record.is_dir():
         return document
     from nas.report.fit import with_fit  # Pillow, which the report of a plain search does not need
@@ -75,20 +88,28 @@ def run_report(settings: Settings, store: Store, run: str, folder: str = "runs",
     return with_fit(document, record, model)
 
 
-def _commands(settings: Settings, store: Store, run: Run) -> dict[str, str]:
+def _chosen(record: Path) -> str:
+    """The trial that a fit has chosen, as `trial=` takes it."""
+    try:
+        return str(int(json.loads((record / "result.json").read_text())["winner"]["trial"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return "best"
+
+
+def _commands(settings: Settings, store: Store, run: Run, chosen: str) -> dict[str, str]:
     """The command that repeats the search, and those that use its winner."""
     status, more = store.status(run.name), store_arguments(settings)
     search = search_command(run, max(status.trials, status.planned or 0, 1) - 1, _config_dir(settings, run), more)
     commands = {} if search is None else {"repeat the search": search}
     if status.best is not None and search is not None:
         nas = ["nas", *config_dir_arguments(settings.config_dir)]
-        rest = [f"run={run.name}", "trial=best", *more]
+        rest = [f"run={run.name}", f"trial={chosen}", *more]
         commands["train the winner from scratch and test it"] = shlex.join([*nas, "retrain", *rest])
         commands["export the winner"] = shlex.join([*nas, "export", *rest])
     return commands
 
 
-def _pictures(settings: Settings, store: Store, run: Run) -> dict[str, Picture]:
+def _pictures(settings: Settings, store: Store, run: Run, chosen: str) -> dict[str, Picture]:
     if store.status(run.name).best is None:
         return {}
     parts = recorded_parts(run.config)
@@ -96,7 +117,7 @@ def _pictures(settings: Settings, store: Store, run: Run) -> dict[str, Picture]:
         return {}
     from nas.report.architecture import drawn  # matplotlib, which a run without a winner does not need
 
-    _, trial = find_trial(store, run.name, "best")
+    _, trial = find_trial(store, run.name, chosen)
     space = make_space(*parts["space"], _config_dir(settings, run))
     architecture = parse(space, trial.text)
     check_meaning(space, architecture, run, trial)

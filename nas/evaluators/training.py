@@ -83,6 +83,10 @@ class TrainingEvaluator:
         self._findings = FindingsReporter()
         self.predictions_dir: Path | None = None
 
+    def use(self, split: Split) -> None:
+        """Take images that have been read, instead of reading them again."""
+        self._split = split
+
     def protocol(self) -> Mapping[str, Any]:
         """Data split, recipe and size of the network."""
         recipe = tuned_protocol(self.space, self.trainer.protocol() | {"network": self.network})

@@ -20,7 +20,7 @@ MAX_HOURS = 24 * 365.0
 """A limit that is never reached: every budget needs one."""
 MIN_TRIALS = 2
 """Trials that are run even if time is short: the baseline, and one to compare it with."""
-PART_OF_A_TRIAL = 0.6
+PART_OF_A_TRIAL = 0.8
 """Share of a usual trial that must fit before the deadline for another to start."""
 
 
@@ -65,8 +65,14 @@ class Progress:
         """How much longer trials take than expected (median); 1 where real time is not counted."""
         return median(self.ratios) if self.ratios and self.clock.measured else 1.0
 
-    def has_time(self) -> bool:
-        """Whether another trial should start."""
+    def has_time(self, asked: int) -> bool:
+        """Whether another trial should start.
+
+        Args:
+            asked: Trials so far, by the search itself: a listener that failed would not know them.
+        """
+        if asked > len(self.trials):
+            return asked < MIN_TRIALS
         if not MIN_TRIALS <= len(self.trials) < MAX_TRIALS:
             return len(self.trials) < MIN_TRIALS
         best = best_trial(self.trials, self.plan.valid_images)
@@ -75,16 +81,21 @@ class Progress:
         return self.clock.spent() + PART_OF_A_TRIAL * self.plan.unit * self.slowness < until
 
 
+def always(_asked: int) -> bool:
+    """There is time, however many trials there were."""
+    return True
+
+
 @dataclass(frozen=True)
 class FitBudget(Budget):
     """A budget that asks how much time is left before each trial.
 
     Args:
-        has_time: Whether another trial should start.
+        has_time: Whether another trial should start after so many.
     """
 
     hours: float | None = MAX_HOURS
-    has_time: Callable[[], bool] = lambda: True
+    has_time: Callable[[int], bool] = always
 
     def allows(self, asked: int, elapsed: Callable[[], float], simulated_seconds: float) -> bool:
-        return super().allows(asked, elapsed, simulated_seconds) and self.has_time()
+        return super().allows(asked, elapsed, simulated_seconds) and self.has_time(asked)

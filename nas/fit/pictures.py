@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 
 from nas.data.base import DataSet
@@ -17,11 +19,13 @@ from nas.files import atomic_write
 
 SIDE = 64
 """Largest side of a small copy."""
+CHUNK = 256
+"""Images in memory as numbers with a fraction at a time."""
 MAX_COPIES = 10_000
 """Images up to which copies are kept."""
 
 
-def tested(data: DataSet) -> Images:
+def test_images(data: DataSet) -> Images:
     """The test images, which the final trainings have been tested on; nothing is chosen by them."""
     return data.read_test()
 
@@ -37,6 +41,18 @@ def test_files(data: DataSet) -> list[str] | None:
     if not isinstance(data, ImageFolder):
         return None
     return [data.listing.pictures[position].file for position in data.parts["test"]]
+
+
+def digest_of(data: DataSet) -> str | None:
+    """16 hexadecimal digits over the test pictures, which the hash of a split leaves out; None without files."""
+    files = test_files(data)
+    if files is None:
+        return None
+    assert isinstance(data, ImageFolder)
+    digest = hashlib.blake2b(digest_size=8)
+    for position in data.parts["test"]:
+        digest.update(data.cache.facts[position].digest.encode())
+    return digest.hexdigest()
 
 
 def write_predictions(  # noqa: PLR0917 (in the order of the file)
@@ -66,10 +82,11 @@ def write_predictions(  # noqa: PLR0917 (in the order of the file)
         "test_files": np.array(files or [], dtype=str),
         "test_labels": test.labels.numpy(),
         "test_probabilities": probabilities.astype(np.float32),
-        "test_thumbnails": _small(test.first(MAX_COPIES)),
         "valid_labels": valid.labels.numpy(),
         "valid_probabilities": valid_probabilities.astype(np.float32),
     }
+    if len(test) <= MAX_COPIES:
+        arrays["test_thumbnails"] = _small(test)
     if baseline_correct is not None:
         arrays["baseline_correct"] = baseline_correct
     try:
@@ -85,6 +102,10 @@ def _small(images: Images) -> np.ndarray:
     """uint8 (N, s, s, C), s at most `SIDE`."""
     pixels = images.pixels
     if pixels.shape[-1] > SIDE:
-        pixels = F.interpolate(pixels.float(), size=(SIDE, SIDE), mode="bilinear", antialias=True).round().byte()
+        parts = (
+            F.interpolate(part.float(), size=(SIDE, SIDE), mode="bilinear", antialias=True)
+            for part in torch.split(pixels, CHUNK)
+        )
+        pixels = torch.cat([part.round().byte() for part in parts])
     small: np.ndarray = pixels.permute(0, 2, 3, 1).numpy()
     return small

@@ -24,7 +24,7 @@ FINAL_SHARE = 0.3
 TRIAL_SECONDS = 1.0
 """Time of a trial beside its training: checking and counting the network."""
 HEAD_SECONDS = 0.002
-"""Time to fit a linear classifier, per training image."""
+"""Time to fit a linear classifier, per training image, for at most 10 classes; more take longer in proportion."""
 EXPORT_SECONDS, EXPORT_IMAGES = 22.0, 120
 """Time of the export and the report beside the images that the exported forms are checked on, and the number of those
 over all checks."""
@@ -103,11 +103,13 @@ class Plan:
         method = chosen["method"]
         if method in SCRATCH:
             slower = (chosen.get("width", 16) / 16) ** 1.6
+            if chosen.get("width", 16) > 16 and epochs > 1:
+                slower /= 2  # the space gives it half of the epochs
             each = epochs * images / self._rate("train", method) + evaluated / self._rate("run", method)
             return float(slower * each)
         side = chosen["side" if method == "frozen" else "finetuned_side"]
         run = self._rate("run", "frozen", side)
-        seconds = (images + evaluated) / run + HEAD_SECONDS * images
+        seconds = (images + evaluated) / run + HEAD_SECONDS * images * max(1.0, self.counts.classes / 10)
         if method == "finetuned":
             share = {"last": 0.25, "half": 0.5, "all": 1.0}[chosen["tuned"]]
             seconds += epochs * images * (1 / run + share * (1 / self._tuning_rate(side) - 1 / run))
@@ -116,11 +118,19 @@ class Plan:
     def _rate(self, kind: str, method: str, side: int | None = None) -> float:
         rates = self.speeds.train if kind == "train" else self.speeds.run
         start = f"method={method};" + ("" if side is None else f"side={side}")
-        return next(rate for name, rate in rates.items() if name.startswith(start))
+        found = next((rate for name, rate in rates.items() if name.startswith(start)), None)
+        if found is None:
+            raise UsageError(
+                f"speed= holds no speed of {start.rstrip(';')}; expected plan.json of a fit with the same backbone"
+            )
+        return found
 
     def _tuning_rate(self, side: int) -> float:
         """Images per second where all of the pretrained network is tuned: measured at one side, scaled to others."""
-        name, rate = next((name, rate) for name, rate in self.speeds.train.items() if "method=finetuned" in name)
+        name = next((name for name in self.speeds.train if name.startswith("method=finetuned")), None)
+        if name is None:
+            raise UsageError("speed= holds no speed of method=finetuned; expected plan.json of a fit with a backbone")
+        rate = self.speeds.train[name]
         measured = int(name.partition("finetuned_side=")[2].partition(";")[0])
         return rate * self._rate("run", "frozen", side) / self._rate("run", "frozen", measured)
 
@@ -183,17 +193,14 @@ class Plan:
         Args:
             spent: Name of a step -> its seconds.
         """
-        search = max(self.search_until(None) - self.speeds.before, 0.0)
+        final = FINAL_SHARE * (self.seconds - self.speeds.before - self.export)
+        search = max(self.seconds - self.export - final - self.speeds.before, 0.0)
         steps = (
             ("read", "The pictures are read once.", None),
             ("check", "Faults are looked for, and whether there is anything to learn.", None),
             ("plan", "The speed of this machine is measured.", None),
             ("search", "Methods are tried on the training pictures.", search),
-            (
-                "final",
-                "The best and the baseline are trained on all but the test pictures, and tested.",
-                self.final_seconds(BASELINE),
-            ),
+            ("final", "The best and the baseline are trained on all but the test pictures, and tested.", final),
             ("export", "The model is written and checked, and this report.", self.export),
         )
         return [{"name": n, "what": what, "seconds": planned, "spent": spent.get(n)} for n, what, planned in steps]
@@ -225,7 +232,10 @@ def make_plan(minutes: float, counts: Counts, speeds: Speeds, methods: Sequence[
     plan = Plan(minutes, counts, speeds, tuple(methods), (), (), {}, {}, counts.valid, 0.0, EXPORT_SECONDS)
     if "frozen" not in methods and "finetuned" not in methods:
         return _with_scratch(_timed(replace(plan, methods=tuple(name for name in methods if name in SCRATCH))))
-    known = [side for side in SIDES if any(name == f"method=frozen;side={side}" for name in speeds.run)]
+    start = "method=frozen;side="
+    known = sorted((int(name.removeprefix(start)) for name in speeds.run if name.startswith(start)), reverse=True)
+    if not known:
+        raise UsageError("speed= holds no speed of method=frozen; expected plan.json of a fit with a backbone")
     for top in known:
         trial = _timed(replace(plan, sides=tuple(sorted(known)), export=_export_seconds(plan, top)))
         chosen = {"method": "frozen", "side": top}
@@ -287,7 +297,7 @@ def _with_tuning(plan: Plan, known: Sequence[int]) -> Plan:
             def seconds(epochs: int, chosen: Mapping[str, Any] = chosen) -> float:
                 return plan.training_seconds(chosen, plan.counts.train, epochs, plan.valid_images)
 
-            fitting = [count for count in range(1, MAX_TUNING_EPOCHS + 1) if seconds(count) <= 2 * plan.unit]
+            fitting = [count for count in range(1, MAX_TUNING_EPOCHS + 1) if seconds(count) <= 1.5 * plan.unit]
             if fitting and fitting[-1] >= least:
                 sides = tuple(sorted(one for one in known if one <= side))[-2:]
                 return replace(plan, finetuned_sides=sides, epochs={**plan.epochs, "finetuned": fitting[-1]})

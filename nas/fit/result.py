@@ -12,10 +12,10 @@ from nas.core import Trial
 from nas.store.base import Retraining
 
 METHODS = {
-    "baseline": "a small residual network trained from scratch",
-    "frozen": "a pretrained network with a new linear classifier",
-    "finetuned": "a pretrained network that was tuned on these pictures",
-    "searched": "a searched network trained from scratch",
+    "baseline": "a small standard network that learnt from these pictures only",
+    "frozen": "a network that knew other pictures, with a new last layer",
+    "finetuned": "a network that knew other pictures, trained further on these",
+    "searched": "a searched network that learnt from these pictures only",
 }
 """Method -> what it is, for sentences."""
 MEANINGFUL = 0.05
@@ -47,6 +47,7 @@ def about_training(trial: Trial, method: str, retraining: Retraining, images: in
         "test_high": interval.high,
         "test_images": images,
         "folder": retraining.folder,
+        "train_seconds": retraining.seconds,
     }
 
 
@@ -63,13 +64,17 @@ def difference(winner: np.ndarray, baseline: np.ndarray) -> dict[str, Any]:
 
     only_winner, only_baseline = int((winner & ~baseline).sum()), int((~winner & baseline).sum())
     images, discordant = len(winner), only_winner + only_baseline
-    mean = (only_winner - only_baseline) / images
-    spread = 1.96 * np.sqrt(max(discordant - (only_winner - only_baseline) ** 2 / images, 0.0)) / images
-    p = float(binomtest(only_winner, discordant, 0.5).pvalue) if discordant else 1.0
+    low = high = 0.0
+    p = 1.0
+    if discordant:
+        test = binomtest(only_winner, discordant, 0.5)
+        share = test.proportion_ci()  # exact, so that the interval excludes 0 where the test does
+        low, high = (float(2 * end - 1) * discordant / images for end in (share.low, share.high))
+        p = float(test.pvalue)
     return {
-        "mean": mean,
-        "low": max(mean - float(spread), -1.0),
-        "high": min(mean + float(spread), 1.0),
+        "mean": (only_winner - only_baseline) / images,
+        "low": low,
+        "high": high,
         "p": p,
         "images": images,
         "only_winner": only_winner,
@@ -100,9 +105,11 @@ def sentence(winner: Mapping[str, Any], baseline: Mapping[str, Any] | None, ahea
         f"The best is {what}: it labels {winner['test_accuracy']:.1%} of {winner['test_images']:,} pictures correctly "
         f"that it had never seen (95 % interval {winner['test_low']:.1%} to {winner['test_high']:.1%})."
     )
-    if baseline is None or ahead is None:
+    if winner["method"] == "baseline":
         return f"{first} It is the baseline itself: nothing else was better."
-    second = f"The baseline, {METHODS['baseline']} with the same time, reaches {baseline['test_accuracy']:.1%}"
+    if baseline is None or ahead is None:
+        return f"{first} The baseline could not be trained, so there is nothing to compare it with."
+    second = f"The baseline, {METHODS['baseline']}, reaches {baseline['test_accuracy']:.1%}"
     if ahead["p"] >= MEANINGFUL:
         return f"{first} {second}; the difference is not more than chance (p = {ahead['p']:.2g})."
     if ahead["mean"] < 0:

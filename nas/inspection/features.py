@@ -98,6 +98,8 @@ def make_features(
         pixels = torch.from_numpy(np.ascontiguousarray(subject.pixels[subject.rows[chosen]]))
         return backbone.extract(pixels, device, at)
 
+    if side is None and backbone.fixed_side:
+        side = backbone.side
     if side is None:
         cost = _cost(lambda: extract(positions[:MEASURED], SIDES[0]), min(MEASURED, len(positions)))
         side = _affordable_side(cost, min(len(positions), SIGNAL_IMAGES), seconds, subject.pixels.shape[-1])

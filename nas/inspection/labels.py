@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from nas.analysis.accuracy import wilson
 from nas.formatting import plural
 from nas.inspection.features import Features
 from nas.inspection.finding import Finding, percent
 from nas.inspection.head import balanced_answers, folds_of, mean_recall, out_of_fold
-from nas.inspection.signal import wilson
 from nas.inspection.subject import Subject
 
 SUREST = 5
@@ -47,7 +47,7 @@ def find_doubtful_labels(subject: Subject, features: Features) -> list[Finding]:
     sure = np.argsort(-probabilities.max(1), kind="stable")[: max(len(labels) // SUREST, 1)]
     answers = probabilities.argmax(1)
     share = float((answers[sure] != labels[sure]).mean())
-    low, _ = wilson(share, len(sure))
+    low = wilson(share, len(sure)).low
     if low <= max(MIN_SHARE, MIN_OF_ERRORS * float((answers != labels).mean())):
         return []
     worst = int(doubted[0])

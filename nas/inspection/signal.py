@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nas.analysis.accuracy import wilson
 from nas.inspection.features import SIGNAL_IMAGES, Features
 from nas.inspection.head import balanced_answers, folds_of, mean_recall, out_of_fold
 from nas.inspection.subject import Subject
@@ -96,7 +97,8 @@ def measure_signal(subject: Subject, features: Features, seed: int = 0) -> Signa
     recalls = np.array([one for _, one in shuffles])
     deviations = (recall - recalls.mean()) / max(float(recalls.std(ddof=1)), _deviation(labels))
     chance = float(np.bincount(labels).max() / len(labels))
-    low, high = wilson(accuracy, len(labels))
+    interval = wilson(accuracy, len(labels))
+    low, high = interval.low, interval.high
     verdict: Literal["yes", "weak", "none"]
     if deviations < DEVIATIONS or recall <= recalls.max():
         verdict = "none"
@@ -150,23 +152,15 @@ def _deviation(labels: np.ndarray) -> float:
     return float(np.sqrt((chance * (1 - chance) / counts).sum()) / classes)
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """95 % interval of a share of `count` independent cases (Wilson 1927)."""
-    z = 1.959964
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * float(np.sqrt(share * (1 - share) / count + z * z / (4 * count * count)))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
-
-
 def _sentence(verdict: str, accuracy: float, chance: float, shuffled: tuple[float, ...], count: int) -> str:
-    low, high = wilson(accuracy, count)
+    interval = wilson(accuracy, count)
     measured = (
-        f"a quick head on {count:,} pictures labels {accuracy:.2f} of them right ({low:.2f} to {high:.2f}); with "
-        f"shuffled labels it is {min(shuffled):.2f} to {max(shuffled):.2f}, and {chance:.2f} by always answering the "
-        "largest class"
+        f"a quick classifier labels {accuracy:.2f} of {count:,} pictures correctly ({interval.low:.2f} to "
+        f"{interval.high:.2f}); with shuffled labels it is {min(shuffled):.2f} to {max(shuffled):.2f}, and always "
+        f"answering the largest class would be right for {chance:.2f}"
     )
     if verdict == "yes":
         return f"Yes, there is signal, and an accuracy of about {accuracy:.2f} can be expected: {measured}."
     if verdict == "weak":
         return f"Weak signal: {measured}. Better pictures, or clearer classes, will help more than a better network."
-    return f"No signal was found; stop and look at the labels: {measured}, so that it may be luck."
+    return f"No signal was found; stop and look at the labels: {measured}, which may be luck."

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 FREE_KEYS = ("budget", "store", "dir", "run", "progress", "format", "data.root", "data.cache", "table.root",
              "executor", "workers", "supernet.graphs", "choices.experiment", "choices.executor", "choices.store",
-             "scheduling.in_flight", "config_dir", "minimized", "sweep")  # fmt: skip
+             "scheduling.in_flight", "config_dir", "minimized", "sweep",
+             "space.download")  # fmt: skip
 """Settings that may change, with all keys below them, when a run is resumed, since they alter no trial. `root` is the
 folder of a data set, `cache` that of its decoded pictures. Which executor runs the trials alters none, but the number
 of workers does; `search()` stores it as `scheduling` if there are several. `sweep` is the name of the sweep that a run
-belongs to."""
+belongs to. Whether weights may be downloaded changes nothing once they are there."""
 
 
 class NoStore(UsageError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -57,6 +57,10 @@ DRY_RUN_IMAGES = 64
 """Number of images of either part that the network is tried on before it is trained."""
 
 
+class UnusableTraining(UserError):
+    """A training that gave no usable network; another architecture may."""
+
+
 @dataclass(frozen=True)
 class TrainingJob:
     """One retraining: the architecture, its data set, and the recipe.
@@ -76,6 +80,7 @@ class TrainingJob:
             best epoch are saved beside the last.
         tested: The weights that are tested and exported, `last` or `best`; `best` needs `validate`.
         keep_probabilities: Whether the probabilities of the test images are kept beside the checkpoint.
+        read_split: The images, if they have been read.
 
     Raises:
         UsageError: `best` without `validate`.
@@ -95,6 +100,7 @@ class TrainingJob:
     validate: bool = False
     tested: Literal["last", "best"] = "last"
     keep_probabilities: bool = False
+    read_split: Split | None = None
 
     def __post_init__(self) -> None:
         if self.tested == "best" and not self.validate:
@@ -103,7 +109,7 @@ class TrainingJob:
     @cached_property
     def split(self) -> Split:
         """The images, read once."""
-        return self.data.split()
+        return self.data.split() if self.read_split is None else self.read_split
 
     @cached_property
     def target(self) -> torch.device:
@@ -244,8 +250,10 @@ def retrain(
     text, protocol = job.text, job.protocol()
     store.prepare()
     key = json.dumps([text, job.seed, protocol], sort_keys=True)
-    target = folder(hashlib.blake2b(key.encode(), digest_size=4).hexdigest()).absolute()
-    earlier = _earlier(store, target, key)
+    kept = " with probabilities" if job.keep_probabilities else ""
+    target = folder(hashlib.blake2b(f"{key}{kept}".encode(), digest_size=4).hexdigest()).absolute()
+    files = [CHECKPOINT, *([TEST_PROBABILITIES] if job.keep_probabilities else [])]
+    earlier = _earlier(store, target, key, files)
     if earlier is not None:
         return _counted_again(_linked(store, earlier, job), job), False
     identity = {"arch": text, "seed": job.seed, **protocol, "device": device.type}
@@ -318,12 +326,12 @@ def _train(
     try:
         return job.train(test, checkpointer, report, outputs)
     except BadNetwork as failure:
-        raise UserError(f"this network cannot be retrained: {failure.message}") from None
+        raise UnusableTraining(f"this network cannot be retrained: {failure.message}") from None
     except TrainingFailed as failure:
         if failure.kind == "not_finite":
             checkpointer.remove()  # it would only fail again
         resumable = ". Rerun the command to resume from the last checkpoint" if checkpointer.path.exists() else ""
-        raise UserError(f"retraining failed: {failure.message}{resumable}") from None
+        raise UnusableTraining(f"retraining failed: {failure.message}{resumable}") from None
 
 
 def _test_images(data: DataSet) -> Images | None:
@@ -338,13 +346,17 @@ def _key(retraining: Retraining) -> str:
     return json.dumps([retraining.text, retraining.seed, retraining.protocol], sort_keys=True)
 
 
-def _earlier(store: Store, target: Path, key: str) -> Retraining | None:
-    """The same training from the store, or from the folder if a process died before the result was stored."""
+def _earlier(store: Store, target: Path, key: str, files: Sequence[str]) -> Retraining | None:
+    """The same training from the store, or from the folder if a process died before the result was stored.
+
+    Args:
+        files: Files that its folder must have.
+    """
     for retraining in store.retrainings():
-        if _key(retraining) == key and (Path(retraining.folder) / CHECKPOINT).is_file():
+        if _key(retraining) == key and all((Path(retraining.folder) / name).is_file() for name in files):
             return retraining
     result = read_result(target)
-    if result is None or _key(result) != key or not (target / CHECKPOINT).is_file():
+    if result is None or _key(result) != key or not all((target / name).is_file() for name in files):
         return None
     store.add_retraining(result)
     return result

@@ -82,10 +82,13 @@ def classifier(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[
     """
     from sklearn.metrics import log_loss
 
+    if len(known := np.unique(labels)) < 2:  # a few of the images of a rare class
+        bias = np.full(classes, -50.0)
+        bias[known] = 0.0
+        return np.zeros((classes, features.shape[1])), bias, 0.0
     strength = _best_strength(features, labels)
     fitted = _regression(strength, features, labels)
     weight, bias = np.zeros((classes, features.shape[1])), np.full(classes, -50.0)
-    known = fitted.classes_.astype(int)
     if len(known) == 2:  # scikit-learn has one row for two classes
         weight[known], bias[known] = np.outer((-0.5, 0.5), fitted.coef_[0]), (-0.5, 0.5) * fitted.intercept_
     else:
@@ -94,15 +97,15 @@ def classifier(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[
 
 
 def _best_strength(features: np.ndarray, labels: np.ndarray) -> float:
-    """The strength with the lowest loss on images left out; the middle one if a class has a single image."""
+    """The strength with the lowest loss on images left out; the second if they are too few to leave any out."""
     from sklearn.metrics import log_loss
 
     counts = np.bincount(labels)
-    folds = min(FOLDS, int(counts[counts > 0].min()))
-    if folds < 2:
+    if (counts > 1).sum() < 2:
         return STRENGTHS[1]
-    position = np.empty(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
+    folds = min(FOLDS, int(counts[counts > 1].min()))
+    position = np.full(len(labels), -1)  # a single image of a class is in no fold, and always trained on
+    for label in np.flatnonzero(counts > 1):
         members = np.flatnonzero(labels == label)
         position[members] = np.arange(len(members)) % folds
     used = range(folds) if len(labels) <= FEW else range(1)

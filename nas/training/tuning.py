@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from nas.core import Architecture
 from nas.errors import UsageError
@@ -28,6 +28,14 @@ OF_THE_SEARCH = ("epochs", "train_images")
 """Settings that say how much a trial costs. A retraining has its own."""
 IN_EPOCHS = ("warmup_epochs",)
 """Settings that are scaled with the number of epochs."""
+
+
+@runtime_checkable
+class SupportsTrainingProtocol(Protocol):
+    """A space that decides settings of the trainer and states what comparable searches share of them."""
+
+    def training_protocol(self) -> Mapping[str, Any]:
+        """JSON-safe; `recipes` maps each kind of network to its settings."""
 
 
 def check_tuned(space: SearchSpace, recipe: Recipe) -> None:
@@ -101,9 +109,12 @@ def tuned_protocol(space: SearchSpace, protocol: Mapping[str, Any]) -> dict[str,
     if not isinstance(space, TunedSpace):
         if type(space).trainer_settings is SearchSpace.trainer_settings:
             return dict(protocol)
-        decided = space.trainer_settings((0,) * len(space.choices))
+        own = dict(space.training_protocol()) if isinstance(space, SupportsTrainingProtocol) else {}
+        decided = {*space.trainer_settings((0,) * len(space.choices)), *own}
+        decided |= {name for recipe in own.get("recipes", {}).values() for name in recipe}
         shared = {name: value for name, value in protocol.items() if name not in decided}
-        return {**shared, **({"epochs": None} if "epochs" in decided else {}), "tuned": type(space).__name__}
+        length = {"epochs": None} if "epochs" in decided else {}
+        return {**shared, **length, "tuned": type(space).__name__, **({"decided": own} if own else {})}
     network = {name: size for name, size in protocol["network"].items() if f"{NETWORK}{name}" not in space.tune.choices}
     shared = {name: value for name, value in protocol.items() if name not in space.tune.choices}
     if "epochs" in space.tune.choices:

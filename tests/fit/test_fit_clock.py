@@ -77,30 +77,36 @@ def test_the_search_ends_where_the_final_training_of_the_best_must_begin(tmp_pat
     watching = progress(tmp_path)
     watching.start("run", [], None, Objective())
     done = 0
-    while watching.has_time():
+    while watching.has_time(done):
         watching.on_trial_end(trial(done, 0.5 if done != 3 else 0.4))
         done += 1
-    assert done == 10  # the tenth starts at 90 s, and six of its ten seconds must fit
+    assert done == 10  # the tenth starts at 90 s, and eight of its ten seconds must fit
     other = progress(tmp_path)
     other.start("run", [trial(n, 0.5 if n != 3 else 0.9) for n in range(5)], None, Objective())
-    assert not other.has_time()
+    assert not other.has_time(5)
 
 
 def test_two_trials_run_however_short_the_time_and_never_more_than_the_limit(tmp_path):
     watching = progress(tmp_path)
     watching.clock.charge(1000.0)
     watching.start("run", [trial(0, 0.5)], None, Objective())
-    assert watching.has_time()
+    assert watching.has_time(1)
     watching.on_trial_end(trial(1, 0.5))
-    assert not watching.has_time()
+    assert not watching.has_time(2)
     watching.clock._charged = 0.0
     watching.trials *= MAX_TRIALS
-    assert not watching.has_time()
+    assert not watching.has_time(MAX_TRIALS)
+
+
+def test_a_listener_that_has_failed_does_not_let_the_search_run_for_ever(tmp_path):
+    watching = progress(tmp_path)
+    assert watching.has_time(1)
+    assert not watching.has_time(2)
 
 
 def test_a_budget_asks_before_each_trial():
     answers = iter([True, False])
-    budget = FitBudget(has_time=lambda: next(answers))
+    budget = FitBudget(has_time=lambda asked: next(answers))
     assert budget.allows(0, lambda: 0.0, 0.0)
     assert not budget.allows(1, lambda: 0.0, 0.0)
     assert budget.trials is None

@@ -20,7 +20,10 @@ def test_only_images_on_which_they_differ_tell_which_is_better():
     assert found["only_winner"] == 10
     assert found["only_baseline"] == 0
     assert found["p"] == pytest.approx(2 * 0.5**10)
-    assert found["low"] < found["mean"] < found["high"]
+    assert 0 < found["low"] < found["mean"] <= found["high"]
+    few = difference(right((0, 105)), right((0, 100)))
+    assert few["p"] > 0.05
+    assert few["low"] < 0 < few["high"]
     assert difference(right((0, 9)), right((0, 9)))["p"] == 1.0
 
 
@@ -43,6 +46,7 @@ def test_the_sentence_says_whether_the_baseline_is_as_good(winner, baseline, wor
 
 def test_a_baseline_that_wins_says_so():
     assert "It is the baseline itself: nothing else was better." in sentence(about("baseline", 0.8), None, None)
+    assert "The baseline could not be trained" in sentence(about("frozen", 0.8), None, None)
 
 
 def test_the_runner_up_is_another_architecture():

@@ -28,7 +28,7 @@ def test_the_first_architectures_hold_every_method_and_the_tuned_baseline():
     space = Pictures()
     first = [space.settings(one) for one in space.first_architectures()]
     assert [one["method"] for one in first[:4]] == list(METHODS)
-    assert {one["rate"] for one in first if one["method"] == "baseline"} == {0.3, 1.0, 3.0}
+    assert {one["rate"] for one in first[:6] if one["method"] == "baseline"} == {0.3, 1.0, 3.0}
     assert first[1]["side"] == 224
     assert Pictures(backbone=None).methods == ("baseline", "searched")
 

@@ -96,6 +96,12 @@ def test_a_class_without_images_is_never_predicted(classes):
     assert loss < np.log(2)
 
 
+def test_images_of_one_class_are_labelled_with_it():
+    weight, bias, loss = classifier(np.ones((3, 2)), np.array([1, 1, 1]), 3)
+    assert (np.ones((1, 2)) @ weight.T + bias).argmax() == 1
+    assert loss == 0.0
+
+
 def test_a_class_with_a_single_image_is_fitted_too():
     features = np.array([[0.0], [1.0], [1.1], [0.9]])
     weight, bias, _ = classifier(features, np.array([0, 1, 1, 1]), 2)

@@ -52,7 +52,7 @@ def main(settings: Settings) -> int:
 
 def fit_name(settings: Settings, options: FitOptions) -> str:
     """A name that follows from the settings, so that the same command resumes."""
-    data = {key: value for key, value in settings.node("data").items() if key != "cache_root"}
+    data = {key: value for key, value in settings.node("data").items() if key != "cache"}
     root = data.get("root")
     if root:
         data["root"] = str(Path(root).expanduser().absolute())
