@@ -86,9 +86,9 @@ def digits(each: int | None) -> Callable[[Path], None]:
 
 
 SETS = {
-    "cifar10, 10 a class": PictureSet(10, cifar(10, held_out=True)),
+    "cifar10, 10 a class": PictureSet(5, cifar(10, held_out=True)),
     "cifar10, 100 a class": PictureSet(10, cifar(100, held_out=True)),
-    "digits, 20 a class": PictureSet(10, digits(20)),
+    "digits, 20 a class": PictureSet(3, digits(20)),
     "digits": PictureSet(5, digits(None)),
     "cifar10, 200": PictureSet(5, cifar(20, held_out=False)),
     "cifar10, 2000": PictureSet(5, cifar(200, held_out=False)),
