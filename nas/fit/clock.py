@@ -30,6 +30,7 @@ class Clock:
         noted = record.read(LEDGER) or {}
         self._earlier = float(noted.get("seconds", 0.0))
         self.steps: dict[str, float] = dict(noted.get("steps", {}))
+        self._running: tuple[str, float] | None = None
         self._charged = 0.0
         self._started = time.monotonic() if started is None else started
         self._ended = threading.Event()
@@ -50,16 +51,25 @@ class Clock:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Note the real time of a step, added to that of earlier sessions."""
-        started = time.monotonic()
+        self._running = name, time.monotonic()
         try:
             yield
         finally:
-            self.steps[name] = self.steps.get(name, 0.0) + time.monotonic() - started
+            self.steps = self._steps()
+            self._running = None
             self._note()
 
     @contextmanager
     def running(self) -> Iterator[Clock]:
-        """Note the time every second, in a thread of its own."""
+        """Note the time every second, in a thread of its own.
+
+        Raises:
+            UsageError: Another process runs this fit.
+        """
+        with self.record.locked():
+            yield from self._noting()
+
+    def _noting(self) -> Iterator[Clock]:
         thread = threading.Thread(target=self._beat, daemon=True)
         thread.start()
         try:
@@ -76,6 +86,14 @@ class Clock:
             except UserError:  # a full disk: the next step that writes reports it
                 continue
 
+    def _steps(self) -> dict[str, float]:
+        """Name of a step -> its seconds, the running one's so far included."""
+        running = self._running  # which the other thread may change
+        if running is None:
+            return dict(self.steps)
+        name, started = running
+        return {**self.steps, name: self.steps.get(name, 0.0) + time.monotonic() - started}
+
     def _note(self) -> None:
         with self._lock:
-            self.record.write(LEDGER, {"seconds": self.real(), "steps": dict(self.steps)})
+            self.record.write(LEDGER, {"seconds": self.real(), "steps": self._steps()})

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.errors import UserError
+from filelock import FileLock, Timeout
+
+from nas.errors import UsageError, UserError
 from nas.files import atomic_write
 
 
@@ -54,6 +57,29 @@ class Record:
             raise UserError(
                 f"{path} cannot be written ({error.strerror or error}); free up disk space, or set dir="
             ) from None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from the same fit.
+
+        Raises:
+            UsageError: Another process runs it.
+            UserError: The folder cannot be written.
+        """
+        lock = FileLock(self.folder / "lock")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(
+                f"another process is running this fit ({self.folder}); wait for it, or set run= to another name"
+            ) from None
+        except OSError as error:
+            raise UserError(f"{self.folder} cannot be written ({error.strerror or error}); set dir=") from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def once(self, name: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """The content of a file, made and written if it does not exist."""

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from nas.core import Objective, Proposal, Trial
-from nas.errors import UserError
+from nas.errors import UsageError, UserError
 from nas.fit.budget import MAX_TRIALS, FitBudget, Progress
 from nas.fit.choice import best_trial
 from nas.fit.clock import Clock
@@ -26,6 +26,21 @@ def test_time_between_two_sessions_does_not_count(tmp_path):
     again = Clock(Record(tmp_path), measured=True)
     assert 0.05 <= again.spent() < 0.3
     assert again.steps["search"] >= 0.05
+
+
+def test_two_processes_do_not_run_the_same_fit(tmp_path):
+    second = Clock(Record(tmp_path), measured=True)
+    busy = pytest.raises(UsageError, match=r"another process is running this fit .*; wait for it, or set run=")
+    with Clock(Record(tmp_path), measured=True).running(), busy, second.running():
+        pass
+
+
+def test_a_killed_process_has_noted_the_step_that_it_was_in(tmp_path):
+    clock = Clock(Record(tmp_path), measured=True)
+    with clock.step("search"):
+        time.sleep(0.05)
+        clock._note()
+        assert Clock(Record(tmp_path), measured=True).steps["search"] >= 0.05
 
 
 def test_with_recorded_speeds_only_planned_seconds_count(tmp_path):
