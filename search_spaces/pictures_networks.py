@@ -37,6 +37,9 @@ class PretrainedNetwork(nn.Module, SupportsPretrainedFeatures):
         self.register_buffer("shift", torch.zeros(3, 1, 1))
         self.body = backbone.body()
         self.body.tune(share)
+        if share == 0:
+            self.body.fold()
+            self.body.requires_grad_(False)
         self.head = nn.Linear(backbone.features, task.classes)
 
     scale: Tensor

@@ -12,6 +12,7 @@ from typing import Any
 
 from nas.errors import UsageError
 from nas.fit.speeds import Speeds
+from nas.training.head import MAX_MIRRORED
 
 SCRATCH = ("baseline", "searched")
 BASELINE: Mapping[str, Any] = {"method": "baseline", "rate": 1.0}
@@ -21,11 +22,13 @@ TRIALS = 6
 """Trials of usual length that the search should have time for, at least."""
 FINAL_SHARE = 0.3
 """Share of the time after the plan that the final trainings are given before the search has found its winner."""
-TRIAL_SECONDS = 1.0
+TRIAL_SECONDS = 1.5
 """Time of a trial beside its training: checking and counting the network."""
+CHECKED_IMAGES, MAX_CHECKED_IMAGES = 200, 500
+"""Images that a final training runs to check its network, and at most of the validation images to check its file."""
 HEAD_SECONDS = 0.002
 """Time to fit a linear classifier, per training image, for at most 10 classes; more take longer in proportion."""
-EXPORT_SECONDS, EXPORT_IMAGES = 22.0, 120
+EXPORT_SECONDS, EXPORT_IMAGES = 16.0, 150
 """Time of the export and the report beside the images that the exported forms are checked on, and the number of those
 over all checks."""
 MAX_STEPS, MAX_EPOCHS = 2500, (4, 100)
@@ -109,7 +112,9 @@ class Plan:
             return float(slower * each)
         side = chosen["side" if method == "frozen" else "finetuned_side"]
         run = self._rate("run", "frozen", side)
-        seconds = (images + evaluated) / run + HEAD_SECONDS * images * max(1.0, self.counts.classes / 10)
+        copies = 2 if images <= MAX_MIRRORED else 1
+        seconds = (copies * images + evaluated) / run
+        seconds += HEAD_SECONDS * copies * images * max(1.0, self.counts.classes / 10)
         if method == "finetuned":
             share = {"last": 0.25, "half": 0.5, "all": 1.0}[chosen["tuned"]]
             seconds += epochs * images * (1 / run + share * (1 / self._tuning_rate(side) - 1 / run))
@@ -148,7 +153,8 @@ class Plan:
         most = 1 if method == "frozen" else max(1, round(base * FINAL_FACTOR[method]))
 
         def needed(images: int, epochs: int) -> float:
-            return TRIAL_SECONDS + slowness * self.training_seconds(chosen, images, epochs, counts.test)
+            checked = CHECKED_IMAGES + 2 * min(MAX_CHECKED_IMAGES, counts.valid)
+            return TRIAL_SECONDS + slowness * self.training_seconds(chosen, images, epochs, counts.test + checked)
 
         epochs = next((n for n in range(most, 0, -1) if needed(whole, n) <= seconds), 1)
         images = whole

@@ -8,6 +8,7 @@ Distort Pretrained Features and Underperform Out-of-Distribution", ICLR 2022, ht
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
 FOLDS = 5
 FEW = 2000
 """Images up to which every fold is used; of more, one fold decides."""
+MAX_MIRRORED = 2000
+"""Images up to which their mirrored copies are used too, if these keep their labels."""
 ITERATIONS = 200
 
 
@@ -48,10 +51,14 @@ def fit_head(network: nn.Module, train: Images) -> float:
     assert isinstance(network, SupportsPretrainedFeatures)
     network.normalised_by(train.mean, train.std)
     features, labels = features_of(network, train), train.labels.cpu().numpy()
+    if train.mirror and len(train) <= MAX_MIRRORED:
+        mirrored = replace(train, pixels=train.pixels.flip(3))
+        features, labels = np.concatenate((features, features_of(network, mirrored))), np.tile(labels, 2)
+    images = np.arange(len(labels)) % len(train)
     mean, spread = features.mean(0), features.std(0)
     spread = np.where(spread > 1e-6, spread, 1.0)
     features = (features - mean) / spread
-    weight, bias, loss = classifier(features, labels, network.head.out_features)
+    weight, bias, loss = classifier(features, labels, network.head.out_features, images)
     weight = weight / spread
     with torch.no_grad():
         network.head.weight.copy_(torch.from_numpy(weight))
@@ -70,7 +77,9 @@ def features_of(network: nn.Module, images: Images) -> np.ndarray:
     return features
 
 
-def classifier(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray, float]:
+def classifier(
+    features: np.ndarray, labels: np.ndarray, classes: int, images: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Weights (classes, F), biases (classes,) and mean training loss of a logistic regression.
 
     A class without an image gets the bias of the rarest thing possible, so that it is never predicted.
@@ -79,6 +88,7 @@ def classifier(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[
         features: (N, F), standardised.
         labels: (N,), 0 to classes - 1.
         classes: Number of classes.
+        images: (N,) image that each row is of, 0, 1, 2 …: copies of one are left out together; None: each is another.
     """
     from sklearn.metrics import log_loss
 
@@ -86,7 +96,7 @@ def classifier(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[
         bias = np.full(classes, -50.0)
         bias[known] = 0.0
         return np.zeros((classes, features.shape[1])), bias, 0.0
-    strength = _best_strength(features, labels)
+    strength = _best_strength(features, labels, np.arange(len(labels)) if images is None else images)
     fitted = _regression(strength, features, labels)
     weight, bias = np.zeros((classes, features.shape[1])), np.full(classes, -50.0)
     if len(known) == 2:  # scikit-learn has one row for two classes
@@ -96,19 +106,21 @@ def classifier(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[
     return weight, bias, float(log_loss(labels, fitted.predict_proba(features), labels=known))
 
 
-def _best_strength(features: np.ndarray, labels: np.ndarray) -> float:
+def _best_strength(features: np.ndarray, labels: np.ndarray, images: np.ndarray) -> float:
     """The strength with the lowest loss on images left out; the second if they are too few to leave any out."""
     from sklearn.metrics import log_loss
 
-    counts = np.bincount(labels)
+    own = labels[np.unique(images, return_index=True)[1]]  # of each image
+    counts = np.bincount(own)
     if (counts > 1).sum() < 2:
         return STRENGTHS[1]
     folds = min(FOLDS, int(counts[counts > 1].min()))
-    position = np.full(len(labels), -1)  # a single image of a class is in no fold, and always trained on
+    fold_of = np.full(len(own), -1)  # a single image of a class is in no fold, and always trained on
     for label in np.flatnonzero(counts > 1):
-        members = np.flatnonzero(labels == label)
-        position[members] = np.arange(len(members)) % folds
-    used = range(folds) if len(labels) <= FEW else range(1)
+        members = np.flatnonzero(own == label)
+        fold_of[members] = np.arange(len(members)) % folds
+    position = fold_of[images]
+    used = range(folds) if len(own) <= FEW else range(1)
     losses = []
     for strength in STRENGTHS:
         loss = 0.0

@@ -32,6 +32,15 @@ def test_it_has_the_published_size(lite):
     assert body + 1000 * lite.features + 1000 == 4_652_008
 
 
+def test_a_folded_body_gives_the_same_features(lite):
+    images = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    body, folded = lite.body().eval(), lite.body()
+    folded.fold()
+    with torch.no_grad():
+        assert torch.allclose(body(images), folded(images), atol=1e-4)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+
+
 def test_parts_are_tuned_from_the_end(lite):
     body = lite.body()
     for share, count in ((0.0, 0), (0.25, 4), (0.5, 9), (1.0, 18)):

@@ -1,5 +1,7 @@
 """A linear classifier on frozen features: fitted, not trained step by step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 from nas.core import Task
 from nas.data.images import Images
 from nas.space import SearchSpace, SupportsPretrainedFeatures
+from nas.training import head
 from nas.training.architecture import TrainingImages, train_architecture
 from nas.training.head import classifier, only_head_is_trained
 from nas.training.recipe import Recipe
@@ -78,6 +81,16 @@ def test_a_tuned_network_starts_from_the_fitted_classifier(images):
     assert len(curve) == 2
     assert curve[0]["valid_accuracy"] > 0.95
     assert not torch.equal(found.network.body.weight, torch.eye(16))
+
+
+def test_mirrored_copies_are_used_where_they_keep_their_label(images, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        head, "classifier", lambda features, *more: seen.append(len(features)) or classifier(features, *more)
+    )
+    for mirror in (False, True):
+        head.fit_head(Brightness(False), replace(images, mirror=mirror))
+    assert seen == [120, 240]
 
 
 def test_what_is_frozen_is_seen():
