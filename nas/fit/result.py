@@ -111,7 +111,11 @@ def sentence(winner: Mapping[str, Any], baseline: Mapping[str, Any] | None, ahea
         return f"{first} The baseline could not be trained, so there is nothing to compare it with."
     second = f"The baseline, {METHODS['baseline']}, reaches {baseline['test_accuracy']:.1%}"
     if ahead["p"] >= MEANINGFUL:
-        return f"{first} {second}; the difference is not more than chance (p = {ahead['p']:.2g})."
+        return f"{first} {second}; the difference is not more than chance ({_p_value(ahead['p'])})."
     if ahead["mean"] < 0:
-        return f"{first} {second}, which is better (p = {ahead['p']:.2g}): use the baseline."
-    return f"{first} {second}; the difference is more than chance (p = {ahead['p']:.2g})."
+        return f"{first} {second}, which is better ({_p_value(ahead['p'])}): use the baseline."
+    return f"{first} {second}; the difference is more than chance ({_p_value(ahead['p'])})."
+
+
+def _p_value(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
