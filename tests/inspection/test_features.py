@@ -15,6 +15,7 @@ class Counting:
     """A backbone that takes no time and remembers at which sides it was asked."""
 
     name = "counting"
+    fixed_side = False
 
     def __init__(self):
         self.sides = []
