@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 RECORD = "fit"
 """Folder of the record of `nas fit`, within that of the run's files."""
 DRAWN_TASK = Task(channels=3, height=32, width=32, classes=10)
-"""Images that a network is drawn for; the report shows its stages, not its sizes."""
+"""Images that a network is drawn for if those of the search are not known."""
 
 
 def write_run_report(
@@ -72,7 +72,7 @@ def run_report(
     left_out: list[str] = []
     pictures: dict[str, Picture] = {}
     try:
-        pictures = _pictures(settings, store, known, chosen)
+        pictures = _pictures(settings, store, known, chosen, _task(record))
     except UserError as error:
         left_out.append(f"The winner is not drawn: {error}.")
     commands = {}
@@ -96,6 +96,16 @@ def _chosen(record: Path) -> str:
         return "best"
 
 
+def _task(record: Path) -> Task:
+    """The images of a fit, or else those that a network is drawn for."""
+    try:
+        known = json.loads((record / "inspection.json").read_text())
+        channels, side = int(known["channels"]), int(known["side"])
+        return Task(channels, side, side, len(known["classes"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return DRAWN_TASK
+
+
 def _commands(settings: Settings, store: Store, run: Run, chosen: str) -> dict[str, str]:
     """The command that repeats the search, and those that use its winner."""
     status, more = store.status(run.name), store_arguments(settings)
@@ -109,7 +119,7 @@ def _commands(settings: Settings, store: Store, run: Run, chosen: str) -> dict[s
     return commands
 
 
-def _pictures(settings: Settings, store: Store, run: Run, chosen: str) -> dict[str, Picture]:
+def _pictures(settings: Settings, store: Store, run: Run, chosen: str, task: Task) -> dict[str, Picture]:
     if store.status(run.name).best is None:
         return {}
     parts = recorded_parts(run.config)
@@ -121,7 +131,7 @@ def _pictures(settings: Settings, store: Store, run: Run, chosen: str) -> dict[s
     space = make_space(*parts["space"], _config_dir(settings, run))
     architecture = parse(space, trial.text)
     check_meaning(space, architecture, run, trial)
-    return drawn(space, architecture, DRAWN_TASK)
+    return drawn(space, architecture, task)
 
 
 def _config_dir(settings: Settings, run: Run) -> Path | None:
